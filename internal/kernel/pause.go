@@ -1,0 +1,4 @@
+package kernel
+
+// pause waits a moment inside a spin loop.
+func pause() {}

@@ -1,0 +1,200 @@
+package kernel
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// spinTime is how long an idle worker looks for the next job before it parks: long enough to bridge
+// the serial work between two nodes of a graph, short enough to cost a busy machine little.
+const spinTime = 40 * time.Microsecond
+
+// Pool is a set of worker threads for fork-join loops.
+//
+// Workers are goroutines locked to OS threads. After a job they spin for some 40 microseconds and then
+// park, so that loops in quick succession start within a microsecond or two and an idle pool costs
+// nothing. Work is handed out in chunks through an atomic counter, and a loop never waits for a
+// worker that has not begun: a core that another process takes costs its share and not the whole run.
+//
+// A nil *Pool runs everything on the calling goroutine.
+type Pool struct {
+	threads int
+	workers []*worker
+	busy    atomic.Bool // a For is in progress, or the pool is closed
+
+	// The job. Written by the caller while state is closed; read by workers that joined.
+	body  func(lo, hi int)
+	n     int
+	chunk int
+
+	_     [64]byte
+	next  atomic.Int64 // first index not yet handed out
+	_     [64]byte
+	state atomic.Uint64 // epoch<<32 | open bit | number of workers inside
+	_     [64]byte
+
+	failure atomic.Pointer[failure]
+}
+
+type failure struct{ value any }
+
+type worker struct {
+	parked atomic.Bool
+	wake   chan struct{}
+}
+
+const (
+	stateOpen   = 1 << 31
+	stateInside = stateOpen - 1
+	stateEpoch  = 1 << 32
+)
+
+// NewPool starts a pool of the given number of threads, the caller of For counted as one. A number
+// below 1 means runtime.GOMAXPROCS(0).
+func NewPool(threads int) *Pool {
+	if threads < 1 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	p := &Pool{threads: threads, workers: make([]*worker, threads-1)}
+	for i := range p.workers {
+		w := &worker{wake: make(chan struct{}, 1)}
+		p.workers[i] = w
+		go p.run(w)
+	}
+	return p
+}
+
+var shared struct {
+	once sync.Once
+	pool *Pool
+}
+
+// Shared returns the process-wide pool of runtime.GOMAXPROCS(0) threads, started on first use. It
+// must not be closed.
+func Shared() *Pool {
+	shared.once.Do(func() { shared.pool = NewPool(0) })
+	return shared.pool
+}
+
+// Threads returns the number of threads that may run a body at once; 1 for a nil pool.
+func (p *Pool) Threads() int {
+	if p == nil {
+		return 1
+	}
+	return p.threads
+}
+
+// For calls body on disjoint ranges [lo, hi) that together cover [0, n), on up to Threads() threads,
+// and returns when all are done. Every range but the last has a length that is a multiple of grain;
+// grain below 1 asks for about eight chunks a thread. Which thread gets which range is not
+// determined, so a body's result must not depend on it.
+//
+// A For inside a body, and a For while another goroutine's For is in progress on the same pool, runs
+// inline on the calling goroutine. A panic in a body stops the handing out of work and is raised
+// again in the caller once all threads have left.
+func (p *Pool) For(n, grain int, body func(lo, hi int)) {
+	if n <= 0 {
+		return
+	}
+	if p == nil || len(p.workers) == 0 {
+		body(0, n)
+		return
+	}
+	if grain < 1 {
+		grain = max(1, n/(8*p.threads))
+	}
+	if n <= grain || !p.busy.CompareAndSwap(false, true) {
+		body(0, n)
+		return
+	}
+	p.body, p.n, p.chunk = body, n, grain
+	p.next.Store(0)
+	p.state.Store((p.state.Load()/stateEpoch+1)*stateEpoch | stateOpen)
+	for i, w := range p.workers {
+		if (i+1)*grain >= n {
+			break // fewer chunks than threads
+		}
+		if w.parked.Load() && w.parked.CompareAndSwap(true, false) {
+			w.wake <- struct{}{}
+		}
+	}
+	p.work()
+	p.state.And(^uint64(stateOpen))
+	for i := 0; p.state.Load()&stateInside != 0; i++ {
+		pause()
+		if i > 1000 {
+			runtime.Gosched()
+		}
+	}
+	f := p.failure.Swap(nil)
+	p.body = nil
+	p.busy.Store(false)
+	if f != nil {
+		panic(f.value)
+	}
+}
+
+// Close ends the workers. A later For runs inline. Close must not run beside a For.
+func (p *Pool) Close() {
+	if p == nil || len(p.workers) == 0 || !p.busy.CompareAndSwap(false, true) {
+		return
+	}
+	for _, w := range p.workers {
+		close(w.wake)
+	}
+}
+
+// work takes chunks until none is left.
+func (p *Pool) work() {
+	done := false
+	defer func() {
+		if !done { // body panicked or called runtime.Goexit
+			p.failure.CompareAndSwap(nil, &failure{recover()})
+			p.next.Store(int64(p.n))
+		}
+	}()
+	n, chunk, body := p.n, p.chunk, p.body
+	for {
+		lo := int(p.next.Add(int64(chunk))) - chunk
+		if lo >= n {
+			break
+		}
+		body(lo, min(lo+chunk, n))
+	}
+	done = true
+}
+
+// run is a worker's life: spin for a job, join it, work, leave; park when nothing comes.
+func (p *Pool) run(w *worker) {
+	runtime.LockOSThread()
+	var seen uint64
+	idle := time.Now()
+	for i := 1; ; i++ {
+		s := p.state.Load()
+		if s&stateOpen != 0 && s/stateEpoch != seen {
+			if p.state.CompareAndSwap(s, s+1) {
+				seen = s / stateEpoch
+				p.work()
+				p.state.Add(^uint64(0))
+				idle, i = time.Now(), 0
+			}
+			continue
+		}
+		pause()
+		if i%16 != 0 || time.Since(idle) < spinTime {
+			continue
+		}
+		w.parked.Store(true)
+		// A job may have been opened between the look above and the store: take it, unless its
+		// caller has already claimed the wake-up.
+		if s := p.state.Load(); s&stateOpen != 0 && s/stateEpoch != seen && w.parked.CompareAndSwap(true, false) {
+			continue
+		}
+		if _, ok := <-w.wake; !ok {
+			return
+		}
+		idle = time.Now()
+	}
+}

@@ -1,0 +1,111 @@
+package kernel
+
+// Add sets dst[i] = a[i] + b[i] for len(dst) elements.
+func Add(dst, a, b []float32) {
+	a, b = a[:len(dst)], b[:len(dst)]
+	for i := range dst {
+		dst[i] = a[i] + b[i]
+	}
+}
+
+// Sub sets dst[i] = a[i] - b[i] for len(dst) elements.
+func Sub(dst, a, b []float32) {
+	a, b = a[:len(dst)], b[:len(dst)]
+	for i := range dst {
+		dst[i] = a[i] - b[i]
+	}
+}
+
+// Mul sets dst[i] = a[i] * b[i] for len(dst) elements.
+func Mul(dst, a, b []float32) {
+	a, b = a[:len(dst)], b[:len(dst)]
+	for i := range dst {
+		dst[i] = a[i] * b[i]
+	}
+}
+
+// Div sets dst[i] = a[i] / b[i] for len(dst) elements.
+func Div(dst, a, b []float32) {
+	a, b = a[:len(dst)], b[:len(dst)]
+	for i := range dst {
+		dst[i] = a[i] / b[i]
+	}
+}
+
+// AddScalar sets dst[i] = x[i] + s for len(dst) elements.
+func AddScalar(dst, x []float32, s float32) {
+	x = x[:len(dst)]
+	for i := range dst {
+		dst[i] = x[i] + s
+	}
+}
+
+// Scale sets dst[i] = x[i] * s for len(dst) elements.
+func Scale(dst, x []float32, s float32) {
+	x = x[:len(dst)]
+	for i := range dst {
+		dst[i] = x[i] * s
+	}
+}
+
+// ScaleShift sets dst[i] = x[i]*s + t for len(dst) elements; the product is rounded before the sum.
+func ScaleShift(dst, x []float32, s, t float32) {
+	x = x[:len(dst)]
+	for i := range dst {
+		dst[i] = float32(x[i]*s) + t
+	}
+}
+
+// ReLU sets dst[i] = max(x[i], 0) for len(dst) elements; NaN stays NaN and -0 stays -0.
+func ReLU(dst, x []float32) {
+	x = x[:len(dst)]
+	for i, v := range x {
+		if v < 0 {
+			v = 0
+		}
+		dst[i] = v
+	}
+}
+
+// Clip sets dst[i] = min(max(x[i], lo), hi) for len(dst) elements; NaN stays NaN. lo > hi gives hi.
+func Clip(dst, x []float32, lo, hi float32) {
+	x = x[:len(dst)]
+	for i, v := range x {
+		if v < lo {
+			v = lo
+		}
+		if v > hi {
+			v = hi
+		}
+		dst[i] = v
+	}
+}
+
+// AXPY sets y[i] += alpha*x[i] for len(y) elements. Implementations may fuse the product and the sum.
+func AXPY(alpha float32, x, y []float32) {
+	x = x[:len(y)]
+	for i := range y {
+		y[i] += alpha * x[i]
+	}
+}
+
+// Dot returns the sum of a[i]*b[i] over len(a) elements. The order of summation depends on the
+// implementation; the result is within len(a)*2^-24*sum|a*b| of the exact value.
+func Dot(a, b []float32) float32 {
+	b = b[:len(a)]
+	var s float32
+	for i := range a {
+		s += a[i] * b[i]
+	}
+	return s
+}
+
+// Sum returns the sum of x. The order of summation depends on the implementation; the result is
+// within len(x)*2^-24*sum|x| of the exact value.
+func Sum(x []float32) float32 {
+	var s float32
+	for _, v := range x {
+		s += v
+	}
+	return s
+}
