@@ -17,7 +17,7 @@ const module = "github.com/neurotrain/neuroquant"
 // layers lists our packages from the lowest up; a trailing /* stands for all packages below a folder. It is a statement of
 // policy: a build that violates it is mended, not this list.
 var layers = []string{
-	"tensor internal/impl",
+	"tensor internal/impl internal/progress internal/config",
 	"internal/codec/*",
 	"internal/kernel",
 	"internal/tokenizer",
@@ -35,7 +35,7 @@ var layers = []string{
 	"internal/format",
 	"internal/quantize",
 	"internal/analyze",
-	"internal/report internal/config internal/progress",
+	"internal/report",
 	"internal/example",
 	".",
 	"cmd/*",
