@@ -1,0 +1,237 @@
+package exec
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/kernel"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// Tap observes every node after it ran. The tensors belong to the run: a tap that keeps values copies them.
+type Tap func(n *graph.Node, in, out []*tensor.Tensor)
+
+// Options of a session.
+type Options struct {
+	// Threads is the number of worker threads; 0 means all that GOMAXPROCS allows, shared with other sessions.
+	Threads int
+	// Seed is for random operators without a seed of their own.
+	Seed uint64
+	// Tap, if set, sees every node's inputs and outputs, those of subgraphs included. A session with a tap runs one call at a time.
+	Tap Tap
+	// Profile, if set, is called with the time each node took.
+	Profile func(n *graph.Node, d time.Duration)
+}
+
+// Session runs a graph. It may be used by several goroutines at once.
+type Session struct {
+	plan   *Plan
+	params map[*Plan][]*tensor.Tensor
+	opts   Options
+	pool   *kernel.Pool
+	owned  bool
+
+	mu   sync.Mutex
+	idle []*run
+	tap  sync.Mutex
+}
+
+// NewSession compiles the graph and loads its parameters. The graph must not be changed while the session is in use.
+func NewSession(g *graph.Graph, o Options) (*Session, error) {
+	p, err := Compile(g)
+	if err != nil {
+		return nil, err
+	}
+	s := &Session{plan: p, params: map[*Plan][]*tensor.Tensor{}, opts: o}
+	if err := p.load(s.params); err != nil {
+		return nil, err
+	}
+	switch o.Threads {
+	case 0:
+		s.pool = kernel.Shared()
+	case 1:
+	default:
+		s.pool, s.owned = kernel.NewPool(o.Threads), true
+	}
+	return s, nil
+}
+
+// Close ends the session's own worker threads. It must not run beside Run.
+func (s *Session) Close() {
+	if s.owned {
+		s.pool.Close()
+		s.owned = false
+	}
+}
+
+// Graph returns the graph that the session runs.
+func (s *Session) Graph() *graph.Graph { return s.plan.graph }
+
+// Run computes the outputs, in graph order, from the inputs, in graph order. A nil input stands for the default of an input
+// that has one. The outputs are the caller's. Cancelling ctx stops between nodes.
+func (s *Session) Run(ctx context.Context, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
+	if err := CheckInputs(s.plan.graph, in); err != nil {
+		return nil, err
+	}
+	if s.opts.Tap != nil || s.opts.Profile != nil {
+		s.tap.Lock()
+		defer s.tap.Unlock()
+	}
+	r := s.take()
+	defer s.give(r)
+	r.env.Ctx = ctx
+	out, err := r.eval(s.plan, in)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range out {
+		r.mem.escape(t)
+	}
+	return out, nil
+}
+
+// RunNamed is [Session.Run] by names. Unknown and missing names are errors.
+func (s *Session) RunNamed(ctx context.Context, in map[string]*tensor.Tensor) (map[string]*tensor.Tensor, error) {
+	g := s.plan.graph
+	list := make([]*tensor.Tensor, len(g.Inputs))
+	known := map[string]bool{}
+	for i, v := range g.Inputs {
+		list[i] = in[v.Name]
+		known[v.Name] = true
+	}
+	for name := range in {
+		if !known[name] {
+			return nil, fmt.Errorf("the model has no input %q; it has %s", name, inputNames(g))
+		}
+	}
+	res, err := s.Run(ctx, list)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]*tensor.Tensor, len(res))
+	for i, v := range g.Outputs {
+		out[v.Name] = res[i]
+	}
+	return out, nil
+}
+
+func (s *Session) take() *run {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.idle); n > 0 {
+		r := s.idle[n-1]
+		s.idle = s.idle[:n-1]
+		return r
+	}
+	r := &run{s: s}
+	r.env = graph.Env{Pool: s.pool, Alloc: r.mem.alloc, RunGraph: r.subgraph, Seed: s.opts.Seed}
+	return r
+}
+
+func (s *Session) give(r *run) {
+	r.mem.reset()
+	r.env.Ctx = nil
+	s.mu.Lock()
+	s.idle = append(s.idle, r)
+	s.mu.Unlock()
+}
+
+// run is the state of one call: the environment of its operators and the memory they draw from.
+type run struct {
+	s   *Session
+	env graph.Env
+	mem memory
+}
+
+func (r *run) subgraph(g *graph.Graph, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
+	p := r.s.plan.subs[g]
+	if p == nil {
+		return nil, fmt.Errorf("subgraph %q is not part of the session's graph", g.Name)
+	}
+	if len(in) != len(g.Inputs) {
+		return nil, fmt.Errorf("subgraph %q: want %d inputs, got %d", g.Name, len(g.Inputs), len(in))
+	}
+	// The values of an inner run are held by the operator that called it, which the outer run cannot see: they stay out of reuse.
+	mark := r.mem.enter()
+	out, err := r.eval(p, in)
+	r.mem.leave(mark)
+	return out, err
+}
+
+func (r *run) eval(p *Plan, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
+	vals := make([]*tensor.Tensor, p.slots)
+	for i, pr := range p.params {
+		vals[pr.slot] = r.s.params[p][i]
+	}
+	for i, slot := range p.inputs {
+		if in[i] != nil {
+			vals[slot] = in[i]
+		} else if d := p.graph.Inputs[i].Data; d != nil {
+			t, err := d.Load()
+			if err != nil {
+				return nil, fmt.Errorf("input %q: default: %w", p.graph.Inputs[i].Name, err)
+			}
+			vals[slot] = t
+		}
+	}
+	var argBuf [16]*tensor.Tensor
+	for i := range p.steps {
+		st := &p.steps[i]
+		if err := r.env.Context().Err(); err != nil {
+			return nil, err
+		}
+		args := append(argBuf[:0], make([]*tensor.Tensor, len(st.in))...)
+		for j, s := range st.in {
+			if s >= 0 {
+				args[j] = vals[s]
+			}
+		}
+		res, err := r.step(st.node, args)
+		if err != nil {
+			return nil, fmt.Errorf("node %q (%s): %w", st.node.Name, st.node.Op.Kind(), err)
+		}
+		if len(res) < len(st.out) {
+			for j := len(res); j < len(st.out); j++ {
+				if st.out[j] >= 0 {
+					return nil, fmt.Errorf("node %q (%s): output %d is not computed: the operator gives %d", st.node.Name, st.node.Op.Kind(), j, len(res))
+				}
+			}
+		}
+		for j, s := range st.out {
+			if s >= 0 {
+				vals[s] = res[j]
+			}
+		}
+		r.mem.settle(res, st.out)
+		for _, s := range st.dies {
+			r.mem.release(vals[s])
+			vals[s] = nil
+		}
+	}
+	out := make([]*tensor.Tensor, len(p.output))
+	for i, s := range p.output {
+		out[i] = vals[s]
+	}
+	return out, nil
+}
+
+func (r *run) step(n *graph.Node, args []*tensor.Tensor) (res []*tensor.Tensor, err error) {
+	defer func() {
+		// A panic of an operator is a defect, but a service that embeds the library must survive it.
+		if p := recover(); p != nil {
+			err = fmt.Errorf("internal error: %v", p)
+		}
+	}()
+	if r.s.opts.Profile != nil {
+		t0 := time.Now()
+		defer func() { r.s.opts.Profile(n, time.Since(t0)) }()
+	}
+	res, err = n.Op.Eval(&r.env, args)
+	if err == nil && r.s.opts.Tap != nil {
+		r.s.opts.Tap(n, args, res)
+	}
+	return res, err
+}
