@@ -1,0 +1,261 @@
+package op
+
+import (
+	"fmt"
+
+	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/kernel"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// broadcastDims is numpy's multidirectional broadcasting on dimensions that may be names. A name survives where it is certain:
+// against 1, against itself. A number above 1 wins over anything unknown, which must be 1 or the same at run time.
+func broadcastDims(a, b []graph.Dim) ([]graph.Dim, error) {
+	if len(a) < len(b) {
+		a, b = b, a
+	}
+	out := make([]graph.Dim, len(a))
+	copy(out, a)
+	for i, y := range b {
+		j := len(a) - len(b) + i
+		x := a[j]
+		switch {
+		case x == y && (x.IsKnown() || x.Name != ""), y.Size == 1:
+		case x.Size == 1:
+			out[j] = y
+		case x.IsKnown() && y.IsKnown():
+			return nil, fmt.Errorf("dimensions %v and %v do not broadcast", a, b)
+		case x.IsKnown():
+		case y.IsKnown():
+			out[j] = y
+		default:
+			out[j] = graph.Unknown
+		}
+	}
+	return out, nil
+}
+
+// broadcastTypes returns the type of element type d whose dimensions are those of all inputs broadcast together; unranked if one of them is.
+func broadcastTypes(d tensor.DType, in ...graph.Type) (graph.Type, error) {
+	out := graph.Ranked(d)
+	for i, t := range in {
+		if !t.Ranked {
+			return graph.Unranked(d), nil
+		}
+		dims, err := broadcastDims(out.Dims, t.Dims)
+		if err != nil {
+			return out, fmt.Errorf("input %d: %w", i, err)
+		}
+		out.Dims = dims
+	}
+	return out, nil
+}
+
+// broadcastShapes returns the shape that all tensors have in common.
+func broadcastShapes(in ...*tensor.Tensor) (tensor.Shape, error) {
+	out := tensor.Shape{}
+	for i, t := range in {
+		var err error
+		if out, err = tensor.Broadcast(out, t.Shape); err != nil {
+			return nil, fmt.Errorf("input %d: %w", i, err)
+		}
+	}
+	if err := checkSize(out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// broadcast walks row-major operands in step with an output over which they are broadcast. Dimensions that all operands
+// treat alike are merged, so that operands of equal shape make one run and a bias makes one run per row.
+type broadcast struct {
+	n       int     // elements of the output
+	dims    []int   // merged dimensions, outermost first, at least one
+	strides [][]int // per operand and merged dimension; 0 where the operand is repeated
+	step    []int   // per operand: its stride within a run, 1 or 0
+}
+
+// newBroadcast prepares the walk over an output shape. Every operand shape must broadcast to it.
+func newBroadcast(out tensor.Shape, operands ...tensor.Shape) *broadcast {
+	b := &broadcast{n: out.Len(), strides: make([][]int, len(operands)), step: make([]int, len(operands))}
+	extends := func(k, d int) bool { // whether operand k has its own elements along output dimension d
+		i := d - (len(out) - len(operands[k]))
+		return i >= 0 && operands[k][i] != 1
+	}
+	var own [][]bool // per merged dimension: extends of each operand
+	for d, size := range out {
+		if size == 1 {
+			continue
+		}
+		row := make([]bool, len(operands))
+		same := len(own) > 0
+		for k := range operands {
+			row[k] = extends(k, d)
+			same = same && own[len(own)-1][k] == row[k]
+		}
+		if same {
+			b.dims[len(b.dims)-1] *= size
+			continue
+		}
+		b.dims, own = append(b.dims, size), append(own, row)
+	}
+	if len(b.dims) == 0 {
+		b.dims = []int{1}
+		all := make([]bool, len(operands))
+		for k := range all {
+			all[k] = true
+		}
+		own = [][]bool{all}
+	}
+	for k := range operands {
+		b.strides[k] = make([]int, len(b.dims))
+		stride := 1
+		for d := len(b.dims) - 1; d >= 0; d-- {
+			if own[d][k] {
+				b.strides[k][d] = stride
+				stride *= b.dims[d]
+			}
+		}
+		b.step[k] = b.strides[k][len(b.dims)-1]
+	}
+	return b
+}
+
+// each calls f for the runs that make up the output elements [lo, hi): n elements from out on, operand k beginning at at[k]
+// and advancing by step[k]. The slice at is reused.
+func (b *broadcast) each(lo, hi int, f func(out, n int, at []int)) {
+	last := len(b.dims) - 1
+	index, at := make([]int, last+1), make([]int, len(b.strides))
+	if lo < hi {
+		rest := lo
+		for d := last; d >= 0; d-- {
+			index[d] = rest % b.dims[d]
+			rest /= b.dims[d]
+			for k, s := range b.strides {
+				at[k] += index[d] * s[d]
+			}
+		}
+	}
+	for lo < hi {
+		n := min(b.dims[last]-index[last], hi-lo)
+		f(lo, n, at)
+		lo += n
+		index[last] += n
+		for k, s := range b.step {
+			at[k] += n * s
+		}
+		for d := last; d > 0 && index[d] == b.dims[d]; d-- {
+			index[d] = 0
+			index[d-1]++
+			for k, s := range b.strides {
+				at[k] += s[d-1] - b.dims[d]*s[d]
+			}
+		}
+	}
+}
+
+// elementGrain is how many elements of a cheap loop make a chunk worth handing to another thread.
+const elementGrain = 1 << 14
+
+// block is how many elements pass through a buffer at once: a repeated operand or a half-precision one is spread over so many
+// elements, which stay in the first-level cache.
+const block = 512
+
+// zip computes dst = row(a, b) over the walk w of operands a and b. row gets slices of equal length; an operand that is
+// repeated within a run is spread first, so that there is one loop per operation.
+func zip[D, T any](e *graph.Env, w *broadcast, dst []D, a, b []T, row func(dst []D, a, b []T)) {
+	e.For(w.n, elementGrain, func(lo, hi int) {
+		var bufA, bufB []T
+		if w.step[0] == 0 {
+			bufA = make([]T, min(block, w.dims[len(w.dims)-1]))
+		}
+		if w.step[1] == 0 {
+			bufB = make([]T, min(block, w.dims[len(w.dims)-1]))
+		}
+		w.each(lo, hi, func(out, n int, at []int) {
+			i, j := at[0], at[1]
+			if bufA == nil && bufB == nil {
+				row(dst[out:out+n], a[i:i+n], b[j:j+n])
+				return
+			}
+			if bufA != nil {
+				spread(bufA[:min(n, block)], a[i])
+			}
+			if bufB != nil {
+				spread(bufB[:min(n, block)], b[j])
+			}
+			for k := 0; k < n; k += block {
+				m := min(block, n-k)
+				x, y := bufA, bufB
+				if x == nil {
+					x = a[i+k:]
+				}
+				if y == nil {
+					y = b[j+k:]
+				}
+				row(dst[out+k:out+k+m], x[:m], y[:m])
+			}
+		})
+	})
+}
+
+func spread[T any](dst []T, v T) {
+	for i := range dst {
+		dst[i] = v
+	}
+}
+
+// eachRow computes dst = row(x), chunk by chunk.
+func eachRow[D, T any](e *graph.Env, dst []D, x []T, row func(dst []D, x []T)) {
+	e.For(len(x), elementGrain, func(lo, hi int) { row(dst[lo:hi], x[lo:hi]) })
+}
+
+// half lists the 16-bit floating-point types, which are computed in float32.
+type half interface{ tensor.Half | tensor.BF16 }
+
+// widen converts len(src) elements to float32.
+func widen[H half](dst []float32, src []H) {
+	switch s := any(src).(type) {
+	case []tensor.Half:
+		kernel.F16ToF32(dst[:len(s)], s)
+	case []tensor.BF16:
+		kernel.BF16ToF32(dst[:len(s)], s)
+	}
+}
+
+// narrow rounds len(dst) elements to 16 bits, half to even.
+func narrow[H half](dst []H, src []float32) {
+	switch d := any(dst).(type) {
+	case []tensor.Half:
+		kernel.F32ToF16(d, src)
+	case []tensor.BF16:
+		kernel.F32ToBF16(d, src)
+	}
+}
+
+// throughF32 makes of a binary row function on float32 one on a 16-bit type, block by block.
+func throughF32[H half](row func(dst, a, b []float32)) func(dst, a, b []H) {
+	return func(dst, a, b []H) {
+		var x, y [block]float32
+		for i := 0; i < len(dst); i += block {
+			n := min(block, len(dst)-i)
+			widen(x[:n], a[i:i+n])
+			widen(y[:n], b[i:i+n])
+			row(x[:n], x[:n], y[:n])
+			narrow(dst[i:i+n], x[:n])
+		}
+	}
+}
+
+// unaryThroughF32 makes of a unary row function on float32 one on a 16-bit type, block by block.
+func unaryThroughF32[H half](row func(dst, x []float32)) func(dst, x []H) {
+	return func(dst, x []H) {
+		var v [block]float32
+		for i := 0; i < len(dst); i += block {
+			n := min(block, len(dst)-i)
+			widen(v[:n], x[i:i+n])
+			row(v[:n], v[:n])
+			narrow(dst[i:i+n], v[:n])
+		}
+	}
+}
