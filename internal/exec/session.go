@@ -229,7 +229,10 @@ func (r *run) step(n *graph.Node, args []*tensor.Tensor) (res []*tensor.Tensor, 
 		t0 := time.Now()
 		defer func() { r.s.opts.Profile(n, time.Since(t0)) }()
 	}
+	outer := r.env.Out
+	r.env.Out = n.Out
 	res, err = n.Op.Eval(&r.env, args)
+	r.env.Out = outer
 	if err == nil && r.s.opts.Tap != nil {
 		r.s.opts.Tap(n, args, res)
 	}

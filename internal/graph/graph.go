@@ -207,6 +207,14 @@ type Env struct {
 	RunGraph func(g *Graph, in []*tensor.Tensor) ([]*tensor.Tensor, error)
 	// Seed is for operators that draw random numbers and have no seed attribute.
 	Seed uint64
+	// Out lists the outputs of the node that is being computed, nil where one is not used; see [Env.Wants].
+	Out []*Value
+}
+
+// Wants reports whether output i of the node that is being computed is used. An operator may return nil for an output that is
+// not, which saves what is costly beside the main result. Without a node all outputs are wanted.
+func (e *Env) Wants(i int) bool {
+	return e == nil || e.Out == nil || i < len(e.Out) && e.Out[i] != nil
 }
 
 // New returns a tensor with undefined contents for an output. Strings are empty.
