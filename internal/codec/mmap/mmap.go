@@ -1,0 +1,88 @@
+// Package mmap maps files into memory for reading.
+//
+// On Linux and other Unix systems the pages come from the file when they are touched; on other systems the file is read into
+// memory at once. A mapped file must not be truncated while it is open: touching a page that is gone ends the program.
+package mmap
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"sync"
+)
+
+// File is a read-only mapping of a whole file.
+type File struct {
+	data  []byte
+	close sync.Once
+	err   error
+}
+
+// Advice tells the system how a range will be used.
+type Advice int
+
+// Kinds of advice.
+const (
+	Sequential Advice = iota // read once, from the front
+	Random                   // no read-ahead
+	WillNeed                 // read ahead now
+	DontNeed                 // drop the pages; they come back from the file when touched again
+)
+
+// Open maps the file at path.
+func Open(path string) (*File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return Map(f)
+}
+
+// Map maps the whole of an open file, which the caller may close afterwards.
+func Map(f *os.File) (*File, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a regular file", f.Name())
+	}
+	n := info.Size()
+	if n == 0 {
+		return &File{}, nil
+	}
+	if n > math.MaxInt {
+		return nil, fmt.Errorf("%s: %d bytes do not fit the address space", f.Name(), n)
+	}
+	data, err := mapFile(f, int(n))
+	if err != nil {
+		return nil, fmt.Errorf("%s: map into memory: %w", f.Name(), err)
+	}
+	return &File{data: data}, nil
+}
+
+// Bytes returns the contents. They are read-only and must not be used after [File.Close].
+func (f *File) Bytes() []byte { return f.data }
+
+// Advise hints how n bytes from offset will be used. It does nothing where the system has no such call.
+func (f *File) Advise(offset, n int, a Advice) error {
+	if offset < 0 || n < 0 || offset > len(f.data) || n > len(f.data)-offset {
+		return fmt.Errorf("range of %d bytes at %d is outside the file of %d", n, offset, len(f.data))
+	}
+	if n == 0 {
+		return nil
+	}
+	return advise(f.data, offset, n, a)
+}
+
+// Close removes the mapping. Closing again does nothing.
+func (f *File) Close() error {
+	f.close.Do(func() {
+		if f.data != nil {
+			f.err = unmap(f.data)
+			f.data = nil
+		}
+	})
+	return f.err
+}

@@ -1,0 +1,58 @@
+package mmap
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestMapping(t *testing.T) {
+	want := bytes.Repeat([]byte("0123456789abcdef"), 1000)
+	path := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(path, want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(f.Bytes(), want) {
+		t.Fatal("contents differ from the file's")
+	}
+	for _, a := range []Advice{Sequential, Random, WillNeed, DontNeed} {
+		if err := f.Advise(4999, 8000, a); err != nil {
+			t.Errorf("advice %d: %v", a, err)
+		}
+	}
+	if !bytes.Equal(f.Bytes(), want) {
+		t.Fatal("contents changed after advice")
+	}
+	if f.Advise(15999, 2, WillNeed) == nil || f.Advise(-1, 1, WillNeed) == nil {
+		t.Error("advice outside the file was taken")
+	}
+	if f.Close() != nil || f.Close() != nil || f.Bytes() != nil {
+		t.Error("closing twice must do nothing and leave nothing to read")
+	}
+}
+
+func TestEmptyMissingAndFolder(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "empty")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(path)
+	if err != nil || len(f.Bytes()) != 0 {
+		t.Fatalf("empty file: %v", err)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := Open(filepath.Join(dir, "none")); !os.IsNotExist(err) {
+		t.Errorf("missing file: %v", err)
+	}
+	if _, err := Open(dir); err == nil {
+		t.Error("a folder was mapped")
+	}
+}
