@@ -1,3 +1,5 @@
+//go:build !amd64 || purego
+
 package kernel
 
 // pause waits a moment inside a spin loop.

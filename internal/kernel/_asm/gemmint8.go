@@ -1,0 +1,335 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// The 8-bit GEMM micro-kernels multiply bytes of unlike signedness, as VPDPBUSD wants them: US takes A
+// unsigned and B signed, SU the other way round. Four consecutive k of one column lie together, so
+// that each 32-bit lane sums its own column and nothing is added across lanes.
+
+const tileInt8Signature = "func(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)"
+
+func tileInt8Doc(rows, width int, aSigned bool) []string {
+	signs := [2]string{"unsigned", "signed"}
+	if aSigned {
+		signs = [2]string{"signed", "unsigned"}
+	}
+	return []string{
+		fmt.Sprintf("a tile of %d rows and %d columns of int32 sums, stored 48 apart", rows, width),
+		"",
+		"\tc[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]",
+		"",
+		fmt.Sprintf("with a %s and b %s bytes. Nothing saturates.", signs[0], signs[1]),
+	}
+}
+
+func signName(aSigned bool) string {
+	if aSigned {
+		return "SU"
+	}
+	return "US"
+}
+
+func gemmInt8(g *gen) {
+	for _, aSigned := range []bool{false, true} {
+		for _, rows := range []int{8, 4, 2, 1} {
+			for _, width := range []int{48, 32, 16} {
+				tileInt8VNNI(g, rows, width, aSigned)
+			}
+		}
+		for _, rows := range []int{2, 1} {
+			tileInt8AVX2(g, rows, aSigned)
+		}
+	}
+	finishAVX512(g, false)
+	finishAVX512(g, true)
+	finishAVX2(g, false)
+	finishAVX2(g, true)
+}
+
+func tileInt8VNNI(g *gen, rows, width int, aSigned bool) {
+	vecs := width / 16
+	sets := 1
+	if rows*vecs < 6 {
+		sets = (8 + rows*vecs - 1) / (rows * vecs)
+	}
+	g.function(name("tileInt8%s%dx%dAVX512VNNI", signName(aSigned), rows, width), tileInt8Signature, tileInt8Doc(rows, width, aSigned)...)
+	k, a, lda, b, ldb, c := g.arg("k4"), g.arg("a"), g.arg("lda"), g.arg("b"), g.arg("ldb"), g.arg("c")
+	acc := make([][][]reg.VecVirtual, sets)
+	for s := range acc {
+		acc[s] = make([][]reg.VecVirtual, rows)
+		for i := range acc[s] {
+			for range vecs {
+				z := g.ZMM()
+				g.VPXORD(z, z, z)
+				acc[s][i] = append(acc[s][i], z)
+			}
+		}
+	}
+	bv := make([]reg.VecVirtual, vecs)
+	for v := range bv {
+		bv[v] = g.ZMM()
+	}
+	av := []reg.VecVirtual{g.ZMM(), g.ZMM()}
+	g.steps(k, sets, func(set, _ int) {
+		for v := range vecs {
+			g.VMOVDQU8(at(b, 64*v), bv[v])
+		}
+		g.ADDQ(ldb, b)
+		for i := range rows {
+			w := av[i%2]
+			g.VPBROADCASTD(at(a, 4*i), w)
+			for v := range vecs {
+				if aSigned {
+					g.VPDPBUSD(w, bv[v], acc[set][i][v])
+				} else {
+					g.VPDPBUSD(bv[v], w, acc[set][i][v])
+				}
+			}
+		}
+		g.ADDQ(lda, a)
+	}, func(int) {})
+	for i := range rows {
+		for v := range vecs {
+			for s := 1; s < sets; s++ {
+				g.VPADDD(acc[s][i][v], acc[0][i][v], acc[0][i][v])
+			}
+			g.VMOVDQU32(acc[0][i][v], at(c, 192*i+64*v))
+		}
+	}
+	g.VZEROUPPER()
+	g.RET()
+}
+
+// tileInt8AVX2 widens both operands to 16 bits: a product of bytes of any signs and the sum of two
+// of them fit VPMADDWD exactly, where VPMADDUBSW would saturate.
+func tileInt8AVX2(g *gen, rows int, aSigned bool) {
+	g.function(name("tileInt8%s%dx16AVX2", signName(aSigned), rows), tileInt8Signature, tileInt8Doc(rows, 16, aSigned)...)
+	k, a, lda, b, ldb, c := g.arg("k4"), g.arg("a"), g.arg("lda"), g.arg("b"), g.arg("ldb"), g.arg("c")
+	widen := func(signed bool, src Op, dst reg.VecVirtual) {
+		if signed {
+			g.VPMOVSXBW(src, dst)
+		} else {
+			g.VPMOVZXBW(src, dst)
+		}
+	}
+	acc := make([][4]reg.VecVirtual, rows)
+	for i := range acc {
+		for q := range acc[i] {
+			acc[i][q] = g.YMM()
+			g.VPXOR(acc[i][q], acc[i][q], acc[i][q])
+		}
+	}
+	av := make([]reg.VecVirtual, rows)
+	for i := range av {
+		av[i] = g.YMM()
+	}
+	bv, product := g.YMM(), g.YMM()
+	g.steps(k, 1, func(int, int) {
+		for i := range rows {
+			g.VPBROADCASTD(at(a, 4*i), av[i].AsX())
+			widen(aSigned, av[i].AsX(), av[i])
+		}
+		g.ADDQ(lda, a)
+		for q := range 4 {
+			widen(!aSigned, at(b, 16*q), bv)
+			for i := range rows {
+				g.VPMADDWD(bv, av[i], product)
+				g.VPADDD(product, acc[i][q], acc[i][q])
+			}
+		}
+		g.ADDQ(ldb, b)
+	}, func(int) {})
+	for i := range rows {
+		for h := range 2 {
+			y := acc[i][2*h]
+			g.VPHADDD(acc[i][2*h+1], y, y) // 0 1 4 5 2 3 6 7
+			g.VPERMQ(Imm(0b11_01_10_00), y, y)
+			g.VMOVDQU(y, at(c, 192*i+32*h))
+		}
+	}
+	g.VZEROUPPER()
+	g.RET()
+}
+
+const (
+	finishInt32Signature = "func(rows, n int, acc *int32, row *int32, u, v *int32, dst *int32, ldd int)"
+	finishF32Signature   = "func(rows, n int, acc *int32, row *int32, u, v *int32, scale, bias *float32, lo, hi float32, dst *float32, ldd int)"
+)
+
+func finishDoc(float bool) []string {
+	doc := []string{
+		"the end of an integer product, for i < rows and j < n <= 48",
+		"",
+		"\ts = acc[i*48+j] + row[i].add + row[i].p*u[j] + row[i].q*v[j]",
+	}
+	if float {
+		return append(doc,
+			"\tdst[i*ldd+j] = min(max(float32(s)*(row[i].scale*scale[j]) + bias[j] + row[i].bias, lo), hi)",
+			"",
+			"row points to finishRow values. u, v, scale and bias may be nil and then do not count; u and v are read in whole vectors.")
+	}
+	return append(doc,
+		"\tdst[i*ldd+j] = s",
+		"",
+		"row points to finishRow values. u and v may be nil and then do not count; they are read in whole vectors.")
+}
+
+// Offsets in the Go type finishRow.
+const (
+	rowAdd, rowP, rowQ, rowScale, rowBias = 0, 4, 8, 12, 16
+	rowSize                               = 20
+)
+
+// finish emits the loops shared by both instruction sets: for each vector of columns, for each row.
+// prepare loads what belongs to the columns, one does one vector of one row.
+func (g *gen) finish(lanes int, float bool, prepare func(n, u, v, scale, bias reg.GPVirtual), one func(acc, row, dst reg.GPVirtual)) {
+	rows, n, acc, row, u, v, dst, ldd := g.arg("rows"), g.arg("n"), g.arg("acc"), g.arg("row"), g.arg("u"), g.arg("v"), g.arg("dst"), g.arg("ldd")
+	g.SHLQ(Imm(2), ldd)
+	var scale, bias reg.GPVirtual
+	if float {
+		scale, bias = g.arg("scale"), g.arg("bias")
+	}
+	r, d, s := g.GP64(), g.GP64(), g.GP64()
+	acc2 := g.GP64()
+	g.Label("columns")
+	prepare(n, u, v, scale, bias)
+	g.MOVQ(rows, r)
+	g.MOVQ(dst, d)
+	g.MOVQ(row, s)
+	g.MOVQ(acc, acc2)
+	g.Label("rows")
+	one(acc2, s, d)
+	g.ADDQ(ldd, d)
+	g.ADDQ(Imm(rowSize), s)
+	g.ADDQ(Imm(192), acc2)
+	g.DECQ(r)
+	g.JNZ(LabelRef("rows"))
+	step := uint64(4 * lanes)
+	g.ADDQ(Imm(step), acc)
+	g.ADDQ(Imm(step), dst)
+	advance := []reg.GPVirtual{u, v}
+	if float {
+		advance = append(advance, scale, bias)
+	}
+	for _, p := range advance { // a nil pointer stays nil
+		next := g.GP64()
+		g.LEAQ(at(p, int(step)), next)
+		g.TESTQ(p, p)
+		g.CMOVQNE(next, p)
+	}
+	g.SUBQ(Imm(uint64(lanes)), n)
+	g.JG(LabelRef("columns"))
+	g.VZEROUPPER()
+	g.RET()
+}
+
+// ifGiven emits then where the pointer is not nil, otherwise the rest.
+func (g *gen) ifGiven(p reg.GPVirtual, label string, otherwise, then func()) {
+	otherwise()
+	g.TESTQ(p, p)
+	g.JZ(LabelRef(label))
+	then()
+	g.Label(label)
+}
+
+func finishAVX512(g *gen, float bool) {
+	if float {
+		g.function("finishF32AVX512", finishF32Signature, finishDoc(true)...)
+	} else {
+		g.function("finishInt32AVX512", finishInt32Signature, finishDoc(false)...)
+	}
+	uv, vv, x, t, sv, bv, lo, hi := g.ZMM(), g.ZMM(), g.ZMM(), g.ZMM(), g.ZMM(), g.ZMM(), g.ZMM(), g.ZMM()
+	mask := g.K()
+	if float {
+		g.VBROADCASTSS(g.argAddr("lo"), lo)
+		g.VBROADCASTSS(g.argAddr("hi"), hi)
+	}
+	g.finish(16, float, func(n, u, v, scale, bias reg.GPVirtual) {
+		bits := g.GP64()
+		g.MOVQ(I32(-1), bits)
+		g.BZHIQ(n, bits, bits)
+		g.KMOVW(bits.As32(), mask)
+		g.ifGiven(u, "u", func() { g.VPXORD(uv, uv, uv) }, func() { g.VMOVDQU32(at(u, 0), uv) })
+		g.ifGiven(v, "v", func() { g.VPXORD(vv, vv, vv) }, func() { g.VMOVDQU32(at(v, 0), vv) })
+		if float {
+			g.ifGiven(scale, "scale", func() { g.VBROADCASTSS(g.dwords("one", 0x3f800000), sv) }, func() { g.VMOVUPS_Z(at(scale, 0), mask, sv) })
+			g.ifGiven(bias, "bias", func() { g.VBROADCASTSS(g.dwords("minusZero", 0x80000000), bv) }, func() { g.VMOVUPS_Z(at(bias, 0), mask, bv) })
+		}
+	}, func(acc, row, dst reg.GPVirtual) {
+		g.VPBROADCASTD(at(row, rowAdd), x)
+		g.VPADDD(at(acc, 0), x, x)
+		g.VPMULLD_BCST(at(row, rowP), uv, t)
+		g.VPADDD(t, x, x)
+		g.VPMULLD_BCST(at(row, rowQ), vv, t)
+		g.VPADDD(t, x, x)
+		if !float {
+			g.VMOVDQU32(x, mask, at(dst, 0))
+			return
+		}
+		g.VCVTDQ2PS(x, x)
+		g.VMULPS_BCST(at(row, rowScale), sv, t)
+		g.VMULPS(t, x, x)
+		g.VADDPS(bv, x, x)
+		g.VADDPS_BCST(at(row, rowBias), x, x)
+		g.VMAXPS(x, lo, x)
+		g.VMINPS(x, hi, x)
+		g.VMOVUPS(x, mask, at(dst, 0))
+	})
+}
+
+func finishAVX2(g *gen, float bool) {
+	if float {
+		g.function("finishF32AVX2", finishF32Signature, finishDoc(true)...)
+	} else {
+		g.function("finishInt32AVX2", finishInt32Signature, finishDoc(false)...)
+	}
+	uv, vv, x, t, sv, bv, lo, hi := g.YMM(), g.YMM(), g.YMM(), g.YMM(), g.YMM(), g.YMM(), g.YMM(), g.YMM()
+	mask := g.YMM()
+	if float {
+		g.VBROADCASTSS(g.argAddr("lo"), lo)
+		g.VBROADCASTSS(g.argAddr("hi"), hi)
+	}
+	g.finish(8, float, func(n, u, v, scale, bias reg.GPVirtual) {
+		count, table := g.GP64(), g.GP64()
+		g.MOVQ(U32(8), count)
+		g.CMPQ(n, count)
+		g.CMOVQLT(n, count)
+		g.NEGQ(count)
+		g.LEAQ(g.laneMasks(), table)
+		g.VMOVUPS(indexed(table, count, 4, 64), mask)
+		g.ifGiven(u, "u", func() { g.VPXOR(uv, uv, uv) }, func() { g.VMOVDQU(at(u, 0), uv) })
+		g.ifGiven(v, "v", func() { g.VPXOR(vv, vv, vv) }, func() { g.VMOVDQU(at(v, 0), vv) })
+		if float {
+			g.ifGiven(scale, "scale", func() { g.VBROADCASTSS(g.dwords("one", 0x3f800000), sv) }, func() { g.VMASKMOVPS(at(scale, 0), mask, sv) })
+			g.ifGiven(bias, "bias", func() { g.VBROADCASTSS(g.dwords("minusZero", 0x80000000), bv) }, func() { g.VMASKMOVPS(at(bias, 0), mask, bv) })
+		}
+	}, func(acc, row, dst reg.GPVirtual) {
+		g.VPBROADCASTD(at(row, rowAdd), x)
+		g.VPADDD(at(acc, 0), x, x)
+		g.VPBROADCASTD(at(row, rowP), t)
+		g.VPMULLD(uv, t, t)
+		g.VPADDD(t, x, x)
+		g.VPBROADCASTD(at(row, rowQ), t)
+		g.VPMULLD(vv, t, t)
+		g.VPADDD(t, x, x)
+		if !float {
+			g.VPMASKMOVD(x, mask, at(dst, 0))
+			return
+		}
+		g.VCVTDQ2PS(x, x)
+		g.VBROADCASTSS(at(row, rowScale), t)
+		g.VMULPS(sv, t, t)
+		g.VMULPS(t, x, x)
+		g.VADDPS(bv, x, x)
+		g.VBROADCASTSS(at(row, rowBias), t)
+		g.VADDPS(t, x, x)
+		g.VMAXPS(x, lo, x)
+		g.VMINPS(x, hi, x)
+		g.VMASKMOVPS(x, mask, at(dst, 0))
+	})
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+func pack(g *gen) {
+	transpose8(g)
+	sumBytes(g)
+	interleave4(g)
+}
+
+// transpose8 transposes 8 x 8 blocks. Rows r and r+4 share a register from the load on, so that no
+// shuffle has to cross the 128-bit halves.
+func transpose8(g *gen) {
+	g.function("transpose8x32AVX2", "func(blocks int, src *uint32, lds int, dst *uint32, ldd int, flip uint32)",
+		"the transpose of 8 rows of 8*blocks words",
+		"",
+		"\tdst[j*ldd+i] = src[i*lds+j] ^ flip   for i < 8, j < 8*blocks",
+		"",
+		"in increasing order of j, so that rows of dst may overlap.")
+	blocks, src, lds, dst, ldd := g.arg("blocks"), g.arg("src"), g.arg("lds"), g.arg("dst"), g.arg("ldd")
+	g.SHLQ(Imm(2), lds)
+	g.SHLQ(Imm(2), ldd)
+	flip := g.YMM()
+	g.VBROADCASTSS(g.argAddr("flip"), flip)
+	three := g.GP64()
+	g.LEAQ(indexed(lds, lds, 2, 0), three)
+	low := g.GP64()
+	g.Label("block")
+	g.LEAQ(indexed(src, lds, 4, 0), low)
+	rowAddr := func(base reg.Register, r, disp int) Mem {
+		switch r {
+		case 0:
+			return at(base, disp)
+		case 1:
+			return indexed(base, lds, 1, disp)
+		case 2:
+			return indexed(base, lds, 2, disp)
+		}
+		return indexed(base, three, 1, disp)
+	}
+	for half := range 2 { // columns 0-3, 4-7
+		var in [4]reg.VecVirtual
+		for r := range in {
+			in[r] = g.YMM()
+			g.VMOVUPS(rowAddr(src, r, 16*half), in[r].AsX())
+			g.VINSERTF128(Imm(1), rowAddr(low, r, 16*half), in[r], in[r])
+			g.VPXOR(flip, in[r], in[r])
+		}
+		ab, cd, ef, gh := g.YMM(), g.YMM(), g.YMM(), g.YMM()
+		g.VUNPCKLPS(in[1], in[0], ab) // r0c0 r1c0 r0c1 r1c1
+		g.VUNPCKLPS(in[3], in[2], cd)
+		g.VUNPCKHPS(in[1], in[0], ef) // r0c2 r1c2 r0c3 r1c3
+		g.VUNPCKHPS(in[3], in[2], gh)
+		for c, pair := range [4][2]reg.VecVirtual{{ab, cd}, {ab, cd}, {ef, gh}, {ef, gh}} {
+			y := g.YMM()
+			if c%2 == 0 {
+				g.VUNPCKLPD(pair[1], pair[0], y)
+			} else {
+				g.VUNPCKHPD(pair[1], pair[0], y)
+			}
+			g.VMOVUPS(y, at(dst, 0))
+			g.ADDQ(ldd, dst)
+		}
+	}
+	g.ADDQ(Imm(32), src)
+	g.DECQ(blocks)
+	g.JNZ(LabelRef("block"))
+	g.VZEROUPPER()
+	g.RET()
+}
+
+func sumBytes(g *gen) {
+	g.function("sumBytesAVX2", "func(n32 int, src *byte, flip uint32) int64",
+		"the sum of 32*n32 unsigned bytes, each with the bits of flip inverted first.")
+	n, src := g.arg("n32"), g.arg("src")
+	flip, zero, sum, y := g.YMM(), g.YMM(), g.YMM(), g.YMM()
+	g.VBROADCASTSS(g.argAddr("flip"), flip)
+	g.VPXOR(zero, zero, zero)
+	g.VPXOR(sum, sum, sum)
+	g.Label("loop")
+	g.VPXOR(at(src, 0), flip, y)
+	g.VPSADBW(zero, y, y)
+	g.VPADDQ(y, sum, sum)
+	g.ADDQ(Imm(32), src)
+	g.DECQ(n)
+	g.JNZ(LabelRef("loop"))
+	x := g.XMM()
+	g.VEXTRACTI128(Imm(1), sum, x)
+	g.VPADDQ(x, sum.AsX(), x)
+	g.VPSRLDQ(Imm(8), x, zero.AsX())
+	g.VPADDQ(zero.AsX(), x, x)
+	ret := g.GP64()
+	g.VMOVQ(x, ret)
+	g.Store(ret, g.ReturnIndex(0))
+	g.VZEROUPPER()
+	g.RET()
+}
+
+func interleave4(g *gen) {
+	g.function("interleave4AVX2", "func(n32 int, r0, r1, r2, r3 *byte, dst *byte, flip uint32)",
+		"four rows of 32*n32 bytes woven into one",
+		"",
+		"\tdst[4*i+t] = rt[i] ^ flip   for i < 32*n32, t < 4")
+	n := g.arg("n32")
+	rows := [4]reg.GPVirtual{g.arg("r0"), g.arg("r1"), g.arg("r2"), g.arg("r3")}
+	dst := g.arg("dst")
+	flip := g.YMM()
+	g.VBROADCASTSS(g.argAddr("flip"), flip)
+	index := g.GP64()
+	g.XORQ(index, index)
+	g.Label("loop")
+	var in [4]reg.VecVirtual
+	for r := range in {
+		in[r] = g.YMM()
+		g.VPXOR(indexed(rows[r], index, 1, 0), flip, in[r])
+	}
+	lo01, hi01, lo23, hi23 := g.YMM(), g.YMM(), g.YMM(), g.YMM()
+	g.VPUNPCKLBW(in[1], in[0], lo01)
+	g.VPUNPCKHBW(in[1], in[0], hi01)
+	g.VPUNPCKLBW(in[3], in[2], lo23)
+	g.VPUNPCKHBW(in[3], in[2], hi23)
+	q := [4]reg.VecVirtual{g.YMM(), g.YMM(), g.YMM(), g.YMM()} // bytes 0-3|16-19, 4-7|20-23, ...
+	g.VPUNPCKLWD(lo23, lo01, q[0])
+	g.VPUNPCKHWD(lo23, lo01, q[1])
+	g.VPUNPCKLWD(hi23, hi01, q[2])
+	g.VPUNPCKHWD(hi23, hi01, q[3])
+	for i, y := range q {
+		g.VMOVDQU(y.AsX(), at(dst, 16*i))
+		g.VEXTRACTI128(Imm(1), y, at(dst, 64+16*i))
+	}
+	g.ADDQ(Imm(32), index)
+	g.ADDQ(Imm(128), dst)
+	g.DECQ(n)
+	g.JNZ(LabelRef("loop"))
+	g.VZEROUPPER()
+	g.RET()
+}
