@@ -14,9 +14,10 @@ import (
 // Model is a loaded model. Its parameters may alias mapped files: the model must stay open while they are used.
 type Model struct {
 	Graph  *graph.Graph
-	Format string // name of the format that it was read from
-	Path   string // the file or folder that it was read from; empty for a model made in memory
-	Dir    string // where its companion files (tokenizer, labels, configuration) are
+	Format string   // name of the format that it was read from
+	Path   string   // the file or folder that it was read from; empty for a model made in memory
+	Dir    string   // where its companion files (tokenizer, labels, configuration) are
+	Files  []string // the files that hold it, relative to Dir, the model itself first
 
 	Producer        string
 	ProducerVersion string
