@@ -1,0 +1,44 @@
+// Package progress is how long work tells what it does. Library code takes a [Reporter] from its context with [From] and
+// reports; who runs it decides with [With] what becomes of the reports. Without a reporter everything is silent.
+package progress
+
+import "context"
+
+// Reporter shows tasks. Its methods may be called from several goroutines.
+type Reporter interface {
+	// Start begins a task of total units (0: not known beforehand), such as "layers" or "samples".
+	Start(name string, total int64, unit string) Task
+	// Log prints a line without tearing what is shown.
+	Log(line string)
+	// Close ends what is shown.
+	Close()
+}
+
+// Task is one piece of work in progress.
+type Task interface {
+	// Add counts n more units as done.
+	Add(n int64)
+	// Done ends the task, complete or not.
+	Done()
+}
+
+type key struct{}
+
+// With returns a context that carries r.
+func With(ctx context.Context, r Reporter) context.Context { return context.WithValue(ctx, key{}, r) }
+
+// From returns the reporter of ctx, or one that does nothing; never nil.
+func From(ctx context.Context) Reporter {
+	if r, ok := ctx.Value(key{}).(Reporter); ok {
+		return r
+	}
+	return silent{}
+}
+
+type silent struct{}
+
+func (silent) Start(string, int64, string) Task { return silent{} }
+func (silent) Log(string)                       {}
+func (silent) Close()                           {}
+func (silent) Add(int64)                        {}
+func (silent) Done()                            {}
