@@ -41,12 +41,24 @@ func realOutput[T float32 | float64](e *graph.Env, d tensor.DType, shape []int) 
 	}
 	buf := make([]T, t.Len())
 	return buf, func() *tensor.Tensor {
-		f := any(buf)
+		f, ok := any(buf).([]float32)
+		if !ok {
+			f = make([]float32, len(buf))
+			for i, v := range buf {
+				f[i] = float32(v)
+			}
+		}
 		switch d {
 		case tensor.Float16:
-			kernel.F32ToF16(tensor.Data[tensor.Half](t), f.([]float32))
+			kernel.F32ToF16(tensor.Data[tensor.Half](t), f)
 		case tensor.BFloat16:
-			kernel.F32ToBF16(tensor.Data[tensor.BF16](t), f.([]float32))
+			kernel.F32ToBF16(tensor.Data[tensor.BF16](t), f)
+		case tensor.Float32:
+			copy(tensor.Data[float32](t), f)
+		case tensor.Float64:
+			for i, v := range f {
+				tensor.Data[float64](t)[i] = float64(v)
+			}
 		default:
 			panic(fmt.Sprintf("op: no conversion to %v", d))
 		}

@@ -348,4 +348,3 @@ func (s *sequence[T]) recurrence(dir, lo, hi int) func(dst []T, ldd int, x []T) 
 		gemmReal(s.e.Workers(), false, true, s.batch, n, k, 1, x, k, m, k, 1, dst, ldd)
 	}
 }
-
