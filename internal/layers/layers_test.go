@@ -37,6 +37,7 @@ var layers = []string{
 	"internal/analyze",
 	"internal/report",
 	"internal/example",
+	"internal/example/*",
 	".",
 	"cmd/*",
 }
