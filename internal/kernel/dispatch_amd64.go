@@ -2,18 +2,30 @@
 
 package kernel
 
-import "github.com/neurotrain/neuroquant/internal/impl"
+import (
+	"unsafe"
+
+	"github.com/neurotrain/neuroquant/internal/impl"
+)
 
 var (
 	useGemmF32AVX512 bool
 	useGemmF32AVX2   bool
 	useTransposeAVX2 bool
+	useGemmInt8VNNI  bool
+	useGemmInt8AVX2  bool
+	useFinishAVX512  bool
+	useFinishAVX2    bool
 )
 
 func init() {
 	impl.Register("gemmF32", impl.AVX512, &useGemmF32AVX512)
 	impl.Register("gemmF32", impl.AVX2, &useGemmF32AVX2)
 	impl.Register("transpose", impl.AVX2, &useTransposeAVX2)
+	impl.Register("gemmInt8", impl.AVX512VNNI, &useGemmInt8VNNI)
+	impl.Register("gemmInt8", impl.AVX2, &useGemmInt8AVX2)
+	impl.Register("gemmInt8Finish", impl.AVX512, &useFinishAVX512)
+	impl.Register("gemmInt8Finish", impl.AVX2, &useFinishAVX2)
 }
 
 // tileRowsF32 is the number of rows of the float32 micro-kernel in use.
@@ -109,7 +121,7 @@ func transposeStrips(dst []uint32, width int, src []uint32, ld, rows, k int, fli
 	k8 := k &^ 7
 	i := 0
 	for ; i+8 <= rows; i += 8 {
-		transpose8x32AVX2(k8/8, &src[i*ld], ld, &dst[i], width, flip)
+		transpose8x32AVX2(k8/8, (*byte)(unsafe.Pointer(&src[i*ld])), 4*ld, &dst[i], width, flip)
 		for l := k8; l < k; l++ {
 			for r := i; r < i+8; r++ {
 				dst[l*width+r] = src[r*ld+l] ^ flip
@@ -117,4 +129,166 @@ func transposeStrips(dst []uint32, width int, src []uint32, ld, rows, k int, fli
 		}
 	}
 	return i
+}
+
+// tileInt8 runs the integer micro-kernel; see tileInt8Generic.
+func tileInt8(aSigned bool, height, width, k4 int, a []uint32, b []byte, c []int32) {
+	needLen("tile A", len(a), height*k4)
+	needLen("tile B", len(b), width*4*k4)
+	needLen("tile C", len(c), height*panelWidth)
+	switch {
+	case k4 == 0:
+		clear(c[:height*panelWidth])
+	case useGemmInt8VNNI:
+		if aSigned {
+			tileInt8SU(height, width, k4, (*byte)(unsafe.Pointer(&a[0])), &b[0], &c[0])
+		} else {
+			tileInt8US(height, width, k4, (*byte)(unsafe.Pointer(&a[0])), &b[0], &c[0])
+		}
+	case useGemmInt8AVX2:
+		for i := 0; i < height; i += 2 {
+			rows := (*byte)(unsafe.Pointer(&a[i]))
+			for j := 0; j < width; j += 16 {
+				switch {
+				case height == 1 && aSigned:
+					tileInt8SU1x16AVX2(k4, rows, 4*height, &b[4*j], 4*width, &c[i*panelWidth+j])
+				case height == 1:
+					tileInt8US1x16AVX2(k4, rows, 4*height, &b[4*j], 4*width, &c[i*panelWidth+j])
+				case aSigned:
+					tileInt8SU2x16AVX2(k4, rows, 4*height, &b[4*j], 4*width, &c[i*panelWidth+j])
+				default:
+					tileInt8US2x16AVX2(k4, rows, 4*height, &b[4*j], 4*width, &c[i*panelWidth+j])
+				}
+			}
+		}
+	default:
+		tileInt8Generic(aSigned, height, width, k4, a, b, c)
+	}
+}
+
+func tileInt8US(height, width, k4 int, a, b *byte, c *int32) {
+	switch height<<8 | width {
+	case 8<<8 | 48:
+		tileInt8US8x48AVX512VNNI(k4, a, 4*8, b, 4*48, c)
+	case 8<<8 | 32:
+		tileInt8US8x32AVX512VNNI(k4, a, 4*8, b, 4*32, c)
+	case 8<<8 | 16:
+		tileInt8US8x16AVX512VNNI(k4, a, 4*8, b, 4*16, c)
+	case 4<<8 | 48:
+		tileInt8US4x48AVX512VNNI(k4, a, 4*4, b, 4*48, c)
+	case 4<<8 | 32:
+		tileInt8US4x32AVX512VNNI(k4, a, 4*4, b, 4*32, c)
+	case 4<<8 | 16:
+		tileInt8US4x16AVX512VNNI(k4, a, 4*4, b, 4*16, c)
+	case 2<<8 | 48:
+		tileInt8US2x48AVX512VNNI(k4, a, 4*2, b, 4*48, c)
+	case 2<<8 | 32:
+		tileInt8US2x32AVX512VNNI(k4, a, 4*2, b, 4*32, c)
+	case 2<<8 | 16:
+		tileInt8US2x16AVX512VNNI(k4, a, 4*2, b, 4*16, c)
+	case 1<<8 | 48:
+		tileInt8US1x48AVX512VNNI(k4, a, 4*1, b, 4*48, c)
+	case 1<<8 | 32:
+		tileInt8US1x32AVX512VNNI(k4, a, 4*1, b, 4*32, c)
+	case 1<<8 | 16:
+		tileInt8US1x16AVX512VNNI(k4, a, 4*1, b, 4*16, c)
+	default:
+		panic("kernel: no such tile")
+	}
+}
+
+func tileInt8SU(height, width, k4 int, a, b *byte, c *int32) {
+	switch height<<8 | width {
+	case 8<<8 | 48:
+		tileInt8SU8x48AVX512VNNI(k4, a, 4*8, b, 4*48, c)
+	case 8<<8 | 32:
+		tileInt8SU8x32AVX512VNNI(k4, a, 4*8, b, 4*32, c)
+	case 8<<8 | 16:
+		tileInt8SU8x16AVX512VNNI(k4, a, 4*8, b, 4*16, c)
+	case 4<<8 | 48:
+		tileInt8SU4x48AVX512VNNI(k4, a, 4*4, b, 4*48, c)
+	case 4<<8 | 32:
+		tileInt8SU4x32AVX512VNNI(k4, a, 4*4, b, 4*32, c)
+	case 4<<8 | 16:
+		tileInt8SU4x16AVX512VNNI(k4, a, 4*4, b, 4*16, c)
+	case 2<<8 | 48:
+		tileInt8SU2x48AVX512VNNI(k4, a, 4*2, b, 4*48, c)
+	case 2<<8 | 32:
+		tileInt8SU2x32AVX512VNNI(k4, a, 4*2, b, 4*32, c)
+	case 2<<8 | 16:
+		tileInt8SU2x16AVX512VNNI(k4, a, 4*2, b, 4*16, c)
+	case 1<<8 | 48:
+		tileInt8SU1x48AVX512VNNI(k4, a, 4*1, b, 4*48, c)
+	case 1<<8 | 32:
+		tileInt8SU1x32AVX512VNNI(k4, a, 4*1, b, 4*32, c)
+	case 1<<8 | 16:
+		tileInt8SU1x16AVX512VNNI(k4, a, 4*1, b, 4*16, c)
+	default:
+		panic("kernel: no such tile")
+	}
+}
+
+func finishInt32(rows, n int, acc []int32, terms []finishRow, u, v []int32, dst []int32, ldd int) {
+	checkFinish(rows, n, len(acc), len(terms), u, v, len(dst), ldd)
+	switch {
+	case useFinishAVX512:
+		finishInt32AVX512(rows, n, &acc[0], &terms[0].add, unsafe.SliceData(u), unsafe.SliceData(v), &dst[0], ldd)
+	case useFinishAVX2:
+		finishInt32AVX2(rows, n, &acc[0], &terms[0].add, unsafe.SliceData(u), unsafe.SliceData(v), &dst[0], ldd)
+	default:
+		finishInt32Generic(rows, n, acc, terms, u, v, dst, ldd)
+	}
+}
+
+func finishF32(rows, n int, acc []int32, terms []finishRow, u, v []int32, scale, bias []float32, lo, hi float32, dst []float32, ldd int) {
+	checkFinish(rows, n, len(acc), len(terms), u, v, len(dst), ldd)
+	for _, s := range [][]float32{scale, bias} {
+		if s != nil {
+			needLen("finish scale or bias", len(s), n)
+		}
+	}
+	switch {
+	case useFinishAVX512:
+		finishF32AVX512(rows, n, &acc[0], &terms[0].add, unsafe.SliceData(u), unsafe.SliceData(v), unsafe.SliceData(scale), unsafe.SliceData(bias), lo, hi, &dst[0], ldd)
+	case useFinishAVX2:
+		finishF32AVX2(rows, n, &acc[0], &terms[0].add, unsafe.SliceData(u), unsafe.SliceData(v), unsafe.SliceData(scale), unsafe.SliceData(bias), lo, hi, &dst[0], ldd)
+	default:
+		finishF32Generic(rows, n, acc, terms, u, v, scale, bias, lo, hi, dst, ldd)
+	}
+}
+
+func checkFinish(rows, n, lenAcc, lenTerms int, u, v []int32, lenDst, ldd int) {
+	padded := (n + 15) &^ 15
+	if rows < 1 || n < 1 || padded > panelWidth {
+		panic("kernel: finish: not a tile")
+	}
+	need("finish sums", lenAcc, rows, padded, panelWidth)
+	needLen("finish rows", lenTerms, rows)
+	for _, s := range [][]int32{u, v} {
+		if s != nil {
+			needLen("finish columns", len(s), padded)
+		}
+	}
+	need("finish dst", lenDst, rows, n, ldd)
+}
+
+// packStripInt8 sets dst[l*height+r] to word l of row r of a, the bits of flip inverted, for eight rows
+// and the first l < whole; it returns how many l it did, 0 if there are not eight rows.
+func packStripInt8(dst []uint32, height int, a []byte, lda, rows, whole int, flip uint32) int {
+	if !useTransposeAVX2 || rows != 8 || whole < 8 {
+		return 0
+	}
+	need("packStripInt8", len(a), rows, 4*whole, lda)
+	transpose8x32AVX2(whole/8, &a[0], lda, &dst[0], height, flip)
+	return whole &^ 7
+}
+
+func sumBytes(x []byte, flip uint32) int32 {
+	n := 0
+	var sum int64
+	if useTransposeAVX2 && len(x) >= 32 {
+		n = len(x) &^ 31
+		sum = sumBytesAVX2(n/32, &x[0], flip)
+	}
+	return int32(sum) + sumBytesGeneric(x[n:], flip)
 }

@@ -15,3 +15,21 @@ func dot4F32(k int, a, b []float32, ldb int, dst *[4]float32) {
 func transposeStrips(dst []uint32, width int, src []uint32, ld, rows, k int, flip uint32) int {
 	return 0
 }
+
+func tileInt8(aSigned bool, height, width, k4 int, a []uint32, b []byte, c []int32) {
+	tileInt8Generic(aSigned, height, width, k4, a, b, c)
+}
+
+func finishInt32(rows, n int, acc []int32, terms []finishRow, u, v []int32, dst []int32, ldd int) {
+	finishInt32Generic(rows, n, acc, terms, u, v, dst, ldd)
+}
+
+func finishF32(rows, n int, acc []int32, terms []finishRow, u, v []int32, scale, bias []float32, lo, hi float32, dst []float32, ldd int) {
+	finishF32Generic(rows, n, acc, terms, u, v, scale, bias, lo, hi, dst, ldd)
+}
+
+func packStripInt8(dst []uint32, height int, a []byte, lda, rows, whole int, flip uint32) int {
+	return 0
+}
+
+func sumBytes(x []byte, flip uint32) int32 { return sumBytesGeneric(x, flip) }

@@ -1,47 +1,11 @@
 package kernel
 
-import "fmt"
-
-// PackedInt8 is an 8-bit matrix in the order in which the integer GEMM kernels read their right
-// operand, with its zero points and column sums. It is read-only after PackInt8 and may be used by several
-// goroutines.
-type PackedInt8 struct {
-	k, n int
-	vals []int16 // b-zb
-}
-
-// PackInt8 packs op(B), a k x n matrix of bytes (two's complement if signed), for GemmInt8. With
-// transB b holds n rows of k elements. bzp is the zero point: empty for 0, one value for all, or n
-// values, one per column; each in -128..255. b and bzp are not referenced afterwards.
-func PackInt8(k, n int, b []byte, ldb int, signed, transB bool, bzp []int32) *PackedInt8 {
-	if transB {
-		need("PackInt8 B transposed", len(b), n, k, ldb)
-	} else {
-		need("PackInt8 B", len(b), k, n, ldb)
-	}
-	checkBroadcast("PackInt8 zero point", len(bzp), n, true)
-	q := &PackedInt8{k: k, n: n, vals: make([]int16, k*n)}
-	for l := range k {
-		for j := range n {
-			i := l*ldb + j
-			if transB {
-				i = j*ldb + l
-			}
-			v := int32(b[i])
-			if signed {
-				v = int32(int8(b[i]))
-			}
-			q.vals[l*n+j] = int16(v - at(bzp, j))
-		}
-	}
-	return q
-}
-
-// Size returns the number of rows (k) and columns (n) of the packed matrix.
-func (b *PackedInt8) Size() (k, n int) { return b.k, b.n }
-
-// Bytes returns the memory that the packed matrix holds.
-func (b *PackedInt8) Bytes() int { return len(b.vals) * 2 }
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"unsafe"
+)
 
 // GemmInt8 computes the exact product of an m x k byte matrix A and the packed k x n matrix B,
 //
@@ -52,7 +16,9 @@ func (b *PackedInt8) Bytes() int { return len(b.vals) * 2 }
 // implementation alike. m, n, k must agree with b.Size().
 func GemmInt8(p *Pool, m, n, k int, a []byte, lda int, aSigned bool, azp []int32, b *PackedInt8, c []int32, ldc int) {
 	checkGemmInt8(m, n, k, len(a), lda, azp, b, len(c), ldc)
-	gemmInt8Simple(p, m, a, lda, aSigned, azp, b, func(i, j int, acc int32) { c[i*ldc+j] = acc })
+	b.multiply(p, m, a, lda, aSigned, azp, nil, func(rows, n, row, col int, acc []int32, terms []finishRow, u, v []int32) {
+		finishInt32(rows, n, acc, terms, u, v, c[row*ldc+col:], ldc)
+	})
 }
 
 // GemmInt8F32 is GemmInt8 followed by what ONNX's dynamically quantized graphs do with its result
@@ -68,36 +34,29 @@ func GemmInt8F32(p *Pool, m, n, k int, a []byte, lda int, aSigned bool, azp []in
 	if len(bias) != 0 {
 		needLen("GemmInt8F32 bias", len(bias), n)
 	}
-	gemmInt8Simple(p, m, a, lda, aSigned, azp, b, func(i, j int, acc int32) {
-		v := float32(float32(acc) * float32(at(aScale, i)*at(bScale, j)))
+	if len(bScale) == 1 && n != 1 { // fold the common factor into the rows
+		scaled := make([]float32, len(aScale))
+		for i, s := range aScale {
+			scaled[i] = s * bScale[0]
+		}
+		aScale, bScale = scaled, nil
+	}
+	lo, hi := Activation{}.bounds()
+	b.multiply(p, m, a, lda, aSigned, azp, aScale, func(rows, n, row, col int, acc []int32, terms []finishRow, u, v []int32) {
+		var scale, add []float32
+		if len(bScale) != 0 {
+			scale = bScale[col:]
+		}
 		if len(bias) != 0 {
-			v += bias[j]
+			add = bias[col:]
 		}
-		c[i*ldc+j] = v
-	})
-}
-
-func gemmInt8Simple(p *Pool, m int, a []byte, lda int, aSigned bool, azp []int32, b *PackedInt8, store func(i, j int, acc int32)) {
-	p.For(m, 1, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			for j := range b.n {
-				var acc int32
-				for l := range b.k {
-					v := int32(a[i*lda+l])
-					if aSigned {
-						v = int32(int8(a[i*lda+l]))
-					}
-					acc += (v - at(azp, i)) * int32(b.vals[l*b.n+j])
-				}
-				store(i, j, acc)
-			}
-		}
+		finishF32(rows, n, acc, terms, u, v, scale, add, lo, hi, c[row*ldc+col:], ldc)
 	})
 }
 
 func checkGemmInt8(m, n, k, lenA, lda int, azp []int32, b *PackedInt8, lenC, ldc int) {
-	if b.n != n || b.k != k {
-		panic(fmt.Sprintf("kernel: int8 gemm: B is packed as %dx%d, want %dx%d", b.k, b.n, k, n))
+	if b.cols.n != n || b.k != k {
+		panic(fmt.Sprintf("kernel: int8 gemm: B is packed as %dx%d, want %dx%d", b.k, b.cols.n, k, n))
 	}
 	need("int8 gemm A", lenA, m, k, lda)
 	need("int8 gemm C", lenC, m, n, ldc)
@@ -120,4 +79,314 @@ func at[T int32 | float32](v []T, i int) T {
 		return v[0]
 	}
 	return v[i]
+}
+
+// PackedInt8 is an 8-bit matrix in the order in which the integer GEMM kernels read their right
+// operand, with its zero points and column sums. It is read-only after PackInt8 and may be used by several
+// goroutines.
+//
+// data holds panel after panel; in a panel, for every four rows of B, the four bytes of each column
+// together. Bytes are signed: an unsigned B is shifted by 128, its zero points with it.
+type PackedInt8 struct {
+	k    int
+	cols columns
+	data []byte
+	// Both per packed column, padding included: the zero point in the signed domain (nil if all
+	// are 0), and k*zero point - sum of the column.
+	zero, shift []int32
+}
+
+// PackInt8 packs op(B), a k x n matrix of bytes (two's complement if signed), for GemmInt8. With
+// transB b holds n rows of k elements. bzp is the zero point: empty for 0, one value for all, or n
+// values, one per column; each in -128..255. b and bzp are not referenced afterwards.
+func PackInt8(k, n int, b []byte, ldb int, signed, transB bool, bzp []int32) *PackedInt8 {
+	if transB {
+		need("PackInt8 B transposed", len(b), n, k, ldb)
+	} else {
+		need("PackInt8 B", len(b), k, n, ldb)
+	}
+	checkBroadcast("PackInt8 zero point", len(bzp), n, true)
+	q := &PackedInt8{k: k, cols: splitColumns(n)}
+	padded := q.cols.padded()
+	q.data = make([]byte, (k+3)/4*4*padded)
+	q.shift = make([]int32, padded)
+	flip, offset := byte(0), int32(0)
+	if !signed {
+		flip, offset = 0x80, 128
+	}
+	for j := range n {
+		if at(bzp, j) != offset {
+			q.zero = make([]int32, padded)
+			break
+		}
+	}
+	Shared().For(q.cols.panels(), 1, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			data, col, width := q.panel(i)
+			valid := min(width, n-col)
+			var sums []int32
+			if transB {
+				sums = packColumnsInt8(data, width, b[col*ldb:], ldb, k, valid, flip)
+			} else {
+				sums = packPanelInt8(data, width, b[col:], ldb, k, valid, flip)
+			}
+			for j, sum := range sums[:valid] {
+				zero := at(bzp, col+j) - offset
+				if q.zero != nil {
+					q.zero[col+j] = zero
+				}
+				q.shift[col+j] = int32(k)*zero - sum
+			}
+		}
+	})
+	return q
+}
+
+// packPanelInt8 packs n columns of k rows, ld apart, and returns their sums.
+func packPanelInt8(dst []byte, width int, b []byte, ld, k, n int, flip byte) []int32 {
+	sums := make([]int32, width)
+	var zeros [panelWidth]byte
+	for l := 0; l < k; l += 4 {
+		var rows [4][]byte
+		var flips [4]byte
+		for t := range rows {
+			if l+t < k {
+				rows[t], flips[t] = b[(l+t)*ld:(l+t)*ld+n], flip
+			} else {
+				rows[t] = zeros[:n]
+			}
+		}
+		r0, r1, r2, r3 := rows[0], rows[1][:n], rows[2][:n], rows[3][:n]
+		line := dst[l*width : (l+4)*width]
+		for j := range r0 {
+			v := line[4*j : 4*j+4 : 4*j+4]
+			v[0], v[1], v[2], v[3] = r0[j]^flip, r1[j]^flips[1], r2[j]^flips[2], r3[j]^flips[3]
+			sums[j] += int32(int8(v[0])) + int32(int8(v[1])) + int32(int8(v[2])) + int32(int8(v[3]))
+		}
+	}
+	return sums
+}
+
+// packColumnsInt8 is packPanelInt8 for columns that are stored as n rows of k elements.
+func packColumnsInt8(dst []byte, width int, b []byte, ld, k, n int, flip byte) []int32 {
+	sums := make([]int32, width)
+	for j := 0; j < n; j += 8 {
+		count, first := min(8, n-j), 0
+		if k >= 4 {
+			first = packStripInt8(bytesAsWords(dst)[j:], width, b[j*ld:], ld, count, k/4, uint32(flip)*0x01010101)
+		}
+		for t := j; t < j+count; t++ {
+			row := b[t*ld : t*ld+k]
+			for l := 4 * first; l < k; l++ {
+				dst[l/4*4*width+4*t+l%4] = row[l] ^ flip
+			}
+			sums[t] = sumBytes(row, uint32(flip^0x80)*0x01010101) - 128*int32(k)
+		}
+	}
+	return sums
+}
+
+// bytesAsWords views packed bytes, which start at a multiple of four, as words.
+func bytesAsWords(x []byte) []uint32 {
+	return unsafe.Slice((*uint32)(unsafe.Pointer(&x[0])), len(x)/4)
+}
+
+// Size returns the number of rows (k) and columns (n) of the packed matrix.
+func (b *PackedInt8) Size() (k, n int) { return b.k, b.cols.n }
+
+// Bytes returns the memory that the packed matrix holds.
+func (b *PackedInt8) Bytes() int { return len(b.data) + 4*len(b.zero) + 4*len(b.shift) }
+
+func (b *PackedInt8) panel(i int) (data []byte, col, width int) {
+	col, width = b.cols.panel(i)
+	deep := (b.k + 3) / 4 * 4
+	return b.data[col*deep : (col+width)*deep], col, width
+}
+
+// finishRow holds what the end of an integer product needs of one row; the layout is known to the
+// assembly. See the generated declaration of finishF32AVX512 for the formula.
+type finishRow struct {
+	add, p, q   int32
+	scale, bias float32
+}
+
+// negativeZero is the value that changes nothing when added.
+var negativeZero = float32(math.Copysign(0, -1))
+
+// multiply computes tiles of A*b and hands each, as raw sums 48 apart with the terms that fold in
+// the zero points, to finish. In the domain where A is unsigned and B signed,
+//
+//	sum (a-za)*(b-zb) = sum a*b + za*(k*zb - sum b) - zb * sum a
+func (b *PackedInt8) multiply(p *Pool, m int, a []byte, lda int, aSigned bool, azp []int32, aScale []float32,
+	finish func(rows, n, row, col int, acc []int32, terms []finishRow, u, v []int32)) {
+	n := b.cols.n
+	if m == 0 || n == 0 {
+		return
+	}
+	const mr = 8
+	k4 := (b.k + 3) / 4
+	panels := b.cols.panels()
+	rowsPerTask, parts := rowSplit(p, m, panels, m*n*b.k/4)
+	for rowsPerTask > 48 && rowsPerTask*b.k > 512<<10 {
+		rowsPerTask /= 2
+	}
+	rowTasks := (m + rowsPerTask - 1) / rowsPerTask
+	if rowTasks*parts == 1 {
+		p = nil
+	}
+	flip, offset := uint32(0), int32(0)
+	if aSigned {
+		flip, offset = 0x80808080, 128
+	}
+	p.For(rowTasks*parts, 1, func(lo, hi int) {
+		rowsMax := min(rowsPerTask, m) + mr
+		buf := borrow(rowsMax*k4*4 + rowsMax*int(unsafe.Sizeof(finishRow{})) + mr*panelWidth*4)
+		defer buf.release()
+		packed := buf.u32()[:rowsMax*k4]
+		acc := buf.i32()[rowsMax*k4 : rowsMax*k4+mr*panelWidth]
+		terms := unsafe.Slice((*finishRow)(unsafe.Pointer(&buf.i32()[rowsMax*k4+mr*panelWidth])), rowsMax)
+		for t := lo; t < hi; t++ {
+			i0 := t / parts * rowsPerTask
+			i1 := min(i0+rowsPerTask, m)
+			packRowsInt8(packed, mr, a, lda, i0, i1, b.k, flip)
+			for i := i0; i < i1; i++ {
+				row := finishRow{p: at(azp, i) + offset, scale: at(aScale, i), bias: negativeZero}
+				if b.zero != nil {
+					row.q = -sumBytes(a[i*lda:i*lda+b.k], flip)
+				}
+				terms[i-i0] = row
+			}
+			for i := t % parts * panels / parts; i < (t%parts+1)*panels/parts; i++ {
+				data, col, width := b.panel(i)
+				valid := min(width, n-col)
+				u, v := b.shift[col:col+width], b.zero
+				if v != nil {
+					v = v[col : col+width]
+				}
+				for r := i0; r < i1; r += mr {
+					rows := min(mr, i1-r)
+					height := panelRows(rows, mr)
+					tileInt8(false, height, width, k4, packed[(r-i0)*k4:], data, acc)
+					finish(rows, valid, r, col, acc, terms[r-i0:], u, v)
+				}
+			}
+		}
+	})
+}
+
+// packRowsInt8 packs rows i0 to i1 of A into row panels of up to mr rows: for every four columns,
+// the four bytes of each row together, with the bits of flip inverted; zeros beyond row i1 and column k.
+func packRowsInt8(dst []uint32, mr int, a []byte, lda, i0, i1, k int, flip uint32) {
+	used, whole, k4 := 0, k/4, (k+3)/4
+	for i := i0; i < i1; i += mr {
+		rows := min(mr, i1-i)
+		height := panelRows(rows, mr)
+		panel := dst[used : used+height*k4]
+		if rows < height {
+			clear(panel)
+		}
+		first := packStripInt8(panel, height, a[i*lda:], lda, rows, whole, flip)
+		for r := range rows {
+			row := a[(i+r)*lda : (i+r)*lda+k]
+			for l := first; l < whole; l++ {
+				panel[l*height+r] = binary.LittleEndian.Uint32(row[l*4:]) ^ flip
+			}
+			if whole < k4 {
+				var last [4]byte
+				copy(last[:], row[whole*4:])
+				mask := uint32(1)<<(8*(k%4)) - 1
+				panel[whole*height+r] = (binary.LittleEndian.Uint32(last[:]) ^ flip) & mask
+			}
+		}
+		used += len(panel)
+	}
+}
+
+// sumBytesGeneric is the sum of the bytes of x as unsigned numbers, the bits of flip inverted first.
+func sumBytesGeneric(x []byte, flip uint32) int32 {
+	var sum int32
+	for _, v := range x {
+		sum += int32(v ^ byte(flip))
+	}
+	return sum
+}
+
+// tileInt8Generic is the definition of the integer micro-kernel: for panels of height rows and width
+// columns, c[i*48+j] is the sum over l < k4 and t < 4 of a's byte t of word l*height+i times b's byte
+// 4*(l*width+j)+t. With aSigned a's bytes are signed and b's unsigned, otherwise the other way round.
+func tileInt8Generic(aSigned bool, height, width, k4 int, a []uint32, b []byte, c []int32) {
+	for i := range height {
+		row := c[i*panelWidth : i*panelWidth+width]
+		clear(row)
+		for l := range k4 {
+			w := a[l*height+i]
+			a0, a1, a2, a3 := int32(byte(w)), int32(byte(w>>8)), int32(byte(w>>16)), int32(w>>24)
+			if aSigned {
+				a0, a1, a2, a3 = int32(int8(a0)), int32(int8(a1)), int32(int8(a2)), int32(int8(a3))
+			}
+			line := b[l*width*4 : (l+1)*width*4]
+			for j := range row {
+				q := line[j*4 : j*4+4 : j*4+4]
+				if aSigned {
+					row[j] += a0*int32(q[0]) + a1*int32(q[1]) + a2*int32(q[2]) + a3*int32(q[3])
+				} else {
+					row[j] += a0*int32(int8(q[0])) + a1*int32(int8(q[1])) + a2*int32(int8(q[2])) + a3*int32(int8(q[3]))
+				}
+			}
+		}
+	}
+}
+
+func finishInt32Generic(rows, n int, acc []int32, terms []finishRow, u, v []int32, dst []int32, ldd int) {
+	for i := range rows {
+		r := &terms[i]
+		for j := range n {
+			dst[i*ldd+j] = r.sum(acc[i*panelWidth+j], at0(u, j), at0(v, j))
+		}
+	}
+}
+
+func finishF32Generic(rows, n int, acc []int32, terms []finishRow, u, v []int32, scale, bias []float32, lo, hi float32, dst []float32, ldd int) {
+	for i := range rows {
+		r := &terms[i]
+		for j := range n {
+			s := r.scale
+			if scale != nil {
+				s *= scale[j]
+			}
+			f := float32(r.sum(acc[i*panelWidth+j], at0(u, j), at0(v, j))) * s
+			if bias != nil {
+				f = float32(f) + bias[j]
+			}
+			f = float32(f) + r.bias
+			if f < lo {
+				f = lo
+			}
+			if f > hi {
+				f = hi
+			}
+			dst[i*ldd+j] = f
+		}
+	}
+}
+
+func (r *finishRow) sum(acc, u, v int32) int32 { return acc + r.add + r.p*u + r.q*v }
+
+// at0 returns v[i], or 0 if v is nil.
+func at0(v []int32, i int) int32 {
+	if v == nil {
+		return 0
+	}
+	return v[i]
+}
+
+// bounds returns the clamp that stands for the activation.
+func (a Activation) bounds() (lo, hi float32) {
+	switch a.Kind {
+	case ActivationReLU:
+		return 0, float32(math.Inf(1))
+	case ActivationClip:
+		return a.Lo, a.Hi
+	}
+	return float32(math.Inf(-1)), float32(math.Inf(1))
 }

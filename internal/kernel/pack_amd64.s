@@ -4,7 +4,7 @@
 
 #include "textflag.h"
 
-// func transpose8x32AVX2(blocks int, src *uint32, lds int, dst *uint32, ldd int, flip uint32)
+// func transpose8x32AVX2(blocks int, src *byte, lds int, dst *uint32, ldd int, flip uint32)
 // Requires: AVX, AVX2
 TEXT ·transpose8x32AVX2(SB), NOSPLIT, $0-44
 	MOVQ         blocks+0(FP), AX
@@ -12,7 +12,6 @@ TEXT ·transpose8x32AVX2(SB), NOSPLIT, $0-44
 	MOVQ         lds+16(FP), DX
 	MOVQ         dst+24(FP), BX
 	MOVQ         ldd+32(FP), SI
-	SHLQ         $0x02, DX
 	SHLQ         $0x02, SI
 	VBROADCASTSS flip+40(FP), Y0
 	LEAQ         (DX)(DX*2), DI

@@ -7,12 +7,12 @@ package kernel
 // transpose8x32AVX2 computes
 // the transpose of 8 rows of 8*blocks words
 //
-//	dst[j*ldd+i] = src[i*lds+j] ^ flip   for i < 8, j < 8*blocks
+//	dst[j*ldd+i] = (word j of the row lds*i bytes after src) ^ flip   for i < 8, j < 8*blocks
 //
 // in increasing order of j, so that rows of dst may overlap.
 //
 //go:noescape
-func transpose8x32AVX2(blocks int, src *uint32, lds int, dst *uint32, ldd int, flip uint32)
+func transpose8x32AVX2(blocks int, src *byte, lds int, dst *uint32, ldd int, flip uint32)
 
 // sumBytesAVX2 computes
 // the sum of 32*n32 unsigned bytes, each with the bits of flip inverted first.

@@ -14,14 +14,13 @@ func pack(g *gen) {
 // transpose8 transposes 8 x 8 blocks. Rows r and r+4 share a register from the load on, so that no
 // shuffle has to cross the 128-bit halves.
 func transpose8(g *gen) {
-	g.function("transpose8x32AVX2", "func(blocks int, src *uint32, lds int, dst *uint32, ldd int, flip uint32)",
+	g.function("transpose8x32AVX2", "func(blocks int, src *byte, lds int, dst *uint32, ldd int, flip uint32)",
 		"the transpose of 8 rows of 8*blocks words",
 		"",
-		"\tdst[j*ldd+i] = src[i*lds+j] ^ flip   for i < 8, j < 8*blocks",
+		"\tdst[j*ldd+i] = (word j of the row lds*i bytes after src) ^ flip   for i < 8, j < 8*blocks",
 		"",
 		"in increasing order of j, so that rows of dst may overlap.")
 	blocks, src, lds, dst, ldd := g.arg("blocks"), g.arg("src"), g.arg("lds"), g.arg("dst"), g.arg("ldd")
-	g.SHLQ(Imm(2), lds)
 	g.SHLQ(Imm(2), ldd)
 	flip := g.YMM()
 	g.VBROADCASTSS(g.argAddr("flip"), flip)

@@ -1,0 +1,150 @@
+package kernel
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+func widen(v byte, signed bool) int32 {
+	if signed {
+		return int32(int8(v))
+	}
+	return int32(v)
+}
+
+// int8Case is a product with random or extreme bytes, both signednesses, and zero points of a length.
+func checkGemmInt8Case(t *testing.T, r *rand.Rand, ps []*Pool, m, n, k int, extreme bool) {
+	t.Helper()
+	aSigned, bSigned, transB := r.IntN(2) == 1, r.IntN(2) == 1, r.IntN(2) == 1
+	lda := k + r.IntN(5)
+	a, _ := guarded[byte](max(0, (m-1)*lda+k), r.IntN(64))
+	randomBytes(r, a)
+	rowsB, colsB := k, n
+	if transB {
+		rowsB, colsB = n, k
+	}
+	ldb := colsB + r.IntN(5)
+	b, _ := guarded[byte](max(0, (rowsB-1)*ldb+colsB), r.IntN(64))
+	randomBytes(r, b)
+	if extreme { // the values whose pairwise sums leave int16
+		for i := range a {
+			a[i] = []byte{0, 127, 128, 255}[r.IntN(4)]
+		}
+		for i := range b {
+			b[i] = []byte{127, 128, 255}[r.IntN(3)]
+		}
+	}
+	zeros := func(n int, signed bool) []int32 {
+		z := make([]int32, []int{0, 1, n}[r.IntN(3)])
+		for i := range z {
+			z[i] = widen(byte(r.Uint32()), signed)
+		}
+		return z
+	}
+	azp, bzp := zeros(m, aSigned), zeros(n, bSigned)
+	packed := PackInt8(k, n, b, ldb, bSigned, transB, bzp)
+	aScale, bScale, bias := randomF32(r, make([]float32, []int{1, max(m, 1)}[r.IntN(2)])), randomF32(r, make([]float32, []int{1, max(n, 1)}[r.IntN(2)])), randomF32(r, make([]float32, n*r.IntN(2)))
+	if m == 0 {
+		aScale = aScale[:1]
+	}
+	if n == 0 {
+		bScale = bScale[:1]
+	}
+	ldc := n + r.IntN(4)
+	for _, p := range ps {
+		what := fmt.Sprintf("%dx%dx%d A signed %v zero %d, B signed %v zero %d transposed %v, threads %d", m, n, k, aSigned, len(azp), bSigned, len(bzp), transB, p.Threads())
+		c, checkC := guarded[int32](max(0, (m-1)*ldc+n), r.IntN(16))
+		f, checkF := guarded[float32](len(c), r.IntN(16))
+		for i := range c {
+			c[i], f[i] = -7, -7
+		}
+		GemmInt8(p, m, n, k, a, lda, aSigned, azp, packed, c, ldc)
+		GemmInt8F32(p, m, n, k, a, lda, aSigned, azp, aScale, packed, bScale, bias, f, ldc)
+		if err := checkC(); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if err := checkF(); err != nil {
+			t.Fatalf("%s: float32: %v", what, err)
+		}
+		for x := range c {
+			i, j := x/max(ldc, 1), x%max(ldc, 1)
+			want, wantF := int32(-7), float32(-7)
+			if j < n {
+				want = 0
+				for l := range k {
+					vb := b[min(l*ldb+j, len(b)-1)]
+					if transB {
+						vb = b[j*ldb+l]
+					}
+					want += (widen(a[i*lda+l], aSigned) - at(azp, i)) * (widen(vb, bSigned) - at(bzp, j))
+				}
+				wantF = float32(want) * (at(aScale, i) * at(bScale, j))
+				if len(bias) > 0 {
+					wantF = float32(wantF) + bias[j]
+				}
+			}
+			if c[x] != want {
+				t.Fatalf("%s: (%d,%d) = %d, want %d", what, i, j, c[x], want)
+			}
+			if f[x] != wantF {
+				t.Fatalf("%s: float32 (%d,%d) = %v, want %v", what, i, j, f[x], wantF)
+			}
+		}
+	}
+}
+
+func TestGemmInt8(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		ps := pools(t)
+		r := rand.New(rand.NewPCG(1, 2))
+		for size := range 131 {
+			for s := range 3 {
+				dims := [3]int{1 + r.IntN(20), 1 + r.IntN(60), 1 + r.IntN(60)}
+				dims[s] = size
+				checkGemmInt8Case(t, r, ps[:2], dims[0], dims[1], dims[2], size%3 == 0)
+			}
+		}
+		for _, d := range [][3]int{{200, 100, 70}, {49, 500, 129}, {1, 700, 300}, {3, 97, 2000}, {9, 49, 5000}, {100, 33, 6000}} {
+			for i := range 3 {
+				checkGemmInt8Case(t, r, ps, d[0], d[1], d[2], i == 1)
+			}
+		}
+	})
+}
+
+// The sum of the largest products leaves int32 and wraps alike everywhere.
+func TestGemmInt8Wraps(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		const k = 33100 // 255*255*k > 2^31
+		a, b := make([]byte, k), make([]byte, k)
+		for i := range a {
+			a[i], b[i] = 255, 255
+		}
+		c := []int32{0}
+		GemmInt8(nil, 1, 1, k, a, k, false, nil, PackInt8(k, 1, b, 1, false, false, nil), c, 1)
+		product := int64(255 * 255 * k)
+		if want := int32(product); c[0] != want {
+			t.Errorf("sum is %d, want %d", c[0], want)
+		}
+	})
+}
+
+func BenchmarkGemmInt8(b *testing.B) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for _, d := range [][3]int{{1024, 1024, 1024}, {128, 768, 768}, {128, 3072, 768}, {196, 256, 2304}, {1, 4096, 4096}} {
+		m, n, k := d[0], d[1], d[2]
+		x, y, c := randomBytes(r, make([]byte, m*k)), randomBytes(r, make([]byte, k*n)), make([]float32, m*n)
+		for _, signed := range []bool{true, false} {
+			packed := PackInt8(k, n, y, n, signed, false, nil)
+			for _, p := range []*Pool{nil, Shared()} {
+				b.Run(fmt.Sprintf("%dx%dx%d/weightsSigned=%v/threads%d", m, n, k, signed, p.Threads()), func(b *testing.B) {
+					for b.Loop() {
+						GemmInt8F32(p, m, n, k, x, k, false, []int32{128}, []float32{1}, packed, []float32{1}, nil, c, n)
+					}
+					b.ReportMetric(2*float64(m)*float64(n)*float64(k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GOP/s")
+				})
+			}
+		}
+	}
+}
