@@ -161,7 +161,7 @@ func EncodeSmall(d DType, v float32, saturate bool) uint8 {
 	if m < 1<<f.manBits {
 		return sign | uint8(m)
 	}
-	return sign | uint8((e+f.bias)<<f.manBits|m-1<<f.manBits)
+	return sign | uint8((e+f.bias)<<f.manBits+m-1<<f.manBits)
 }
 
 func encodeE8M0(v float32, saturate bool) uint8 {
