@@ -33,3 +33,19 @@ func packStripInt8(dst []uint32, height int, a []byte, lda, rows, whole int, fli
 }
 
 func sumBytes(x []byte, flip uint32) int32 { return sumBytesGeneric(x, flip) }
+
+func gather(src []uint32, offs []int, dst []uint32, ldd, n, room int) {
+	gatherGeneric(src, offs, dst, ldd, n)
+}
+
+func epilogue(rows, n int, y []float32, ldy int, bias []float32, lo, hi float32) {
+	epilogueGeneric(rows, n, y, ldy, bias, lo, hi)
+}
+
+func taps(rows, n int, src []float32, lds int, offs []int, w []float32, bias, lo, hi float32, dst []float32, ldd int) {
+	tapsGeneric(rows, n, src, lds, offs, w, bias, lo, hi, dst, ldd)
+}
+
+func interleave4(dst []uint32, r0, r1, r2, r3 []byte, flip byte) {
+	interleave4Generic(dst, r0, r1, r2, r3, flip)
+}

@@ -2038,6 +2038,8 @@ finish:
 	VFMADD231PS  Y15, Y14, Y11
 
 store:
+	CMPQ       R9, $0x10
+	JE         whole
 	VMASKMOVPS Y0, Y12, (SI)
 	VMASKMOVPS Y1, Y13, 32(SI)
 	ADDQ       DI, SI
@@ -2065,6 +2067,37 @@ store:
 	JZ         done
 	VMASKMOVPS Y10, Y12, (SI)
 	VMASKMOVPS Y11, Y13, 32(SI)
+	JMP        done
+
+	// masked stores are slow on some CPUs
+whole:
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y1, 32(SI)
+	ADDQ    DI, SI
+	DECQ    R8
+	JZ      done
+	VMOVUPS Y2, (SI)
+	VMOVUPS Y3, 32(SI)
+	ADDQ    DI, SI
+	DECQ    R8
+	JZ      done
+	VMOVUPS Y4, (SI)
+	VMOVUPS Y5, 32(SI)
+	ADDQ    DI, SI
+	DECQ    R8
+	JZ      done
+	VMOVUPS Y6, (SI)
+	VMOVUPS Y7, 32(SI)
+	ADDQ    DI, SI
+	DECQ    R8
+	JZ      done
+	VMOVUPS Y8, (SI)
+	VMOVUPS Y9, 32(SI)
+	ADDQ    DI, SI
+	DECQ    R8
+	JZ      done
+	VMOVUPS Y10, (SI)
+	VMOVUPS Y11, 32(SI)
 
 done:
 	VZEROUPPER
@@ -2198,6 +2231,8 @@ finish:
 	VFMADD231PS  Y11, Y10, Y7
 
 store:
+	CMPQ       R9, $0x10
+	JE         whole
 	VMASKMOVPS Y0, Y8, (SI)
 	VMASKMOVPS Y1, Y9, 32(SI)
 	ADDQ       DI, SI
@@ -2215,6 +2250,27 @@ store:
 	JZ         done
 	VMASKMOVPS Y6, Y8, (SI)
 	VMASKMOVPS Y7, Y9, 32(SI)
+	JMP        done
+
+	// masked stores are slow on some CPUs
+whole:
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y1, 32(SI)
+	ADDQ    DI, SI
+	DECQ    R8
+	JZ      done
+	VMOVUPS Y2, (SI)
+	VMOVUPS Y3, 32(SI)
+	ADDQ    DI, SI
+	DECQ    R8
+	JZ      done
+	VMOVUPS Y4, (SI)
+	VMOVUPS Y5, 32(SI)
+	ADDQ    DI, SI
+	DECQ    R8
+	JZ      done
+	VMOVUPS Y6, (SI)
+	VMOVUPS Y7, 32(SI)
 
 done:
 	VZEROUPPER
@@ -2321,6 +2377,8 @@ finish:
 	VFMADD231PS  Y5, Y4, Y3
 
 store:
+	CMPQ       R9, $0x10
+	JE         whole
 	VMASKMOVPS Y0, Y8, (SI)
 	VMASKMOVPS Y1, Y9, 32(SI)
 	ADDQ       DI, SI
@@ -2328,6 +2386,17 @@ store:
 	JZ         done
 	VMASKMOVPS Y2, Y8, (SI)
 	VMASKMOVPS Y3, Y9, 32(SI)
+	JMP        done
+
+	// masked stores are slow on some CPUs
+whole:
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y1, 32(SI)
+	ADDQ    DI, SI
+	DECQ    R8
+	JZ      done
+	VMOVUPS Y2, (SI)
+	VMOVUPS Y3, 32(SI)
 
 done:
 	VZEROUPPER
@@ -2430,8 +2499,18 @@ finish:
 	VFMADD231PS  Y3, Y2, Y1
 
 store:
+	CMPQ       R9, $0x10
+	JE         whole
 	VMASKMOVPS Y0, Y8, (SI)
 	VMASKMOVPS Y1, Y9, 32(SI)
+	JMP        done
+
+	// masked stores are slow on some CPUs
+whole:
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y1, 32(SI)
+
+done:
 	VZEROUPPER
 	RET
 

@@ -379,14 +379,3 @@ func at0(v []int32, i int) int32 {
 	}
 	return v[i]
 }
-
-// bounds returns the clamp that stands for the activation.
-func (a Activation) bounds() (lo, hi float32) {
-	switch a.Kind {
-	case ActivationReLU:
-		return 0, float32(math.Inf(1))
-	case ActivationClip:
-		return a.Lo, a.Hi
-	}
-	return float32(math.Inf(-1)), float32(math.Inf(1))
-}

@@ -2166,7 +2166,8 @@ columns:
 	CMOVQLT CX, R10
 	NEGQ    R10
 	LEAQ    laneMasks<>+0(SB), R11
-	VMOVUPS 64(R11)(R10*4), Y4
+	VMOVUPS 64(R11)(R10*4), Y0
+	VMOVUPS Y0, Y4
 	VPXOR   Y0, Y0, Y0
 	TESTQ   SI, SI
 	JZ      u
@@ -2269,7 +2270,8 @@ columns:
 	CMOVQLT CX, R12
 	NEGQ    R12
 	LEAQ    laneMasks<>+0(SB), R13
-	VMOVUPS 64(R13)(R12*4), Y8
+	VMOVUPS 64(R13)(R12*4), Y0
+	VMOVUPS Y0, Y8
 	VPXOR   Y0, Y0, Y0
 	TESTQ   SI, SI
 	JZ      u

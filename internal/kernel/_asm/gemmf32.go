@@ -263,14 +263,29 @@ func tileF32AVX2(g *gen, rows int) {
 		}
 	}
 	g.Label("store")
-	for i := range rows {
-		for v := range vecs {
-			g.VMASKMOVPS(acc[0][i][v], masks[v], at(t.c, 32*v))
+	g.CMPQ(t.n, Imm(8*vecs))
+	g.JE(LabelRef("whole"))
+	for _, whole := range []bool{false, true} {
+		if whole {
+			g.Comment("masked stores are slow on some CPUs")
+			g.Label("whole")
 		}
-		if i < rows-1 {
-			g.ADDQ(t.ldc, t.c)
-			g.DECQ(t.rows)
-			g.JZ(LabelRef("done"))
+		for i := range rows {
+			for v := range vecs {
+				if whole {
+					g.VMOVUPS(acc[0][i][v], at(t.c, 32*v))
+				} else {
+					g.VMASKMOVPS(acc[0][i][v], masks[v], at(t.c, 32*v))
+				}
+			}
+			if i < rows-1 {
+				g.ADDQ(t.ldc, t.c)
+				g.DECQ(t.rows)
+				g.JZ(LabelRef("done"))
+			}
+		}
+		if !whole {
+			g.JMP(LabelRef("done"))
 		}
 	}
 	g.Label("done")

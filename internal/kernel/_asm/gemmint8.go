@@ -295,13 +295,7 @@ func finishAVX2(g *gen, float bool) {
 		g.VBROADCASTSS(g.argAddr("hi"), hi)
 	}
 	g.finish(8, float, func(n, u, v, scale, bias reg.GPVirtual) {
-		count, table := g.GP64(), g.GP64()
-		g.MOVQ(U32(8), count)
-		g.CMPQ(n, count)
-		g.CMOVQLT(n, count)
-		g.NEGQ(count)
-		g.LEAQ(g.laneMasks(), table)
-		g.VMOVUPS(indexed(table, count, 4, 64), mask)
+		g.VMOVUPS(g.laneMask(n), mask)
 		g.ifGiven(u, "u", func() { g.VPXOR(uv, uv, uv) }, func() { g.VMOVDQU(at(u, 0), uv) })
 		g.ifGiven(v, "v", func() { g.VPXOR(vv, vv, vv) }, func() { g.VMOVDQU(at(v, 0), vv) })
 		if float {

@@ -30,6 +30,7 @@ var files = []struct {
 	{"gemmf32", gemmF32},
 	{"gemmint8", gemmInt8},
 	{"pack", pack},
+	{"conv", conv},
 }
 
 func main() {
