@@ -13,7 +13,7 @@ var activationOps = table{
 	"Relu": fresh[Relu], "LeakyRelu": fresh[LeakyRelu], "PRelu": fresh[PRelu], "ThresholdedRelu": fresh[ThresholdedRelu],
 	"Elu": fresh[Elu], "Selu": fresh[Selu], "Celu": fresh[Celu], "Sigmoid": fresh[Sigmoid], "HardSigmoid": fresh[HardSigmoid],
 	"HardSwish": fresh[HardSwish], "Softplus": fresh[Softplus], "Softsign": fresh[Softsign], "Gelu": fresh[Gelu],
-	"Mish": fresh[Mish], "Swish": fresh[Swish], "Shrink": fresh[Shrink],
+	"Mish": fresh[Mish], "Swish": fresh[Swish], "Shrink": fresh[Shrink], "Dropout": fresh[Dropout],
 	"Softmax": fresh[Softmax], "LogSoftmax": fresh[LogSoftmax], "Hardmax": fresh[Hardmax],
 }
 
