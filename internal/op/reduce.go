@@ -56,7 +56,9 @@ type ReduceMax struct{ Reduce }
 
 func (*ReduceMax) Kind() string { return "ReduceMax" }
 
-func (o *ReduceMax) Infer(in []graph.Type) ([]graph.Type, error) { return o.infer(in, numbers|booleans) }
+func (o *ReduceMax) Infer(in []graph.Type) ([]graph.Type, error) {
+	return o.infer(in, numbers|booleans)
+}
 
 func (o *ReduceMax) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
 	return o.eval(e, in, reduceMax)
@@ -67,7 +69,9 @@ type ReduceMin struct{ Reduce }
 
 func (*ReduceMin) Kind() string { return "ReduceMin" }
 
-func (o *ReduceMin) Infer(in []graph.Type) ([]graph.Type, error) { return o.infer(in, numbers|booleans) }
+func (o *ReduceMin) Infer(in []graph.Type) ([]graph.Type, error) {
+	return o.infer(in, numbers|booleans)
+}
 
 func (o *ReduceMin) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
 	return o.eval(e, in, reduceMin)
