@@ -25,7 +25,7 @@ var tables = []table{
 	shapeOps, indexOps, sequenceOps, controlOps, stringOps,
 	linearOps, convOps, poolOps, normOps, quantizeOps,
 	recurrentOps, attentionOps, imageOps, lossOps, signalOps, treeOps,
-	contribOps, fusedOps,
+	contribOps, fusedOps, optimizerOps,
 }
 
 // New returns a fresh operator of the given kind with its default attributes, or false if there is none.
@@ -55,11 +55,11 @@ func Kinds() []string {
 }
 
 // Attributes are struct fields tagged `attr:"name"` or, with a default, `attr:"name,default"`. The Go types of attribute
-// values are int, float32, string, bool (ONNX int 0 or 1), []int, []float32, []string, *tensor.Tensor, *graph.Graph, and
-// *int or *float32 for attributes whose absence means something; a nil slice or pointer is an absent attribute.
+// values are int, float32, string, bool (ONNX int 0 or 1), []int, []float32, []string, *tensor.Tensor, *graph.Graph,
+// *graph.Type, and *int or *float32 for attributes whose absence means something; a nil slice or pointer is an absent attribute.
 
 // SetAttrs sets the fields of op from attribute values as a file gives them: int64, float32, string, []int64, []float32,
-// []string, *tensor.Tensor, *graph.Graph. Attributes that the operator does not have and values of a wrong type are errors.
+// []string, *tensor.Tensor, *graph.Graph, graph.Type. Attributes that the operator does not have and values of a wrong type are errors.
 // Fields that attrs does not mention get their defaults.
 func SetAttrs(op graph.Op, attrs map[string]any) error {
 	fields := attrFields(op)
@@ -229,6 +229,12 @@ func (f attrField) set(val any) error {
 			return wrong()
 		}
 		*p = x
+	case **graph.Type:
+		x, ok := val.(graph.Type)
+		if !ok {
+			return wrong()
+		}
+		*p = &x
 	default:
 		return fmt.Errorf("a field of type %v cannot be an attribute", f.v.Type())
 	}
@@ -273,6 +279,11 @@ func (f attrField) get() (any, bool) {
 		return x, x != nil
 	case *graph.Graph:
 		return x, x != nil
+	case *graph.Type:
+		if x == nil {
+			return nil, false
+		}
+		return *x, true
 	}
 	return nil, false
 }
