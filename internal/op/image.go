@@ -1,3 +1,8 @@
 package op
 
-var imageOps = table{}
+var imageOps = table{
+	"Resize":       fresh[Resize],
+	"GridSample":   fresh[GridSample],
+	"AffineGrid":   fresh[AffineGrid],
+	"ImageDecoder": fresh[ImageDecoder],
+}
