@@ -19,7 +19,8 @@ func (s Shape) Len() int {
 	return n
 }
 
-// CheckedLen returns the number of elements, or false if a dimension is negative or the product does not fit an int.
+// CheckedLen returns the number of elements, or false if a dimension is negative or the product is so large that the bits of
+// the widest element type do not fit an int.
 func (s Shape) CheckedLen() (int, bool) {
 	n, zero := 1, false
 	for _, d := range s {
@@ -30,7 +31,7 @@ func (s Shape) CheckedLen() (int, bool) {
 			zero = true
 			continue
 		}
-		if n > math.MaxInt/16/d {
+		if n > math.MaxInt/256/d {
 			return 0, false
 		}
 		n *= d
