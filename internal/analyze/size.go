@@ -1,0 +1,70 @@
+package analyze
+
+import (
+	"os"
+	"path/filepath"
+	"sort"
+
+	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/model"
+)
+
+// Size is what a model takes.
+type Size struct {
+	Parameters  int        `json:"parameters"`   // values
+	DiskBytes   int64      `json:"disk_bytes"`   // the model file with its external data; 0 if it was never written
+	MemoryBytes int64      `json:"memory_bytes"` // parameters as they are stored
+	ByType      []TypeSize `json:"by_type"`      // largest first
+	Nodes       int        `json:"nodes"`
+}
+
+// TypeSize is the share of one element type.
+type TypeSize struct {
+	DType      string `json:"dtype"`
+	Parameters int    `json:"parameters"`
+	Bytes      int64  `json:"bytes"`
+}
+
+// SizeOf measures a model from headers alone.
+func SizeOf(m *model.Model) Size {
+	s := Size{}
+	types := map[string]*TypeSize{}
+	sizeOf(m.Graph, &s, types)
+	for _, t := range types {
+		s.ByType = append(s.ByType, *t)
+	}
+	sort.Slice(s.ByType, func(i, j int) bool {
+		a, b := s.ByType[i], s.ByType[j]
+		return a.Bytes > b.Bytes || a.Bytes == b.Bytes && a.DType < b.DType
+	})
+	for _, f := range m.Files {
+		if info, err := os.Stat(filepath.Join(m.Dir, f)); err == nil {
+			s.DiskBytes += info.Size()
+		}
+	}
+	return s
+}
+
+func sizeOf(g *graph.Graph, s *Size, types map[string]*TypeSize) {
+	for _, v := range g.Params() {
+		d, n := v.Data.DType(), v.Data.Shape().Len()
+		t := types[d.String()]
+		if t == nil {
+			t = &TypeSize{DType: d.String()}
+			types[d.String()] = t
+		}
+		bytes := int64(d.ByteLen(n))
+		t.Parameters += n
+		t.Bytes += bytes
+		s.Parameters += n
+		s.MemoryBytes += bytes
+	}
+	for _, n := range g.Nodes {
+		s.Nodes++
+		if b, ok := n.Op.(graph.Body); ok {
+			for _, sub := range b.Bodies() {
+				sizeOf(sub, s, types)
+			}
+		}
+	}
+}

@@ -1,0 +1,115 @@
+package pass
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/op"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// FoldBatchNorm folds an inference-mode BatchNormalization into the Conv, ConvTranspose or Gemm whose only consumer it is:
+// per output channel W' = W*g/sqrt(v+eps) and b' = (b-m)*g/sqrt(v+eps) + beta.
+func FoldBatchNorm(g *graph.Graph) error {
+	uses := g.Uses()
+	names := g.ValueNames()
+	kept := g.Nodes[:0:0]
+	for _, n := range g.Nodes {
+		bn, ok := n.Op.(*op.BatchNormalization)
+		if !ok || bn.TrainingMode || len(n.In) < 5 || n.In[0].Node == nil {
+			kept = append(kept, n)
+			continue
+		}
+		folded, err := foldBatchNorm(g, n, bn, uses, names)
+		if err != nil {
+			return fmt.Errorf("node %q (BatchNormalization): %w", n.Name, err)
+		}
+		if !folded {
+			kept = append(kept, n)
+		}
+	}
+	g.Nodes = kept
+	return nil
+}
+
+func foldBatchNorm(g *graph.Graph, n *graph.Node, bn *op.BatchNormalization, uses map[*graph.Value][]*graph.Node, names graph.Names) (bool, error) {
+	x := n.In[0]
+	p := x.Node
+	if len(uses[x]) != 1 || g.IsOutput(x) || len(p.In) < 2 {
+		return false, nil
+	}
+	// chanAxis of the weight, and how many channel groups repeat along it.
+	axis, groups := 0, 1
+	switch c := p.Op.(type) {
+	case *op.Conv:
+	case *op.ConvTranspose:
+		axis, groups = 1, c.Group
+	case *op.Gemm:
+		if c.Alpha != 1 || c.Beta != 1 {
+			return false, nil
+		}
+		if !c.TransB {
+			axis = 1
+		}
+	default:
+		return false, nil
+	}
+	var stat [4][]float64 // scale, bias, mean, variance
+	for i := range stat {
+		t, err := g.Constant(n.In[1+i])
+		if err != nil || t == nil {
+			return false, err
+		}
+		if stat[i], err = t.Float64s(); err != nil {
+			return false, err
+		}
+	}
+	w, err := g.Constant(p.In[1])
+	if err != nil || w == nil || w.DType != tensor.Float32 || w.Packed != nil || len(uses[p.In[1]]) != 1 {
+		return false, err
+	}
+	channels := len(stat[0])
+	if w.Shape[axis]*groups != channels {
+		return false, nil
+	}
+	bias := make([]float64, channels)
+	if len(p.In) > 2 && p.In[2] != nil {
+		b, err := g.Constant(p.In[2])
+		if err != nil || b == nil {
+			return false, err
+		}
+		bf, err := b.Float64s()
+		if err != nil || len(bf) != channels && len(bf) != 1 {
+			return false, err
+		}
+		for i := range bias {
+			bias[i] = bf[i%len(bf)]
+		}
+	}
+	factor := make([]float64, channels)
+	nb := make([]float32, channels)
+	for c := range channels {
+		factor[c] = stat[0][c] / math.Sqrt(stat[3][c]+float64(bn.Epsilon))
+		nb[c] = float32((bias[c]-stat[2][c])*factor[c] + stat[1][c])
+	}
+	old := tensor.Data[float32](w)
+	nw := make([]float32, len(old))
+	inner := tensor.Shape(w.Shape[axis+1:]).Len()
+	per := w.Shape[axis]
+	for i := range old {
+		c := i / inner % per
+		if groups > 1 { // ConvTranspose: rows of the weight are input channels, in groups
+			c += i / (inner * per) / (w.Shape[0] / groups) * per
+		}
+		nw[i] = float32(float64(old[i]) * factor[c])
+	}
+	wv := graph.Param(names.Fresh(p.In[1].Name+"_bn"), tensor.Of(w.Shape, nw))
+	bv := graph.Param(names.Fresh(p.Name+"_bias"), tensor.Of(tensor.Shape{channels}, nb))
+	p.In = []*graph.Value{p.In[0], wv, bv}
+	if !g.Replace(n.Out[0], x) {
+		return false, fmt.Errorf("output %q cannot be moved to %q", n.Out[0].Name, p.Name)
+	}
+	x.Type = n.Out[0].Type
+	return true, nil
+}

@@ -1,0 +1,122 @@
+package pass
+
+import (
+	"fmt"
+
+	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// foldGrowth is how many bytes a folded result may take when it is larger than the constants it is computed from: a folded
+// ConstantOfShape or Expand would otherwise grow the file.
+const foldGrowth = 64 << 10
+
+// FoldConstants replaces nodes whose outputs are known by parameters: those whose inputs are all constant, and shape
+// arithmetic on dimensions that are numbers. Dequantization stays: a quantized weight is kept as it is stored.
+func FoldConstants(g *graph.Graph) error {
+	env := &graph.Env{}
+	kept := g.Nodes[:0:0]
+	for _, n := range g.Nodes {
+		res, err := fold(g, env, n)
+		if err != nil {
+			return fmt.Errorf("node %q (%s): %w", n.Name, n.Op.Kind(), err)
+		}
+		if res == nil {
+			kept = append(kept, n)
+			continue
+		}
+		for i, v := range n.Out {
+			if v != nil {
+				v.Node, v.Data, v.Type = nil, tensor.InMemory(res[i]), graph.TypeOf(res[i])
+			}
+		}
+	}
+	g.Nodes = kept
+	return nil
+}
+
+// fold returns the outputs of n, or nil if it is not to be folded.
+func fold(g *graph.Graph, env *graph.Env, n *graph.Node) ([]*tensor.Tensor, error) {
+	switch n.Op.(type) {
+	case graph.Random, graph.Body, graph.Stateful:
+		return nil, nil
+	}
+	if k := n.Op.Kind(); k == "DequantizeLinear" || k == "com.microsoft.DequantizeLinear" {
+		return nil, nil
+	}
+	if res := known(n); res != nil {
+		return res, nil
+	}
+	in := make([]*tensor.Tensor, len(n.In))
+	bytes := 0
+	for i, v := range n.In {
+		if v == nil {
+			continue
+		}
+		t, err := g.Constant(v)
+		if err != nil {
+			return nil, err
+		}
+		if t == nil || t.Packed != nil || t.Elems() != nil {
+			return nil, nil
+		}
+		in[i] = t
+		bytes += t.ByteLen()
+	}
+	limit := max(bytes, foldGrowth)
+	if size, ok := outputBytes(n); ok && size > limit && len(n.In) > 0 {
+		return nil, nil
+	}
+	res, err := n.Op.Eval(env, in)
+	if err != nil {
+		return nil, err
+	}
+	size := 0
+	for i, v := range n.Out {
+		if v == nil {
+			continue
+		}
+		t := res[i]
+		if t == nil || t.DType == tensor.Sequence || t.DType == tensor.Optional {
+			return nil, nil
+		}
+		size += t.ByteLen()
+	}
+	if size > limit && len(n.In) > 0 {
+		return nil, nil
+	}
+	return res, nil
+}
+
+// known returns the outputs that type inference already computed, or nil if it did not compute all that are used.
+func known(n *graph.Node) []*tensor.Tensor {
+	res := make([]*tensor.Tensor, len(n.Out))
+	for i, v := range n.Out {
+		if v == nil {
+			continue
+		}
+		if v.Type.Const == nil {
+			return nil
+		}
+		res[i] = v.Type.Const
+	}
+	return res
+}
+
+func outputBytes(n *graph.Node) (bytes int, ok bool) {
+	for _, v := range n.Out {
+		if v == nil {
+			continue
+		}
+		s, ok := v.Type.Shape()
+		if !ok {
+			return 0, false
+		}
+		l, ok := s.CheckedLen()
+		if !ok {
+			return 0, false
+		}
+		bytes += v.Type.DType.ByteLen(l)
+	}
+	return bytes, true
+}

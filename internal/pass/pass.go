@@ -1,0 +1,53 @@
+// Package pass rewrites graphs. [Clean] brings a graph as files have it to the portable form that is quantized, trained and
+// saved; [Lower] brings the portable form to what runs fastest on this machine and is never saved. Each is a visible list.
+package pass
+
+import (
+	"fmt"
+
+	"github.com/neurotrain/neuroquant/internal/graph"
+)
+
+// Named is a pass with the name that errors carry.
+type Named struct {
+	Name string
+	Run  graph.Pass
+}
+
+// cleaning is the portable form: fewer nodes, the same function, nothing specific to this machine.
+var cleaning = []Named{
+	{"infer types", (*graph.Graph).Infer},
+	{"fold constants", FoldConstants},
+	{"remove identities", RemoveIdentities},
+	{"fold batch normalization", FoldBatchNorm},
+	{"remove dead nodes", RemoveDead},
+}
+
+// lowering prepares the graph for the kernels of this machine: weights packed once, neighbours fused.
+var lowering = []Named{
+	{"remove dead nodes", RemoveDead},
+}
+
+// Clean rewrites g to the portable form.
+func Clean(g *graph.Graph) error { return apply(g, cleaning) }
+
+// Lower returns a lowered copy of g, which is in any form; g itself is not changed.
+func Lower(g *graph.Graph) (*graph.Graph, error) {
+	l := g.Clone()
+	if err := apply(l, cleaning); err != nil {
+		return nil, err
+	}
+	if err := apply(l, lowering); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func apply(g *graph.Graph, passes []Named) error {
+	for _, p := range passes {
+		if err := p.Run(g); err != nil {
+			return fmt.Errorf("%s: %w", p.Name, err)
+		}
+	}
+	return nil
+}

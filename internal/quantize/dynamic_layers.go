@@ -1,0 +1,162 @@
+package quantize
+
+import (
+	"fmt"
+
+	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/op"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// weight returns the codes of input i of a node, quantized once however many layers share it.
+func (d *dynamicRun) weight(n *graph.Node, i, axis int, centred bool) (*codes, error) {
+	w := n.In[i]
+	if d.recipe.PerTensor {
+		axis = -1
+	}
+	key := fmt.Sprintf("%s/%d/%v", w.Name, axis, centred)
+	if c := d.ready[key]; c != nil {
+		return c, nil
+	}
+	t, err := w.Data.Load()
+	if err != nil {
+		return nil, fmt.Errorf("weight %q: %w", w.Name, err)
+	}
+	c, err := quantizeWeight(w.Name, t, axis, d.recipe.Weight == "qint8", centred)
+	if err == nil {
+		d.ready[key] = c
+	}
+	return c, err
+}
+
+// product emits MatMulInteger over x and a weight of [k,n] codes and scales the result back to float32.
+func (d *dynamicRun) product(x *graph.Value, name string, c *codes) *graph.Value {
+	q := d.quantized(x)
+	in := []*graph.Value{q[0], d.param(name+"_quantized", c.codes), q[2]}
+	if c.zero != nil {
+		in = append(in, d.param(name+"_zero_point", c.zeros()))
+	}
+	acc := d.add("_integer", "MatMulInteger", in...)
+	return d.float(acc, q[1], d.param(name+"_scale", c.scales(0)))
+}
+
+func (d *dynamicRun) matMul(n *graph.Node) error {
+	c, err := d.weight(n, 1, 1, false)
+	if err != nil {
+		return err
+	}
+	d.become(d.product(n.In[0], n.In[1].Name, c), n.Out[0])
+	return nil
+}
+
+func gemmChannel(n *graph.Node) int {
+	if n.Op.(*op.Gemm).TransB {
+		return 0
+	}
+	return 1
+}
+
+// gemm writes Y = alpha*A'*B' + beta*C with alpha in the scales and beta in C.
+func (d *dynamicRun) gemm(n *graph.Node) error {
+	g := n.Op.(*op.Gemm)
+	c, err := d.weight(n, 1, gemmChannel(n), false)
+	if err != nil {
+		return err
+	}
+	if g.TransB {
+		c = c.transposed()
+	}
+	if g.Alpha != 1 {
+		c = c.scaled(g.Alpha)
+	}
+	a := n.In[0]
+	if g.TransA {
+		a = d.emit("_transpose", 1, "Transpose", attrs{"perm": []int64{1, 0}}, a)[0]
+	}
+	y := d.product(a, n.In[1].Name, c)
+	if len(n.In) > 2 && n.In[2] != nil && g.Beta != 0 {
+		bias := n.In[2]
+		if g.Beta != 1 {
+			bias = d.add("_beta", "Mul", bias, d.param(n.Name+"_beta_value", tensor.Scalar(g.Beta)))
+		}
+		y = d.add("_bias", "Add", y, bias)
+	}
+	d.become(y, n.Out[0])
+	return nil
+}
+
+// conv writes ConvInteger. Its weight zero point is one number for all channels, which is what ONNX Runtime's kernel takes, so
+// unsigned codes are centred at 128.
+func (d *dynamicRun) conv(n *graph.Node) error {
+	c, err := d.weight(n, 1, 0, true)
+	if err != nil {
+		return err
+	}
+	spatial := len(n.In[1].Data.Shape()) - 2
+	q := d.quantized(n.In[0])
+	name := n.In[1].Name
+	in := []*graph.Value{q[0], d.param(name+"_quantized", c.codes), q[2]}
+	if c.zero != nil {
+		in = append(in, d.param(name+"_zero_point", tensor.Scalar(uint8(c.zero[0]))))
+	}
+	acc := d.emit("_integer", 1, "ConvInteger", op.Attrs(n.Op), in...)[0]
+	y := d.float(acc, q[1], d.param(name+"_scale", c.scales(spatial)))
+	if len(n.In) > 2 && n.In[2] != nil {
+		b, err := n.In[2].Data.Load()
+		if err != nil {
+			return fmt.Errorf("bias %q: %w", n.In[2].Name, err)
+		}
+		shape := []int{b.Len()}
+		for range spatial {
+			shape = append(shape, 1)
+		}
+		y = d.add("_bias", "Add", y, d.param(n.In[2].Name+"_shaped", b.Reshape(shape...)))
+	}
+	d.become(y, n.Out[0])
+	return nil
+}
+
+// gather looks up rows of codes and scales them: one scale per row of the table.
+func (d *dynamicRun) gather(n *graph.Node) error {
+	c, err := d.weight(n, 0, 0, true)
+	if err != nil {
+		return err
+	}
+	name := n.In[0].Name
+	rows := d.add("_rows", "Gather", d.param(name+"_quantized", c.codes), n.In[1])
+	f := d.emit("_cast", 1, "Cast", attrs{"to": int64(tensor.Float32)}, rows)[0]
+	if c.zero != nil {
+		f = d.add("_center", "Sub", f, d.param(name+"_zero_point", tensor.Scalar(float32(c.zero[0]))))
+	}
+	scale := d.param(name+"_scale", c.scales(1))
+	if len(c.scale) > 1 {
+		scale = d.add("_row_scales", "Gather", scale, n.In[1])
+	}
+	d.become(d.add("_rescale", "Mul", f, scale), n.Out[0])
+	return nil
+}
+
+func (c *codes) transposed() *codes {
+	rows, cols := c.codes.Shape[0], c.codes.Shape[1]
+	t := tensor.New(c.codes.DType, cols, rows)
+	src, dst := c.codes.Bytes(), t.Bytes()
+	for i := range rows {
+		for j := range cols {
+			dst[j*rows+i] = src[i*cols+j]
+		}
+	}
+	return &codes{codes: t, scale: c.scale, zero: c.zero}
+}
+
+func (c *codes) scaled(f float32) *codes {
+	s := make([]float32, len(c.scale))
+	for i, v := range c.scale {
+		s[i] = v * f
+	}
+	return &codes{codes: c.codes, scale: s, zero: c.zero}
+}
+
+func intAttr(o graph.Op, name string) int64 {
+	v, _ := op.Attrs(o)[name].(int64)
+	return v
+}

@@ -1,0 +1,153 @@
+// Package quantize decides how a model is quantized and does it.
+//
+// A [Recipe] says what the user asked for. [NewPlan] turns it into decisions, one per layer, from headers alone: nothing is
+// read or computed that a dry run should not cost. [Run] carries a plan out. Each method is one file and one row of [Methods].
+package quantize
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/neurotrain/neuroquant/internal/model"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// Recipe is what the user asked for.
+type Recipe struct {
+	Method string
+	// Weight is the type weights are stored in: "qint8", "quint8", "float16" or "bfloat16".
+	Weight string
+	// PerTensor gives a weight one scale instead of one per output channel.
+	PerTensor bool
+	// Keep lists layers to leave in float, Only the layers to quantize, as patterns over layer names, weight names and operator
+	// kinds; * matches any run of characters. A pattern that matches nothing is an error.
+	Keep, Only []string
+}
+
+// Decision is what becomes of one layer or parameter, and why.
+type Decision struct {
+	Layer  string        `json:"layer"`
+	Op     string        `json:"op"`
+	Param  string        `json:"param"`
+	Scheme tensor.Scheme `json:"-"`
+	// Quantized is false where the layer stays as it is.
+	Quantized bool   `json:"quantized"`
+	Stored    string `json:"scheme"`
+	Why       string `json:"why"`
+	// Shape of the weight and the bytes it takes before and after, scales included.
+	Shape  []int `json:"shape,omitempty"`
+	Before int   `json:"original_bytes"`
+	After  int   `json:"quantized_bytes"`
+}
+
+// Plan is a recipe applied to a model's headers.
+type Plan struct {
+	Recipe    Recipe
+	Decisions []Decision
+}
+
+// Bytes sums the weights of all decisions before and after.
+func (p *Plan) Bytes() (before, after int) {
+	for _, d := range p.Decisions {
+		before += d.Before
+		after += d.After
+	}
+	return before, after
+}
+
+// Quantized counts the decisions that change a layer.
+func (p *Plan) Quantized() int {
+	n := 0
+	for _, d := range p.Decisions {
+		if d.Quantized {
+			n++
+		}
+	}
+	return n
+}
+
+// Method is one way of quantizing.
+type Method struct {
+	Name    string
+	Title   string
+	Weights []string // accepted values of Recipe.Weight, the default first
+	plan    func(m *model.Model, r Recipe) (*Plan, error)
+	run     func(ctx context.Context, m *model.Model, p *Plan) error
+}
+
+// Methods lists what is built, in the order in which it is shown.
+var Methods = []Method{dynamic}
+
+// Find returns the method of a name. The error of an unknown name lists the known ones.
+func Find(name string) (*Method, error) {
+	var names []string
+	for i := range Methods {
+		if Methods[i].Name == name {
+			return &Methods[i], nil
+		}
+		names = append(names, Methods[i].Name)
+	}
+	return nil, fmt.Errorf("method %q is not available; available: %s", name, strings.Join(names, ", "))
+}
+
+// NewPlan decides what a recipe does to a model. The model's graph is in portable form (see pass.Clean) and is not changed.
+func NewPlan(m *model.Model, r Recipe) (*Plan, error) {
+	method, err := Find(r.Method)
+	if err != nil {
+		return nil, err
+	}
+	if r.Weight == "" {
+		r.Weight = method.Weights[0]
+	}
+	if !contains(method.Weights, r.Weight) {
+		return nil, fmt.Errorf("method %s: dtype %q is not available; available: %s", method.Name, r.Weight, strings.Join(method.Weights, ", "))
+	}
+	p, err := method.plan(m, r)
+	if err != nil {
+		return nil, err
+	}
+	if p.Quantized() == 0 {
+		return p, fmt.Errorf("method %s: nothing to quantize: %s", method.Name, summarize(p))
+	}
+	return p, nil
+}
+
+// Run carries out a plan on the graph of m, which becomes the quantized model. A cancelled ctx stops between layers and leaves
+// m unusable.
+func Run(ctx context.Context, m *model.Model, p *Plan) error {
+	method, err := Find(p.Recipe.Method)
+	if err != nil {
+		return err
+	}
+	return method.run(ctx, m, p)
+}
+
+// summarize says why no layer was chosen.
+func summarize(p *Plan) string {
+	if len(p.Decisions) == 0 {
+		return "the model has no layer with constant weights that this method handles"
+	}
+	count := map[string]int{}
+	var order []string
+	for _, d := range p.Decisions {
+		if count[d.Why] == 0 {
+			order = append(order, d.Why)
+		}
+		count[d.Why]++
+	}
+	var parts []string
+	for _, w := range order {
+		parts = append(parts, fmt.Sprintf("%d left (%s)", count[w], w))
+	}
+	return strings.Join(parts, "; ")
+}
+
+func contains(list []string, s string) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}

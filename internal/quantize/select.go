@@ -1,0 +1,93 @@
+package quantize
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/neurotrain/neuroquant/internal/graph"
+)
+
+// selection applies the Keep and Only patterns of a recipe and notices patterns that match nothing.
+type selection struct {
+	keep, only []pattern
+}
+
+type pattern struct {
+	text string
+	re   *regexp.Regexp
+	hit  bool
+}
+
+func newSelection(r Recipe) (*selection, error) {
+	s := &selection{}
+	var errs []error
+	compile := func(list []string) []pattern {
+		var out []pattern
+		for _, p := range list {
+			if strings.TrimSpace(p) == "" {
+				errs = append(errs, errors.New("an empty layer pattern"))
+				continue
+			}
+			expr := "^" + strings.ReplaceAll(regexp.QuoteMeta(p), `\*`, ".*") + "$"
+			out = append(out, pattern{text: p, re: regexp.MustCompile(expr)})
+		}
+		return out
+	}
+	s.keep, s.only = compile(r.Keep), compile(r.Only)
+	return s, errors.Join(errs...)
+}
+
+// skip reports whether the layer is to be left alone, and why. Patterns are matched with the layer's name, its weights' names
+// and its operator.
+func (s *selection) skip(n *graph.Node, weights ...*graph.Value) (string, bool) {
+	match := func(list []pattern) string {
+		found := ""
+		for i := range list {
+			p := &list[i]
+			ok := p.re.MatchString(n.Name) || p.re.MatchString(n.Op.Kind())
+			for _, w := range weights {
+				ok = ok || w != nil && p.re.MatchString(w.Name)
+			}
+			if ok {
+				p.hit = true
+				if found == "" {
+					found = p.text
+				}
+			}
+		}
+		return found
+	}
+	keep, only := match(s.keep), match(s.only)
+	switch {
+	case keep != "":
+		return fmt.Sprintf("kept by pattern %q", keep), true
+	case len(s.only) > 0 && only == "":
+		return "no --only pattern matches", true
+	}
+	return "", false
+}
+
+// check reports the patterns that matched no layer, with the names they could have matched.
+func (s *selection) check(layers []string) error {
+	var errs []error
+	missed := func(flag string, list []pattern) {
+		for _, p := range list {
+			if !p.hit {
+				errs = append(errs, fmt.Errorf("%s pattern %q matches no layer; layers are %s", flag, p.text, abbreviate(layers)))
+			}
+		}
+	}
+	missed("--keep", s.keep)
+	missed("--only", s.only)
+	return errors.Join(errs...)
+}
+
+func abbreviate(names []string) string {
+	const most = 12
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s, ... (%d in all)", strings.Join(names[:most], ", "), len(names))
+}
