@@ -1,0 +1,36 @@
+# Every target is one line of what it runs. CGO is off: the product is pure Go with generated assembly.
+export CGO_ENABLED = 0
+SHARED ?= ../shared
+PEERS  ?= .peers
+FUZZTIME ?= 1m
+TOOL    = go tool -modfile=tools/go.mod
+
+.PHONY: build test test-all lint format generate bench interop interop-full conformance example-models fuzz
+
+build: ; go build -trimpath -o bin/neuroquant ./cmd/neuroquant
+
+test: ; go test ./...
+
+test-all: test ; go test -tags purego ./... && cd internal/kernel/_asm && go vet ./...
+
+lint: ; gofmt -l . | (! grep .) && go vet ./... && $(TOOL) gofumpt -l $$(git ls-files '*.go') | (! grep .) && $(TOOL) golangci-lint run ./... && $(TOOL) golangci-lint run --build-tags purego ./...
+
+format: ; $(TOOL) gofumpt -w $$(git ls-files '*.go')
+
+generate: ; go generate ./...
+
+bench: ; go test -run '^$$' -bench . -benchtime 0.5s ./...
+
+conformance: ; go run ./internal/conformance $(SHARED)/onnx-conformance.tar.zst
+
+interop: build $(PEERS)/interop ; go run ./internal/example/gen -training=false -out $(PEERS)/example-data && $(PEERS)/interop/bin/python interop/check_onnxruntime.py bin/neuroquant $(SHARED) $(PEERS)/example-data
+
+interop-full: interop
+
+example-models: $(PEERS)/example ; go run ./internal/example/gen -out $(PEERS)/example-data && $(PEERS)/example/bin/python internal/example/train/train.py $(PEERS)/example-data internal/example/models internal/example/testdata/expected.json
+
+fuzz: ; git grep -E '^func Fuzz' -- '*_test.go' | sed -E 's#^(.*)/[^/]*:func (Fuzz[A-Za-z0-9_]*).*#\1 \2#' | while read dir name; do go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) ./$$dir || exit 1; done
+
+$(PEERS)/interop: interop/requirements.txt ; python3 -m venv $@ && $@/bin/pip install -q -r $< && touch $@
+
+$(PEERS)/example: internal/example/train/requirements.txt ; python3 -m venv $@ && $@/bin/pip install -q -r $< && touch $@
