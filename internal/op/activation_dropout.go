@@ -44,8 +44,12 @@ func (o *Dropout) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, err
 		return nil, err
 	}
 	t := in[0]
-	if err := droppable.check(0, t.DType); err != nil {
-		return nil, err
+	for i, set := range []dtypeSet{droppable, droppable, booleans} {
+		if x := arg(in, i); x != nil {
+			if err := set.check(i, x.DType); err != nil {
+				return nil, err
+			}
+		}
 	}
 	ratio := 0.5
 	if r := arg(in, 1); r != nil {

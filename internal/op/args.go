@@ -112,6 +112,9 @@ func intsOf(t *tensor.Tensor) ([]int, error) {
 	if t == nil {
 		return nil, nil
 	}
+	if !t.DType.IsInt() {
+		return nil, fmt.Errorf("want integers, got %v", t.DType)
+	}
 	v, err := t.Ints()
 	if err != nil {
 		return nil, err
