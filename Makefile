@@ -21,7 +21,7 @@ generate: ; go generate ./...
 
 bench: ; go test -run '^$$' -bench . -benchtime 0.5s ./...
 
-conformance: ; go run ./internal/conformance $(SHARED)/onnx-conformance.tar.zst
+conformance: ; cd internal/format/onnx && go test -run '^TestConformance$$' -count=1 -args -table
 
 interop: build $(PEERS)/interop ; go run ./internal/example/gen -training=false -out $(PEERS)/example-data && $(PEERS)/interop/bin/python interop/check_onnxruntime.py bin/neuroquant $(SHARED) $(PEERS)/example-data
 

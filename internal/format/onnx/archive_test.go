@@ -1,0 +1,123 @@
+package onnx
+
+import (
+	"archive/tar"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"sort"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Data that is not in the repository lies beside it.
+const sharedDir = "../../../../shared/"
+
+// requireShared skips a test when the data is absent, which is an error on the continuous integration machine.
+func requireShared(t *testing.T, name string) string {
+	t.Helper()
+	p := sharedDir + name
+	if _, err := os.Stat(p); errors.Is(err, fs.ErrNotExist) {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("%s is missing", p)
+		}
+		t.Skipf("%s is not on this machine", p)
+	}
+	return p
+}
+
+// conformanceCase is one model of the archive with its data sets: the files of inputs and outputs by index.
+type conformanceCase struct {
+	suite, name string
+	model       []byte
+	sets        []map[string][]byte
+}
+
+var archive struct {
+	once  sync.Once
+	files map[string][]byte
+	err   error
+}
+
+// conformanceFiles reads the archive into memory, once.
+func conformanceFiles(t *testing.T) map[string][]byte {
+	p := requireShared(t, "onnx-conformance.tar.zst")
+	archive.once.Do(func() {
+		f, err := os.Open(p)
+		if err != nil {
+			archive.err = err
+			return
+		}
+		defer f.Close()
+		z, err := zstd.NewReader(f)
+		if err != nil {
+			archive.err = err
+			return
+		}
+		defer z.Close()
+		archive.files = map[string][]byte{}
+		r := tar.NewReader(z)
+		for {
+			h, err := r.Next()
+			if err == io.EOF {
+				return
+			}
+			if err != nil {
+				archive.err = err
+				return
+			}
+			if h.Typeflag != tar.TypeReg {
+				continue
+			}
+			b, err := io.ReadAll(r)
+			if err != nil {
+				archive.err = err
+				return
+			}
+			archive.files[strings.TrimPrefix(path.Clean(h.Name), "onnx-conformance/")] = b
+		}
+	})
+	if archive.err != nil {
+		t.Fatal(archive.err)
+	}
+	return archive.files
+}
+
+// conformanceCases returns the cases of the archive, sorted; those of the suite "light" are not among them.
+func conformanceCases(t *testing.T) []*conformanceCase {
+	files := conformanceFiles(t)
+	byDir := map[string]*conformanceCase{}
+	for name, b := range files {
+		if path.Base(name) != "model.onnx" {
+			continue
+		}
+		dir := path.Dir(name)
+		byDir[dir] = &conformanceCase{suite: path.Dir(dir), name: path.Base(dir), model: b}
+	}
+	for name, b := range files {
+		dir, file := path.Split(name)
+		set := path.Base(dir)
+		c := byDir[path.Dir(path.Clean(dir))]
+		if c == nil || !strings.HasPrefix(set, "test_data_set_") {
+			continue
+		}
+		k := int(set[len(set)-1] - '0')
+		for len(c.sets) <= k {
+			c.sets = append(c.sets, map[string][]byte{})
+		}
+		c.sets[k][strings.TrimSuffix(file, ".pb")] = b
+	}
+	cases := make([]*conformanceCase, 0, len(byDir))
+	for _, c := range byDir {
+		cases = append(cases, c)
+	}
+	sort.Slice(cases, func(i, j int) bool {
+		return cases[i].suite+"/"+cases[i].name < cases[j].suite+"/"+cases[j].name
+	})
+	return cases
+}
