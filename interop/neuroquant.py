@@ -43,4 +43,4 @@ class Binary:
 
 def file_stem(name):
     """The name of an output as `run` spells it in a file name."""
-    return re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name)
+    return re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name) if name not in ("", ".", "..") else "_"
