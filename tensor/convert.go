@@ -65,8 +65,22 @@ var smallFloats = map[DType]smallFloat{
 	Float4E2M1:     {2, 1, 1, true, false},
 }
 
+// smallValues holds the value of every code of the small float types.
+var smallValues = func() (v [Float8E8M0 + 1]*[256]float32) {
+	for _, d := range []DType{Float8E4M3FN, Float8E4M3FNUZ, Float8E5M2, Float8E5M2FNUZ, Float4E2M1, Float8E8M0} {
+		v[d] = new([256]float32)
+		for code := range 1 << d.Bits() {
+			v[d][code] = decodeSmall(d, uint8(code))
+		}
+	}
+	return v
+}()
+
 // DecodeSmall returns the value of an 8-bit or 4-bit float code (OCP FP8 and MX specifications; ONNX element types 17 to 24).
-func DecodeSmall(d DType, code uint8) float32 {
+// It panics if d is of another type.
+func DecodeSmall(d DType, code uint8) float32 { return smallValues[d][code] }
+
+func decodeSmall(d DType, code uint8) float32 {
 	if d == Float8E8M0 {
 		if code == 0xff {
 			return float32(math.NaN())
@@ -103,6 +117,8 @@ func DecodeSmall(d DType, code uint8) float32 {
 
 // EncodeSmall rounds to the nearest code of an 8-bit or 4-bit float, ties to even. With saturate, values beyond the range
 // (infinities included) become the largest finite one; without, they become infinite or NaN as the ONNX Cast operator says.
+// Of a float8e8m0, a power of two without sign, the magnitude counts, and ties go up; zero becomes the least power with saturate
+// and NaN without.
 func EncodeSmall(d DType, v float32, saturate bool) uint8 {
 	if d == Float8E8M0 {
 		return encodeE8M0(v, saturate)
@@ -175,7 +191,10 @@ func encodeE8M0(v float32, saturate bool) uint8 {
 		}
 		return 0xff
 	case a == 0:
-		return 0
+		if saturate {
+			return 0
+		}
+		return 0xff
 	}
 	m, e := math.Frexp(a) // a = m * 2^e, m in [0.5, 1)
 	if m >= 0.75 {
@@ -240,6 +259,10 @@ func (t *Tensor) Floats() ([]float32, error) {
 		return convert(t, func(h Half) float32 { return h.Float32() }), nil
 	case BFloat16:
 		return convert(t, func(b BF16) float32 { return b.Float32() }), nil
+	case Int64: // by way of float64 these two would be rounded twice
+		return convert(t, func(v int64) float32 { return float32(v) }), nil
+	case Uint64:
+		return convert(t, func(v uint64) float32 { return float32(v) }), nil
 	}
 	f64, err := t.Float64s()
 	if err != nil {
@@ -320,12 +343,18 @@ func (t *Tensor) Float64s() ([]float64, error) {
 	return nil, fmt.Errorf("%v has no numeric values", t.DType)
 }
 
-// Ints returns the elements of an integer or bool tensor as int64; a dense Int64 tensor without a copy.
+// Ints returns the elements of an integer or bool tensor as int64; a dense Int64 tensor without a copy. Unsigned values that an
+// int64 cannot hold are an error.
 func (t *Tensor) Ints() ([]int64, error) {
 	switch t.DType {
 	case Int64:
 		return Data[int64](t), nil
 	case Uint64:
+		for _, v := range Data[uint64](t) {
+			if v > math.MaxInt64 {
+				return nil, fmt.Errorf("%d does not fit an int64", v)
+			}
+		}
 		return convert(t, func(v uint64) int64 { return int64(v) }), nil
 	}
 	if !t.DType.IsInt() && t.DType != Bool {
@@ -362,7 +391,7 @@ func (t *Tensor) as(d DType) *Tensor {
 }
 
 // FromFloat64s returns a tensor of type d with the values converted: floats round to nearest even (small floats saturate),
-// integers round to nearest even and saturate.
+// integers round to nearest even and saturate, NaN becoming the least value.
 func FromFloat64s(d DType, shape Shape, v []float64) (*Tensor, error) {
 	t := New(d, shape...)
 	if t.Len() != len(v) {
@@ -374,17 +403,17 @@ func FromFloat64s(d DType, shape Shape, v []float64) (*Tensor, error) {
 	case d == Float64:
 		fill(t, v, func(x float64) float64 { return x })
 	case d == Float16:
-		fill(t, v, func(x float64) Half { return ToHalf(float32(x)) })
+		fill(t, v, func(x float64) Half { return ToHalf(roundToOdd(x)) })
 	case d == BFloat16:
-		fill(t, v, func(x float64) BF16 { return ToBF16(float32(x)) })
+		fill(t, v, func(x float64) BF16 { return ToBF16(roundToOdd(x)) })
 	case d.IsFloat8():
 		for i, x := range v {
-			t.data[i] = EncodeSmall(d, float32(x), true)
+			t.data[i] = EncodeSmall(d, roundToOdd(x), true)
 		}
 	case d == Float4E2M1:
 		codes := make([]byte, len(v))
 		for i, x := range v {
-			codes[i] = EncodeSmall(d, float32(x), true)
+			codes[i] = EncodeSmall(d, roundToOdd(x), true)
 		}
 		copy(t.data, Pack(d, codes))
 	case d == Bool:
@@ -394,9 +423,19 @@ func FromFloat64s(d DType, shape Shape, v []float64) (*Tensor, error) {
 			}
 		}
 	case d == Int64:
-		fill(t, v, func(x float64) int64 { return int64(saturate(x, math.MinInt64, math.MaxInt64)) })
+		fill(t, v, func(x float64) int64 {
+			if x >= 1<<63 { // the largest int64 is no float64
+				return math.MaxInt64
+			}
+			return int64(saturate(x, math.MinInt64, math.Nextafter(1<<63, 0)))
+		})
 	case d == Uint64:
-		fill(t, v, func(x float64) uint64 { return uint64(saturate(x, 0, math.MaxUint64)) })
+		fill(t, v, func(x float64) uint64 {
+			if x >= 1<<64 {
+				return math.MaxUint64
+			}
+			return uint64(saturate(x, 0, math.Nextafter(1<<64, 0)))
+		})
 	case d.IsInt():
 		lo, hi := d.IntRange()
 		q := func(x float64) int64 { return int64(saturate(x, float64(lo), float64(hi))) }
@@ -418,6 +457,20 @@ func FromFloat64s(d DType, shape Shape, v []float64) (*Tensor, error) {
 		return nil, fmt.Errorf("%v has no numeric values", d)
 	}
 	return t, nil
+}
+
+// roundToOdd truncates x to a float32 and sets the last bit if something was cut off. Rounding the result to a type of at most
+// 22 bits is then the same as rounding x itself, where two roundings to nearest are not (Boldo and Melquiond, 2008).
+func roundToOdd(x float64) float32 {
+	f := float32(x)
+	if v := float64(f); v != x && v == v {
+		b := math.Float32bits(f)
+		if math.Abs(v) > math.Abs(x) {
+			b--
+		}
+		f = math.Float32frombits(b | 1)
+	}
+	return f
 }
 
 func saturate(x, lo, hi float64) float64 {
