@@ -6,6 +6,9 @@ import "math"
 // the smallest normal float32 may be 0.
 func Exp(dst, x []float32) {
 	x = x[:len(dst)]
+	if expVector(dst, x) {
+		return
+	}
 	for i, v := range x {
 		dst[i] = float32(math.Exp(float64(v)))
 	}
@@ -15,6 +18,9 @@ func Exp(dst, x []float32) {
 // smallest normal float32 may be 0.
 func Sigmoid(dst, x []float32) {
 	x = x[:len(dst)]
+	if sigmoidVector(dst, x) {
+		return
+	}
 	for i, v := range x {
 		dst[i] = float32(1 / (1 + math.Exp(-float64(v))))
 	}
@@ -23,6 +29,9 @@ func Sigmoid(dst, x []float32) {
 // SiLU sets dst[i] = x[i]*sigmoid(x[i]) for len(dst) elements, within 6 ulp or 1e-37.
 func SiLU(dst, x []float32) {
 	x = x[:len(dst)]
+	if siluVector(dst, x) {
+		return
+	}
 	for i, v := range x {
 		dst[i] = float32(float64(v) / (1 + math.Exp(-float64(v))))
 	}
@@ -31,6 +40,9 @@ func SiLU(dst, x []float32) {
 // Tanh sets dst[i] = tanh(x[i]) for len(dst) elements, within 4 ulp.
 func Tanh(dst, x []float32) {
 	x = x[:len(dst)]
+	if tanhVector(dst, x) {
+		return
+	}
 	for i, v := range x {
 		dst[i] = float32(math.Tanh(float64(v)))
 	}
@@ -39,6 +51,9 @@ func Tanh(dst, x []float32) {
 // Erf sets dst[i] = erf(x[i]), the error function, for len(dst) elements, within 4 ulp.
 func Erf(dst, x []float32) {
 	x = x[:len(dst)]
+	if erfVector(dst, x) {
+		return
+	}
 	for i, v := range x {
 		dst[i] = float32(math.Erf(float64(v)))
 	}
@@ -48,6 +63,9 @@ func Erf(dst, x []float32) {
 // Error Linear Units", the exact form), within 1e-6 absolutely or 4 ulp, whichever is larger.
 func Gelu(dst, x []float32) {
 	x = x[:len(dst)]
+	if geluVector(dst, x) {
+		return
+	}
 	for i, v := range x {
 		dst[i] = float32(0.5 * float64(v) * (1 + math.Erf(float64(v)/math.Sqrt2)))
 	}
@@ -57,23 +75,23 @@ func Gelu(dst, x []float32) {
 // approximation of Gelu, within 1e-6 absolutely or 4 ulp, whichever is larger.
 func GeluTanh(dst, x []float32) {
 	x = x[:len(dst)]
+	if geluTanhVector(dst, x) {
+		return
+	}
 	for i, v := range x {
 		f := float64(v)
 		dst[i] = float32(0.5 * f * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(f+0.044715*f*f*f))))
 	}
 }
 
-// Softmax sets dst to e^(x[i]-max x) over its sum, for one row of len(dst) elements. A NaN or +Inf
-// element, or a row of -Inf only, makes NaN as the formula says.
+// Softmax sets dst to e^(x[i]-max x) over its sum, for one row of len(dst) elements, within
+// (max x - x[i] + len(dst) + 8)*2^-23 relatively or 1e-37. A NaN or +Inf element, or a row of -Inf only, makes NaN as the formula says.
 func Softmax(dst, x []float32) {
 	x = x[:len(dst)]
 	if len(x) == 0 {
 		return
 	}
-	top := x[0]
-	for _, v := range x {
-		top = max(top, v)
-	}
+	_, top := MinMax(x) // a NaN comes back in through the sum
 	AddScalar(dst, x, -top)
 	Exp(dst, dst)
 	Scale(dst, dst, 1/Sum(dst))

@@ -6,8 +6,9 @@ import "math"
 // its sign and payload stay.
 func F16ToF32[T ~uint16](dst []float32, src []T) {
 	src = src[:len(dst)]
-	for i, h := range src {
-		dst[i] = f16ToF32(uint16(h))
+	some := someF16ToF32(dst, src)
+	for i, h := range src[some:] {
+		dst[some+i] = f16ToF32(uint16(h))
 	}
 }
 
@@ -15,16 +16,18 @@ func F16ToF32[T ~uint16](dst []float32, src []T) {
 // value becomes infinity, and NaN a quiet NaN with its sign and the upper payload bits.
 func F32ToF16[T ~uint16](dst []T, src []float32) {
 	src = src[:len(dst)]
-	for i, v := range src {
-		dst[i] = T(f32ToF16(v))
+	some := someF32ToF16(dst, src)
+	for i, v := range src[some:] {
+		dst[some+i] = T(f32ToF16(v))
 	}
 }
 
 // BF16ToF32 widens len(dst) bfloat16 values given by their bits.
 func BF16ToF32[T ~uint16](dst []float32, src []T) {
 	src = src[:len(dst)]
-	for i, h := range src {
-		dst[i] = math.Float32frombits(uint32(h) << 16)
+	some := someBF16ToF32(dst, src)
+	for i, h := range src[some:] {
+		dst[some+i] = math.Float32frombits(uint32(h) << 16)
 	}
 }
 
@@ -32,8 +35,9 @@ func BF16ToF32[T ~uint16](dst []float32, src []T) {
 // becomes a quiet NaN with its sign and the upper payload bits.
 func F32ToBF16[T ~uint16](dst []T, src []float32) {
 	src = src[:len(dst)]
-	for i, v := range src {
-		dst[i] = T(f32ToBF16(v))
+	some := someF32ToBF16(dst, src)
+	for i, v := range src[some:] {
+		dst[some+i] = T(f32ToBF16(v))
 	}
 }
 

@@ -13,6 +13,8 @@
 // dst may be the same slice as an input, but must not overlap one partly.
 package kernel
 
+//go:generate go -C _asm run . -out ..
+
 import "fmt"
 
 // need panics unless a slice of length got can hold rows rows of cols elements, ld apart.

@@ -5,6 +5,9 @@ import "math"
 // MinMax returns the least and the greatest element of x. NaN elements are skipped; an x without
 // any number gives (+Inf, -Inf). Of -0 and +0 either may be returned.
 func MinMax(x []float32) (lo, hi float32) {
+	if lo, hi, ok := minMaxVector(x); ok {
+		return lo, hi
+	}
 	lo, hi = float32(math.Inf(1)), float32(math.Inf(-1))
 	for _, v := range x {
 		if v < lo {
@@ -22,8 +25,9 @@ func MinMax(x []float32) (lo, hi float32) {
 // half to even before the zero point is added; NaN gives 0. zp must lie in 0..255.
 func QuantizeU8(dst []byte, x []float32, scale float32, zp int32) {
 	x = x[:len(dst)]
-	for i, v := range x {
-		dst[i] = byte(quantize(v, scale, zp, 0, 255))
+	some := someQuantizeU8(dst, x, scale, float32(0-zp), float32(255-zp), zp)
+	for i, v := range x[some:] {
+		dst[some+i] = byte(quantize(v, scale, zp, 0, 255))
 	}
 }
 
@@ -31,8 +35,9 @@ func QuantizeU8(dst []byte, x []float32, scale float32, zp int32) {
 // zp must lie in -128..127.
 func QuantizeS8(dst []byte, x []float32, scale float32, zp int32) {
 	x = x[:len(dst)]
-	for i, v := range x {
-		dst[i] = byte(quantize(v, scale, zp, -128, 127))
+	some := someQuantizeS8(dst, x, scale, float32(-128-zp), float32(127-zp), zp)
+	for i, v := range x[some:] {
+		dst[some+i] = byte(quantize(v, scale, zp, -128, 127))
 	}
 }
 
@@ -51,15 +56,17 @@ func quantize(v, scale float32, zp, lo, hi int32) int32 {
 // DequantizeU8 sets dst[i] = float32(src[i]-zp)*scale for len(dst) elements.
 func DequantizeU8(dst []float32, src []byte, scale float32, zp int32) {
 	src = src[:len(dst)]
-	for i, v := range src {
-		dst[i] = float32(int32(v)-zp) * scale
+	some := someDequantizeU8(dst, src, scale, zp)
+	for i, v := range src[some:] {
+		dst[some+i] = float32(int32(v)-zp) * scale
 	}
 }
 
 // DequantizeS8 is DequantizeU8 for two's complement bytes.
 func DequantizeS8(dst []float32, src []byte, scale float32, zp int32) {
 	src = src[:len(dst)]
-	for i, v := range src {
-		dst[i] = float32(int32(int8(v))-zp) * scale
+	some := someDequantizeS8(dst, src, scale, zp)
+	for i, v := range src[some:] {
+		dst[some+i] = float32(int32(int8(v))-zp) * scale
 	}
 }

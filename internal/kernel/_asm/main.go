@@ -7,11 +7,14 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"flag"
 	"fmt"
 	"log"
 	"os"
 	"path/filepath"
+	"sort"
+	"strings"
 
 	"github.com/mmcloughlin/avo/attr"
 	"github.com/mmcloughlin/avo/build"
@@ -31,17 +34,17 @@ var files = []struct {
 	{"gemmint8", gemmInt8},
 	{"pack", pack},
 	{"conv", conv},
+	{"vector", vector},
+	{"convert", convert},
+	{"elementary", elementary},
 }
 
 func main() {
 	flags := flag.NewFlagSet("_asm", flag.ExitOnError) // avo takes names of the global set
 	out := flags.String("out", "..", "folder to write to")
-	only := flags.String("only", "", "write this family only")
 	_ = flags.Parse(os.Args[1:])
+	var written []string
 	for _, f := range files {
-		if *only != "" && *only != f.name {
-			continue
-		}
 		g := &gen{Context: build.NewContext(), globals: map[string]operand.Mem{}}
 		g.ConstraintExpr("amd64,!purego")
 		f.gen(g)
@@ -62,8 +65,39 @@ func main() {
 			if err := os.WriteFile(path, bytes.TrimLeft(text, "\n"), 0o644); err != nil {
 				log.Fatal(err)
 			}
+			written = append(written, f.name+suffix)
 		}
 	}
+	if err := writeSums(*out, written); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// writeSums writes generated.sha256: the sums of the generator's sources and of the files it wrote, by
+// which a test sees, without this module's dependencies, that both belong together.
+func writeSums(out string, written []string) error {
+	sources, err := filepath.Glob("*.go")
+	if err != nil {
+		return err
+	}
+	var text strings.Builder
+	add := func(label, path string) error {
+		data, err := os.ReadFile(path)
+		fmt.Fprintf(&text, "%x  %s\n", sha256.Sum256(data), label)
+		return err
+	}
+	for _, s := range append(sources, "go.mod") {
+		if err := add("_asm/"+s, s); err != nil {
+			return err
+		}
+	}
+	sort.Strings(written)
+	for _, w := range written {
+		if err := add(w, filepath.Join(out, w)); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(filepath.Join(out, "generated.sha256"), []byte(text.String()), 0o644)
 }
 
 // gen is an avo context with the few things that every generator needs.
