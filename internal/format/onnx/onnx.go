@@ -34,7 +34,7 @@ var (
 )
 
 // Format is the entry of this package in the table of formats.
-var Format = model.Format{Name: "onnx", Match: Match, Open: Open}
+var Format = model.Format{Name: "onnx", Match: Match, Open: Open, Save: Write}
 
 // Match reports whether a file looks like an ONNX model: the name ends in .onnx, or the file begins like a ModelProto, with the
 // IR version in one of the known ranges and a string field after it.
