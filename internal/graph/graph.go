@@ -87,6 +87,11 @@ func TypeOf(t *tensor.Tensor) Type {
 		if e := t.Elems(); len(e) > 0 {
 			et := TypeOf(e[0])
 			et.Const = nil
+			for _, o := range e[1:] {
+				if !o.Shape.Equal(e[0].Shape) {
+					et.Ranked, et.Dims = false, nil
+				}
+			}
 			ty.Elem = &et
 		}
 		return ty

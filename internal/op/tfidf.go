@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/tensor"
@@ -18,7 +19,7 @@ type TfIdfVectorizer struct {
 	MaxSkipCount  int       `attr:"max_skip_count"`  // greatest s
 	NgramCounts   []int     `attr:"ngram_counts"`    // where the 1-grams, 2-grams, ... begin in the pool
 	NgramIndexes  []int     `attr:"ngram_indexes"`   // output column of each n-gram of the pool
-	Weights       []float32 `attr:"weights"`         // per output column, as all runtimes read the specification; nil: 1
+	Weights       []float32 `attr:"weights"`         // of each n-gram of the pool; nil: 1
 	PoolStrings   []string  `attr:"pool_strings"`    // the n-grams, one after another
 	PoolInt64s    []int     `attr:"pool_int64s"`     // the n-grams of integers
 }
@@ -184,17 +185,17 @@ func (o *TfIdfVectorizer) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Ten
 	if err != nil {
 		return nil, err
 	}
+	weights := slices.Repeat([]float32{1}, cols)
+	for i, w := range o.Weights {
+		weights[o.NgramIndexes[i]] = w
+	}
 	counts := tensor.Data[float32](out)
 	for i, c := range counts {
-		w := float32(1)
-		if k := i % cols; k < len(o.Weights) {
-			w = o.Weights[k]
-		}
-		switch {
-		case o.Mode == "IDF":
-			counts[i] = min(c, 1) * w
-		case o.Mode == "TFIDF":
-			counts[i] = c * w
+		switch o.Mode {
+		case "IDF":
+			counts[i] = min(c, 1) * weights[i%cols]
+		case "TFIDF":
+			counts[i] = c * weights[i%cols]
 		}
 	}
 	return []*tensor.Tensor{out}, nil
