@@ -217,17 +217,26 @@ func (c *checker) checkScalar(n *yaml.Node, t reflect.Type, path string, f field
 			c.bad(n, path, "%s starts with 0, which YAML reads as octal; write it without", n.Value)
 			return
 		}
-		v, ok := new(big.Float).SetPrec(200).SetString(strings.ReplaceAll(n.Value, "_", ""))
-		if !ok || !v.IsInt() {
+		x, err := parseFloat(n.Value)
+		if err != nil && !errors.Is(err, strconv.ErrRange) || x != math.Trunc(x) {
 			fail("a whole number")
 			return
 		}
-		whole, _ := v.Int(nil)
-		if lo, hi := intRange(t); whole.Cmp(lo) < 0 || whole.Cmp(hi) > 0 {
-			c.bad(n, path, "want a whole number from %v to %v, found %s", lo, hi, n.Value)
+		lo, hi := intRange(t)
+		fits := math.Abs(x) < 1e20 // so that the exact value is short
+		if fits {
+			v, ok := new(big.Float).SetPrec(200).SetString(strings.ReplaceAll(n.Value, "_", ""))
+			if !ok || !v.IsInt() {
+				fail("a whole number")
+				return
+			}
+			whole, _ := v.Int(nil)
+			fits = whole.Cmp(lo) >= 0 && whole.Cmp(hi) <= 0
+		}
+		if !fits {
+			c.bad(n, path, "want a whole number from %v to %v, found %.40s", lo, hi, n.Value)
 			return
 		}
-		x, _ := v.Float64()
 		c.checkBounds(n, path, f, x)
 	case k == reflect.Float32 || k == reflect.Float64:
 		if !scalar || tag != "!!int" && tag != "!!float" {
@@ -266,11 +275,7 @@ func parseFloat(s string) (float64, error) {
 	if i, err := strconv.ParseInt(s, 0, 64); err == nil {
 		return float64(i), nil
 	}
-	x, err := strconv.ParseFloat(s, 64)
-	if errors.Is(err, strconv.ErrRange) {
-		return x, err
-	}
-	return x, err
+	return strconv.ParseFloat(s, 64)
 }
 
 func (c *checker) checkBounds(n *yaml.Node, path string, f field, x float64) {

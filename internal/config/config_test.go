@@ -68,6 +68,7 @@ func TestDocuments(t *testing.T) {
 		{"bounds", "quantization:\n  bits: 9\n", []string{"2:9: quantization.bits: want a number from 2 to 8, found 9"}, nil},
 		{"fraction", "quantization:\n  bits: 4.5\n", []string{"2:9: quantization.bits: want a whole number, found the number 4.5"}, nil},
 		{"negative for unsigned", "seed: -1\n", []string{"1:7: seed: want a whole number from 0 to 18446744073709551615, found -1"}, nil},
+		{"huge exponent", "seed: 1e300\ntimeout: 5s\n", []string{"1:7: seed: want a whole number from 0 to 18446744073709551615, found 1e300"}, nil},
 		{"quoted bool", "quantization:\n  desc_act: 'true'\n", []string{`want true or false, found the text "true"`}, nil},
 		{"missing value", "quantization:\n  bits:\n", []string{"quantization.bits: want a whole number, found nothing"}, nil},
 		{"list for a block", "- a\n- b\n", []string{"1:1: want a block of keys, found a list"}, nil},
