@@ -106,8 +106,12 @@ func merge(declared, inferred Type) Type {
 	if inferred.DType == tensor.Invalid {
 		inferred.DType = declared.DType
 	}
-	if inferred.Elem == nil {
+	switch {
+	case inferred.Elem == nil:
 		inferred.Elem = declared.Elem
+	case declared.Elem != nil:
+		e := merge(*declared.Elem, *inferred.Elem)
+		inferred.Elem = &e
 	}
 	if !inferred.Ranked {
 		if declared.Ranked {
