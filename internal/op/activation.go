@@ -224,8 +224,13 @@ func (*HardSwish) Kind() string { return "HardSwish" }
 
 func (*HardSwish) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
 	return evalReal(e, in, func(dst, x []float32) {
-		for i, v := range x {
-			dst[i] = v * min(max(v/6+0.5, 0), 1)
+		var gate [block]float32
+		for i := 0; i < len(x); i += block {
+			n := min(block, len(x)-i)
+			g := gate[:n]
+			kernel.ScaleShift(g, x[i:i+n], 1.0/6, 0.5)
+			kernel.Clip(g, g, 0, 1)
+			kernel.Mul(dst[i:i+n], g, x[i:i+n])
 		}
 	}, func(v float64) float64 { return v * min(max(v/6+0.5, 0), 1) })
 }

@@ -73,73 +73,108 @@ type broadcast struct {
 	dims    []int   // merged dimensions, outermost first, at least one
 	strides [][]int // per operand and merged dimension; 0 where the operand is repeated
 	step    []int   // per operand: its stride within a run, 1 or 0
+
+	// Backing of the slices for the usual ranks.
+	ints [40]int
+	rows [3][]int
 }
 
-// newBroadcast prepares the walk over an output shape. Every operand shape must broadcast to it.
+// newBroadcast prepares the walk over an output shape. Every operand shape must broadcast to it, and there are at most 64.
 func newBroadcast(out tensor.Shape, operands ...tensor.Shape) *broadcast {
-	b := &broadcast{n: out.Len(), strides: make([][]int, len(operands)), step: make([]int, len(operands))}
-	extends := func(k, d int) bool { // whether operand k has its own elements along output dimension d
-		i := d - (len(out) - len(operands[k]))
-		return i >= 0 && operands[k][i] != 1
+	b := &broadcast{n: out.Len()}
+	k := len(operands)
+	store := b.ints[:]
+	if need := 2*(len(out)+1) + k*(len(out)+2); need > len(store) {
+		store = make([]int, need)
 	}
-	var own [][]bool // per merged dimension: extends of each operand
+	take := func(n int) []int {
+		s := store[:n:n]
+		store = store[n:]
+		return s
+	}
+	b.dims = take(len(out) + 1)[:0]
+	var owners uint64 // the operands that have their own elements along the innermost merged dimension so far
+	masks := take(len(out) + 1)
 	for d, size := range out {
 		if size == 1 {
 			continue
 		}
-		row := make([]bool, len(operands))
-		same := len(own) > 0
-		for k := range operands {
-			row[k] = extends(k, d)
-			same = same && own[len(own)-1][k] == row[k]
+		var own uint64
+		for o, shape := range operands {
+			if i := d - (len(out) - len(shape)); i >= 0 && shape[i] != 1 {
+				own |= 1 << o
+			}
 		}
-		if same {
-			b.dims[len(b.dims)-1] *= size
+		if last := len(b.dims) - 1; last >= 0 && own == owners {
+			b.dims[last] *= size
 			continue
 		}
-		b.dims, own = append(b.dims, size), append(own, row)
+		owners = own
+		masks[len(b.dims)] = int(own)
+		b.dims = append(b.dims, size)
 	}
 	if len(b.dims) == 0 {
-		b.dims = []int{1}
-		all := make([]bool, len(operands))
-		for k := range all {
-			all[k] = true
-		}
-		own = [][]bool{all}
+		b.dims, masks[0] = append(b.dims, 1), -1
 	}
-	for k := range operands {
-		b.strides[k] = make([]int, len(b.dims))
-		stride := 1
+	b.step = take(k)
+	b.strides = b.rows[:0]
+	for o := range operands {
+		s, stride := take(len(b.dims)), 1
 		for d := len(b.dims) - 1; d >= 0; d-- {
-			if own[d][k] {
-				b.strides[k][d] = stride
+			s[d] = 0
+			if masks[d]>>o&1 == 1 {
+				s[d] = stride
 				stride *= b.dims[d]
 			}
 		}
-		b.step[k] = b.strides[k][len(b.dims)-1]
+		b.strides = append(b.strides, s)
+		b.step[o] = s[len(s)-1]
 	}
 	return b
+}
+
+// whole reports whether the walk is a single run in which every operand has its own elements.
+func (b *broadcast) whole() bool {
+	if len(b.dims) > 1 {
+		return false
+	}
+	for _, s := range b.step {
+		if s == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // each calls f for the runs that make up the output elements [lo, hi): n elements from out on, operand k beginning at at[k]
 // and advancing by step[k]. The slice at is reused.
 func (b *broadcast) each(lo, hi int, f func(out, n int, at []int)) {
+	b.eachFrom(make([]int, len(b.dims)+len(b.strides)), lo, hi, f)
+}
+
+// eachFrom is each with memory of len(dims)+len(strides) values to work in.
+func (b *broadcast) eachFrom(work []int, lo, hi int, f func(out, n int, at []int)) {
+	if lo >= hi {
+		return
+	}
 	last := len(b.dims) - 1
-	index, at := make([]int, last+1), make([]int, len(b.strides))
-	if lo < hi {
-		rest := lo
-		for d := last; d >= 0; d-- {
-			index[d] = rest % b.dims[d]
-			rest /= b.dims[d]
-			for k, s := range b.strides {
-				at[k] += index[d] * s[d]
-			}
+	index, at := work[:last+1], work[last+1:]
+	clear(at)
+	rest := lo
+	for d := last; d >= 0; d-- {
+		index[d] = rest % b.dims[d]
+		rest /= b.dims[d]
+		for k, s := range b.strides {
+			at[k] += index[d] * s[d]
 		}
 	}
-	for lo < hi {
+	for {
 		n := min(b.dims[last]-index[last], hi-lo)
 		f(lo, n, at)
 		lo += n
+		if lo == hi {
+			return
+		}
 		index[last] += n
 		for k, s := range b.step {
 			at[k] += n * s
@@ -161,42 +196,75 @@ const elementGrain = 1 << 14
 // elements, which stay in the first-level cache.
 const block = 512
 
-// zip computes dst = row(a, b) over the walk w of operands a and b. row gets slices of equal length; an operand that is
-// repeated within a run is spread first, so that there is one loop per operation.
+// zip computes dst = row(a, b) over the walk w of operands a and b. row gets slices of equal length and is called for long
+// runs: an operand that is repeated within a run is spread first, and short runs are gathered.
 func zip[D, T any](e *graph.Env, w *broadcast, dst []D, a, b []T, row func(dst []D, a, b []T)) {
-	e.For(w.n, elementGrain, func(lo, hi int) {
-		var bufA, bufB []T
-		if w.step[0] == 0 {
-			bufA = make([]T, min(block, w.dims[len(w.dims)-1]))
+	inner := w.dims[len(w.dims)-1]
+	switch {
+	case w.whole():
+		e.For(w.n, elementGrain, func(lo, hi int) { row(dst[lo:hi], a[lo:hi], b[lo:hi]) })
+	case inner < block/8:
+		e.For(w.n, elementGrain, func(lo, hi int) { zipShort(w, lo, hi, dst, a, b, row) })
+	default:
+		e.For(w.n, elementGrain, func(lo, hi int) { zipLong(w, lo, hi, dst, a, b, row) })
+	}
+}
+
+func zipLong[D, T any](w *broadcast, lo, hi int, dst []D, a, b []T, row func(dst []D, a, b []T)) {
+	var bufA, bufB []T
+	if w.step[0] == 0 {
+		bufA = make([]T, min(block, w.dims[len(w.dims)-1]))
+	}
+	if w.step[1] == 0 {
+		bufB = make([]T, min(block, w.dims[len(w.dims)-1]))
+	}
+	w.each(lo, hi, func(out, n int, at []int) {
+		i, j := at[0], at[1]
+		if bufA == nil && bufB == nil {
+			row(dst[out:out+n], a[i:i+n], b[j:j+n])
+			return
 		}
-		if w.step[1] == 0 {
-			bufB = make([]T, min(block, w.dims[len(w.dims)-1]))
+		if bufA != nil {
+			spread(bufA[:min(n, block)], a[i])
 		}
-		w.each(lo, hi, func(out, n int, at []int) {
-			i, j := at[0], at[1]
-			if bufA == nil && bufB == nil {
-				row(dst[out:out+n], a[i:i+n], b[j:j+n])
-				return
+		if bufB != nil {
+			spread(bufB[:min(n, block)], b[j])
+		}
+		for k := 0; k < n; k += block {
+			m := min(block, n-k)
+			x, y := bufA, bufB
+			if x == nil {
+				x = a[i+k:]
 			}
-			if bufA != nil {
-				spread(bufA[:min(n, block)], a[i])
+			if y == nil {
+				y = b[j+k:]
 			}
-			if bufB != nil {
-				spread(bufB[:min(n, block)], b[j])
-			}
-			for k := 0; k < n; k += block {
-				m := min(block, n-k)
-				x, y := bufA, bufB
-				if x == nil {
-					x = a[i+k:]
-				}
-				if y == nil {
-					y = b[j+k:]
-				}
-				row(dst[out+k:out+k+m], x[:m], y[:m])
-			}
-		})
+			row(dst[out+k:out+k+m], x[:m], y[:m])
+		}
 	})
+}
+
+// zipShort gathers runs of at most block/8 elements.
+func zipShort[D, T any](w *broadcast, lo, hi int, dst []D, a, b []T, row func(dst []D, a, b []T)) {
+	size := min(block, hi-lo)
+	buf := make([]T, 2*size)
+	x, y := buf[:size], buf[size:]
+	stepA, stepB := w.step[0], w.step[1]
+	filled, start := 0, lo
+	w.each(lo, hi, func(out, n int, at []int) {
+		if filled+n > size {
+			row(dst[start:out], x[:filled], y[:filled])
+			filled, start = 0, out
+		}
+		i, j := at[0], at[1]
+		for k := filled; k < filled+n; k++ {
+			x[k], y[k] = a[i], b[j]
+			i += stepA
+			j += stepB
+		}
+		filled += n
+	})
+	row(dst[start:start+filled], x[:filled], y[:filled])
 }
 
 func spread[T any](dst []T, v T) {

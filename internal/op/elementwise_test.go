@@ -193,6 +193,34 @@ func at(out, shape tensor.Shape, v []int32, i int) int32 {
 	return v[offset]
 }
 
+func TestBroadcastManyDimensions(t *testing.T) {
+	for rank := range 14 {
+		for operands := range 6 {
+			out := make(tensor.Shape, rank)
+			shapes := make([]tensor.Shape, operands)
+			for k := range shapes {
+				shapes[k] = make(tensor.Shape, rank)
+			}
+			for d := range out {
+				out[d] = 2
+				for k := range shapes {
+					shapes[k][d] = 1 + d>>k&1
+				}
+			}
+			seen := 0
+			newBroadcast(out, shapes...).each(0, out.Len(), func(at, n int, _ []int) {
+				if at != seen {
+					t.Errorf("rank %d: run at %d, want %d", rank, at, seen)
+				}
+				seen += n
+			})
+			if seen != out.Len() {
+				t.Errorf("rank %d: %d elements, want %d", rank, seen, out.Len())
+			}
+		}
+	}
+}
+
 func TestBroadcastDims(t *testing.T) {
 	n, m, one, u := graph.Named("n"), graph.Named("m"), graph.Known(1), graph.Unknown
 	for _, c := range []struct{ a, b, want []graph.Dim }{

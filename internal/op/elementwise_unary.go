@@ -186,7 +186,11 @@ type Ceil struct{ real1 }
 func (*Ceil) Kind() string { return "Ceil" }
 
 func (*Ceil) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
-	return evalReal(e, in, nil, math.Ceil)
+	return evalReal(e, in, func(dst, x []float32) {
+		for i, v := range x {
+			dst[i] = float32(math.Ceil(float64(v)))
+		}
+	}, math.Ceil)
 }
 
 // Floor rounds down to an integer.
@@ -195,7 +199,11 @@ type Floor struct{ real1 }
 func (*Floor) Kind() string { return "Floor" }
 
 func (*Floor) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
-	return evalReal(e, in, nil, math.Floor)
+	return evalReal(e, in, func(dst, x []float32) {
+		for i, v := range x {
+			dst[i] = float32(math.Floor(float64(v)))
+		}
+	}, math.Floor)
 }
 
 // Round rounds to the nearest integer, half to even.
@@ -204,7 +212,11 @@ type Round struct{ real1 }
 func (*Round) Kind() string { return "Round" }
 
 func (*Round) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
-	return evalReal(e, in, nil, math.RoundToEven)
+	return evalReal(e, in, func(dst, x []float32) {
+		for i, v := range x {
+			dst[i] = float32(math.RoundToEven(float64(v)))
+		}
+	}, math.RoundToEven)
 }
 
 // Sqrt is the square root.

@@ -122,25 +122,45 @@ func argDown[T number](e *graph.Env, out, t *tensor.Tensor, rows, cols int, grea
 	if len(x) == 0 {
 		return
 	}
+	beyond := func(v, w T) bool { // whether v takes the place of w, found before it
+		if v == w || v != v && w != w {
+			return last
+		}
+		return w == w && (v != v || v > w == greatest)
+	}
 	size := rows * cols
 	e.For(len(x)/size, max(1, elementGrain/size), func(lo, hi int) {
 		best := make([]T, cols)
 		for b := lo; b < hi; b++ {
 			x, index := x[b*size:(b+1)*size], dst[b*cols:(b+1)*cols]
+			if cols == 1 && greatest && !last {
+				index[0] = int64(firstGreatest(x))
+				continue
+			}
 			copy(best, x)
 			clear(index)
 			for r := 1; r < rows; r++ {
 				for i, v := range x[r*cols : (r+1)*cols] {
-					w := best[i]
-					beyond := v < w
-					if greatest {
-						beyond = v > w
-					}
-					if beyond && w == w || v != v && w == w || last && (v == w || v != v && w != w) {
+					if beyond(v, best[i]) {
 						best[i], index[i] = v, int64(r)
 					}
 				}
 			}
 		}
 	})
+}
+
+func firstGreatest[T number](x []T) int {
+	best := 0
+	w := x[0]
+	for i, v := range x {
+		if v <= w {
+			continue
+		}
+		if w != w {
+			break
+		}
+		best, w = i, v
+	}
+	return best
 }

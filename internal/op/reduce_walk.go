@@ -52,8 +52,9 @@ func (r *reduction) each(e *graph.Env, f func(x, n, out int)) {
 	// The outermost dimension is reduced, so the next one is kept and can be shared out.
 	inner := outer / w.dims[1]
 	e.For(w.dims[1], max(1, elementGrain/(w.dims[0]*inner)), func(lo, hi int) {
+		work := make([]int, len(w.dims)+len(w.strides))
 		for i := range w.dims[0] {
-			w.each(i*outer+lo*inner, i*outer+hi*inner, body)
+			w.eachFrom(work, i*outer+lo*inner, i*outer+hi*inner, body)
 		}
 	})
 }
@@ -218,32 +219,38 @@ func logSumExp[T float32 | float64](e *graph.Env, x []T, r *reduction) []float64
 // extremes sets out to the greatest or least elements; a NaN wins.
 func extremes[T number](e *graph.Env, out, t *tensor.Tensor, r *reduction, greatest bool, least, most T) {
 	dst, x := tensor.Data[T](out), tensor.Data[T](t)
-	along := r.along()
+	across, along := numberRow[T](minimum), leastOf[T]
+	spread(dst, most)
 	if greatest {
+		across, along = numberRow[T](maximum), greatestOf[T]
 		spread(dst, least)
-		r.each(e, func(at, n, out int) {
-			if along {
-				a := dst[out]
-				for _, v := range x[at : at+n] {
-					a = max(a, v)
-				}
-				dst[out] = a
-				return
-			}
-			numberRow[T](maximum)(dst[out:out+n], dst[out:out+n], x[at:at+n])
-		})
+	}
+	if r.along() {
+		r.each(e, func(at, n, out int) { dst[out] = along(dst[out], x[at:at+n]) })
 		return
 	}
-	spread(dst, most)
-	r.each(e, func(at, n, out int) {
-		if along {
-			a := dst[out]
-			for _, v := range x[at : at+n] {
-				a = min(a, v)
-			}
-			dst[out] = a
-			return
-		}
-		numberRow[T](minimum)(dst[out:out+n], dst[out:out+n], x[at:at+n])
-	})
+	r.each(e, func(at, n, out int) { across(dst[out:out+n], dst[out:out+n], x[at:at+n]) })
+}
+
+// greatestOf and leastOf keep several candidates, so that one comparison need not wait for the one before it.
+func greatestOf[T number](a T, x []T) T {
+	b, c, d := a, a, a
+	for ; len(x) >= 4; x = x[4:] {
+		a, b, c, d = max(a, x[0]), max(b, x[1]), max(c, x[2]), max(d, x[3])
+	}
+	for _, v := range x {
+		a = max(a, v)
+	}
+	return max(a, b, c, d)
+}
+
+func leastOf[T number](a T, x []T) T {
+	b, c, d := a, a, a
+	for ; len(x) >= 4; x = x[4:] {
+		a, b, c, d = min(a, x[0]), min(b, x[1]), min(c, x[2]), min(d, x[3])
+	}
+	for _, v := range x {
+		a = min(a, v)
+	}
+	return min(a, b, c, d)
 }

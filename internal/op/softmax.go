@@ -21,12 +21,12 @@ func (o *Softmax) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, err
 	return evalAlong(e, in, o.Axis, func(t, out *tensor.Tensor, rows, cols int) {
 		switch {
 		case t.DType == tensor.Float64:
-			softmax(e, tensor.Data[float64](out), tensor.Data[float64](t), rows, cols, expRow64)
+			softmax(e, tensor.Data[float64](out), tensor.Data[float64](t), rows, cols, rows64)
 		case cols == 1:
 			x := tensor.Data[float32](t)
 			kernel.SoftmaxRows(e.Workers(), tensor.Data[float32](out), x, len(x)/rows, rows)
 		default:
-			softmax(e, tensor.Data[float32](out), tensor.Data[float32](t), rows, cols, kernel.Exp)
+			softmax(e, tensor.Data[float32](out), tensor.Data[float32](t), rows, cols, rows32)
 		}
 	})
 }
@@ -108,93 +108,123 @@ func evalAlong(e *graph.Env, in []*tensor.Tensor, axis int, f func(t, out *tenso
 	return []*tensor.Tensor{out}, nil
 }
 
-func expRow64(dst, x []float64) {
-	for i, v := range x {
-		dst[i] = math.Exp(v)
-	}
+// rowOps are the loops that a softmax is made of.
+type rowOps[T float32 | float64] struct {
+	add, sub, div, max func(dst, a, b []T)
+	exp                func(dst, x []T)
 }
 
-// softmax works on matrices of rows x cols, down the rows. dst may be x.
-func softmax[T float32 | float64](e *graph.Env, dst, x []T, rows, cols int, exp func(dst, x []T)) {
+var (
+	rows32 = rowOps[float32]{kernel.Add, kernel.Sub, kernel.Div, numberRow[float32](maximum), kernel.Exp}
+	rows64 = rowOps[float64]{numberRow[float64](addition), numberRow[float64](subtraction), numberRow[float64](division), numberRow[float64](maximum),
+		func(dst, x []float64) {
+			for i, v := range x {
+				dst[i] = math.Exp(v)
+			}
+		}}
+)
+
+// columnBlock is how many columns are worked on at once, so that the rows of a block stay in the cache between the steps.
+const columnBlock = 64
+
+// eachColumns calls f for blocks of columns of the matrices of rows x cols that n elements make: the offset of the first
+// element and how many columns.
+func eachColumns(e *graph.Env, n, rows, cols int, f func(at, width int)) {
+	blocks := (cols + columnBlock - 1) / columnBlock
 	size := rows * cols
-	e.For(len(x)/size, max(1, elementGrain/8/size), func(lo, hi int) {
-		top, sum := make([]T, cols), make([]T, cols)
-		for b := lo; b < hi; b++ {
-			x, dst := x[b*size:(b+1)*size], dst[b*size:(b+1)*size]
-			maxDown(top, x, rows)
-			clear(sum)
-			for r := range rows {
-				d := dst[r*cols : (r+1)*cols]
-				for i, v := range x[r*cols : (r+1)*cols] {
-					d[i] = v - top[i]
-				}
-				exp(d, d)
-				for i, v := range d {
-					sum[i] += v
-				}
-			}
-			for r := range rows {
-				d := dst[r*cols : (r+1)*cols]
-				for i := range d {
-					d[i] /= sum[i]
-				}
-			}
+	e.For(n/size*blocks, max(1, elementGrain/8/(rows*min(cols, columnBlock))), func(lo, hi int) {
+		for k := lo; k < hi; k++ {
+			first := k % blocks * columnBlock
+			f(k/blocks*size+first, min(columnBlock, cols-first))
 		}
 	})
 }
 
-// maxDown sets top to the greatest element of each of len(top) columns.
-func maxDown[T float32 | float64](top, x []T, rows int) {
-	cols := len(top)
+// softmax works on matrices of rows x cols, down the rows. dst may be x.
+func softmax[T float32 | float64](e *graph.Env, dst, x []T, rows, cols int, ops rowOps[T]) {
+	eachColumns(e, len(x), rows, cols, func(at, width int) {
+		var tops, sums [columnBlock]T
+		top, sum := tops[:width], sums[:width]
+		maxDown(top, x[at:], rows, cols, ops)
+		for r := range rows {
+			i := at + r*cols
+			d := dst[i : i+width]
+			ops.sub(d, x[i:i+width], top)
+			ops.exp(d, d)
+			ops.add(sum, sum, d)
+		}
+		for r := range rows {
+			i := at + r*cols
+			ops.div(dst[i:i+width], dst[i:i+width], sum)
+		}
+	})
+}
+
+// maxDown sets top to the greatest element of each of len(top) columns of a matrix whose rows are cols apart.
+func maxDown[T float32 | float64](top, x []T, rows, cols int, ops rowOps[T]) {
 	copy(top, x)
 	for r := 1; r < rows; r++ {
-		for i, v := range x[r*cols : (r+1)*cols] {
-			top[i] = max(top[i], v)
-		}
+		ops.max(top, top, x[r*cols:r*cols+len(top)])
 	}
 }
 
 // logSoftmaxTensor computes the log-softmax of float32 or float64 matrices of rows x cols, down the rows. out may be t.
 func logSoftmaxTensor(e *graph.Env, out, t *tensor.Tensor, rows, cols int) {
 	if t.DType == tensor.Float64 {
-		logSoftmax(e, tensor.Data[float64](out), tensor.Data[float64](t), rows, cols, expRow64)
+		logSoftmax(e, tensor.Data[float64](out), tensor.Data[float64](t), rows, cols, rows64)
 	} else {
-		logSoftmax(e, tensor.Data[float32](out), tensor.Data[float32](t), rows, cols, kernel.Exp)
+		logSoftmax(e, tensor.Data[float32](out), tensor.Data[float32](t), rows, cols, rows32)
 	}
 }
 
-func logSoftmax[T float32 | float64](e *graph.Env, dst, x []T, rows, cols int, exp func(dst, x []T)) {
-	size := rows * cols
-	e.For(len(x)/size, max(1, elementGrain/8/size), func(lo, hi int) {
-		top, sum := make([]T, cols), make([]float64, cols)
-		buf := make([]T, size)
-		for b := lo; b < hi; b++ {
-			x, dst := x[b*size:(b+1)*size], dst[b*size:(b+1)*size]
-			maxDown(top, x, rows)
-			clear(sum)
-			for r := range rows {
-				d := dst[r*cols : (r+1)*cols]
-				for i, v := range x[r*cols : (r+1)*cols] {
-					d[i] = v - top[i]
-				}
+func logSoftmax[T float32 | float64](e *graph.Env, dst, x []T, rows, cols int, ops rowOps[T]) {
+	if cols == 1 { // one column that is contiguous
+		e.For(len(x)/rows, max(1, elementGrain/8/rows), func(lo, hi int) {
+			buf := make([]T, min(rows, block))
+			for b := lo; b < hi; b++ {
+				logSoftmaxRow(dst[b*rows:(b+1)*rows], x[b*rows:(b+1)*rows], buf, ops)
 			}
-			exp(buf, dst)
-			for r := range rows {
-				for i, v := range buf[r*cols : (r+1)*cols] {
-					sum[i] += float64(v)
-				}
-			}
-			for i, v := range sum {
-				sum[i] = math.Log(v)
-			}
-			for r := range rows {
-				d := dst[r*cols : (r+1)*cols]
-				for i := range d {
-					d[i] -= T(sum[i])
-				}
-			}
+		})
+		return
+	}
+	eachColumns(e, len(x), rows, cols, func(at, width int) {
+		var tops, terms, sums [columnBlock]T
+		top, term, sum := tops[:width], terms[:width], sums[:width]
+		maxDown(top, x[at:], rows, cols, ops)
+		for r := range rows {
+			i := at + r*cols
+			d := dst[i : i+width]
+			ops.sub(d, x[i:i+width], top)
+			ops.exp(term, d)
+			ops.add(sum, sum, term)
+		}
+		for i, v := range sum {
+			sum[i] = T(math.Log(float64(v)))
+		}
+		for r := range rows {
+			i := at + r*cols
+			ops.sub(dst[i:i+width], dst[i:i+width], sum)
 		}
 	})
+}
+
+func logSoftmaxRow[T float32 | float64](dst, x, buf []T, ops rowOps[T]) {
+	top := greatestOf(x[0], x)
+	var sum float64
+	for i := 0; i < len(x); i += len(buf) {
+		n := min(len(buf), len(x)-i)
+		for k, v := range x[i : i+n] {
+			dst[i+k] = v - top
+		}
+		ops.exp(buf[:n], dst[i:i+n])
+		for _, v := range buf[:n] {
+			sum += float64(v)
+		}
+	}
+	shift := T(math.Log(sum))
+	for i := range dst {
+		dst[i] -= shift
+	}
 }
 
 func hardmax[T float32 | float64](dst, x []T, rows, cols int) {
