@@ -170,8 +170,18 @@ func newGateWeights(name string, t, scale, zero *tensor.Tensor) ([]gateWeights, 
 func (g gateWeights) recurrence(s *sequence[float32]) func(dst []float32, ldd int, x []float32) {
 	n := 4 * s.hidden
 	codes, sum := make([]byte, s.batch*s.hidden), make([]float32, s.batch*n)
+	step, live := 0, make([]float32, s.batch*s.hidden)
 	return func(dst []float32, ldd int, x []float32) {
-		scale, zero := dynamicQuantize(s.e, codes, x)
+		// What a sample computes after its end must not widen the range of the others: its state counts as 0.
+		for b, l := range s.lens {
+			if row := live[b*s.hidden : (b+1)*s.hidden]; step > l {
+				clear(row)
+			} else {
+				copy(row, x[b*s.hidden:])
+			}
+		}
+		step++
+		scale, zero := dynamicQuantize(s.e, codes, live)
 		kernel.GemmInt8F32(s.e.Workers(), s.batch, n, s.hidden, codes, max(s.hidden, 1), false, []int32{zero}, []float32{scale},
 			g.packed, g.scale, nil, sum, max(n, 1))
 		for b := range s.batch {
