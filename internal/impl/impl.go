@@ -19,7 +19,7 @@ import (
 // The instruction sets a kernel may be registered for, in the order in which a cap admits them.
 const (
 	Generic    = "generic"    // portable Go, always there, never registered
-	AVX2       = "avx2"       // AVX2, FMA3 and F16C
+	AVX2       = "avx2"       // AVX2, FMA3, F16C and BMI2
 	AVX512     = "avx512"     // AVX-512 F, BW, DQ, VL, CD
 	AVX512VNNI = "avx512vnni" // AVX512 and VPDPBUSD
 	AVX512BF16 = "avx512bf16" // AVX512VNNI and VDPBF16PS
@@ -54,7 +54,7 @@ var (
 
 func init() {
 	c := &cpuid.CPU
-	has[AVX2] = c.Supports(cpuid.AVX2, cpuid.FMA3, cpuid.F16C)
+	has[AVX2] = c.Supports(cpuid.AVX2, cpuid.FMA3, cpuid.F16C, cpuid.BMI2)
 	has[AVX512] = has[AVX2] && c.Supports(cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512DQ, cpuid.AVX512VL, cpuid.AVX512CD)
 	has[AVX512VNNI] = has[AVX512] && c.Supports(cpuid.AVX512VNNI)
 	has[AVX512BF16] = has[AVX512VNNI] && c.Supports(cpuid.AVX512BF16)

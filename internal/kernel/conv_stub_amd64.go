@@ -4,8 +4,7 @@
 
 package kernel
 
-// gatherAVX512 computes
-// rows of a matrix gathered from runs of words
+// gatherAVX512 computes rows of a matrix gathered from runs of words
 //
 //	dst[l*ldd+j] = src[offs[l]+j]   for l < k, j < n
 //
@@ -14,8 +13,7 @@ package kernel
 //go:noescape
 func gatherAVX512(k int, src *uint32, offs *int, dst *uint32, ldd int, n int)
 
-// gather8AVX2 computes
-// rows of a matrix gathered from runs of words
+// gather8AVX2 computes rows of a matrix gathered from runs of words
 //
 //	dst[l*ldd+j] = src[offs[l]+j]   for l < k, j < n
 //
@@ -24,8 +22,7 @@ func gatherAVX512(k int, src *uint32, offs *int, dst *uint32, ldd int, n int)
 //go:noescape
 func gather8AVX2(k int, src *uint32, offs *int, dst *uint32, ldd int, n int, whole bool)
 
-// epilogueAVX512 computes
-// the end of a convolution tile
+// epilogueAVX512 computes the end of a convolution tile
 //
 //	y[i*ldy+j] = min(max(y[i*ldy+j]+bias[i], lo), hi)   for i < rows, j < n
 //
@@ -34,8 +31,7 @@ func gather8AVX2(k int, src *uint32, offs *int, dst *uint32, ldd int, n int, who
 //go:noescape
 func epilogueAVX512(rows int, n int, y *float32, ldy int, bias *float32, lo float32, hi float32)
 
-// tapsAVX512 computes
-// a depthwise convolution of rows x n outputs
+// tapsAVX512 computes a depthwise convolution of rows x n outputs
 //
 //	dst[i*ldd+j] = min(max(bias + sum over t<nt of w[t]*src[i*lds+offs[t]+j], lo), hi)
 //
@@ -44,8 +40,7 @@ func epilogueAVX512(rows int, n int, y *float32, ldy int, bias *float32, lo floa
 //go:noescape
 func tapsAVX512(rows int, n int, src *float32, lds int, nt int, offs *int, w *float32, bias float32, lo float32, hi float32, dst *float32, ldd int)
 
-// epilogueAVX2 computes
-// the end of a convolution tile
+// epilogueAVX2 computes the end of a convolution tile
 //
 //	y[i*ldy+j] = min(max(y[i*ldy+j]+bias[i], lo), hi)   for i < rows, j < n
 //
@@ -54,8 +49,7 @@ func tapsAVX512(rows int, n int, src *float32, lds int, nt int, offs *int, w *fl
 //go:noescape
 func epilogueAVX2(rows int, n int, y *float32, ldy int, bias *float32, lo float32, hi float32)
 
-// tapsAVX2 computes
-// a depthwise convolution of rows x n outputs
+// tapsAVX2 computes a depthwise convolution of rows x n outputs
 //
 //	dst[i*ldd+j] = min(max(bias + sum over t<nt of w[t]*src[i*lds+offs[t]+j], lo), hi)
 //

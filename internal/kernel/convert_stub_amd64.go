@@ -4,102 +4,86 @@
 
 package kernel
 
-// quantizeU8AVX512 computes
-// dst[i] = rne(min(max(src[i]/scale, lo), hi)) + zp for i < 16*blocks; NaN counts as lo.
+// quantizeU8AVX512 computes dst[i] = rne(min(max(src[i]/scale, lo), hi)) + zp for i < 16*blocks; NaN counts as lo.
 // lo and hi are whole numbers.
 //
 //go:noescape
 func quantizeU8AVX512(blocks int, dst *byte, src *float32, scale float32, lo float32, hi float32, zp int32)
 
-// dequantizeU8AVX512 computes
-// dst[i] = float32(src[i]-zp)*scale for i < 16*blocks.
+// dequantizeU8AVX512 computes dst[i] = float32(src[i]-zp)*scale for i < 16*blocks.
 //
 //go:noescape
 func dequantizeU8AVX512(blocks int, dst *float32, src *byte, scale float32, zp int32)
 
-// quantizeS8AVX512 computes
-// dst[i] = rne(min(max(src[i]/scale, lo), hi)) + zp for i < 16*blocks; NaN counts as lo.
+// quantizeS8AVX512 computes dst[i] = rne(min(max(src[i]/scale, lo), hi)) + zp for i < 16*blocks; NaN counts as lo.
 // lo and hi are whole numbers.
 //
 //go:noescape
 func quantizeS8AVX512(blocks int, dst *byte, src *float32, scale float32, lo float32, hi float32, zp int32)
 
-// dequantizeS8AVX512 computes
-// dst[i] = float32(src[i]-zp)*scale for i < 16*blocks.
+// dequantizeS8AVX512 computes dst[i] = float32(src[i]-zp)*scale for i < 16*blocks.
 //
 //go:noescape
 func dequantizeS8AVX512(blocks int, dst *float32, src *byte, scale float32, zp int32)
 
-// f16ToF32AVX512 computes
-// dst[i] = src[i] widened from binary16, for i < 16*blocks.
+// f16ToF32AVX512 computes dst[i] = src[i] widened from binary16, for i < 16*blocks.
 //
 //go:noescape
 func f16ToF32AVX512(blocks int, dst *float32, src *uint16)
 
-// f32ToF16AVX512 computes
-// dst[i] = src[i] rounded to binary16, for i < 16*blocks.
+// f32ToF16AVX512 computes dst[i] = src[i] rounded to binary16, for i < 16*blocks.
 //
 //go:noescape
 func f32ToF16AVX512(blocks int, dst *uint16, src *float32)
 
-// bf16ToF32AVX512 computes
-// dst[i] = src[i] widened from bfloat16, for i < 16*blocks.
+// bf16ToF32AVX512 computes dst[i] = src[i] widened from bfloat16, for i < 16*blocks.
 //
 //go:noescape
 func bf16ToF32AVX512(blocks int, dst *float32, src *uint16)
 
-// f32ToBF16AVX512 computes
-// dst[i] = src[i] rounded to bfloat16, for i < 16*blocks.
+// f32ToBF16AVX512 computes dst[i] = src[i] rounded to bfloat16, for i < 16*blocks.
 //
 //go:noescape
 func f32ToBF16AVX512(blocks int, dst *uint16, src *float32)
 
-// quantizeU8AVX2 computes
-// dst[i] = rne(min(max(src[i]/scale, lo), hi)) + zp for i < 8*blocks; NaN counts as lo.
+// quantizeU8AVX2 computes dst[i] = rne(min(max(src[i]/scale, lo), hi)) + zp for i < 8*blocks; NaN counts as lo.
 // lo and hi are whole numbers.
 //
 //go:noescape
 func quantizeU8AVX2(blocks int, dst *byte, src *float32, scale float32, lo float32, hi float32, zp int32)
 
-// dequantizeU8AVX2 computes
-// dst[i] = float32(src[i]-zp)*scale for i < 8*blocks.
+// dequantizeU8AVX2 computes dst[i] = float32(src[i]-zp)*scale for i < 8*blocks.
 //
 //go:noescape
 func dequantizeU8AVX2(blocks int, dst *float32, src *byte, scale float32, zp int32)
 
-// quantizeS8AVX2 computes
-// dst[i] = rne(min(max(src[i]/scale, lo), hi)) + zp for i < 8*blocks; NaN counts as lo.
+// quantizeS8AVX2 computes dst[i] = rne(min(max(src[i]/scale, lo), hi)) + zp for i < 8*blocks; NaN counts as lo.
 // lo and hi are whole numbers.
 //
 //go:noescape
 func quantizeS8AVX2(blocks int, dst *byte, src *float32, scale float32, lo float32, hi float32, zp int32)
 
-// dequantizeS8AVX2 computes
-// dst[i] = float32(src[i]-zp)*scale for i < 8*blocks.
+// dequantizeS8AVX2 computes dst[i] = float32(src[i]-zp)*scale for i < 8*blocks.
 //
 //go:noescape
 func dequantizeS8AVX2(blocks int, dst *float32, src *byte, scale float32, zp int32)
 
-// f16ToF32AVX2 computes
-// dst[i] = src[i] widened from binary16, for i < 8*blocks.
+// f16ToF32AVX2 computes dst[i] = src[i] widened from binary16, for i < 8*blocks.
 //
 //go:noescape
 func f16ToF32AVX2(blocks int, dst *float32, src *uint16)
 
-// f32ToF16AVX2 computes
-// dst[i] = src[i] rounded to binary16, for i < 8*blocks.
+// f32ToF16AVX2 computes dst[i] = src[i] rounded to binary16, for i < 8*blocks.
 //
 //go:noescape
 func f32ToF16AVX2(blocks int, dst *uint16, src *float32)
 
-// bf16ToF32AVX2 computes
-// dst[i] = src[i] widened from bfloat16, for i < 8*blocks.
+// bf16ToF32AVX2 computes dst[i] = src[i] widened from bfloat16, for i < 8*blocks.
 //
 //go:noescape
 func bf16ToF32AVX2(blocks int, dst *float32, src *uint16)
 
-// f32ToBF16AVX2 computes
-// dst[i] = src[i] rounded to bfloat16, for i < 8*blocks.
+// f32ToBF16AVX2 computes dst[i] = src[i] rounded to bfloat16, for i < 8*blocks.
 //
 //go:noescape
 func f32ToBF16AVX2(blocks int, dst *uint16, src *float32)

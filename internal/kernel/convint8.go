@@ -223,13 +223,23 @@ func (c *convPlan) weave(dst []uint32, src []byte, channels int, flip, zero byte
 	plane := func(i int) []byte { return src[min(i, channels-1)*n : (min(i, channels-1)+1)*n] }
 	r0, r1, r2, r3 := plane(0), plane(1), plane(2), plane(3) // a missing one meets only zero weights
 	pad(c, dst, uint32(zero)*0x01010101, func(dst []uint32, from, step int) {
-		if step == 1 {
+		switch step {
+		case 1:
 			interleave4(dst, r0[from:], r1[from:], r2[from:], r3[from:], flip)
-			return
-		}
-		for i := range dst {
-			x := from + i*step
-			dst[i] = (uint32(r0[x]) | uint32(r1[x])<<8 | uint32(r2[x])<<16 | uint32(r3[x])<<24) ^ uint32(flip)*0x01010101
+		case 2:
+			var line [256]uint32
+			for len(dst) > 0 {
+				part := dst[:min(len(dst), len(line)/2)]
+				every := line[:2*len(part)-1]
+				interleave4(every, r0[from:], r1[from:], r2[from:], r3[from:], flip)
+				everyOther(part, every)
+				dst, from = dst[len(part):], from+2*len(part)
+			}
+		default:
+			for i := range dst {
+				x := from + i*step
+				dst[i] = (uint32(r0[x]) | uint32(r1[x])<<8 | uint32(r2[x])<<16 | uint32(r3[x])<<24) ^ uint32(flip)*0x01010101
+			}
 		}
 	})
 }

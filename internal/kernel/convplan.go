@@ -110,14 +110,24 @@ func pad[T any](c *convPlan, dst []T, fill T, put func(dst []T, from, step int))
 // padF32 writes the padded form of a float32 plane.
 func (c *convPlan) padF32(dst, src []float32) {
 	pad(c, dst, 0, func(dst []float32, from, step int) {
-		if step == 1 {
+		switch step {
+		case 1:
 			copy(dst, src[from:])
-			return
-		}
-		for i := range dst {
-			dst[i] = src[from+i*step]
+		case 2:
+			everyOther(words(dst), words(src[from:]))
+		default:
+			for i := range dst {
+				dst[i] = src[from+i*step]
+			}
 		}
 	})
+}
+
+// everyOtherGeneric sets dst[i] = src[2*i].
+func everyOtherGeneric(dst, src []uint32) {
+	for i := range dst {
+		dst[i] = src[2*i]
+	}
 }
 
 // gatherPanel fills the columns [col, col+valid) of outputs of a panel of the given width with their

@@ -374,3 +374,14 @@ func interleave4(dst []uint32, r0, r1, r2, r3 []byte, flip byte) {
 	}
 	interleave4Generic(dst[n:], r0[n:], r1[n:], r2[n:], r3[n:], flip)
 }
+
+// everyOther sets dst[i] = src[2*i].
+func everyOther(dst, src []uint32) {
+	n := 0
+	if useTransposeAVX2 {
+		if n = min(len(dst), len(src)/2) &^ 7; n > 0 {
+			everyOtherAVX2(n/8, &src[0], &dst[0])
+		}
+	}
+	everyOtherGeneric(dst[n:], src[2*n:])
+}

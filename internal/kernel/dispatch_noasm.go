@@ -49,3 +49,5 @@ func taps(rows, n int, src []float32, lds int, offs []int, w []float32, bias, lo
 func interleave4(dst []uint32, r0, r1, r2, r3 []byte, flip byte) {
 	interleave4Generic(dst, r0, r1, r2, r3, flip)
 }
+
+func everyOther(dst, src []uint32) { everyOtherGeneric(dst, src) }

@@ -4,86 +4,72 @@
 
 package kernel
 
-// expAVX512 computes
-// dst[i] = e^x[i] for i < n.
+// expAVX512 computes dst[i] = e^x[i] for i < n.
 //
 //go:noescape
 func expAVX512(n int, dst *float32, x *float32)
 
-// sigmoidAVX512 computes
-// dst[i] = 1/(1+e^-x[i]) for i < n.
+// sigmoidAVX512 computes dst[i] = 1/(1+e^-x[i]) for i < n.
 //
 //go:noescape
 func sigmoidAVX512(n int, dst *float32, x *float32)
 
-// siluAVX512 computes
-// dst[i] = x[i]/(1+e^-x[i]) for i < n.
+// siluAVX512 computes dst[i] = x[i]/(1+e^-x[i]) for i < n.
 //
 //go:noescape
 func siluAVX512(n int, dst *float32, x *float32)
 
-// tanhAVX512 computes
-// dst[i] = tanh(x[i]) for i < n.
+// tanhAVX512 computes dst[i] = tanh(x[i]) for i < n.
 //
 //go:noescape
 func tanhAVX512(n int, dst *float32, x *float32)
 
-// erfAVX512 computes
-// dst[i] = erf(x[i]) for i < n.
+// erfAVX512 computes dst[i] = erf(x[i]) for i < n.
 //
 //go:noescape
 func erfAVX512(n int, dst *float32, x *float32)
 
-// geluAVX512 computes
-// dst[i] = x[i]/2*(1+erf(x[i]/sqrt 2)) for i < n.
+// geluAVX512 computes dst[i] = x[i]/2*(1+erf(x[i]/sqrt 2)) for i < n.
 //
 //go:noescape
 func geluAVX512(n int, dst *float32, x *float32)
 
-// geluTanhAVX512 computes
-// dst[i] = x[i]/(1+e^(-2u)), u = sqrt(2/pi)*(x[i]+0.044715*x[i]^3) for i < n.
+// geluTanhAVX512 computes dst[i] = x[i]/(1+e^(-2u)), u = sqrt(2/pi)*(x[i]+0.044715*x[i]^3) for i < n.
 //
 //go:noescape
 func geluTanhAVX512(n int, dst *float32, x *float32)
 
-// expAVX2 computes
-// dst[i] = e^x[i] for i < n.
+// expAVX2 computes dst[i] = e^x[i] for i < n.
 //
 //go:noescape
 func expAVX2(n int, dst *float32, x *float32)
 
-// sigmoidAVX2 computes
-// dst[i] = 1/(1+e^-x[i]) for i < n.
+// sigmoidAVX2 computes dst[i] = 1/(1+e^-x[i]) for i < n.
 //
 //go:noescape
 func sigmoidAVX2(n int, dst *float32, x *float32)
 
-// siluAVX2 computes
-// dst[i] = x[i]/(1+e^-x[i]) for i < n.
+// siluAVX2 computes dst[i] = x[i]/(1+e^-x[i]) for i < n.
 //
 //go:noescape
 func siluAVX2(n int, dst *float32, x *float32)
 
-// tanhAVX2 computes
-// dst[i] = tanh(x[i]) for i < n.
+// tanhAVX2 computes dst[i] = tanh(x[i]) for i < n.
 //
 //go:noescape
 func tanhAVX2(n int, dst *float32, x *float32)
 
-// erfAVX2 computes
-// dst[i] = erf(x[i]) for i < n.
+// erfAVX2 computes dst[i] = erf(x[i]) for i < n.
 //
 //go:noescape
 func erfAVX2(n int, dst *float32, x *float32)
 
-// geluAVX2 computes
-// dst[i] = x[i]/2*(1+erf(x[i]/sqrt 2)) for i < n.
+// geluAVX2 computes dst[i] = x[i]/2*(1+erf(x[i]/sqrt 2)) for i < n.
 //
 //go:noescape
 func geluAVX2(n int, dst *float32, x *float32)
 
-// geluTanhAVX2 computes
-// dst[i] = x[i]/(1+e^(-2u)), u = sqrt(2/pi)*(x[i]+0.044715*x[i]^3) for i < n.
+// geluTanhAVX2 computes dst[i] = x[i]/(1+e^(-2u)), u = sqrt(2/pi)*(x[i]+0.044715*x[i]^3) for i < n.
 //
 //go:noescape
 func geluTanhAVX2(n int, dst *float32, x *float32)

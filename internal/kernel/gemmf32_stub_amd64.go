@@ -4,8 +4,7 @@
 
 package kernel
 
-// tileF32x8x48AVX512 computes
-// the tile of at most 8 x 48
+// tileF32x8x48AVX512 computes the tile of at most 8 x 48
 //
 //	c[i*ldc+j] = alpha * sum over l<k of a[l*8+i]*b[l*ldb+j]  (+ beta*c[i*ldc+j] if load)
 //
@@ -14,8 +13,7 @@ package kernel
 //go:noescape
 func tileF32x8x48AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool)
 
-// tileF32x8x32AVX512 computes
-// the tile of at most 8 x 32
+// tileF32x8x32AVX512 computes the tile of at most 8 x 32
 //
 //	c[i*ldc+j] = alpha * sum over l<k of a[l*8+i]*b[l*ldb+j]  (+ beta*c[i*ldc+j] if load)
 //
@@ -24,8 +22,7 @@ func tileF32x8x48AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc 
 //go:noescape
 func tileF32x8x32AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool)
 
-// tileF32x8x16AVX512 computes
-// the tile of at most 8 x 16
+// tileF32x8x16AVX512 computes the tile of at most 8 x 16
 //
 //	c[i*ldc+j] = alpha * sum over l<k of a[l*8+i]*b[l*ldb+j]  (+ beta*c[i*ldc+j] if load)
 //
@@ -34,8 +31,7 @@ func tileF32x8x32AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc 
 //go:noescape
 func tileF32x8x16AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool)
 
-// tileF32x4x48AVX512 computes
-// the tile of at most 4 x 48
+// tileF32x4x48AVX512 computes the tile of at most 4 x 48
 //
 //	c[i*ldc+j] = alpha * sum over l<k of a[l*4+i]*b[l*ldb+j]  (+ beta*c[i*ldc+j] if load)
 //
@@ -44,8 +40,7 @@ func tileF32x8x16AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc 
 //go:noescape
 func tileF32x4x48AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool)
 
-// tileF32x4x32AVX512 computes
-// the tile of at most 4 x 32
+// tileF32x4x32AVX512 computes the tile of at most 4 x 32
 //
 //	c[i*ldc+j] = alpha * sum over l<k of a[l*4+i]*b[l*ldb+j]  (+ beta*c[i*ldc+j] if load)
 //
@@ -54,8 +49,7 @@ func tileF32x4x48AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc 
 //go:noescape
 func tileF32x4x32AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool)
 
-// tileF32x4x16AVX512 computes
-// the tile of at most 4 x 16
+// tileF32x4x16AVX512 computes the tile of at most 4 x 16
 //
 //	c[i*ldc+j] = alpha * sum over l<k of a[l*4+i]*b[l*ldb+j]  (+ beta*c[i*ldc+j] if load)
 //
@@ -64,8 +58,7 @@ func tileF32x4x32AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc 
 //go:noescape
 func tileF32x4x16AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool)
 
-// tileF32x2x48AVX512 computes
-// the tile of at most 2 x 48
+// tileF32x2x48AVX512 computes the tile of at most 2 x 48
 //
 //	c[i*ldc+j] = alpha * sum over l<k of a[l*2+i]*b[l*ldb+j]  (+ beta*c[i*ldc+j] if load)
 //
@@ -74,8 +67,7 @@ func tileF32x4x16AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc 
 //go:noescape
 func tileF32x2x48AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool)
 
-// tileF32x2x32AVX512 computes
-// the tile of at most 2 x 32
+// tileF32x2x32AVX512 computes the tile of at most 2 x 32
 //
 //	c[i*ldc+j] = alpha * sum over l<k of a[l*2+i]*b[l*ldb+j]  (+ beta*c[i*ldc+j] if load)
 //
@@ -84,8 +76,7 @@ func tileF32x2x48AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc 
 //go:noescape
 func tileF32x2x32AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool)
 
-// tileF32x2x16AVX512 computes
-// the tile of at most 2 x 16
+// tileF32x2x16AVX512 computes the tile of at most 2 x 16
 //
 //	c[i*ldc+j] = alpha * sum over l<k of a[l*2+i]*b[l*ldb+j]  (+ beta*c[i*ldc+j] if load)
 //
@@ -94,8 +85,7 @@ func tileF32x2x32AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc 
 //go:noescape
 func tileF32x2x16AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool)
 
-// tileF32x1x48AVX512 computes
-// the tile of at most 1 x 48
+// tileF32x1x48AVX512 computes the tile of at most 1 x 48
 //
 //	c[i*ldc+j] = alpha * sum over l<k of a[l*1+i]*b[l*ldb+j]  (+ beta*c[i*ldc+j] if load)
 //
@@ -104,8 +94,7 @@ func tileF32x2x16AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc 
 //go:noescape
 func tileF32x1x48AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool)
 
-// tileF32x1x32AVX512 computes
-// the tile of at most 1 x 32
+// tileF32x1x32AVX512 computes the tile of at most 1 x 32
 //
 //	c[i*ldc+j] = alpha * sum over l<k of a[l*1+i]*b[l*ldb+j]  (+ beta*c[i*ldc+j] if load)
 //
@@ -114,8 +103,7 @@ func tileF32x1x48AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc 
 //go:noescape
 func tileF32x1x32AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool)
 
-// tileF32x1x16AVX512 computes
-// the tile of at most 1 x 16
+// tileF32x1x16AVX512 computes the tile of at most 1 x 16
 //
 //	c[i*ldc+j] = alpha * sum over l<k of a[l*1+i]*b[l*ldb+j]  (+ beta*c[i*ldc+j] if load)
 //
@@ -124,8 +112,7 @@ func tileF32x1x32AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc 
 //go:noescape
 func tileF32x1x16AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool)
 
-// tileF32x6x16AVX2 computes
-// the tile of at most 6 x 16
+// tileF32x6x16AVX2 computes the tile of at most 6 x 16
 //
 //	c[i*ldc+j] = alpha * sum over l<k of a[l*6+i]*b[l*ldb+j]  (+ beta*c[i*ldc+j] if load)
 //
@@ -134,8 +121,7 @@ func tileF32x1x16AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc 
 //go:noescape
 func tileF32x6x16AVX2(k int, a *float32, b *float32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool)
 
-// tileF32x4x16AVX2 computes
-// the tile of at most 4 x 16
+// tileF32x4x16AVX2 computes the tile of at most 4 x 16
 //
 //	c[i*ldc+j] = alpha * sum over l<k of a[l*4+i]*b[l*ldb+j]  (+ beta*c[i*ldc+j] if load)
 //
@@ -144,8 +130,7 @@ func tileF32x6x16AVX2(k int, a *float32, b *float32, ldb int, c *float32, ldc in
 //go:noescape
 func tileF32x4x16AVX2(k int, a *float32, b *float32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool)
 
-// tileF32x2x16AVX2 computes
-// the tile of at most 2 x 16
+// tileF32x2x16AVX2 computes the tile of at most 2 x 16
 //
 //	c[i*ldc+j] = alpha * sum over l<k of a[l*2+i]*b[l*ldb+j]  (+ beta*c[i*ldc+j] if load)
 //
@@ -154,8 +139,7 @@ func tileF32x4x16AVX2(k int, a *float32, b *float32, ldb int, c *float32, ldc in
 //go:noescape
 func tileF32x2x16AVX2(k int, a *float32, b *float32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool)
 
-// tileF32x1x16AVX2 computes
-// the tile of at most 1 x 16
+// tileF32x1x16AVX2 computes the tile of at most 1 x 16
 //
 //	c[i*ldc+j] = alpha * sum over l<k of a[l*1+i]*b[l*ldb+j]  (+ beta*c[i*ldc+j] if load)
 //
@@ -164,16 +148,14 @@ func tileF32x2x16AVX2(k int, a *float32, b *float32, ldb int, c *float32, ldc in
 //go:noescape
 func tileF32x1x16AVX2(k int, a *float32, b *float32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool)
 
-// dot4F32AVX512 computes
-// four dot products that share one operand
+// dot4F32AVX2 computes dot4F32AVX512 computes four dot products that share one operand
 //
 //	dst[j] = sum over l<k of a[l]*b[j*ldb+l]   for j < 4
 //
 //go:noescape
 func dot4F32AVX512(k int, a *float32, b *float32, ldb int, dst *float32)
 
-// dot4F32AVX2 computes
-// four dot products that share one operand
+// dot4F32AVX2 computes dot4F32AVX512 computes four dot products that share one operand
 //
 //	dst[j] = sum over l<k of a[l]*b[j*ldb+l]   for j < 4
 //

@@ -4,8 +4,7 @@
 
 package kernel
 
-// tileInt8US8x48AVX512VNNI computes
-// a tile of 8 rows and 48 columns of int32 sums, stored 48 apart
+// tileInt8US8x48AVX512VNNI computes a tile of 8 rows and 48 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -14,8 +13,7 @@ package kernel
 //go:noescape
 func tileInt8US8x48AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8US8x32AVX512VNNI computes
-// a tile of 8 rows and 32 columns of int32 sums, stored 48 apart
+// tileInt8US8x32AVX512VNNI computes a tile of 8 rows and 32 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -24,8 +22,7 @@ func tileInt8US8x48AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8US8x32AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8US8x16AVX512VNNI computes
-// a tile of 8 rows and 16 columns of int32 sums, stored 48 apart
+// tileInt8US8x16AVX512VNNI computes a tile of 8 rows and 16 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -34,8 +31,7 @@ func tileInt8US8x32AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8US8x16AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8US4x48AVX512VNNI computes
-// a tile of 4 rows and 48 columns of int32 sums, stored 48 apart
+// tileInt8US4x48AVX512VNNI computes a tile of 4 rows and 48 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -44,8 +40,7 @@ func tileInt8US8x16AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8US4x48AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8US4x32AVX512VNNI computes
-// a tile of 4 rows and 32 columns of int32 sums, stored 48 apart
+// tileInt8US4x32AVX512VNNI computes a tile of 4 rows and 32 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -54,8 +49,7 @@ func tileInt8US4x48AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8US4x32AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8US4x16AVX512VNNI computes
-// a tile of 4 rows and 16 columns of int32 sums, stored 48 apart
+// tileInt8US4x16AVX512VNNI computes a tile of 4 rows and 16 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -64,8 +58,7 @@ func tileInt8US4x32AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8US4x16AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8US2x48AVX512VNNI computes
-// a tile of 2 rows and 48 columns of int32 sums, stored 48 apart
+// tileInt8US2x48AVX512VNNI computes a tile of 2 rows and 48 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -74,8 +67,7 @@ func tileInt8US4x16AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8US2x48AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8US2x32AVX512VNNI computes
-// a tile of 2 rows and 32 columns of int32 sums, stored 48 apart
+// tileInt8US2x32AVX512VNNI computes a tile of 2 rows and 32 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -84,8 +76,7 @@ func tileInt8US2x48AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8US2x32AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8US2x16AVX512VNNI computes
-// a tile of 2 rows and 16 columns of int32 sums, stored 48 apart
+// tileInt8US2x16AVX512VNNI computes a tile of 2 rows and 16 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -94,8 +85,7 @@ func tileInt8US2x32AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8US2x16AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8US1x48AVX512VNNI computes
-// a tile of 1 rows and 48 columns of int32 sums, stored 48 apart
+// tileInt8US1x48AVX512VNNI computes a tile of 1 rows and 48 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -104,8 +94,7 @@ func tileInt8US2x16AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8US1x48AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8US1x32AVX512VNNI computes
-// a tile of 1 rows and 32 columns of int32 sums, stored 48 apart
+// tileInt8US1x32AVX512VNNI computes a tile of 1 rows and 32 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -114,8 +103,7 @@ func tileInt8US1x48AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8US1x32AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8US1x16AVX512VNNI computes
-// a tile of 1 rows and 16 columns of int32 sums, stored 48 apart
+// tileInt8US1x16AVX512VNNI computes a tile of 1 rows and 16 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -124,8 +112,7 @@ func tileInt8US1x32AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8US1x16AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8US2x16AVX2 computes
-// a tile of 2 rows and 16 columns of int32 sums, stored 48 apart
+// tileInt8US2x16AVX2 computes a tile of 2 rows and 16 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -134,8 +121,7 @@ func tileInt8US1x16AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8US2x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8US1x16AVX2 computes
-// a tile of 1 rows and 16 columns of int32 sums, stored 48 apart
+// tileInt8US1x16AVX2 computes a tile of 1 rows and 16 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -144,8 +130,7 @@ func tileInt8US2x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 //go:noescape
 func tileInt8US1x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8SU8x48AVX512VNNI computes
-// a tile of 8 rows and 48 columns of int32 sums, stored 48 apart
+// tileInt8SU8x48AVX512VNNI computes a tile of 8 rows and 48 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -154,8 +139,7 @@ func tileInt8US1x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 //go:noescape
 func tileInt8SU8x48AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8SU8x32AVX512VNNI computes
-// a tile of 8 rows and 32 columns of int32 sums, stored 48 apart
+// tileInt8SU8x32AVX512VNNI computes a tile of 8 rows and 32 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -164,8 +148,7 @@ func tileInt8SU8x48AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8SU8x32AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8SU8x16AVX512VNNI computes
-// a tile of 8 rows and 16 columns of int32 sums, stored 48 apart
+// tileInt8SU8x16AVX512VNNI computes a tile of 8 rows and 16 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -174,8 +157,7 @@ func tileInt8SU8x32AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8SU8x16AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8SU4x48AVX512VNNI computes
-// a tile of 4 rows and 48 columns of int32 sums, stored 48 apart
+// tileInt8SU4x48AVX512VNNI computes a tile of 4 rows and 48 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -184,8 +166,7 @@ func tileInt8SU8x16AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8SU4x48AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8SU4x32AVX512VNNI computes
-// a tile of 4 rows and 32 columns of int32 sums, stored 48 apart
+// tileInt8SU4x32AVX512VNNI computes a tile of 4 rows and 32 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -194,8 +175,7 @@ func tileInt8SU4x48AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8SU4x32AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8SU4x16AVX512VNNI computes
-// a tile of 4 rows and 16 columns of int32 sums, stored 48 apart
+// tileInt8SU4x16AVX512VNNI computes a tile of 4 rows and 16 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -204,8 +184,7 @@ func tileInt8SU4x32AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8SU4x16AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8SU2x48AVX512VNNI computes
-// a tile of 2 rows and 48 columns of int32 sums, stored 48 apart
+// tileInt8SU2x48AVX512VNNI computes a tile of 2 rows and 48 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -214,8 +193,7 @@ func tileInt8SU4x16AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8SU2x48AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8SU2x32AVX512VNNI computes
-// a tile of 2 rows and 32 columns of int32 sums, stored 48 apart
+// tileInt8SU2x32AVX512VNNI computes a tile of 2 rows and 32 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -224,8 +202,7 @@ func tileInt8SU2x48AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8SU2x32AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8SU2x16AVX512VNNI computes
-// a tile of 2 rows and 16 columns of int32 sums, stored 48 apart
+// tileInt8SU2x16AVX512VNNI computes a tile of 2 rows and 16 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -234,8 +211,7 @@ func tileInt8SU2x32AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8SU2x16AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8SU1x48AVX512VNNI computes
-// a tile of 1 rows and 48 columns of int32 sums, stored 48 apart
+// tileInt8SU1x48AVX512VNNI computes a tile of 1 rows and 48 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -244,8 +220,7 @@ func tileInt8SU2x16AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8SU1x48AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8SU1x32AVX512VNNI computes
-// a tile of 1 rows and 32 columns of int32 sums, stored 48 apart
+// tileInt8SU1x32AVX512VNNI computes a tile of 1 rows and 32 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -254,8 +229,7 @@ func tileInt8SU1x48AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8SU1x32AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8SU1x16AVX512VNNI computes
-// a tile of 1 rows and 16 columns of int32 sums, stored 48 apart
+// tileInt8SU1x16AVX512VNNI computes a tile of 1 rows and 16 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -264,8 +238,7 @@ func tileInt8SU1x32AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8SU1x16AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8SU2x16AVX2 computes
-// a tile of 2 rows and 16 columns of int32 sums, stored 48 apart
+// tileInt8SU2x16AVX2 computes a tile of 2 rows and 16 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -274,8 +247,7 @@ func tileInt8SU1x16AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8SU2x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// tileInt8SU1x16AVX2 computes
-// a tile of 1 rows and 16 columns of int32 sums, stored 48 apart
+// tileInt8SU1x16AVX2 computes a tile of 1 rows and 16 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
@@ -284,8 +256,7 @@ func tileInt8SU2x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 //go:noescape
 func tileInt8SU1x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
-// finishInt32AVX512 computes
-// the end of an integer product, for i < rows and j < n <= 48
+// finishInt32AVX512 computes the end of an integer product, for i < rows and j < n <= 48
 //
 //	s = acc[i*48+j] + row[i].add + row[i].p*u[j] + row[i].q*v[j]
 //	dst[i*ldd+j] = s
@@ -295,8 +266,7 @@ func tileInt8SU1x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 //go:noescape
 func finishInt32AVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, dst *int32, ldd int)
 
-// finishF32AVX512 computes
-// the end of an integer product, for i < rows and j < n <= 48
+// finishF32AVX512 computes the end of an integer product, for i < rows and j < n <= 48
 //
 //	s = acc[i*48+j] + row[i].add + row[i].p*u[j] + row[i].q*v[j]
 //	dst[i*ldd+j] = min(max(float32(s)*(row[i].scale*scale[j]) + bias[j] + row[i].bias, lo), hi)
@@ -306,8 +276,7 @@ func finishInt32AVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int
 //go:noescape
 func finishF32AVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, bias *float32, lo float32, hi float32, dst *float32, ldd int)
 
-// finishInt32AVX2 computes
-// the end of an integer product, for i < rows and j < n <= 48
+// finishInt32AVX2 computes the end of an integer product, for i < rows and j < n <= 48
 //
 //	s = acc[i*48+j] + row[i].add + row[i].p*u[j] + row[i].q*v[j]
 //	dst[i*ldd+j] = s
@@ -317,8 +286,7 @@ func finishF32AVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32
 //go:noescape
 func finishInt32AVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, dst *int32, ldd int)
 
-// finishF32AVX2 computes
-// the end of an integer product, for i < rows and j < n <= 48
+// finishF32AVX2 computes the end of an integer product, for i < rows and j < n <= 48
 //
 //	s = acc[i*48+j] + row[i].add + row[i].p*u[j] + row[i].q*v[j]
 //	dst[i*ldd+j] = min(max(float32(s)*(row[i].scale*scale[j]) + bias[j] + row[i].bias, lo), hi)

@@ -100,15 +100,27 @@ func (b *PackedF32) fill(p *Pool, transB bool, src []float32, ld int) {
 	if b.k*b.cols.n < 1<<14 {
 		p = nil
 	}
-	p.For(blocks*panels, 1, func(lo, hi int) {
+	// Of rows as they lie, several panels are filled together, so that a row is read in long pieces.
+	together := 8
+	if transB {
+		together = 1
+	}
+	groups := (panels + together - 1) / together
+	p.For(blocks*groups, 1, func(lo, hi int) {
 		for t := lo; t < hi; t++ {
-			k0, k1 := b.block(t / panels)
-			dst, col, width := b.panel(k0, k1, t%panels)
-			valid := min(width, b.cols.n-col)
+			k0, k1 := b.block(t / groups)
+			first := t % groups * together
+			last := min(first+together, panels)
 			if transB {
-				packTransposed(words(dst), width, words(src)[col*ld+k0:], ld, valid, k1-k0, 0)
-			} else {
-				packRows(dst, width, src[k0*ld+col:], ld, k1-k0, valid)
+				dst, col, width := b.panel(k0, k1, first)
+				packTransposed(words(dst), width, words(src)[col*ld+k0:], ld, min(width, b.cols.n-col), k1-k0, 0)
+				continue
+			}
+			for deep := k0; deep < k1; deep += 16 { // short enough that the lines read stay cached
+				for i := first; i < last; i++ {
+					dst, col, width := b.panel(k0, k1, i)
+					packRows(dst[(deep-k0)*width:], width, src[deep*ld+col:], ld, min(16, k1-deep), min(width, b.cols.n-col))
+				}
 			}
 		}
 	})

@@ -144,3 +144,23 @@ loop:
 	JNZ          loop
 	VZEROUPPER
 	RET
+
+// func everyOtherAVX2(n8 int, src *uint32, dst *uint32)
+// Requires: AVX, AVX2
+TEXT ·everyOtherAVX2(SB), NOSPLIT, $0-24
+	MOVQ n8+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ dst+16(FP), DX
+
+loop:
+	VMOVUPS (CX), Y0
+	VMOVUPS 32(CX), Y1
+	VSHUFPS $0x88, Y1, Y0, Y0
+	VPERMQ  $0xd8, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    $0x40, CX
+	ADDQ    $0x20, DX
+	DECQ    AX
+	JNZ     loop
+	VZEROUPPER
+	RET

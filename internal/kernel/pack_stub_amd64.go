@@ -4,8 +4,7 @@
 
 package kernel
 
-// transpose8x32AVX2 computes
-// the transpose of 8 rows of 8*blocks words
+// transpose8x32AVX2 computes the transpose of 8 rows of 8*blocks words
 //
 //	dst[j*ldd+i] = (word j of the row lds*i bytes after src) ^ flip   for i < 8, j < 8*blocks
 //
@@ -14,16 +13,19 @@ package kernel
 //go:noescape
 func transpose8x32AVX2(blocks int, src *byte, lds int, dst *uint32, ldd int, flip uint32)
 
-// sumBytesAVX2 computes
-// the sum of 32*n32 unsigned bytes, each with the bits of flip inverted first.
+// sumBytesAVX2 computes the sum of 32*n32 unsigned bytes, each with the bits of flip inverted first.
 //
 //go:noescape
 func sumBytesAVX2(n32 int, src *byte, flip uint32) int64
 
-// interleave4AVX2 computes
-// four rows of 32*n32 bytes woven into one
+// interleave4AVX2 computes four rows of 32*n32 bytes woven into one
 //
 //	dst[4*i+t] = rt[i] ^ flip   for i < 32*n32, t < 4
 //
 //go:noescape
 func interleave4AVX2(n32 int, r0 *byte, r1 *byte, r2 *byte, r3 *byte, dst *byte, flip uint32)
+
+// everyOtherAVX2 computes dst[i] = src[2*i] for i < 8*n8; src[16*n8-1] is read.
+//
+//go:noescape
+func everyOtherAVX2(n8 int, src *uint32, dst *uint32)

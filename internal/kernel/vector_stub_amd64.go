@@ -4,122 +4,102 @@
 
 package kernel
 
-// addAVX512 computes
-// dst[i] = a[i] + b[i] for i < n.
+// addAVX512 computes dst[i] = a[i] + b[i] for i < n.
 //
 //go:noescape
 func addAVX512(n int, dst *float32, a *float32, b *float32)
 
-// subAVX512 computes
-// dst[i] = a[i] - b[i] for i < n.
+// subAVX512 computes dst[i] = a[i] - b[i] for i < n.
 //
 //go:noescape
 func subAVX512(n int, dst *float32, a *float32, b *float32)
 
-// mulAVX512 computes
-// dst[i] = a[i] * b[i] for i < n.
+// mulAVX512 computes dst[i] = a[i] * b[i] for i < n.
 //
 //go:noescape
 func mulAVX512(n int, dst *float32, a *float32, b *float32)
 
-// divAVX512 computes
-// dst[i] = a[i] / b[i] for i < n.
+// divAVX512 computes dst[i] = a[i] / b[i] for i < n.
 //
 //go:noescape
 func divAVX512(n int, dst *float32, a *float32, b *float32)
 
-// scaleShiftAVX512 computes
-// dst[i] = x[i]*s + t for i < n, the product rounded before the sum.
+// scaleShiftAVX512 computes dst[i] = x[i]*s + t for i < n, the product rounded before the sum.
 //
 //go:noescape
 func scaleShiftAVX512(n int, dst *float32, x *float32, s float32, t float32)
 
-// clipAVX512 computes
-// dst[i] = min(max(x[i], lo), hi) for i < n; NaN stays NaN.
+// clipAVX512 computes dst[i] = min(max(x[i], lo), hi) for i < n; NaN stays NaN.
 //
 //go:noescape
 func clipAVX512(n int, dst *float32, x *float32, lo float32, hi float32)
 
-// axpyAVX512 computes
-// dst[i] += alpha*x[i] for i < n, fused.
+// axpyAVX512 computes dst[i] += alpha*x[i] for i < n, fused.
 //
 //go:noescape
 func axpyAVX512(n int, dst *float32, x *float32, alpha float32)
 
-// dotAVX512 computes
-// the sum of a[i]*b[i] for i < n.
+// dotAVX512 computes the sum of a[i]*b[i] for i < n.
 //
 //go:noescape
 func dotAVX512(n int, a *float32, b *float32) float32
 
-// sumAVX512 computes
-// the sum of x[i] for i < n.
+// sumAVX512 computes the sum of x[i] for i < n.
 //
 //go:noescape
 func sumAVX512(n int, x *float32) float32
 
-// minMaxAVX512 computes
-// the least and the greatest x[i] for i < n, NaN skipped.
+// minMaxAVX512 computes the least and the greatest x[i] for i < n, NaN skipped.
 //
 //go:noescape
 func minMaxAVX512(n int, x *float32) (lo float32, hi float32)
 
-// addAVX2 computes
-// dst[i] = a[i] + b[i] for i < n.
+// addAVX2 computes dst[i] = a[i] + b[i] for i < n.
 //
 //go:noescape
 func addAVX2(n int, dst *float32, a *float32, b *float32)
 
-// subAVX2 computes
-// dst[i] = a[i] - b[i] for i < n.
+// subAVX2 computes dst[i] = a[i] - b[i] for i < n.
 //
 //go:noescape
 func subAVX2(n int, dst *float32, a *float32, b *float32)
 
-// mulAVX2 computes
-// dst[i] = a[i] * b[i] for i < n.
+// mulAVX2 computes dst[i] = a[i] * b[i] for i < n.
 //
 //go:noescape
 func mulAVX2(n int, dst *float32, a *float32, b *float32)
 
-// divAVX2 computes
-// dst[i] = a[i] / b[i] for i < n.
+// divAVX2 computes dst[i] = a[i] / b[i] for i < n.
 //
 //go:noescape
 func divAVX2(n int, dst *float32, a *float32, b *float32)
 
-// scaleShiftAVX2 computes
-// dst[i] = x[i]*s + t for i < n, the product rounded before the sum.
+// scaleShiftAVX2 computes dst[i] = x[i]*s + t for i < n, the product rounded before the sum.
 //
 //go:noescape
 func scaleShiftAVX2(n int, dst *float32, x *float32, s float32, t float32)
 
-// clipAVX2 computes
-// dst[i] = min(max(x[i], lo), hi) for i < n; NaN stays NaN.
+// clipAVX2 computes dst[i] = min(max(x[i], lo), hi) for i < n; NaN stays NaN.
 //
 //go:noescape
 func clipAVX2(n int, dst *float32, x *float32, lo float32, hi float32)
 
-// axpyAVX2 computes
-// dst[i] += alpha*x[i] for i < n, fused.
+// axpyAVX2 computes dst[i] += alpha*x[i] for i < n, fused.
 //
 //go:noescape
 func axpyAVX2(n int, dst *float32, x *float32, alpha float32)
 
-// dotAVX2 computes
-// the sum of a[i]*b[i] for i < n.
+// dotAVX2 computes the sum of a[i]*b[i] for i < n.
 //
 //go:noescape
 func dotAVX2(n int, a *float32, b *float32) float32
 
-// sumAVX2 computes
-// the sum of x[i] for i < n.
+// sumAVX2 computes the sum of x[i] for i < n.
 //
 //go:noescape
 func sumAVX2(n int, x *float32) float32
 
-// minMaxAVX2 computes
-// the least and the greatest x[i] for i < n, NaN skipped.
+// minMaxAVX2 computes the least and the greatest x[i] for i < n, NaN skipped.
 //
 //go:noescape
 func minMaxAVX2(n int, x *float32) (lo float32, hi float32)

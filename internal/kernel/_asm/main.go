@@ -106,13 +106,15 @@ type gen struct {
 	globals map[string]operand.Mem
 }
 
-// function begins a function without a frame. doc lines become the declaration's comment.
+// function begins a function without a frame. doc, which continues "NAME computes", becomes the
+// declaration's comment.
 func (g *gen) function(name, signature string, doc ...string) {
 	g.Function(name)
 	g.Attributes(attr.NOSPLIT)
 	g.SignatureExpr(signature)
 	g.Pragma("noescape")
-	g.Doc(append([]string{name + " computes"}, doc...)...)
+	doc[0] = name + " computes " + doc[0]
+	g.Doc(doc...)
 }
 
 // arg loads the named parameter into a new 64-bit register.

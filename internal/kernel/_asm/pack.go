@@ -9,6 +9,7 @@ func pack(g *gen) {
 	transpose8(g)
 	sumBytes(g)
 	interleave4(g)
+	everyOther(g)
 }
 
 // transpose8 transposes 8 x 8 blocks. Rows r and r+4 share a register from the load on, so that no
@@ -132,6 +133,25 @@ func interleave4(g *gen) {
 	}
 	g.ADDQ(Imm(32), index)
 	g.ADDQ(Imm(128), dst)
+	g.DECQ(n)
+	g.JNZ(LabelRef("loop"))
+	g.VZEROUPPER()
+	g.RET()
+}
+
+func everyOther(g *gen) {
+	g.function("everyOtherAVX2", "func(n8 int, src, dst *uint32)",
+		"dst[i] = src[2*i] for i < 8*n8; src[16*n8-1] is read.")
+	n, src, dst := g.arg("n8"), g.arg("src"), g.arg("dst")
+	low, high := g.YMM(), g.YMM()
+	g.Label("loop")
+	g.VMOVUPS(at(src, 0), low)
+	g.VMOVUPS(at(src, 32), high)
+	g.VSHUFPS(Imm(0b10_00_10_00), high, low, low) // 0 2 8 10 | 4 6 12 14
+	g.VPERMQ(Imm(0b11_01_10_00), low, low)
+	g.VMOVUPS(low, at(dst, 0))
+	g.ADDQ(Imm(64), src)
+	g.ADDQ(Imm(32), dst)
 	g.DECQ(n)
 	g.JNZ(LabelRef("loop"))
 	g.VZEROUPPER()
