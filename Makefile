@@ -21,16 +21,17 @@ generate: ; go generate ./...
 
 bench: ; go test -run '^$$' -bench . -benchtime 0.5s ./...
 
-conformance: ; cd internal/format/onnx && go test -run '^TestConformance$$' -count=1 -args -table
+conformance: ; go test -C internal/format/onnx -count=1 -run 'TestConformance$$' -table
 
-interop: build $(PEERS)/interop ; go run ./internal/example/gen -training=false -out $(PEERS)/example-data && $(PEERS)/interop/bin/python interop/check_onnxruntime.py bin/neuroquant $(SHARED) $(PEERS)/example-data
+interop: build $(PEERS)/interop/ready ; go run ./internal/example/gen -training=false -out $(PEERS)/example-data && $(PEERS)/interop/bin/python interop/check_onnxruntime.py bin/neuroquant $(SHARED) $(PEERS)/example-data
 
-interop-full: interop
+interop-full: interop $(PEERS)/full/ready ; $(PEERS)/full/bin/python interop/check_torch.py bin/neuroquant $(SHARED)
 
-example-models: $(PEERS)/example ; go run ./internal/example/gen -out $(PEERS)/example-data && $(PEERS)/example/bin/python internal/example/train/train.py $(PEERS)/example-data internal/example/models internal/example/testdata/expected.json
+example-models: $(PEERS)/example/ready ; go run ./internal/example/gen -out $(PEERS)/example-data && $(PEERS)/example/bin/python internal/example/train/train.py $(PEERS)/example-data internal/example/models internal/example/testdata/expected.json
 
 fuzz: ; git grep -E '^func Fuzz' -- '*_test.go' | sed -E 's#^(.*)/[^/]*:func (Fuzz[A-Za-z0-9_]*).*#\1 \2#' | while read dir name; do go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) ./$$dir || exit 1; done
 
-$(PEERS)/interop: interop/requirements.txt ; python3 -m venv $@ && $@/bin/pip install -q -r $< && touch $@
-
-$(PEERS)/example: internal/example/train/requirements.txt ; python3 -m venv $@ && $@/bin/pip install -q -r $< && touch $@
+$(PEERS)/interop/ready: interop/requirements.txt
+$(PEERS)/full/ready: interop/requirements-full.txt interop/requirements.txt
+$(PEERS)/example/ready: internal/example/train/requirements.txt
+$(PEERS)/%/ready: ; python3 -m venv $(@D) && $(@D)/bin/pip install -q -r $< && touch $@
