@@ -34,6 +34,11 @@ func splitCaptures[T any](c captures, in []T) (formal, captured []T, err error) 
 	return in[:n:n], in[n:], nil
 }
 
+// given returns the subgraphs that are set; Infer reports those that are not.
+func given(bodies ...*graph.Graph) []*graph.Graph {
+	return slices.DeleteFunc(bodies, func(g *graph.Graph) bool { return g == nil })
+}
+
 // runBody evaluates a subgraph after checking that it takes as many inputs as it is given.
 func runBody(e *graph.Env, g *graph.Graph, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
 	if e == nil || e.RunGraph == nil {
@@ -86,7 +91,7 @@ type If struct {
 func (*If) Kind() string { return "If" }
 
 // Bodies returns both branches.
-func (o *If) Bodies() []*graph.Graph { return []*graph.Graph{o.Then, o.Else} }
+func (o *If) Bodies() []*graph.Graph { return given(o.Then, o.Else) }
 
 func (o *If) Infer(in []graph.Type) ([]graph.Type, error) {
 	if err := want(in, 1, -1); err != nil {
@@ -147,7 +152,7 @@ type Loop struct {
 func (*Loop) Kind() string { return "Loop" }
 
 // Bodies returns the body.
-func (o *Loop) Bodies() []*graph.Graph { return []*graph.Graph{o.Body} }
+func (o *Loop) Bodies() []*graph.Graph { return given(o.Body) }
 
 // counts checks the signature of the body for the given numbers of formal and captured inputs and returns those of carried
 // values and scan outputs.

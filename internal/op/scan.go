@@ -25,7 +25,7 @@ type Scan struct {
 func (*Scan) Kind() string { return "Scan" }
 
 // Bodies returns the body.
-func (o *Scan) Bodies() []*graph.Graph { return []*graph.Graph{o.Body} }
+func (o *Scan) Bodies() []*graph.Graph { return given(o.Body) }
 
 // counts checks the signature of the body and the attributes and returns the numbers of states and scan outputs.
 func (o *Scan) counts(formal, captured int) (states, scans int, err error) {
@@ -179,7 +179,7 @@ type SequenceMap struct {
 func (*SequenceMap) Kind() string { return "SequenceMap" }
 
 // Bodies returns the body.
-func (o *SequenceMap) Bodies() []*graph.Graph { return []*graph.Graph{o.Body} }
+func (o *SequenceMap) Bodies() []*graph.Graph { return given(o.Body) }
 
 func (o *SequenceMap) Infer(in []graph.Type) ([]graph.Type, error) {
 	if err := inferSequence(in, 1, -1); err != nil {
