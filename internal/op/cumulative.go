@@ -8,7 +8,7 @@ import (
 )
 
 // CumSum is the running sum along the axis that the second input gives.
-type CumSum struct{ cumulative }
+type CumSum struct{ Cumulative }
 
 func (*CumSum) Kind() string { return "CumSum" }
 
@@ -17,7 +17,7 @@ func (o *CumSum) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, erro
 }
 
 // CumProd is the running product along the axis that the second input gives.
-type CumProd struct{ cumulative }
+type CumProd struct{ Cumulative }
 
 func (*CumProd) Kind() string { return "CumProd" }
 
@@ -25,12 +25,14 @@ func (o *CumProd) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, err
 	return o.eval(e, in, multiplication)
 }
 
-type cumulative struct {
+// Cumulative holds the attributes of [CumSum] and [CumProd].
+type Cumulative struct {
 	Exclusive bool `attr:"exclusive,0"` // leave the element itself out
 	Reverse   bool `attr:"reverse,0"`   // from the end
 }
 
-func (cumulative) Infer(in []graph.Type) ([]graph.Type, error) {
+// Infer implements [graph.Op].
+func (Cumulative) Infer(in []graph.Type) ([]graph.Type, error) {
 	if err := want(in, 2, 2); err != nil {
 		return nil, err
 	}
@@ -40,7 +42,7 @@ func (cumulative) Infer(in []graph.Type) ([]graph.Type, error) {
 	return inferUnary(in[:1], numbers)
 }
 
-func (o cumulative) eval(e *graph.Env, in []*tensor.Tensor, op arith) ([]*tensor.Tensor, error) {
+func (o Cumulative) eval(e *graph.Env, in []*tensor.Tensor, op arith) ([]*tensor.Tensor, error) {
 	in, err := args(in, 2, 2)
 	if err != nil {
 		return nil, err
@@ -90,7 +92,7 @@ func (o cumulative) eval(e *graph.Env, in []*tensor.Tensor, op arith) ([]*tensor
 }
 
 // accumulate runs over matrices of rows x cols, down the rows. out may be t.
-func accumulate[T number](e *graph.Env, o cumulative, out, t *tensor.Tensor, rows, cols int, op arith) {
+func accumulate[T number](e *graph.Env, o Cumulative, out, t *tensor.Tensor, rows, cols int, op arith) {
 	dst, x := tensor.Data[T](out), tensor.Data[T](t)
 	size := rows * cols
 	if size == 0 || len(x) == 0 {

@@ -12,16 +12,16 @@ var lossOps = table{
 	"SoftmaxCrossEntropyLoss":   fresh[SoftmaxCrossEntropyLoss],
 }
 
-// classLoss holds the attributes that the losses of classifiers share. Inputs are scores [N, C, d1, ...], class indices
+// ClassLoss holds the attributes that the losses of classifiers share; Reduction is "none", "sum" or "mean". Inputs are scores [N, C, d1, ...], class indices
 // [N, d1, ...] and optional weights [C].
-type classLoss struct {
+type ClassLoss struct {
 	IgnoreIndex *int   `attr:"ignore_index"` // samples of this class do not count
 	Reduction   string `attr:"reduction,mean"`
 }
 
 // NegativeLogLikelihoodLoss is minus the log-probability of the true class times its weight; per sample, summed, or as a mean
 // over the weights.
-type NegativeLogLikelihoodLoss struct{ classLoss }
+type NegativeLogLikelihoodLoss struct{ ClassLoss }
 
 func (*NegativeLogLikelihoodLoss) Kind() string { return "NegativeLogLikelihoodLoss" }
 
@@ -38,7 +38,7 @@ func (o *NegativeLogLikelihoodLoss) Eval(e *graph.Env, in []*tensor.Tensor) ([]*
 }
 
 // SoftmaxCrossEntropyLoss is [NegativeLogLikelihoodLoss] of the log-softmax of the scores along axis 1, which is the second output.
-type SoftmaxCrossEntropyLoss struct{ classLoss }
+type SoftmaxCrossEntropyLoss struct{ ClassLoss }
 
 func (*SoftmaxCrossEntropyLoss) Kind() string { return "SoftmaxCrossEntropyLoss" }
 
@@ -68,7 +68,7 @@ func (o *SoftmaxCrossEntropyLoss) Eval(e *graph.Env, in []*tensor.Tensor) ([]*te
 	return []*tensor.Tensor{loss, logProb}, err
 }
 
-func (o *classLoss) infer(in []graph.Type) (graph.Type, error) {
+func (o *ClassLoss) infer(in []graph.Type) (graph.Type, error) {
 	var out graph.Type
 	if err := want(in, 2, 3); err != nil {
 		return out, err
@@ -103,7 +103,7 @@ func (o *classLoss) infer(in []graph.Type) (graph.Type, error) {
 }
 
 // args checks the inputs and their shapes.
-func (o *classLoss) args(in []*tensor.Tensor) ([]*tensor.Tensor, error) {
+func (o *ClassLoss) args(in []*tensor.Tensor) ([]*tensor.Tensor, error) {
 	in, err := args(in, 2, 3)
 	if err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func (o *classLoss) args(in []*tensor.Tensor) ([]*tensor.Tensor, error) {
 }
 
 // loss takes log-probabilities as float32 or float64; in are the checked inputs.
-func (o *classLoss) loss(e *graph.Env, logProb *tensor.Tensor, in []*tensor.Tensor) (*tensor.Tensor, error) {
+func (o *ClassLoss) loss(e *graph.Env, logProb *tensor.Tensor, in []*tensor.Tensor) (*tensor.Tensor, error) {
 	var weights []float64
 	if w := arg(in, 2); w != nil {
 		var err error
@@ -168,7 +168,7 @@ func (o *classLoss) loss(e *graph.Env, logProb *tensor.Tensor, in []*tensor.Tens
 }
 
 // pickLosses returns the weighted loss of each sample and the sum of the weights of those that count.
-func pickLosses[T float32 | float64](o *classLoss, logProb []T, shape tensor.Shape, labels []int, weights []float64) ([]float64, float64, error) {
+func pickLosses[T float32 | float64](o *ClassLoss, logProb []T, shape tensor.Shape, labels []int, weights []float64) ([]float64, float64, error) {
 	classes, inner := shape[1], shape[2:].Len()
 	losses := make([]float64, len(labels))
 	var total float64

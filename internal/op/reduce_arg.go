@@ -8,7 +8,7 @@ import (
 )
 
 // ArgMax is the index of the greatest element along an axis.
-type ArgMax struct{ argExtreme }
+type ArgMax struct{ ArgExtreme }
 
 func (*ArgMax) Kind() string { return "ArgMax" }
 
@@ -17,7 +17,7 @@ func (o *ArgMax) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, erro
 }
 
 // ArgMin is the index of the least element along an axis.
-type ArgMin struct{ argExtreme }
+type ArgMin struct{ ArgExtreme }
 
 func (*ArgMin) Kind() string { return "ArgMin" }
 
@@ -25,13 +25,15 @@ func (o *ArgMin) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, erro
 	return o.eval(e, in, false)
 }
 
-type argExtreme struct {
+// ArgExtreme holds the attributes of [ArgMax] and [ArgMin].
+type ArgExtreme struct {
 	Axis     int  `attr:"axis,0"`
 	KeepDims bool `attr:"keepdims,1"`
 	Last     bool `attr:"select_last_index,0"` // of equal elements, the last
 }
 
-func (o *argExtreme) Infer(in []graph.Type) ([]graph.Type, error) {
+// Infer implements [graph.Op].
+func (o *ArgExtreme) Infer(in []graph.Type) ([]graph.Type, error) {
 	if err := want(in, 1, 1); err != nil {
 		return nil, err
 	}
@@ -60,7 +62,7 @@ func (o *argExtreme) Infer(in []graph.Type) ([]graph.Type, error) {
 	return []graph.Type{out}, nil
 }
 
-func (o *argExtreme) eval(e *graph.Env, in []*tensor.Tensor, greatest bool) ([]*tensor.Tensor, error) {
+func (o *ArgExtreme) eval(e *graph.Env, in []*tensor.Tensor, greatest bool) ([]*tensor.Tensor, error) {
 	in, err := args(in, 1, 1)
 	if err != nil {
 		return nil, err
