@@ -33,6 +33,9 @@ func CheckInputs(g *graph.Graph, in []*tensor.Tensor) error {
 		if !v.Type.Ranked {
 			continue
 		}
+		if isScalar(v.Type, t) {
+			continue
+		}
 		if len(t.Shape) != len(v.Type.Dims) {
 			errs = append(errs, fmt.Errorf("input %q: want %v, got shape %v", v.Name, v.Type, t.Shape))
 			continue
@@ -50,6 +53,11 @@ func CheckInputs(g *graph.Graph, in []*tensor.Tensor) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// isScalar reports whether a one-element vector stands for a declared scalar, which array libraries without rank-0 arrays write.
+func isScalar(declared graph.Type, t *tensor.Tensor) bool {
+	return declared.Ranked && len(declared.Dims) == 0 && len(t.Shape) == 1 && t.Shape[0] == 1
 }
 
 func inputNames(g *graph.Graph) string {

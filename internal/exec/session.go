@@ -167,8 +167,11 @@ func (r *run) eval(p *Plan, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
 		vals[pr.slot] = r.s.params[p][i]
 	}
 	for i, slot := range p.inputs {
-		if in[i] != nil {
-			vals[slot] = in[i]
+		if t := in[i]; t != nil {
+			if isScalar(p.graph.Inputs[i].Type, t) {
+				t = t.Reshape()
+			}
+			vals[slot] = t
 		} else if d := p.graph.Inputs[i].Data; d != nil {
 			t, err := d.Load()
 			if err != nil {

@@ -26,29 +26,42 @@ var dynamic = Method{
 
 // dynamicLayer says how one operator is quantized.
 type dynamicLayer struct {
-	// weights are the input positions of its weights.
-	weights []int
+	// weights are the input positions of its weights in a node.
+	weights func(g *graph.Graph, n *graph.Node) []int
 	// refuse says why this node cannot be quantized, or nothing.
 	refuse func(g *graph.Graph, n *graph.Node) string
-	// channels is the number of scales of a weight of the given shape.
-	channels func(n *graph.Node, shape tensor.Shape) int
+	// channels is the number of scales of the weight at input i, of the given shape.
+	channels func(n *graph.Node, i int, shape tensor.Shape) int
 	rewrite  func(d *dynamicRun, n *graph.Node) error
 }
 
 // dynamicLayers lists the operators with an integer form.
 var dynamicLayers = map[string]dynamicLayer{
-	"MatMul": {weights: []int{1}, refuse: refuseMatMul, channels: func(_ *graph.Node, s tensor.Shape) int { return s[1] }, rewrite: (*dynamicRun).matMul},
-	"Gemm":   {weights: []int{1}, refuse: refuseMatMul, channels: func(n *graph.Node, s tensor.Shape) int { return s[gemmChannel(n)] }, rewrite: (*dynamicRun).gemm},
-	"Conv":   {weights: []int{1}, refuse: refuseConv, channels: firstDim, rewrite: (*dynamicRun).conv},
-	"Gather": {weights: []int{0}, refuse: refuseGather, channels: firstDim, rewrite: (*dynamicRun).gather},
-	"LSTM":   {weights: []int{1, 2}, refuse: refuseLSTM, channels: gateRows, rewrite: (*dynamicRun).lstm},
-	"GRU":    {weights: []int{1, 2}, refuse: refuseGRU, channels: gateRows, rewrite: (*dynamicRun).gru},
+	"MatMul": {weights: matMulWeight, refuse: refuseMatMul, channels: func(_ *graph.Node, i int, s tensor.Shape) int { return s[i] }, rewrite: (*dynamicRun).matMul},
+	"Gemm":   {weights: inputs(1), refuse: refuseMatMul, channels: gemmChannels, rewrite: (*dynamicRun).gemm},
+	"Conv":   {weights: inputs(1), refuse: refuseConv, channels: firstDim, rewrite: (*dynamicRun).conv},
+	"Gather": {weights: inputs(0), refuse: refuseGather, channels: firstDim, rewrite: (*dynamicRun).gather},
+	"LSTM":   {weights: inputs(1, 2), refuse: refuseLSTM, channels: gateRows, rewrite: (*dynamicRun).lstm},
+	"GRU":    {weights: inputs(1, 2), refuse: refuseGRU, channels: gateRows, rewrite: (*dynamicRun).gru},
 }
 
-func firstDim(_ *graph.Node, s tensor.Shape) int { return s[0] }
+func inputs(at ...int) func(*graph.Graph, *graph.Node) []int {
+	return func(*graph.Graph, *graph.Node) []int { return at }
+}
+
+// matMulWeight finds the constant factor of a product: on the right as most exporters write it, or on the left (W times a
+// column of activations).
+func matMulWeight(g *graph.Graph, n *graph.Node) []int {
+	if !g.IsParam(n.In[1]) && g.IsParam(n.In[0]) {
+		return []int{0}
+	}
+	return []int{1}
+}
+
+func firstDim(_ *graph.Node, _ int, s tensor.Shape) int { return s[0] }
 
 // gateRows is for recurrent weights [directions, gates*hidden, input].
-func gateRows(_ *graph.Node, s tensor.Shape) int { return s[0] * s[1] }
+func gateRows(_ *graph.Node, _ int, s tensor.Shape) int { return s[0] * s[1] }
 
 // weighted lists operators with large constant weights that have no integer form in ONNX Runtime, so that a plan can say so.
 var weighted = map[string][]int{"ConvTranspose": {1}, "RNN": {1, 2}, "DeformConv": {1}, "Einsum": {1}, "com.microsoft.FusedMatMul": {1}, "com.microsoft.Attention": {1}}
@@ -77,19 +90,18 @@ func planInt8(g *graph.Graph, r Recipe, sel *selection) []Decision {
 	var out []Decision
 	for _, n := range g.Nodes {
 		layer, ok := dynamicLayers[n.Op.Kind()]
-		idx := layer.weights
-		if !ok {
-			if idx = weighted[n.Op.Kind()]; idx == nil {
-				continue
-			}
+		idx := weighted[n.Op.Kind()]
+		if ok {
+			idx = layer.weights(g, n)
+		}
+		if idx == nil {
+			continue
 		}
 		var weights []*graph.Value
 		constant := true
 		for _, i := range idx {
-			if i < len(n.In) {
-				weights = append(weights, n.In[i])
-				constant = constant && g.IsParam(n.In[i])
-			}
+			weights = append(weights, n.In[i])
+			constant = constant && g.IsParam(n.In[i])
 		}
 		if !constant && (n.Op.Kind() == "Gather" || !ok) {
 			continue // not a layer: an indexing or a product of two activations
@@ -104,7 +116,7 @@ func planInt8(g *graph.Graph, r Recipe, sel *selection) []Decision {
 		default:
 			why = layer.refuse(g, n)
 		}
-		for _, w := range weights {
+		for k, w := range weights {
 			d := Decision{Layer: n.Name, Op: n.Op.Kind(), Param: w.Name, Quantized: why == "", Why: why}
 			if g.IsParam(w) {
 				d.Shape = w.Data.Shape()
@@ -117,7 +129,7 @@ func planInt8(g *graph.Graph, r Recipe, sel *selection) []Decision {
 				if r.PerTensor {
 					d.Scheme.Group = -1
 				} else {
-					scales = layer.channels(n, d.Shape)
+					scales = layer.channels(n, idx[k], d.Shape)
 				}
 				d.Stored = d.Scheme.String()
 				d.After = tensor.Shape(d.Shape).Len() + 4*scales
@@ -145,14 +157,19 @@ func refuseFloat32(g *graph.Graph, n *graph.Node, x int, weights ...int) string 
 }
 
 func refuseMatMul(g *graph.Graph, n *graph.Node) string {
-	if why := refuseFloat32(g, n, 0, 1); why != "" {
+	w := 1
+	if n.Op.Kind() == "MatMul" {
+		w = matMulWeight(g, n)[0]
+	}
+	x := 1 - w
+	if why := refuseFloat32(g, n, x, w); why != "" {
 		return why
 	}
-	if len(n.In[1].Data.Shape()) != 2 {
-		return fmt.Sprintf("the weight has rank %d; the integer form takes matrices", len(n.In[1].Data.Shape()))
+	if len(n.In[w].Data.Shape()) != 2 {
+		return fmt.Sprintf("the weight has rank %d; the integer form takes matrices", len(n.In[w].Data.Shape()))
 	}
-	if n.In[0].Type.Ranked && len(n.In[0].Type.Dims) < 2 {
-		return "the input is a vector; the integer form takes matrices"
+	if t := n.In[x].Type; w == 0 && !t.Ranked {
+		return fmt.Sprintf("the input is %v; a weight on the left takes one of known rank", t)
 	}
 	return ""
 }
@@ -252,7 +269,7 @@ func runDynamic(ctx context.Context, m *model.Model, p *Plan) error {
 			if err := layer.rewrite(d, n); err != nil {
 				return fmt.Errorf("layer %q (%s): %w", n.Name, n.Op.Kind(), err)
 			}
-			task.Add(int64(len(layer.weights)))
+			task.Add(int64(len(layer.weights(m.Graph, n))))
 		}
 		m.Graph.Nodes = d.nodes
 	}

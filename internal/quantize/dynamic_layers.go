@@ -41,6 +41,9 @@ func (d *dynamicRun) product(x *graph.Value, name string, c *codes) *graph.Value
 }
 
 func (d *dynamicRun) matMul(n *graph.Node) error {
+	if matMulWeight(d.g, n)[0] == 0 {
+		return d.leftMatMul(n)
+	}
 	c, err := d.weight(n, 1, 1, false)
 	if err != nil {
 		return err
@@ -48,6 +51,31 @@ func (d *dynamicRun) matMul(n *graph.Node) error {
 	d.become(d.product(n.In[0], n.In[1].Name, c), n.Out[0])
 	return nil
 }
+
+// leftMatMul is W times x with a scale per row of W. ONNX Runtime's kernel takes one zero point for all rows, so unsigned codes
+// are centred at 128.
+func (d *dynamicRun) leftMatMul(n *graph.Node) error {
+	c, err := d.weight(n, 0, 0, true)
+	if err != nil {
+		return err
+	}
+	q := d.quantized(n.In[1])
+	name := n.In[0].Name
+	var zero *graph.Value
+	if c.zero != nil {
+		zero = d.param(name+"_zero_point", tensor.Scalar(uint8(c.zero[0])))
+	}
+	acc := d.add("_integer", "MatMulInteger", d.param(name+"_quantized", c.codes), q[0], zero, q[2])
+	trailing := 1
+	if len(n.In[1].Type.Dims) == 1 { // W times a vector: a row of the result is a number
+		trailing = 0
+	}
+	d.become(d.float(acc, q[1], d.param(name+"_scale", c.scales(trailing))), n.Out[0])
+	return nil
+}
+
+// gemmChannels is the number of output features of a Gemm's weight.
+func gemmChannels(n *graph.Node, _ int, s tensor.Shape) int { return s[gemmChannel(n)] }
 
 func gemmChannel(n *graph.Node) int {
 	if n.Op.(*op.Gemm).TransB {

@@ -45,6 +45,7 @@ type Decision struct {
 type Plan struct {
 	Recipe    Recipe
 	Decisions []Decision
+	Frozen    []string // inputs with defaults that were made constants before
 }
 
 // Bytes sums the weights of all decisions before and after.

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"os"
+	"runtime/pprof"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/spf13/cobra"
+
+	"github.com/neurotrain/neuroquant"
+	"github.com/neurotrain/neuroquant/internal/progress"
+)
+
+// app is what all subcommands share.
+type app struct {
+	stdout, stderr io.Writer
+
+	json       bool
+	verbose    bool
+	quiet      bool
+	threads    int
+	cpuProfile string
+
+	reporter   progress.Reporter
+	log        *slog.Logger
+	stopCPU    func()
+	cobraUsage bool // cobra itself refused the command line
+}
+
+func (a *app) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "neuroquant",
+		Short: "Quantize neural networks, measure the effect, write files that other runtimes load",
+		Long: `neuroquant makes neural networks smaller and faster. It reads a model, quantizes it by the method you
+name, shows what that cost and gained, and writes it in the format that your runtime loads.
+
+Try it on models that are built in:   neuroquant example
+Quantize your own:                    neuroquant quantize model.onnx out/ --method dynamic
+Compare with the original:            neuroquant analyze model.onnx out/ report/ --data images/`,
+		Version:       neuroquant.Version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	f := root.PersistentFlags()
+	f.BoolVar(&a.json, "json", false, "print one JSON document on stdout and nothing else there")
+	f.BoolVarP(&a.verbose, "verbose", "v", false, "debug messages on stderr")
+	f.BoolVarP(&a.quiet, "quiet", "q", false, "no progress")
+	f.IntVar(&a.threads, "threads", 0, "worker threads; 0: all cores")
+	f.StringVar(&a.cpuProfile, "cpuprofile", "", "write a CPU profile to this file")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return a.start(cmd) }
+	root.AddCommand(a.quantizeCommand(), a.analyzeCommand(), a.exampleCommand(), a.listCommand(), a.inspectCommand(), a.runCommand(),
+		a.evalCommand(), a.checkCommand(), a.recommendCommand(), a.configCommand())
+	for _, c := range root.Commands() {
+		usageArgs(c)
+	}
+	return root
+}
+
+// usageArgs makes wrong numbers of arguments usage errors that say what the command takes.
+func usageArgs(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usagef("%s: %v; usage: %s", cmd.Name(), err, cmd.UseLine())
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		usageArgs(sub)
+	}
+}
+
+// start sets up threads, logs and progress before a subcommand runs.
+func (a *app) start(cmd *cobra.Command) error {
+	if a.threads < 0 {
+		return usagef("--threads: want 0 or more, got %d", a.threads)
+	}
+	if a.cpuProfile != "" {
+		f, err := os.Create(a.cpuProfile)
+		if err != nil {
+			return err
+		}
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		a.stopCPU = func() { pprof.StopCPUProfile(); _ = f.Close() }
+	}
+	ctx := cmd.Context()
+	a.reporter, a.log = newReporter(a)
+	ctx = progress.With(ctx, a.reporter)
+	cmd.SetContext(ctx)
+	return nil
+}
+
+func (a *app) closeReporter() {
+	if a.reporter != nil {
+		a.reporter.Close()
+		a.reporter = nil
+	}
+	if a.stopCPU != nil {
+		a.stopCPU()
+		a.stopCPU = nil
+	}
+}
+
+// printJSON writes the command's one document.
+func (a *app) printJSON(v any) error {
+	a.closeReporter()
+	enc := json.NewEncoder(a.stdout)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+func (a *app) jsonError(err error) error {
+	return a.printJSON(map[string]any{"error": map[string]string{"message": err.Error()}})
+}
+
+// printf writes to stdout for people; with --json it writes nothing.
+func (a *app) printf(format string, args ...any) {
+	if !a.json {
+		a.closeReporter()
+		fmt.Fprintf(a.stdout, format, args...)
+	}
+}
+
+// table prints rows under a header; columns listed in right are right-aligned.
+func (a *app) table(header []string, rows [][]string, right ...int) {
+	if a.json {
+		return
+	}
+	a.closeReporter()
+	t := table.NewWriter()
+	t.SetOutputMirror(a.stdout)
+	t.SetStyle(table.StyleLight)
+	t.Style().Options.SeparateColumns = false
+	t.Style().Options.DrawBorder = false
+	t.Style().Format.Header = text.FormatDefault
+	row := func(cells []string) table.Row {
+		r := make(table.Row, len(cells))
+		for i, c := range cells {
+			r[i] = c
+		}
+		return r
+	}
+	t.AppendHeader(row(header))
+	for _, r := range rows {
+		t.AppendRow(row(r))
+	}
+	var cols []table.ColumnConfig
+	for _, c := range right {
+		cols = append(cols, table.ColumnConfig{Number: c + 1, Align: text.AlignRight, AlignHeader: text.AlignRight})
+	}
+	t.SetColumnConfigs(cols)
+	t.Render()
+}
+
+func percent(x float64) string { return fmt.Sprintf("%.2f %%", 100*x) }
+
+// decibel prints a ratio in dB; "exact" where there is no error.
+func decibel(v *float64) string {
+	if v == nil {
+		return "exact"
+	}
+	if math.Abs(*v) >= 100 {
+		return fmt.Sprintf("%.0f", *v)
+	}
+	return fmt.Sprintf("%.1f", *v)
+}
+
+func orDash(s string) string {
+	if strings.TrimSpace(s) == "" {
+		return "-"
+	}
+	return s
+}
+
+// open opens a model with the threads asked for.
+func (a *app) open(ctx context.Context, path string) (*neuroquant.Model, error) {
+	m, err := neuroquant.Open(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	m.SetThreads(a.threads)
+	a.log.Debug("opened", "path", path, "parameters", m.Parameters())
+	return m, nil
+}

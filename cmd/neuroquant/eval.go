@@ -1,0 +1,48 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/neurotrain/neuroquant"
+)
+
+func (a *app) evalCommand() *cobra.Command {
+	var d dataFlags
+	c := &cobra.Command{
+		Use:   "eval MODEL --data D [--labels L]",
+		Short: "Measure a classifier: top-1, top-5 and loss on labelled samples",
+		Example: `  neuroquant eval model.onnx --data test.npy --labels test_labels.npy
+  neuroquant eval out/ --data images.zip --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if !d.given() {
+				return usagef("eval: --data is missing")
+			}
+			m, err := a.open(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			defer m.Close()
+			set, err := d.open(m)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, set.Close()) }()
+			s, err := neuroquant.Evaluate(cmd.Context(), m, set, d.batch, d.output)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(s)
+			}
+			a.table([]string{"samples", "top-1", "top-5", "loss"}, [][]string{{fmt.Sprint(s.Samples), percent(s.Top1), percent(s.Top5), fmt.Sprintf("%.4f", s.Loss)}}, 0, 1, 2, 3)
+			return nil
+		},
+	}
+	d.add(c.Flags())
+	d.addRun(c.Flags())
+	return c
+}

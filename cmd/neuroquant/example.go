@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/neurotrain/neuroquant"
+	"github.com/neurotrain/neuroquant/data"
+	"github.com/neurotrain/neuroquant/internal/example"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// exampleRow is one line of the example's table.
+type exampleRow struct {
+	Model          string   `json:"model"`
+	Method         string   `json:"method"`
+	DType          string   `json:"dtype"`
+	OriginalBytes  int64    `json:"original_bytes"`
+	QuantizedBytes int64    `json:"quantized_bytes"`
+	Ratio          float64  `json:"compression_ratio"`
+	Speedup        float64  `json:"speedup"`
+	Top1           float64  `json:"top1"`
+	QuantizedTop1  float64  `json:"quantized_top1"`
+	Agreement      float64  `json:"agreement"`
+	SQNR           *float64 `json:"sqnr_db"`
+	Output         string   `json:"output"`
+	Report         string   `json:"report"`
+}
+
+// exampleTypes lists the weight types that the example shows of each method.
+var exampleTypes = map[string][]string{"dynamic": {"qint8", "float16"}}
+
+func (a *app) exampleCommand() *cobra.Command {
+	var method, out string
+	var samples int
+	var force bool
+	c := &cobra.Command{
+		Use:   "example",
+		Short: "Do the whole job on models that are built in: quantize, compare, report",
+		Long: `Quantize two small models that are built into the program, a convolutional network that names rendered shapes and a
+transformer that names the grammar of token sequences, compare them with the originals on test data that the program
+renders, print one table and write the models and reports.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			methods := []string{method}
+			if method == "all" {
+				methods = nil
+				for _, m := range neuroquant.Methods() {
+					if m.Available {
+						methods = append(methods, m.Name)
+					}
+				}
+			}
+			if samples < 1 {
+				return usagef("--samples: want at least 1, got %d", samples)
+			}
+			if err := neuroquant.CheckOutput(out, force); err != nil {
+				return err
+			}
+			var rows []exampleRow
+			for _, m := range methods {
+				for _, dtype := range dtypesOf(m) {
+					for _, model := range example.Models() {
+						row, err := a.exampleRun(cmd.Context(), model, m, dtype, out, samples, force)
+						if err != nil {
+							return fmt.Errorf("example %s, method %s, %s: %w", model.Name, m, dtype, err)
+						}
+						rows = append(rows, *row)
+					}
+				}
+			}
+			return a.printExample(rows, out)
+		},
+	}
+	c.Flags().StringVar(&method, "method", "dynamic", "the method to show, or all that there are")
+	c.Flags().StringVar(&out, "out", "neuroquant-example", "folder for models and reports")
+	c.Flags().IntVar(&samples, "samples", 500, "test samples to compare on")
+	c.Flags().BoolVar(&force, "force", false, "replace files of a folder that exists")
+	return c
+}
+
+func dtypesOf(method string) []string {
+	if t := exampleTypes[method]; t != nil {
+		return t
+	}
+	return []string{neuroquant.DefaultConfig().DType}
+}
+
+func (a *app) exampleRun(ctx context.Context, model example.Model, method, dtype, out string, samples int, force bool) (*exampleRow, error) {
+	cfg := neuroquant.DefaultConfig()
+	cfg.Method, cfg.DType = method, dtype
+	if err := cfg.Validate(); err != nil {
+		return nil, &usageError{flagNames(err)}
+	}
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return nil, err
+	}
+	file := filepath.Join(out, model.Name+".onnx")
+	if err := os.WriteFile(file, model.ONNX, 0o644); err != nil {
+		return nil, err
+	}
+	x, labels := model.Test(samples)
+	set, err := data.Arrays([]string{model.Input}, []*tensor.Tensor{x}, labels)
+	if err != nil {
+		return nil, err
+	}
+	name := strings.Join([]string{model.Name, method, dtype}, "-")
+	dir := filepath.Join(out, name)
+	m := neuroquant.NewManager(cfg)
+	res, err := m.Quantize(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Close()
+	if err := m.Save(ctx, res, dir, force); err != nil {
+		return nil, err
+	}
+	orig, err := a.open(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	defer orig.Close()
+	quant, err := a.open(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer quant.Close()
+	an := &neuroquant.Analyzer{Original: orig, Quantized: quant, Batch: 1, Threads: a.threads}
+	report := filepath.Join(out, name+"-report")
+	r, err := an.GenerateReport(ctx, set, fmt.Sprintf("%d samples rendered by the program", samples), report, force)
+	if err != nil {
+		return nil, err
+	}
+	row := &exampleRow{Model: model.Name, Method: method, DType: dtype, OriginalBytes: orig.DiskBytes(), QuantizedBytes: quant.DiskBytes(),
+		Ratio: r.Compression, Output: dir, Report: filepath.Join(report, "report.html")}
+	if len(r.Speed) > 0 {
+		row.Speedup = r.Speed[0].Speedup
+	}
+	if x := r.Accuracy; x != nil && x.Original != nil && x.Agreement != nil {
+		row.Top1, row.QuantizedTop1, row.Agreement = x.Original.Top1, x.Quantized.Top1, *x.Agreement
+		if len(x.Outputs) > 0 {
+			row.SQNR = x.Outputs[0].SQNR
+		}
+	}
+	return row, nil
+}
+
+func (a *app) printExample(rows []exampleRow, out string) error {
+	if a.json {
+		return a.printJSON(map[string]any{"results": rows})
+	}
+	var t [][]string
+	for _, r := range rows {
+		t = append(t, []string{r.Model, r.Method, r.DType, bytesText(r.OriginalBytes), bytesText(r.QuantizedBytes), fmt.Sprintf("%.2fx", r.Ratio), fmt.Sprintf("%.2fx", r.Speedup),
+			percent(r.Top1), percent(r.QuantizedTop1), percent(r.Agreement), decibel(r.SQNR) + " dB"})
+	}
+	a.table([]string{"model", "method", "dtype", "float32", "quantized", "smaller", "faster", "top-1", "quantized", "same class", "SQNR"}, t, 3, 4, 5, 6, 7, 8, 9, 10)
+	a.printf("\nIn %s: the original models, a folder each with model.onnx and neuroquant.json, and the reports:\n", out)
+	for _, r := range rows {
+		a.printf("  %s\n", r.Report)
+	}
+	return nil
+}

@@ -1,0 +1,277 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/neurotrain/neuroquant"
+)
+
+// quantizeResult is what quantize --json prints.
+type quantizeResult struct {
+	Output           string                `json:"output"`
+	Method           string                `json:"method"`
+	DType            string                `json:"dtype"`
+	OriginalBytes    int64                 `json:"original_bytes"`
+	QuantizedBytes   int64                 `json:"quantized_bytes"`
+	CompressionRatio float64               `json:"compression_ratio"`
+	DryRun           bool                  `json:"dry_run,omitempty"`
+	Decisions        []neuroquant.Decision `json:"decisions"`
+	Accuracy         *neuroquant.Accuracy  `json:"accuracy,omitempty"`
+	Report           string                `json:"report,omitempty"`
+}
+
+func (a *app) quantizeCommand() *cobra.Command {
+	var d dataFlags
+	var configFile, report string
+	var dryRun, force bool
+	flags := neuroquant.DefaultConfig()
+	c := &cobra.Command{
+		Use:   "quantize MODEL OUT --method M",
+		Short: "Quantize a model and write it, with a record of every decision, to the folder OUT",
+		Long: `Quantize MODEL and write the folder OUT: model.onnx and neuroquant.json, which holds the settings, the hash of the
+input and what was decided for every layer. OUT appears whole or not at all.
+
+With --data the result is compared with the original on those samples; --report DIR writes the full analysis.`,
+		Example: `  neuroquant quantize model.onnx out/ --method dynamic
+  neuroquant quantize model.onnx out/ --method dynamic --keep 'head*' --dry-run
+  neuroquant quantize model.onnx out/ --config run.yaml --data images/ --size 256 --crop 224`,
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := a.settings(cmd.Flags(), configFile, flags)
+			if err != nil {
+				return err
+			}
+			if report == "" {
+				report = cfg.AnalysisReportPath
+			}
+			out := cfg.QuantizedModelPath
+			if len(args) == 2 {
+				out = args[1]
+			}
+			if out == "" && cfg.SaveQuantizedModel && !dryRun {
+				return usagef("quantize: OUT is missing: the folder to write to (or quantized_model_path in the configuration)")
+			}
+			if report == "" {
+				if err := d.unused(cmd.Flags()); err != nil {
+					return err
+				}
+			}
+			m := neuroquant.NewManager(cfg)
+			if dryRun {
+				return a.dryRun(cmd.Context(), m, args[0], out)
+			}
+			if cfg.SaveQuantizedModel {
+				if err := neuroquant.CheckOutput(out, force); err != nil {
+					return err
+				}
+			}
+			res, err := m.Quantize(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			defer res.Close()
+			doc := &quantizeResult{Method: cfg.Method, DType: cfg.DType, Decisions: res.Decisions, OriginalBytes: res.InputBytes()}
+			if cfg.SaveQuantizedModel {
+				if err := m.Save(cmd.Context(), res, out, force); err != nil {
+					return err
+				}
+				doc.Output, doc.QuantizedBytes = out, res.DiskBytes()
+				doc.CompressionRatio = float64(doc.OriginalBytes) / float64(max(doc.QuantizedBytes, 1))
+			}
+			if d.given() || report != "" {
+				if err := a.measure(cmd.Context(), &d, args[0], res, report, force, doc); err != nil {
+					return err
+				}
+			}
+			return a.printQuantized(doc)
+		},
+	}
+	f := c.Flags()
+	configFlags(f, &flags)
+	f.StringVar(&configFile, "config", "", "YAML file with a quantization block; flags override it")
+	f.BoolVar(&dryRun, "dry-run", false, "print what would be done to every layer, and the sizes; write nothing")
+	f.BoolVar(&force, "force", false, "replace files of an OUT that exists")
+	f.StringVar(&report, "report", "", "also write the analysis report to this folder")
+	d.add(f)
+	d.addRun(f)
+	return c
+}
+
+// configFlags binds the settings to flags named like their keys, dashes for underscores.
+func configFlags(f *pflag.FlagSet, c *neuroquant.Config) {
+	f.StringVar(&c.Method, "method", c.Method, "how to quantize; see 'neuroquant list'")
+	f.StringVar(&c.DType, "dtype", c.DType, "what weights are stored in: qint8, quint8, float16, bfloat16")
+	f.StringVar(&c.Device, "device", c.Device, "auto or cpu")
+	f.BoolVar(&c.TrustRemoteCode, "trust-remote-code", c.TrustRemoteCode, "accepted for compatibility: code in a model is never executed")
+	f.BoolVar(&c.PerChannel, "per-channel", c.PerChannel, "one scale per output channel; --per-channel=false: one per weight")
+	f.StringArrayVar(&c.Keep, "keep", nil, "layers to leave in float: a pattern over layer names, weight names and operators; may be given several times")
+	f.StringArrayVar(&c.Only, "only", nil, "quantize these layers only: patterns as in --keep")
+	f.IntVar(&c.Bits, "bits", c.Bits, "bits per weight (gptq, awq)")
+	f.IntVar(&c.GroupSize, "group-size", c.GroupSize, "weights that share a scale (gptq, awq)")
+	f.BoolVar(&c.DescAct, "desc-act", c.DescAct, "columns by falling activation size (gptq)")
+	f.BoolVar(&c.LoadIn4Bit, "load-in-4bit", c.LoadIn4Bit, "4-bit weights (bitsandbytes)")
+	f.BoolVar(&c.LoadIn8Bit, "load-in-8bit", c.LoadIn8Bit, "8-bit weights (bitsandbytes)")
+	f.StringVar(&c.BnB4BitComputeDType, "bnb-4bit-compute-dtype", c.BnB4BitComputeDType, "type to compute in (bitsandbytes)")
+	f.StringVar(&c.BnB4BitQuantType, "bnb-4bit-quant-type", c.BnB4BitQuantType, "nf4 or fp4 (bitsandbytes)")
+	f.BoolVar(&c.BnB4BitUseDoubleQuant, "bnb-4bit-use-double-quant", c.BnB4BitUseDoubleQuant, "quantize the scales too (bitsandbytes)")
+	f.IntVar(&c.NumCalibrationSamples, "num-calibration-samples", c.NumCalibrationSamples, "samples to calibrate with (static, gptq, awq)")
+}
+
+// settings merges defaults, the configuration file and the flags that were given, and checks the result.
+func (a *app) settings(f *pflag.FlagSet, file string, flags neuroquant.Config) (neuroquant.Config, error) {
+	cfg := neuroquant.DefaultConfig()
+	if file != "" {
+		var err error
+		if cfg, err = neuroquant.LoadConfig(file); err != nil {
+			return cfg, &usageError{err}
+		}
+	}
+	var fromFlags = map[string]func(){
+		"method": func() { cfg.Method = flags.Method }, "dtype": func() { cfg.DType = flags.DType }, "device": func() { cfg.Device = flags.Device },
+		"trust-remote-code": func() { cfg.TrustRemoteCode = flags.TrustRemoteCode }, "per-channel": func() { cfg.PerChannel = flags.PerChannel },
+		"keep": func() { cfg.Keep = flags.Keep }, "only": func() { cfg.Only = flags.Only }, "bits": func() { cfg.Bits = flags.Bits },
+		"group-size": func() { cfg.GroupSize = flags.GroupSize }, "desc-act": func() { cfg.DescAct = flags.DescAct },
+		"load-in-4bit": func() { cfg.LoadIn4Bit = flags.LoadIn4Bit }, "load-in-8bit": func() { cfg.LoadIn8Bit = flags.LoadIn8Bit },
+		"bnb-4bit-compute-dtype":    func() { cfg.BnB4BitComputeDType = flags.BnB4BitComputeDType },
+		"bnb-4bit-quant-type":       func() { cfg.BnB4BitQuantType = flags.BnB4BitQuantType },
+		"bnb-4bit-use-double-quant": func() { cfg.BnB4BitUseDoubleQuant = flags.BnB4BitUseDoubleQuant },
+		"num-calibration-samples":   func() { cfg.NumCalibrationSamples = flags.NumCalibrationSamples },
+	}
+	f.Visit(func(x *pflag.Flag) {
+		if set := fromFlags[x.Name]; set != nil {
+			set()
+		}
+	})
+	if err := cfg.Validate(); err != nil {
+		return cfg, &usageError{flagNames(err)}
+	}
+	return cfg, nil
+}
+
+// flagNames words errors about settings in terms of flags.
+func flagNames(err error) error {
+	var lines []string
+	var walk func(error)
+	walk = func(e error) {
+		if j, ok := e.(interface{ Unwrap() []error }); ok {
+			for _, x := range j.Unwrap() {
+				walk(x)
+			}
+			return
+		}
+		var f *neuroquant.FieldError
+		if errors.As(e, &f) {
+			lines = append(lines, fmt.Sprintf("--%s: %v", strings.ReplaceAll(f.Key, "_", "-"), f.Err))
+			return
+		}
+		lines = append(lines, e.Error())
+	}
+	walk(err)
+	return errors.New(strings.Join(lines, "\n"))
+}
+
+func (a *app) dryRun(ctx context.Context, m *neuroquant.Manager, model, out string) error {
+	p, err := m.Plan(ctx, model)
+	if err != nil {
+		return err
+	}
+	doc := &quantizeResult{Output: out, Method: p.Method, DType: p.DType, OriginalBytes: p.OriginalBytes, QuantizedBytes: p.QuantizedBytes,
+		CompressionRatio: p.CompressionRatio, DryRun: true, Decisions: p.Decisions}
+	if a.json {
+		return a.printJSON(doc)
+	}
+	a.decisions(p.Decisions)
+	a.printf("\nparameters %s -> %s (%.2fx); nothing was written\n", bytesText(p.OriginalBytes), bytesText(p.QuantizedBytes), p.CompressionRatio)
+	return nil
+}
+
+// measure compares the result with the original and adds what it found to doc.
+func (a *app) measure(ctx context.Context, d *dataFlags, model string, res *neuroquant.Result, report string, force bool, doc *quantizeResult) error {
+	orig, err := a.open(ctx, model)
+	if err != nil {
+		return err
+	}
+	defer orig.Close()
+	set, err := d.open(orig)
+	if err != nil {
+		return err
+	}
+	if set != nil {
+		defer set.Close()
+	}
+	quant := res.Model
+	if doc.Output != "" { // measure what was written
+		if quant, err = a.open(ctx, doc.Output); err != nil {
+			return err
+		}
+		defer quant.Close()
+	}
+	an := &neuroquant.Analyzer{Original: orig, Quantized: quant, Batch: d.batch, Threads: a.threads, Output: d.output, Seed: d.seed}
+	if report == "" {
+		doc.Accuracy, err = an.CompareAccuracy(ctx, set)
+		return err
+	}
+	r, err := an.GenerateReport(ctx, set, d.describe(), report, force)
+	if err != nil {
+		return err
+	}
+	doc.Accuracy, doc.Report = r.Accuracy, report
+	return nil
+}
+
+func (a *app) printQuantized(doc *quantizeResult) error {
+	if a.json {
+		return a.printJSON(doc)
+	}
+	quantized := 0
+	var kept []neuroquant.Decision
+	for _, x := range doc.Decisions {
+		if x.Quantized {
+			quantized++
+		} else {
+			kept = append(kept, x)
+		}
+	}
+	a.printf("%d of %d weights quantized (%s, %s)\n", quantized, len(doc.Decisions), doc.Method, doc.DType)
+	if len(kept) > 0 {
+		a.decisions(kept)
+	}
+	if doc.Output != "" {
+		a.printf("%s -> %s (%.2fx smaller)\nwritten to %s: model.onnx, neuroquant.json\n", bytesText(doc.OriginalBytes), bytesText(doc.QuantizedBytes), doc.CompressionRatio, doc.Output)
+	}
+	a.accuracy(doc.Accuracy)
+	if doc.Report != "" {
+		a.printf("report in %s: report.html, report.md, report.json\n", doc.Report)
+	}
+	return nil
+}
+
+func (a *app) decisions(list []neuroquant.Decision) {
+	var rows [][]string
+	for _, d := range list {
+		rows = append(rows, []string{d.Layer, d.Op, fmt.Sprint(d.Shape), d.Stored, bytesText(int64(d.Before)), bytesText(int64(d.After)), d.Why})
+	}
+	a.table([]string{"layer", "operator", "weight", "stored as", "before", "after", "why"}, rows, 4, 5)
+}
+
+func (a *app) accuracy(x *neuroquant.Accuracy) {
+	if x == nil {
+		return
+	}
+	if x.Original != nil {
+		a.printf("top-1 %s -> %s, top-5 %s -> %s, loss %.4f -> %.4f on %d samples\n", percent(x.Original.Top1), percent(x.Quantized.Top1),
+			percent(x.Original.Top5), percent(x.Quantized.Top5), x.Original.Loss, x.Quantized.Loss, x.Samples)
+	}
+	if x.Agreement != nil {
+		a.printf("same class first on %s of %d samples\n", percent(*x.Agreement), x.Samples)
+	}
+	for _, o := range x.Outputs {
+		a.printf("output %s: SQNR %s dB, cosine %.6f, largest difference %.4g\n", o.Name, decibel(o.SQNR), o.Cosine, o.MaxDiff)
+	}
+}

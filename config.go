@@ -1,0 +1,184 @@
+package neuroquant
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/neurotrain/neuroquant/internal/config"
+	"github.com/neurotrain/neuroquant/internal/quantize"
+)
+
+// Config is the settings of a quantization: the keys of a YAML file's quantization block and, with dashes for underscores,
+// the flags of the command-line tool. [DefaultConfig] gives the defaults; the zero Config is not valid.
+type Config struct {
+	Enabled bool   `yaml:"enabled" json:"enabled" doc:"false leaves the model as it is"`
+	Method  string `yaml:"method" json:"method" doc:"how to quantize; 'neuroquant list' shows the methods"`
+	DType   string `yaml:"dtype" json:"dtype" doc:"what weights are stored in: qint8, quint8, float16, bfloat16"`
+	Device  string `yaml:"device" json:"device" doc:"auto or cpu; this program computes on the CPU"`
+	// TrustRemoteCode exists for files written for other tools. Whatever it says, nothing in a model file is ever executed.
+	TrustRemoteCode bool `yaml:"trust_remote_code" json:"trust_remote_code" doc:"accepted for compatibility: code in a model is never executed, whatever this says"`
+
+	PerChannel bool     `yaml:"per_channel" json:"per_channel" doc:"one scale per output channel of a weight; false: one per weight"`
+	Keep       []string `yaml:"keep" json:"keep,omitempty" doc:"layers to leave in float: patterns over layer names, weight names and operators, * matches anything"`
+	Only       []string `yaml:"only" json:"only,omitempty" doc:"quantize these layers only: patterns as in keep"`
+
+	Bits      int  `yaml:"bits" json:"bits" doc:"bits per weight (gptq, awq)"`
+	GroupSize int  `yaml:"group_size" json:"group_size" doc:"weights that share a scale (gptq, awq); -1: a whole row"`
+	DescAct   bool `yaml:"desc_act" json:"desc_act" doc:"quantize columns by falling activation size (gptq)"`
+
+	LoadIn4Bit            bool   `yaml:"load_in_4bit" json:"load_in_4bit" doc:"4-bit weights (bitsandbytes)"`
+	LoadIn8Bit            bool   `yaml:"load_in_8bit" json:"load_in_8bit" doc:"8-bit weights (bitsandbytes)"`
+	BnB4BitComputeDType   string `yaml:"bnb_4bit_compute_dtype" json:"bnb_4bit_compute_dtype" doc:"type to compute in with 4-bit weights (bitsandbytes)"`
+	BnB4BitQuantType      string `yaml:"bnb_4bit_quant_type" json:"bnb_4bit_quant_type" doc:"nf4 or fp4 (bitsandbytes)"`
+	BnB4BitUseDoubleQuant bool   `yaml:"bnb_4bit_use_double_quant" json:"bnb_4bit_use_double_quant" doc:"quantize the scales too (bitsandbytes)"`
+
+	NumCalibrationSamples int `yaml:"num_calibration_samples" json:"num_calibration_samples" doc:"samples to calibrate with (static, gptq, awq)"`
+
+	SaveQuantizedModel bool   `yaml:"save_quantized_model" json:"save_quantized_model" doc:"write the result; false: only report"`
+	QuantizedModelPath string `yaml:"quantized_model_path" json:"quantized_model_path,omitempty" doc:"folder to write the result to"`
+	AnalysisReportPath string `yaml:"analysis_report_path" json:"analysis_report_path,omitempty" doc:"folder to write the analysis report to; empty: none"`
+}
+
+// DefaultConfig returns the defaults: dynamic, qint8, per channel.
+func DefaultConfig() Config {
+	return Config{
+		Enabled: true, Method: "dynamic", DType: "qint8", Device: "auto", PerChannel: true,
+		Bits: 4, GroupSize: 128, BnB4BitComputeDType: "float16", BnB4BitQuantType: "nf4",
+		NumCalibrationSamples: 100, SaveQuantizedModel: true,
+	}
+}
+
+// DynamicConfig is the preset for 8-bit weights with activations quantized at run time.
+func DynamicConfig() Config { return DefaultConfig() }
+
+// StaticConfig is the preset for static int8 with calibration.
+func StaticConfig() Config { c := DefaultConfig(); c.Method = "static"; return c }
+
+// QATConfig is the preset for quantization-aware training.
+func QATConfig() Config { c := DefaultConfig(); c.Method = "qat"; return c }
+
+// GPTQ4BitConfig is the preset for GPTQ with 4 bits and groups of 128.
+func GPTQ4BitConfig() Config { c := DefaultConfig(); c.Method = "gptq"; return c }
+
+// AWQ4BitConfig is the preset for AWQ with 4 bits and groups of 128.
+func AWQ4BitConfig() Config { c := DefaultConfig(); c.Method = "awq"; return c }
+
+// BitsAndBytes4BitConfig is the preset for NF4 weights with double quantization.
+func BitsAndBytes4BitConfig() Config {
+	c := DefaultConfig()
+	c.Method, c.LoadIn4Bit, c.BnB4BitUseDoubleQuant = "bitsandbytes", true, true
+	return c
+}
+
+// BitsAndBytes8BitConfig is the preset for LLM.int8() weights.
+func BitsAndBytes8BitConfig() Config {
+	c := DefaultConfig()
+	c.Method, c.LoadIn8Bit = "bitsandbytes", true
+	return c
+}
+
+// MethodInfo says what a method is and whether this version has it.
+type MethodInfo struct {
+	Name      string   `json:"name"`
+	Title     string   `json:"title"`
+	Available bool     `json:"available"`
+	DTypes    []string `json:"dtypes,omitempty"`
+}
+
+// catalogue is the family's six methods; which of them exist is quantize's to say.
+var catalogue = []MethodInfo{
+	{Name: "dynamic", Title: "8-bit weights, activations quantized at run time; no calibration data"},
+	{Name: "static", Title: "8-bit weights and activations, scales from calibration data"},
+	{Name: "qat", Title: "quantization-aware training"},
+	{Name: "gptq", Title: "2 to 8-bit weights of language models, error-compensated (GPTQ)"},
+	{Name: "awq", Title: "4-bit weights of language models, activation-aware scales (AWQ)"},
+	{Name: "bitsandbytes", Title: "NF4, FP4 and LLM.int8() weights, for inference and LoRA training"},
+}
+
+// Methods lists the six methods and says which this version has.
+func Methods() []MethodInfo {
+	out := slices.Clone(catalogue)
+	for i := range out {
+		if m, err := quantize.Find(out[i].Name); err == nil {
+			out[i].Available, out[i].DTypes, out[i].Title = true, m.Weights, m.Title
+		}
+	}
+	return out
+}
+
+// keysOf names, for settings that only some methods have, those methods.
+var keysOf = []struct {
+	key     string
+	methods []string
+	changed func(c, def Config) bool
+}{
+	{"bits", []string{"gptq", "awq"}, func(c, d Config) bool { return c.Bits != d.Bits }},
+	{"group_size", []string{"gptq", "awq"}, func(c, d Config) bool { return c.GroupSize != d.GroupSize }},
+	{"desc_act", []string{"gptq"}, func(c, d Config) bool { return c.DescAct != d.DescAct }},
+	{"load_in_4bit", []string{"bitsandbytes"}, func(c, d Config) bool { return c.LoadIn4Bit }},
+	{"load_in_8bit", []string{"bitsandbytes"}, func(c, d Config) bool { return c.LoadIn8Bit }},
+	{"bnb_4bit_compute_dtype", []string{"bitsandbytes"}, func(c, d Config) bool { return c.BnB4BitComputeDType != d.BnB4BitComputeDType }},
+	{"bnb_4bit_quant_type", []string{"bitsandbytes"}, func(c, d Config) bool { return c.BnB4BitQuantType != d.BnB4BitQuantType }},
+	{"bnb_4bit_use_double_quant", []string{"bitsandbytes"}, func(c, d Config) bool { return c.BnB4BitUseDoubleQuant }},
+	{"num_calibration_samples", []string{"static", "gptq", "awq"}, func(c, d Config) bool { return c.NumCalibrationSamples != d.NumCalibrationSamples }},
+	{"per_channel", []string{"dynamic", "static", "qat"}, func(c, d Config) bool { return c.PerChannel != d.PerChannel }},
+}
+
+// FieldError is what is wrong with one setting.
+type FieldError struct {
+	Key string // the YAML key
+	Err error
+}
+
+func (e *FieldError) Error() string { return e.Key + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *FieldError) Unwrap() error { return e.Err }
+
+// Validate reports everything that is wrong with the settings, as joined [*FieldError]s: an unknown or unavailable method, a
+// type that the method cannot store, a setting that the method does not have.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(key, format string, a ...any) {
+		errs = append(errs, &FieldError{key, fmt.Errorf(format, a...)})
+	}
+	i := slices.IndexFunc(catalogue, func(m MethodInfo) bool { return m.Name == c.Method })
+	method, err := quantize.Find(c.Method)
+	switch {
+	case i < 0:
+		bad("method", "unknown method %q%s; the methods are %s", c.Method, config.Suggest(c.Method, methodNames(false)), strings.Join(methodNames(false), ", "))
+	case err != nil:
+		bad("method", "%s is not available in this version; available: %s", c.Method, strings.Join(methodNames(true), ", "))
+	case !slices.Contains(method.Weights, c.DType):
+		bad("dtype", "unknown dtype %q%s; method %s stores %s", c.DType, config.Suggest(c.DType, method.Weights), c.Method, strings.Join(method.Weights, ", "))
+	}
+	if c.Device != "auto" && c.Device != "cpu" {
+		bad("device", "want auto or cpu, got %q: this program computes on the CPU", c.Device)
+	}
+	def := DefaultConfig()
+	for _, k := range keysOf {
+		if i >= 0 && k.changed(c, def) && !slices.Contains(k.methods, c.Method) {
+			bad(k.key, "method %s has no such setting; it belongs to %s", c.Method, strings.Join(k.methods, ", "))
+		}
+	}
+	if err == nil && (c.DType == "float16" || c.DType == "bfloat16") && !c.PerChannel {
+		bad("per_channel", "dtype %s has no scales", c.DType)
+	}
+	return errors.Join(errs...)
+}
+
+func methodNames(available bool) []string {
+	var out []string
+	for _, m := range Methods() {
+		if m.Available || !available {
+			out = append(out, m.Name)
+		}
+	}
+	return out
+}
+
+func (c Config) recipe() quantize.Recipe {
+	return quantize.Recipe{Method: c.Method, Weight: c.DType, PerTensor: !c.PerChannel, Keep: c.Keep, Only: c.Only}
+}

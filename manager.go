@@ -1,0 +1,269 @@
+package neuroquant
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/neurotrain/neuroquant/internal/analyze"
+	"github.com/neurotrain/neuroquant/internal/format"
+	"github.com/neurotrain/neuroquant/internal/model"
+	"github.com/neurotrain/neuroquant/internal/pass"
+	"github.com/neurotrain/neuroquant/internal/quantize"
+)
+
+// Manager quantizes models with one set of settings.
+type Manager struct {
+	config Config
+	last   *Result
+}
+
+// NewManager returns a manager; wrong settings are reported when they are first used.
+func NewManager(c Config) *Manager { return &Manager{config: c} }
+
+// Decision is what becomes of one layer or parameter, and why.
+type Decision = quantize.Decision
+
+// Plan is what a quantization would do, known from the model's headers.
+type Plan struct {
+	Input     string     `json:"input"`
+	Method    string     `json:"method"`
+	DType     string     `json:"dtype"`
+	Decisions []Decision `json:"decisions"`
+	// OriginalBytes and QuantizedBytes are those of all parameters; QuantizedBytes is exact but for names and structure.
+	OriginalBytes    int64   `json:"original_bytes"`
+	QuantizedBytes   int64   `json:"quantized_bytes"`
+	CompressionRatio float64 `json:"compression_ratio"`
+}
+
+// Result is a quantized model with the decisions that made it.
+type Result struct {
+	*Model
+	Decisions []Decision
+	// FrozenInputs are inputs of the original that had a default, which is a constant of the result.
+	FrozenInputs []string
+	Config       Config
+
+	original *model.Model
+	input    inputRecord
+}
+
+// Close releases the result and the original that it was made from.
+func (r *Result) Close() error {
+	return errors.Join(r.Model.Close(), r.original.Close())
+}
+
+// InputBytes returns what the original takes on disk.
+func (r *Result) InputBytes() int64 { return r.input.Bytes }
+
+// Plan decides what [Manager.Quantize] would do to the model at path, from headers alone.
+func (m *Manager) Plan(ctx context.Context, path string) (*Plan, error) {
+	orig, _, p, err := m.plan(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	defer orig.Close()
+	size := analyze.SizeOf(orig)
+	before, after := p.Bytes()
+	out := &Plan{Input: path, Method: m.config.Method, DType: p.Recipe.Weight, Decisions: p.Decisions,
+		OriginalBytes: size.MemoryBytes, QuantizedBytes: size.MemoryBytes - int64(before) + int64(after)}
+	out.CompressionRatio = float64(out.OriginalBytes) / float64(max(out.QuantizedBytes, 1))
+	return out, nil
+}
+
+// plan opens the model and returns it, a portable copy of it that may be rewritten, and the plan for the copy.
+func (m *Manager) plan(ctx context.Context, path string) (orig, work *model.Model, p *quantize.Plan, err error) {
+	if err := m.config.Validate(); err != nil {
+		return nil, nil, nil, err
+	}
+	orig, err = format.Open(ctx, path)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	fail := func(err error) (*model.Model, *model.Model, *quantize.Plan, error) {
+		return nil, nil, nil, errors.Join(fmt.Errorf("%s: %w", path, err), orig.Close())
+	}
+	work = orig.With(orig.Graph.Clone())
+	work.Path, work.Files = "", nil // not what is in those files any more
+	frozen := pass.FreezeInputs(work.Graph)
+	if err := pass.Clean(work.Graph); err != nil {
+		return fail(err)
+	}
+	if p, err = quantize.NewPlan(work, m.config.recipe()); err != nil {
+		return fail(err)
+	}
+	p.Frozen = frozen
+	return orig, work, p, nil
+}
+
+// Quantize quantizes the model at path. Nothing is written; see [Manager.Save]. With Enabled false the result is the model as
+// it is.
+func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
+	if !m.config.Enabled {
+		orig, err := format.Open(ctx, path)
+		if err != nil {
+			return nil, err
+		}
+		return m.result(ctx, orig, orig.With(orig.Graph), &quantize.Plan{})
+	}
+	orig, work, p, err := m.plan(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	if err := quantize.Run(ctx, work, p); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), orig.Close())
+	}
+	return m.result(ctx, orig, work, p)
+}
+
+func (m *Manager) result(ctx context.Context, orig, work *model.Model, p *quantize.Plan) (*Result, error) {
+	in, err := recordInput(ctx, orig)
+	if err != nil {
+		return nil, errors.Join(err, orig.Close())
+	}
+	m.last = &Result{Model: &Model{m: work}, Decisions: p.Decisions, FrozenInputs: p.Frozen, Config: m.config, original: orig, input: in}
+	return m.last, nil
+}
+
+// recordFile is the name of the record beside a saved model.
+const recordFile = "neuroquant.json"
+
+// modelFile is the name of a saved ONNX model.
+const modelFile = "model.onnx"
+
+// Record is what [Manager.Save] writes beside the model: how the model came about. It holds no times and no paths, so that
+// the same work gives the same bytes.
+type Record struct {
+	Schema    int         `json:"schema"`
+	Tool      string      `json:"tool"`
+	Version   string      `json:"version"`
+	Input     inputRecord `json:"input"`
+	Settings  Config      `json:"settings"`
+	Output    fileRecord  `json:"output"`
+	Sizes     sizeRecord  `json:"sizes"`
+	Decisions []Decision  `json:"decisions"`
+	// FrozenInputs are inputs of the original that had a default, which became constants.
+	FrozenInputs []string `json:"frozen_inputs,omitempty"`
+}
+
+type fileRecord struct {
+	File   string `json:"file"`
+	Bytes  int64  `json:"bytes"`
+	Format string `json:"format"`
+}
+
+type sizeRecord struct {
+	OriginalBytes    int64   `json:"original_bytes"`
+	QuantizedBytes   int64   `json:"quantized_bytes"`
+	CompressionRatio float64 `json:"compression_ratio"`
+}
+
+// Save writes a result to the folder out: the model and neuroquant.json. The folder appears as a whole or not at all; one
+// that exists and is not empty is refused unless overwrite is set, and then replaced only by what is written.
+func (m *Manager) Save(ctx context.Context, r *Result, out string, overwrite bool) error {
+	err := writeFolder(out, overwrite, func(dir string) error {
+		f, err := format.Find("onnx")
+		if err != nil {
+			return err
+		}
+		path := filepath.Join(dir, modelFile)
+		if err := f.Save(ctx, path, r.m, model.SaveOptions{}); err != nil {
+			return err
+		}
+		bytes, err := modelBytes(dir)
+		if err != nil {
+			return err
+		}
+		rec := r.record(bytes)
+		text, err := json.MarshalIndent(rec, "", "  ")
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, recordFile), append(text, '\n'), 0o644)
+	})
+	if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(out)
+	if err != nil {
+		return err
+	}
+	r.m.Path, r.m.Dir, r.m.Files = filepath.Join(out, modelFile), out, nil
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), modelFile) {
+			r.m.Files = append(r.m.Files, e.Name())
+		}
+	}
+	r.bytes = diskBytes(r.m)
+	return nil
+}
+
+func (r *Result) record(bytes int64) Record {
+	settings := r.Config
+	settings.QuantizedModelPath, settings.AnalysisReportPath = "", "" // where things go is not how they came about
+	return Record{
+		Schema: 1, Tool: "neuroquant", Version: Version(), Input: r.input, Settings: settings,
+		Output:    fileRecord{File: modelFile, Bytes: bytes, Format: "onnx"},
+		Sizes:     sizeRecord{r.input.Bytes, bytes, float64(r.input.Bytes) / float64(max(bytes, 1))},
+		Decisions: r.Decisions, FrozenInputs: r.FrozenInputs,
+	}
+}
+
+// Load opens what Save wrote: the model of the folder and its record.
+func (m *Manager) Load(ctx context.Context, dir string) (*Model, *Record, error) {
+	rec, err := readRecord(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	mod, err := Open(ctx, filepath.Join(dir, modelFile))
+	if err != nil {
+		return nil, nil, err
+	}
+	return mod, rec, nil
+}
+
+func readRecord(dir string) (*Record, error) {
+	path := filepath.Join(dir, recordFile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: not a folder that this tool wrote: %w", dir, err)
+	}
+	rec := new(Record)
+	if err := json.Unmarshal(text, rec); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return rec, nil
+}
+
+// SizeInfo measures a model: values, bytes on disk and in memory, by element type.
+func (m *Manager) SizeInfo(mod *Model) Size { return analyze.SizeOf(mod.m) }
+
+// Info describes the settings and, after Quantize, what was done.
+type Info struct {
+	Config    Config `json:"config"`
+	Quantized bool   `json:"quantized"`
+	Input     string `json:"input,omitempty"`
+	Layers    int    `json:"layers,omitempty"` // decisions that changed a layer
+	Kept      int    `json:"kept,omitempty"`   // decisions that left one
+}
+
+// Info returns the manager's settings and what its last Quantize did.
+func (m *Manager) Info() Info {
+	i := Info{Config: m.config}
+	if m.last == nil {
+		return i
+	}
+	i.Quantized, i.Input = m.config.Enabled, m.last.input.File
+	for _, d := range m.last.Decisions {
+		if d.Quantized {
+			i.Layers++
+		} else {
+			i.Kept++
+		}
+	}
+	return i
+}
