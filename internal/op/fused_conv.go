@@ -1,0 +1,213 @@
+package op
+
+import (
+	"fmt"
+
+	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/kernel"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// fusedConv is what the lowered convolutions share: the attributes of the convolution, the shape of its constant weight, and
+// what follows the sum.
+type fusedConv struct {
+	window     Window
+	group      int
+	weight     tensor.Shape
+	bias       []float32
+	activation Activation
+	residual   bool // the last input is added before the activation
+}
+
+// newFusedConv checks a constant weight and returns the shape to pack it with.
+func newFusedConv(win Window, group int, w, bias *tensor.Tensor, residual bool, a Activation) (fusedConv, *kernel.ConvShape, error) {
+	c := fusedConv{window: win, group: group, weight: w.Shape, activation: a, residual: residual}
+	if w.Rank() < 3 || group < 1 {
+		return c, nil, fmt.Errorf("weight: want at least 3 dimensions and at least 1 group, got %v and %d", w, group)
+	}
+	// The packing depends on kernel, strides and dilations; an input just as large as the kernel stands in for the real one.
+	x := append(tensor.Shape{1, w.Shape[1] * group}, w.Shape[2:]...)
+	for i := range win.Dilations {
+		if i < len(x)-2 {
+			x[2+i] = win.Dilations[i]*(w.Shape[2+i]-1) + 1
+		}
+	}
+	s, _, err := newConvShape(&win, group, x, w.Shape)
+	if err != nil {
+		return c, nil, err
+	}
+	c.bias, err = biasFloats(bias, w.Shape[0])
+	return c, s, err
+}
+
+func (c *fusedConv) suffix() string {
+	if c.residual {
+		return "Add" + c.activation.name
+	}
+	return c.activation.name
+}
+
+// infer returns the output type for the type of x.
+func (c *fusedConv) infer(x graph.Type) (graph.Type, error) {
+	return inferConv(tensor.Float32, &c.window, c.group, x, graph.Shaped(tensor.Float32, c.weight))
+}
+
+// split takes the residual, which may be nil, off the inputs.
+func (c *fusedConv) split(in []*tensor.Tensor) (x []*tensor.Tensor, residual *tensor.Tensor) {
+	if !c.residual {
+		return in, nil
+	}
+	return in[:len(in)-1], in[len(in)-1]
+}
+
+// finish adds the residual and applies the activation where the kernel has not.
+func (c *fusedConv) finish(e *graph.Env, s *kernel.ConvShape, y []float32, residual *tensor.Tensor) {
+	a := c.activation
+	if s.Activation.Kind != kernel.NoActivation {
+		a = Activation{}
+	}
+	var other []float32
+	if residual != nil {
+		other = tensor.Data[float32](residual)
+	}
+	a.addEpilogue(e, y, other)
+}
+
+// resolve returns the shape of the convolution, with the activation if the kernel can apply it, and that of its output.
+func (c *fusedConv) resolve(x *tensor.Tensor, residual *tensor.Tensor) (*kernel.ConvShape, tensor.Shape, error) {
+	s, shape, err := newConvShape(&c.window, c.group, x.Shape, c.weight)
+	if err != nil {
+		return nil, nil, err
+	}
+	if residual == nil {
+		s.Activation = c.activation.conv
+	} else if residual.DType != tensor.Float32 || !residual.Shape.Equal(shape) {
+		return nil, nil, fmt.Errorf("residual: want float32[%v], got %v", shape, residual)
+	}
+	return s, shape, nil
+}
+
+// PackedConv is a lowered Conv with constant weights: activation(conv(x, W) + bias + residual) for x float32; the residual is
+// an optional second input of the output's shape. It has no ONNX form and is never saved.
+type PackedConv struct {
+	fusedConv
+	packed *kernel.PackedConvF32
+}
+
+// NewPackedConv packs the float32 weight [M, C/group, kernel...] of o. bias, which may be nil, has M values or one.
+func NewPackedConv(o *Conv, w, bias *tensor.Tensor, residual bool, a Activation) (*PackedConv, error) {
+	if w.DType != tensor.Float32 {
+		return nil, fmt.Errorf("weight: want float32, got %v", w)
+	}
+	c, s, err := newFusedConv(o.Window, o.Group, w, bias, residual, a)
+	if err != nil {
+		return nil, err
+	}
+	v, err := w.Floats()
+	if err != nil {
+		return nil, fmt.Errorf("weight: %w", err)
+	}
+	return &PackedConv{c, kernel.PackConvF32(s, v)}, nil
+}
+
+func (o *PackedConv) Kind() string { return "PackedConv" + o.suffix() }
+
+func (o *PackedConv) Infer(in []graph.Type) ([]graph.Type, error) {
+	n := 1
+	if o.residual {
+		n = 2
+	}
+	if err := want(in, n, n); err != nil {
+		return nil, err
+	}
+	if err := wantFloat32(0, in[0].DType); err != nil {
+		return nil, err
+	}
+	return one(o.infer(in[0]))
+}
+
+func (o *PackedConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
+	n := 1
+	if o.residual {
+		n = 2
+	}
+	in, err := args(in, n, n)
+	if err != nil {
+		return nil, err
+	}
+	in, residual := o.split(in)
+	x := in[0]
+	if err := wantFloat32(0, x.DType); err != nil {
+		return nil, err
+	}
+	s, shape, err := o.resolve(x, residual)
+	if err != nil {
+		return nil, err
+	}
+	t := e.New(tensor.Float32, shape...)
+	y := tensor.Data[float32](t)
+	kernel.ConvF32Packed(e.Workers(), s, tensor.Data[float32](x), o.packed, o.bias, y)
+	o.finish(e, s, y, residual)
+	return []*tensor.Tensor{t}, nil
+}
+
+// DynamicQuantConv is a lowered dynamically quantized convolution with constant 8-bit weights, bit for bit equal to the chain
+// DynamicQuantizeLinear, ConvInteger, Cast, Mul by Mul(x scale, weight scale), Add of the bias, Add of the residual,
+// activation. Inputs are those of [DynamicQuantMatMul] (x, or codes, scale and zero point), then the residual if there is one.
+// It has no ONNX form and is never saved.
+type DynamicQuantConv struct {
+	fusedConv
+	packed *kernel.PackedConvInt8
+	scale  []float32
+}
+
+// NewDynamicQuantConv packs the int8 or uint8 weight [M, C/group, kernel...] of o. scale and zero (nil: 0) have one value or
+// M; bias, which may be nil, M values or one.
+func NewDynamicQuantConv(o *ConvInteger, w, scale, zero, bias *tensor.Tensor, residual bool, a Activation) (*DynamicQuantConv, error) {
+	c, s, err := newFusedConv(o.Window, o.Group, w, bias, residual, a)
+	if err != nil {
+		return nil, err
+	}
+	p, err := newQuantParam("weight", w, scale, zero, s.OutC)
+	if err != nil {
+		return nil, err
+	}
+	return &DynamicQuantConv{c, kernel.PackConvInt8(s, w.Bytes(), p.signed, p.zero), p.scale}, nil
+}
+
+func (o *DynamicQuantConv) Kind() string { return "DynamicQuantConv" + o.suffix() }
+
+func (o *DynamicQuantConv) Infer(in []graph.Type) ([]graph.Type, error) {
+	if o.residual && len(in) > 0 {
+		in = in[:len(in)-1]
+	}
+	if err := wantDynamic(in); err != nil {
+		return nil, err
+	}
+	return one(o.infer(in[0]))
+}
+
+func (o *DynamicQuantConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
+	in, err := args(in, len(in), 4)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(in); o.residual && n != 2 && n != 4 || !o.residual && n != 1 && n != 3 {
+		return nil, fmt.Errorf("want x, or codes, scale and zero point, and a residual if there is one, got %d inputs", n)
+	}
+	in, residual := o.split(in)
+	s, shape, err := o.resolve(in[0], residual)
+	if err != nil {
+		return nil, err
+	}
+	codes, scale, zero, done, err := dynamicCodes(e, in)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	t := e.New(tensor.Float32, shape...)
+	y := tensor.Data[float32](t)
+	kernel.ConvInt8F32(e.Workers(), s, codes, false, zero, scale, o.packed, o.scale, o.bias, y)
+	o.finish(e, s, y, residual)
+	return []*tensor.Tensor{t}, nil
+}

@@ -1,0 +1,190 @@
+package op
+
+import (
+	"fmt"
+
+	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/kernel"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// MatMulWeight is a constant matrix [K, N] packed for float32 products. Several operators may share one.
+type MatMulWeight struct{ packed *kernel.PackedF32 }
+
+// NewMatMulWeight packs a float32 matrix: [K, N], or with trans [N, K].
+func NewMatMulWeight(t *tensor.Tensor, trans bool) (*MatMulWeight, error) {
+	if t.Rank() != 2 || t.DType != tensor.Float32 {
+		return nil, fmt.Errorf("weight: want a float32 matrix, got %v", t)
+	}
+	v, err := t.Floats()
+	if err != nil {
+		return nil, fmt.Errorf("weight: %w", err)
+	}
+	k, n := t.Shape[0], t.Shape[1]
+	ldb := max(n, 1)
+	if trans {
+		k, n = n, k
+	}
+	return &MatMulWeight{kernel.PackB(trans, k, n, v, ldb)}, nil
+}
+
+// PackedMatMul is a lowered MatMul or Gemm with a constant right operand: activation(Alpha*x*W + bias) for x float32 [..., K]
+// and W [K, N]. It has no ONNX form and is never saved.
+type PackedMatMul struct {
+	weight     *MatMulWeight
+	alpha      float32
+	bias       []float32
+	activation Activation
+}
+
+// NewPackedMatMul returns the operator. bias, which may be nil, has N values or one; a factor beta of Gemm is applied to it
+// beforehand.
+func NewPackedMatMul(w *MatMulWeight, alpha float32, bias *tensor.Tensor, a Activation) (*PackedMatMul, error) {
+	_, n := w.packed.Size()
+	b, err := biasFloats(bias, n)
+	if err != nil {
+		return nil, err
+	}
+	return &PackedMatMul{w, alpha, b, a}, nil
+}
+
+func (o *PackedMatMul) Kind() string { return "PackedMatMul" + o.activation.name }
+
+func (o *PackedMatMul) Infer(in []graph.Type) ([]graph.Type, error) {
+	if err := want(in, 1, 1); err != nil {
+		return nil, err
+	}
+	if err := wantFloat32(0, in[0].DType); err != nil {
+		return nil, err
+	}
+	k, n := o.weight.packed.Size()
+	return one(inferRows(in[0], k, n))
+}
+
+func (o *PackedMatMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
+	in, err := args(in, 1, 1)
+	if err != nil {
+		return nil, err
+	}
+	if err := wantFloat32(0, in[0].DType); err != nil {
+		return nil, err
+	}
+	k, n := o.weight.packed.Size()
+	rows, shape, err := leadingRows(in[0].Shape, k, n)
+	if err != nil {
+		return nil, err
+	}
+	t := e.New(tensor.Float32, shape...)
+	y := tensor.Data[float32](t)
+	kernel.GemmF32Packed(e.Workers(), false, rows, o.alpha, tensor.Data[float32](in[0]), max(k, 1), o.weight.packed, 0, y, max(n, 1))
+	o.activation.rowEpilogue(e, y, n, o.bias)
+	return []*tensor.Tensor{t}, nil
+}
+
+// QuantMatMulWeight is a constant 8-bit matrix [K, N] packed for integer products, with its scale per tensor or per column.
+// Several operators may share one.
+type QuantMatMulWeight struct {
+	packed *kernel.PackedInt8
+	scale  []float32
+}
+
+// NewQuantMatMulWeight packs an int8 or uint8 matrix: [K, N], or with trans [N, K]. scale and zero (nil: 0) have one value or N.
+func NewQuantMatMulWeight(t *tensor.Tensor, trans bool, scale, zero *tensor.Tensor) (*QuantMatMulWeight, error) {
+	if t.Rank() != 2 {
+		return nil, fmt.Errorf("weight: want a matrix, got %v", t)
+	}
+	k, n := t.Shape[0], t.Shape[1]
+	ldb := max(n, 1)
+	if trans {
+		k, n = n, k
+	}
+	p, err := newQuantParam("weight", t, scale, zero, n)
+	if err != nil {
+		return nil, err
+	}
+	return &QuantMatMulWeight{kernel.PackInt8(k, n, t.Bytes(), ldb, p.signed, trans, p.zero), p.scale}, nil
+}
+
+// DynamicQuantMatMul is a lowered dynamically quantized product with a constant 8-bit weight, bit for bit equal to the chain
+// DynamicQuantizeLinear, MatMulInteger, Cast, Mul by Mul(x scale, weight scale), Add of the bias, activation.
+//
+// It takes x float32 [..., K], which it quantizes as a whole; or, where other nodes share the quantized tensor, what
+// DynamicQuantizeLinear returned: codes uint8 [..., K], scale and zero point. It has no ONNX form and is never saved.
+type DynamicQuantMatMul struct {
+	weight     *QuantMatMulWeight
+	bias       []float32
+	activation Activation
+}
+
+// NewDynamicQuantMatMul returns the operator. bias, which may be nil, has N values or one.
+func NewDynamicQuantMatMul(w *QuantMatMulWeight, bias *tensor.Tensor, a Activation) (*DynamicQuantMatMul, error) {
+	_, n := w.packed.Size()
+	b, err := biasFloats(bias, n)
+	if err != nil {
+		return nil, err
+	}
+	return &DynamicQuantMatMul{w, b, a}, nil
+}
+
+func (o *DynamicQuantMatMul) Kind() string { return "DynamicQuantMatMul" + o.activation.name }
+
+func (o *DynamicQuantMatMul) Infer(in []graph.Type) ([]graph.Type, error) {
+	if err := wantDynamic(in); err != nil {
+		return nil, err
+	}
+	k, n := o.weight.packed.Size()
+	return one(inferRows(in[0], k, n))
+}
+
+// wantDynamic checks the inputs of a dynamically quantized operator: x, or codes, scale and zero point.
+func wantDynamic(in []graph.Type) error {
+	if len(in) != 1 && len(in) != 3 {
+		return fmt.Errorf("want x, or codes, scale and zero point, got %d inputs", len(in))
+	}
+	if len(in) == 1 {
+		return wantFloat32(0, in[0].DType)
+	}
+	return dtypes(tensor.Uint8).check(0, in[0].DType)
+}
+
+// dynamicCodes returns the codes, scale and zero point of the inputs of a dynamically quantized operator, and a function that ends their use.
+func dynamicCodes(e *graph.Env, in []*tensor.Tensor) (codes []byte, scale float32, zero int32, done func(), err error) {
+	x := in[0]
+	if len(in) == 1 {
+		if err := wantFloat32(0, x.DType); err != nil {
+			return nil, 0, 0, nil, err
+		}
+		codes, done = borrow(x.Len())
+		scale, zero = dynamicQuantize(e, codes, tensor.Data[float32](x))
+		return codes, scale, zero, done, nil
+	}
+	if x.DType != tensor.Uint8 || in[1].DType != tensor.Float32 || in[1].Len() != 1 || in[2].DType != tensor.Uint8 || in[2].Len() != 1 {
+		return nil, 0, 0, nil, fmt.Errorf("want uint8 codes, a float32 scale and a uint8 zero point, got %v, %v and %v", x, in[1], in[2])
+	}
+	return x.Bytes(), tensor.Item[float32](in[1]), int32(tensor.Item[uint8](in[2])), func() {}, nil
+}
+
+func (o *DynamicQuantMatMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
+	in, err := args(in, len(in), 3)
+	if err != nil {
+		return nil, err
+	}
+	if len(in) != 1 && len(in) != 3 {
+		return nil, fmt.Errorf("want x, or codes, scale and zero point, got %d inputs", len(in))
+	}
+	k, n := o.weight.packed.Size()
+	rows, shape, err := leadingRows(in[0].Shape, k, n)
+	if err != nil {
+		return nil, err
+	}
+	codes, scale, zero, done, err := dynamicCodes(e, in)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	t := e.New(tensor.Float32, shape...)
+	y := tensor.Data[float32](t)
+	kernel.GemmInt8F32(e.Workers(), rows, n, k, codes, max(k, 1), false, []int32{zero}, []float32{scale}, o.weight.packed, o.weight.scale, o.bias, y, max(n, 1))
+	o.activation.rowEpilogue(e, y, n, nil)
+	return []*tensor.Tensor{t}, nil
+}
