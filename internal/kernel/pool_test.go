@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -110,9 +111,32 @@ func TestPoolNilAndClosed(t *testing.T) {
 	}
 }
 
+// BenchmarkForkJoin reports what a loop costs beyond its work: each thread has some ten microseconds
+// of it, as much as one call of the body takes alone. Medians, for other processes disturb.
 func BenchmarkForkJoin(b *testing.B) {
 	p := Shared()
-	for b.Loop() {
-		p.For(p.Threads(), 1, func(lo, hi int) {})
+	x := make([]float32, 4096)
+	sums := make([]float32, 64*p.Threads())
+	work := func(at int) {
+		for _, v := range x {
+			sums[64*at] += v
+		}
 	}
+	var alone, joined []float64
+	for b.Loop() {
+		start := time.Now()
+		work(0)
+		middle := time.Now()
+		p.For(p.Threads(), 1, func(lo, hi int) {
+			for i := lo; i < hi; i++ {
+				work(i)
+			}
+		})
+		alone = append(alone, float64(middle.Sub(start).Nanoseconds()))
+		joined = append(joined, float64(time.Since(middle).Nanoseconds()))
+	}
+	slices.Sort(alone)
+	slices.Sort(joined)
+	b.ReportMetric(alone[len(alone)/2], "work-ns")
+	b.ReportMetric(joined[len(joined)/2]-alone[len(alone)/2], "join-ns")
 }

@@ -1,0 +1,115 @@
+package kernel
+
+import (
+	"math/rand/v2"
+	"syscall"
+	"testing"
+	"unsafe"
+)
+
+// fenced returns a copy of s that ends where an unreadable page begins, or with front begins where
+// one ends, so that a read outside faults.
+func fenced[T any](t *testing.T, s []T, front bool) []T {
+	t.Helper()
+	if len(s) == 0 {
+		return s
+	}
+	page := syscall.Getpagesize()
+	size := len(s) * int(unsafe.Sizeof(s[0]))
+	inner := (size + page - 1) / page * page
+	raw, err := syscall.Mmap(-1, 0, inner+2*page, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { _ = syscall.Munmap(raw) })
+	start := page
+	if !front {
+		start = page + inner - size
+	}
+	out := unsafe.Slice((*T)(unsafe.Pointer(&raw[start])), len(s))
+	copy(out, s)
+	for _, fence := range [][]byte{raw[:page], raw[page+inner:]} {
+		if err := syscall.Mprotect(fence, syscall.PROT_NONE); err != nil {
+			t.Skip(err)
+		}
+	}
+	return out
+}
+
+// Inputs may be the end of a mapped file: nothing outside a slice is ever read or written.
+func TestNothingOutsideIsTouched(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(1, 2))
+		for _, front := range []bool{false, true} {
+			floats := func(n int) []float32 { return fenced(t, randomF32(r, make([]float32, n)), front) }
+			octets := func(n int) []byte { return fenced(t, randomBytes(r, make([]byte, n)), front) }
+			for _, d := range [][3]int{{1, 1, 1}, {1, 50, 33}, {3, 17, 9}, {5, 33, 20}, {7, 48, 31}, {13, 70, 65}, {20, 1, 40}, {9, 130, 7}} {
+				m, n, k := d[0], d[1], d[2]
+				a, b, c := floats(m*k), floats(k*n), floats(m*n)
+				for v := range 4 {
+					transA, transB := v&1 != 0, v&2 != 0
+					lda, ldb := k, n
+					if transA {
+						lda = m
+					}
+					if transB {
+						ldb = k
+					}
+					GemmF32(nil, transA, transB, m, n, k, 1, a, lda, b, ldb, 1, c, n)
+					GemmF32Packed(nil, transA, m, 1, a, lda, PackB(transB, k, n, b, ldb), 0, c, n)
+				}
+				a8, b8, c32 := octets(m*k), octets(k*n), fenced(t, make([]int32, m*n), front)
+				scale, bias, zp := floats(n), floats(n), fenced(t, make([]int32, n), front)
+				for _, transB := range []bool{false, true} {
+					ldb := n
+					if transB {
+						ldb = k
+					}
+					packed := PackInt8(k, n, b8, ldb, true, transB, zp)
+					GemmInt8(nil, m, n, k, a8, k, true, nil, packed, c32, n)
+					GemmInt8F32(nil, m, n, k, a8, k, false, nil, scale[:1], packed, scale, bias, c, n)
+				}
+			}
+			for i, s := range convShapes() {
+				if i%2 == 1 && front || s.Batch == 0 {
+					continue
+				}
+				terms := s.InC / s.Group * product(s.Kernel)
+				n := s.Batch * s.OutC * product(s.Out())
+				x, w, y, bias := floats(s.Batch*s.InC*product(s.In)), floats(s.OutC*terms), floats(n), floats(s.OutC)
+				ConvF32(nil, &s, x, w, bias, y)
+				packed := PackConvInt8(&s, octets(len(w)), true, nil)
+				x8 := octets(len(x))
+				ConvInt8(nil, &s, x8, true, 3, packed, fenced(t, make([]int32, n), front))
+				ConvInt8F32(nil, &s, x8, false, 3, 0.1, packed, bias, bias, y)
+			}
+			for n := 1; n < 70; n++ {
+				x, y, dst := floats(n), floats(n), floats(n)
+				codes, halves := octets(n), fenced(t, make([]uint16, n), front)
+				for _, f := range []func(dst, x []float32){ReLU, Exp, Sigmoid, SiLU, Tanh, Erf, Gelu, GeluTanh, Softmax} {
+					f(dst, x)
+				}
+				for _, f := range []func(dst, a, b []float32){Add, Sub, Mul, Div} {
+					f(dst, x, y)
+				}
+				ScaleShift(dst, x, 2, 1)
+				AXPY(2, x, dst)
+				Dot(x, y)
+				Sum(x)
+				MinMax(x)
+				QuantizeU8(codes, x, 0.1, 3)
+				QuantizeS8(codes, x, 0.1, 3)
+				DequantizeU8(dst, codes, 0.1, 3)
+				DequantizeS8(dst, codes, 0.1, 3)
+				F32ToF16(halves, x)
+				F16ToF32(dst, halves)
+				F32ToBF16(halves, x)
+				BF16ToF32(dst, halves)
+			}
+			for _, d := range [][2]int{{8, 8}, {16, 9}, {9, 40}, {33, 300}, {1, 5}} {
+				x, y := floats(d[0]*d[1]), floats(d[0]*d[1])
+				Transpose(y, d[0], x, d[1], d[0], d[1])
+			}
+		}
+	})
+}
