@@ -1,8 +1,15 @@
 // Package progress is how long work tells what it does. Library code takes a [Reporter] from its context with [From] and
 // reports; who runs it decides with [With] what becomes of the reports. Without a reporter everything is silent.
+//
+// [New] makes the reporters: bars on a terminal, plain lines on pipes and in CI, JSON events, or none. Log lines go through the
+// same reporter ([Writer], [NewLogger]), so that they never tear a bar.
 package progress
 
-import "context"
+import (
+	"context"
+	"io"
+	"strings"
+)
 
 // Reporter shows tasks. Its methods may be called from several goroutines.
 type Reporter interface {
@@ -42,3 +49,15 @@ func (silent) Log(string)                       {}
 func (silent) Close()                           {}
 func (silent) Add(int64)                        {}
 func (silent) Done()                            {}
+
+// Writer returns a writer that logs each line of a write to r.
+func Writer(r Reporter) io.Writer { return lineWriter{r} }
+
+type lineWriter struct{ r Reporter }
+
+func (w lineWriter) Write(p []byte) (int, error) {
+	for line := range strings.Lines(string(p)) {
+		w.r.Log(strings.TrimRight(line, "\r\n"))
+	}
+	return len(p), nil
+}
