@@ -15,6 +15,11 @@ var attentionOps = table{
 	"LinearAttention": fresh[LinearAttention],
 
 	"ai.onnx.preview.FlexAttention": fresh[FlexAttention],
+
+	"com.microsoft.Attention":           fresh[ProjectedAttention],
+	"com.microsoft.MultiHeadAttention":  fresh[MultiHeadAttention],
+	"com.microsoft.GroupQueryAttention": fresh[GroupQueryAttention],
+	"com.microsoft.RotaryEmbedding":     fresh[ScaledRotaryEmbedding],
 }
 
 // Attention is the ONNX operator Attention. Inputs: Q, K, V, attn_mask, past_key, past_value, nonpad_kv_seqlen; outputs: Y,
@@ -200,9 +205,11 @@ func evalAttention[T float32 | float64](e *graph.Env, o *Attention, in []*tensor
 		return nil, err
 	}
 	if m := arg(in, 3); m != nil {
-		if a.mask, err = newAttentionMask[T](m, batch, n, queries, a.keys); err != nil {
+		mask, err := newAttentionMask[T](m, batch, n, queries, a.keys)
+		if err != nil {
 			return nil, fmt.Errorf("attn_mask: %w", err)
 		}
+		a.masks = append(a.masks, mask)
 	}
 	if o.SoftmaxPrecision != nil {
 		a.round = roundTo[T](tensor.DType(*o.SoftmaxPrecision))

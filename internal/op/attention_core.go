@@ -2,6 +2,7 @@ package op
 
 import (
 	"math"
+	"slices"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/kernel"
@@ -47,7 +48,8 @@ type attention[T float32 | float64] struct {
 	scale, softcap        float64 // softcap 0: none
 	// visible returns the range of keys that a query may attend.
 	visible func(sample, query int) (lo, hi int)
-	mask    *attentionMask[T]
+	// masks are applied one after the other.
+	masks []*attentionMask[T]
 	// sink, if set, holds for each head a score that takes part in the softmax and has no value.
 	sink []T
 	// round, if set, rounds scores before and probabilities after the softmax to the precision that is asked for.
@@ -74,20 +76,17 @@ type attentionMask[T float32 | float64] struct {
 	width   int
 }
 
-// apply masks the scores of keys [lo, lo+len(s)) and reports whether a key is left.
-func (m *attentionMask[T]) apply(s []T, sample, head, query, lo int) bool {
+// apply masks the scores of keys [lo, lo+len(s)).
+func (m *attentionMask[T]) apply(s []T, sample, head, query, lo int) {
 	at := sample*m.strides[0] + head*m.strides[1] + query*m.strides[2] + lo
 	n := min(len(s), max(m.width-lo, 0))
 	minus := T(math.Inf(-1))
-	left := false
 	switch {
 	case n == 0:
 	case m.allowed != nil:
 		for j, ok := range m.allowed[at:][:n] {
 			if ok == 0 {
 				s[j] = minus
-			} else {
-				left = true
 			}
 		}
 	default:
@@ -96,14 +95,12 @@ func (m *attentionMask[T]) apply(s []T, sample, head, query, lo int) bool {
 				s[j] = minus
 			} else {
 				s[j] += b
-				left = true
 			}
 		}
 	}
 	for j := n; j < len(s); j++ {
 		s[j] = minus
 	}
-	return left
 }
 
 // run fills y, and scores if it is set.
@@ -188,8 +185,11 @@ func (a *attention[T]) softmaxRow(row []T, sample, head, query, lo int) {
 	from, to := a.visible(sample, query)
 	from, to = max(from-lo, 0), min(to-lo, len(s))
 	left := from < to
-	if a.mask != nil && left {
-		left = a.mask.apply(s[from:to], sample, head, query, lo+from)
+	if len(a.masks) > 0 && left {
+		for _, m := range a.masks {
+			m.apply(s[from:to], sample, head, query, lo+from)
+		}
+		left = slices.ContainsFunc(s[from:to], func(v T) bool { return v != T(math.Inf(-1)) })
 	}
 	from, to = min(from, len(s)), max(to, 0)
 	if a.scores != nil && a.scoresAt == scoresMasked {

@@ -62,6 +62,66 @@ func evalRotary[T float32 | float64](e *graph.Env, o *RotaryEmbedding, in []*ten
 	return r.run(e, x)
 }
 
+// ScaledRotaryEmbedding is the ONNX Runtime operator com.microsoft.RotaryEmbedding. Inputs: input, position_ids, cos_cache,
+// sin_cache. The positions are [batch, tokens], or one number that the first token has.
+type ScaledRotaryEmbedding struct {
+	Interleaved   bool    `attr:"interleaved,0"`
+	PackedBatches bool    `attr:"is_packed_batching,0"` // allows batches of different lengths on other devices; no effect
+	Heads         int     `attr:"num_heads,0"`          // 0: as many as the caches' width gives
+	Rotated       int     `attr:"rotary_embedding_dim,0"`
+	Scale         float32 `attr:"scale,1"`
+}
+
+func (*ScaledRotaryEmbedding) Kind() string { return "com.microsoft.RotaryEmbedding" }
+
+func (o *ScaledRotaryEmbedding) Infer(in []graph.Type) ([]graph.Type, error) {
+	if err := want(in, 4, 4); err != nil {
+		return nil, err
+	}
+	if o.Scale != 1 {
+		return nil, fmt.Errorf("scale: want 1, got %v", o.Scale)
+	}
+	return (&RotaryEmbedding{}).Infer([]graph.Type{in[0], in[2], in[3]})
+}
+
+func (o *ScaledRotaryEmbedding) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
+	if err := want(in, 4, 4); err != nil {
+		return nil, err
+	}
+	if o.Scale != 1 {
+		return nil, fmt.Errorf("scale: want 1, got %v", o.Scale)
+	}
+	return byReal(in,
+		func() ([]*tensor.Tensor, error) { return one(evalScaledRotary[float32](e, o, in)) },
+		func() ([]*tensor.Tensor, error) { return one(evalScaledRotary[float64](e, o, in)) })
+}
+
+func evalScaledRotary[T float32 | float64](e *graph.Env, o *ScaledRotaryEmbedding, in []*tensor.Tensor) (*tensor.Tensor, error) {
+	x, ids, cos, sin := in[0], in[1], in[2], in[3]
+	n := o.Heads
+	if n == 0 && x.Rank() == 3 && cos.Rank() == 2 && cos.Shape[1] > 0 {
+		n = x.Shape[2] / (2 * cos.Shape[1])
+	}
+	r := &rotation[T]{interleaved: o.Interleaved, rotated: o.Rotated}
+	var err error
+	if r.batch, r.heads, r.tokens, r.size, err = rotaryShape(x, &n); err != nil {
+		return nil, err
+	}
+	if err := r.caches(cos, sin); err != nil {
+		return nil, err
+	}
+	if ids.Len() == 1 && r.batch*r.tokens != 1 {
+		first, err := scalarInt(ids)
+		if err != nil || cos.Rank() != 2 || first < 0 || first+r.tokens > cos.Shape[0] {
+			return nil, fmt.Errorf("position_ids: tokens from %d on are out of range for caches of shape %v", first, cos.Shape)
+		}
+		r.position = func(_, token int) int { return first + token }
+	} else if r.position, err = rotaryPositions(ids, cos.Shape, r.batch, r.tokens); err != nil {
+		return nil, err
+	}
+	return r.run(e, x)
+}
+
 // rotaryShape returns the dimensions by heads of X.
 func rotaryShape(x *tensor.Tensor, heads *int) (batch, n, tokens, size int, err error) {
 	switch x.Rank() {

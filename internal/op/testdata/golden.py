@@ -117,6 +117,89 @@ def recurrent():
     c.write()
 
 
+def attention():
+    c = Cases("attention.json")
+    r = np.random.default_rng(2)
+    f = lambda *s, dt=np.float32: r.standard_normal(s).astype(dt)
+    B, H, S, T, D = 2, 4, 3, 5, 4
+    q, k, v = f(B, H, S, D), f(B, 2, T, D), f(B, 2, T, 6)
+    pk, pv = f(B, 2, 3, D), f(B, 2, 3, 6)
+    # Attention-25 (ONNX reference): windows and fully masked rows.
+    a = dict(opset=25, ref=True, tol=3e-6)
+    c.add("window", "Attention", [q, k, v], 1, left_window_size=1, right_window_size=1, **a)
+    c.add("window_causal_past", "Attention", [q, k, v, None, pk, pv], 3, left_window_size=2, is_causal=1, **a)
+    c.add("window_nonpad_causal", "Attention", [q, k, v, None, None, None, np.array([2, 5], np.int64)], 1, left_window_size=1, is_causal=1, **a)
+    mask = r.random((B, 1, S, T)) > 0.4
+    mask[0, 0, 1] = False
+    c.add("bool_mask_dead_row", "Attention", [q, k, v, mask], [True, False, False, True], qk_matmul_output_mode=3, **a)
+    c.add("bool_mask_dead_row_biased", "Attention", [q, k, v, mask], [True, False, False, True], qk_matmul_output_mode=2, is_causal=1, **a)
+    c.add("short_mask_softcap", "Attention", [q, k, v, f(H, S, 4)], [True, False, False, True], softcap=0.7, qk_matmul_output_mode=1, **a)
+    c.add("decode_grouped", "Attention", [f(B, 1, 4 * D), f(B, 1, 2 * D), f(B, 1, 2 * 6), f(1, 8)[:, :4], pk, pv], 3, q_num_heads=4, kv_num_heads=2, is_causal=1, **a)
+    c.add("float64", "Attention", [q.astype(np.float64), k.astype(np.float64), v.astype(np.float64)], 1, scale=0.3, **dict(a, tol=1e-7))
+    n = 70  # more than one block of rows, with a causal limit inside a block
+    c.add("blocks_causal", "Attention", [f(1, 1, n, 2), f(1, 1, n, 2), f(1, 1, n, 1)], 1, is_causal=1, **a)
+    # RotaryEmbedding against ONNX Runtime.
+    ang = np.outer(np.arange(7), [1.0, 0.3, 0.1]).astype(np.float32)
+    cos, sin = np.cos(ang), np.sin(ang)
+    pos = np.array([[0, 3, 6], [5, 1, 2]], np.int64)
+    c.add("rotary_4d", "RotaryEmbedding", [f(B, 2, S, 6), cos, sin, pos], 1, **dict(a, opset=23))
+    c.add("rotary_partial_interleaved", "RotaryEmbedding", [f(B, S, 16), cos, sin, pos], 1, num_heads=2, rotary_embedding_dim=6, interleaved=1, **dict(a, opset=23))
+    c.add("rotary_no_positions", "RotaryEmbedding", [f(B, S, 12), f(B, S, 3), f(B, S, 3)], 1, num_heads=2, **dict(a, opset=23))
+    for rule in "linear", "gated", "delta", "gated_delta":
+        g = -np.abs(f(B, S, 2 * D)) if rule == "gated" else -np.abs(f(B, S, 2)) if "gated" in rule else None
+        b = r.random((B, S, 2)).astype(np.float32) if "delta" in rule else None
+        c.add("linear_" + rule, "LinearAttention", [f(B, S, 4 * D), f(B, S, 2 * D), f(B, S, 2 * 3), f(B, 2, D, 3), g, b], 2,
+              q_num_heads=4, kv_num_heads=2, update_rule=rule, **dict(a, opset=27))
+    c.write()
+
+
+def contrib():
+    c = Cases("attention_contrib.json")
+    r = np.random.default_rng(3)
+    f = lambda *s: r.standard_normal(s).astype(np.float32)
+    i32 = lambda *v: np.array(v, np.int32)
+    B, N, S, D = 2, 2, 3, 4
+    W, T = N * D, 5
+    ms = dict(domain="com.microsoft", opset=17, tol=5e-6)
+    x, w, b = f(B, S, 6), f(6, 3 * W), f(3 * W)
+    c.add("attention", "Attention", [x, w, b], 1, num_heads=N, **ms)
+    c.add("attention_unidirectional_past", "Attention", [x, w, b, None, f(2, B, N, 2, D)], 2, num_heads=N, unidirectional=1, **ms)
+    c.add("attention_lengths", "Attention", [x, w, b, i32(2, 3)], 1, num_heads=N, **ms)
+    c.add("attention_begins_and_ends", "Attention", [x, w, b, i32(3, 2, 1, 0)], 1, num_heads=N, **ms)
+    c.add("attention_mask", "Attention", [x, w, b, np.array([[1, 1, 0], [1, 0, 0]], np.int32)], 1, num_heads=N, scale=0.4, **ms)
+    c.add("attention_mask_3d_bias", "Attention", [x, w, None, r.integers(0, 2, (B, S, S)).astype(np.int32), None, f(1, N, S, S)], 1, num_heads=N, **ms)
+    c.add("attention_v_size", "Attention", [x, f(6, 2 * W + 6), f(2 * W + 6)], 1, num_heads=N, qkv_hidden_sizes=[W, W, 6], **ms)
+    q, k, v = f(B, S, W), f(B, T, W), f(B, T, N * 3)
+    c.add("mha_cross", "MultiHeadAttention", [q, k, v], 1, num_heads=N, **ms)
+    c.add("mha_bias_lengths", "MultiHeadAttention", [q, k, v, f(2 * W + N * 3), i32(3, 5)], 1, num_heads=N, **ms)
+    c.add("mha_mask_attention_bias", "MultiHeadAttention", [q, k, f(B, T, W), None, r.integers(0, 2, (B, T)).astype(np.int32), f(B, 1, S, T)], [True, False, False, True], num_heads=N, scale=0.3, **ms)
+    c.add("mha_keys_by_heads", "MultiHeadAttention", [q, f(B, N, T, D), f(B, N, T, D), f(3 * W)], 1, num_heads=N, **ms)
+    c.add("mha_past_unidirectional", "MultiHeadAttention", [q, f(B, S, W), f(B, S, W), None, None, None, f(B, N, 2, D), f(B, N, 2, D)], 3, num_heads=N, unidirectional=1, **ms)
+    c.add("mha_mask_3d", "MultiHeadAttention", [q, k, v, None, r.integers(0, 2, (B, S, T)).astype(np.int32)], 1, num_heads=N, **ms)
+    G, D = 1, 16  # ONNX Runtime wants multiples of 16
+    gq = dict(ms, num_heads=2, kv_num_heads=1)
+    ang = np.outer(np.arange(9), [1.0, 0.7, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05]).astype(np.float32)
+    cos, sin = np.cos(ang), np.sin(ang)
+    q, k, v = f(B, S, 2 * D), f(B, S, G * D), f(B, S, G * D)
+    none2 = np.zeros((B, G, 0, D), np.float32)
+    c.add("gqa_prompt", "GroupQueryAttention", [q, k, v, None, None, i32(2, 2), i32(3)], 3, **gq)
+    c.add("gqa_prompt_packed_rotary", "GroupQueryAttention", [f(B, S, 4 * D), None, None, None, None, i32(2, 2), i32(3), cos, sin], 3, do_rotary=1, **gq)
+    c.add("gqa_token_rotary", "GroupQueryAttention", [f(B, 1, 2 * D), f(B, 1, D), f(B, 1, D), f(B, G, 4, D), f(B, G, 4, D), i32(4, 4), i32(5), cos, sin], 3, do_rotary=1, rotary_interleaved=1, **gq)
+    c.add("gqa_token_softcap_window_scale", "GroupQueryAttention", [f(1, 1, 2 * D), f(1, 1, D), f(1, 1, D), f(1, G, 4, D), f(1, G, 4, D), i32(4), i32(5)], 3, softcap=0.8, local_window_size=2, scale=0.9, **gq)
+    c.add("gqa_window_prompt", "GroupQueryAttention", [q, k, v, None, None, i32(2, 2), i32(3)], 3, local_window_size=2, **gq)
+    c.add("gqa_smooth", "GroupQueryAttention", [q, k, v, None, None, i32(2, 2), i32(3)], 3, smooth_softmax=1, **gq)
+    c.add("gqa_sink", "GroupQueryAttention", [q, k, v, None, None, i32(2, 2), i32(3), None, None, None, None, f(2)], 3, **gq)
+    c.add("gqa_softcap_bias", "GroupQueryAttention", [q, k, v, None, None, i32(2, 2), i32(3), None, None, None, f(1, 2, S, 3)], 3, softcap=0.5, **gq)
+    c.add("gqa_chunk", "GroupQueryAttention", [f(1, 2, 2 * D), f(1, 2, D), f(1, 2, D), f(1, G, 3, D), f(1, G, 3, D), i32(4), i32(5), cos, sin], 3, do_rotary=1, **gq)
+    c.add("gqa_scores", "GroupQueryAttention", [f(1, 2, 2 * D), f(1, 2, D), f(1, 2, D), f(1, G, 3, D), f(1, G, 3, D), i32(4), i32(5)], 4, qk_output=2, **gq)
+    ang = np.outer(np.arange(9), [1.0, 0.2]).astype(np.float32)
+    cos, sin = np.cos(ang), np.sin(ang)
+    c.add("rotary_offset", "RotaryEmbedding", [f(B, S, 8), np.array([2], np.int64), cos, sin], 1, **ms)
+    c.add("rotary_positions_interleaved", "RotaryEmbedding", [f(B, 2, S, 4), np.array([[0, 1, 2], [3, 4, 8]], np.int64), cos, sin], 1, interleaved=1, **ms)
+    c.add("rotary_partial", "RotaryEmbedding", [f(B, S, 12), np.array([[0, 1, 2], [3, 4, 8]], np.int64), cos, sin], 1, num_heads=2, rotary_embedding_dim=4, **ms)
+    c.write()
+
+
 ALL = {k: v for k, v in globals().items() if k in ("recurrent", "attention", "contrib", "image")}
 if __name__ == "__main__":
     for k in sys.argv[1:] or ALL:
