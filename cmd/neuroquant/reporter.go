@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"log/slog"
 
 	"github.com/neurotrain/neuroquant/internal/progress"
@@ -13,5 +12,13 @@ func newReporter(a *app) (progress.Reporter, *slog.Logger) {
 	if a.verbose {
 		level = slog.LevelDebug
 	}
-	return progress.From(context.Background()), slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}))
+	kind := "auto"
+	if a.quiet {
+		kind = "none"
+	}
+	r, err := progress.New(progress.Options{Kind: kind, Output: a.stderr})
+	if err != nil {
+		panic(err) // the kinds above exist
+	}
+	return r, progress.NewLogger(r, progress.LogOptions{Level: level, Color: progress.Color(a.stderr, nil)})
 }
