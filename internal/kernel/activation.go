@@ -85,7 +85,8 @@ func GeluTanh(dst, x []float32) {
 }
 
 // Softmax sets dst to e^(x[i]-max x) over its sum, for one row of len(dst) elements, within
-// (max x - x[i] + len(dst) + 8)*2^-23 relatively or 1e-37. A NaN or +Inf element, or a row of -Inf only, makes NaN as the formula says.
+// (max x - x[i] + len(dst) + 8)*2^-23 relatively or 1e-37. A NaN or +Inf element,
+// or a row of -Inf only, makes NaN as the formula says.
 func Softmax(dst, x []float32) {
 	x = x[:len(dst)]
 	if len(x) == 0 {
