@@ -210,7 +210,8 @@ type Env struct {
 	Alloc func(n int) []byte
 	// RunGraph evaluates a subgraph.
 	RunGraph func(g *Graph, in []*tensor.Tensor) ([]*tensor.Tensor, error)
-	// Seed is for operators that draw random numbers and have no seed attribute.
+	// Seed is for operators that draw random numbers and have no seed attribute. One that uses it moves it on, so that no two
+	// draw the same numbers.
 	Seed uint64
 	// Out lists the outputs of the node that is being computed, nil where one is not used; see [Env.Wants].
 	Out []*Value

@@ -2,7 +2,6 @@ package op
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"unsafe"
@@ -154,11 +153,11 @@ func axesOf(axes []int, rank int) ([]int, error) {
 }
 
 // maxElems bounds the element count of an output whose size comes from the values of inputs.
-const maxElems = math.MaxInt32 * 16
+const maxElems = 1 << 32
 
 // checkSize reports a shape that is negative or too large to allocate.
 func checkSize(shape tensor.Shape) error {
-	if n, ok := shape.CheckedLen(); !ok || n > maxElems {
+	if n, ok := shape.CheckedLen(); !ok || int64(n) > maxElems {
 		return fmt.Errorf("output shape %v is negative or too large", []int(shape))
 	}
 	return nil

@@ -31,12 +31,14 @@ func (s seeded) source(e *graph.Env) *rand.Rand {
 	return envSource(e)
 }
 
+// envSource draws by the seed of the environment and moves it on.
 func envSource(e *graph.Env) *rand.Rand {
-	var seed uint64
-	if e != nil {
-		seed = e.Seed
+	if e == nil {
+		return rand.New(rand.NewPCG(0, 2))
 	}
-	return rand.New(rand.NewPCG(seed, 2))
+	r := rand.New(rand.NewPCG(e.Seed, 2))
+	e.Seed = r.Uint64()
+	return r
 }
 
 // normal and uniform are distributions.

@@ -89,6 +89,11 @@ func TestRandomSeeds(t *testing.T) {
 	if draw(1, nil) != draw(1, nil) || draw(1, nil) == draw(9, nil) {
 		t.Error("the seed of the run does not decide")
 	}
+	e := &graph.Env{Seed: 1}
+	x := tensor.Vector[float32](0)
+	if a, b := sample(t, e, "RandomNormalLike", nil, x), sample(t, e, "RandomNormalLike", nil, x); a[0] == b[0] {
+		t.Error("two operators of one run draw the same numbers")
+	}
 }
 
 func TestDropout(t *testing.T) {

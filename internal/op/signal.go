@@ -13,6 +13,9 @@ var signalOps = table{
 	"MelWeightMatrix": fresh[MelWeightMatrix],
 }
 
+// maxSignal bounds the lengths of transforms and windows, which come from inputs.
+const maxSignal = 1 << 28
+
 // DFT is the discrete Fourier transform along an axis, the optional third input (-2 if omitted). The last dimension holds real
 // and imaginary part, or the real part only. The signal is cut or padded with zeros to the optional second input.
 type DFT struct {
@@ -117,8 +120,8 @@ func (o *DFT) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) 
 			return nil, fmt.Errorf("dft_length: %w", err)
 		}
 	}
-	if n < 1 {
-		return nil, fmt.Errorf("dft_length: %d is not positive", n)
+	if n < 1 || n > maxSignal {
+		return nil, fmt.Errorf("dft_length: %d is not in 1..%d", n, maxSignal)
 	}
 	shape := x.Shape.Clone()
 	shape[axis], shape[rank-1] = n, 2

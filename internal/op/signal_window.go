@@ -54,8 +54,8 @@ func (o windowed) eval(e *graph.Env, in []*tensor.Tensor, f func(phase float64) 
 	if err != nil {
 		return nil, fmt.Errorf("size: %w", err)
 	}
-	if err := checkSize(tensor.Shape{size}); err != nil {
-		return nil, fmt.Errorf("size: %w", err)
+	if size < 0 || size > maxSignal {
+		return nil, fmt.Errorf("size: %d is not in 0..%d", size, maxSignal)
 	}
 	period := float64(size)
 	if !o.Periodic {
