@@ -79,12 +79,12 @@ func importTensorType(t *protobuf.TensorType) (graph.Type, error) {
 func exportType(t graph.Type) *protobuf.Type {
 	switch {
 	case t.DType == tensor.Sequence || t.DType == tensor.Optional:
-		e := &protobuf.ElemType{}
-		if t.Elem != nil {
-			e.Elem = exportType(*t.Elem)
+		if t.Elem == nil {
+			return nil
 		}
+		e := &protobuf.ElemType{Elem: exportType(*t.Elem)}
 		if e.Elem == nil {
-			e.Elem = &protobuf.Type{Tensor: &protobuf.TensorType{}}
+			return nil
 		}
 		if t.DType == tensor.Sequence {
 			return &protobuf.Type{Sequence: e}
