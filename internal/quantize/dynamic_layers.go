@@ -52,25 +52,26 @@ func (d *dynamicRun) matMul(n *graph.Node) error {
 	return nil
 }
 
-// leftMatMul is W times x with a scale per row of W. ONNX Runtime's kernel takes one zero point for all rows, so unsigned codes
-// are centred at 128.
+// leftMatMul is W times x, written as the transpose of x' times W'. ONNX Runtime has no fused kernel for signed codes on the
+// left, and takes a bias for a row of columns; on the right the weight meets the kernels that every other product meets.
 func (d *dynamicRun) leftMatMul(n *graph.Node) error {
-	c, err := d.weight(n, 0, 0, true)
+	c, err := d.weight(n, 0, 0, false)
 	if err != nil {
 		return err
 	}
-	q := d.quantized(n.In[1])
-	name := n.In[0].Name
-	var zero *graph.Value
-	if c.zero != nil {
-		zero = d.param(name+"_zero_point", tensor.Scalar(uint8(c.zero[0])))
+	x := n.In[1]
+	rank := len(x.Type.Dims)
+	if rank == 1 { // a vector is its own transpose
+		d.become(d.product(x, n.In[0].Name, c.transposed()), n.Out[0])
+		return nil
 	}
-	acc := d.add("_integer", "MatMulInteger", d.param(name+"_quantized", c.codes), q[0], zero, q[2])
-	trailing := 1
-	if len(n.In[1].Type.Dims) == 1 { // W times a vector: a row of the result is a number
-		trailing = 0
+	perm := make([]int64, rank)
+	for i := range perm {
+		perm[i] = int64(i)
 	}
-	d.become(d.float(acc, q[1], d.param(name+"_scale", c.scales(trailing))), n.Out[0])
+	perm[rank-2], perm[rank-1] = perm[rank-1], perm[rank-2]
+	y := d.product(d.emit("_transpose", 1, "Transpose", attrs{"perm": perm}, x)[0], n.In[0].Name, c.transposed())
+	d.become(d.emit("_restore", 1, "Transpose", attrs{"perm": perm}, y)[0], n.Out[0])
 	return nil
 }
 
