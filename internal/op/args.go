@@ -2,6 +2,7 @@ package op
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"unsafe"
@@ -153,11 +154,11 @@ func axesOf(axes []int, rank int) ([]int, error) {
 }
 
 // maxElems bounds the element count of an output whose size comes from the values of inputs.
-const maxElems = 1 << 32
+const maxElems = min(1<<32, math.MaxInt)
 
 // checkSize reports a shape that is negative or too large to allocate.
 func checkSize(shape tensor.Shape) error {
-	if n, ok := shape.CheckedLen(); !ok || int64(n) > maxElems {
+	if n, ok := shape.CheckedLen(); !ok || n > maxElems {
 		return fmt.Errorf("output shape %v is negative or too large", []int(shape))
 	}
 	return nil
