@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/op"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -46,6 +47,9 @@ func fold(g *graph.Graph, env *graph.Env, n *graph.Node) ([]*tensor.Tensor, erro
 	}
 	if res := known(n); res != nil {
 		return res, nil
+	}
+	if res, err := pickedDims(g, n); res != nil || err != nil {
+		return res, err
 	}
 	in := make([]*tensor.Tensor, len(n.In))
 	bytes := 0
@@ -101,6 +105,38 @@ func known(n *graph.Node) []*tensor.Tensor {
 		res[i] = v.Type.Const
 	}
 	return res
+}
+
+// pickedDims returns the result of a Gather from a Shape node where the dimensions that it picks are numbers though others,
+// such as the batch, are not.
+func pickedDims(g *graph.Graph, n *graph.Node) ([]*tensor.Tensor, error) {
+	if _, ok := n.Op.(*op.Gather); !ok || n.In[0].Node == nil {
+		return nil, nil
+	}
+	shape, ok := n.In[0].Node.Op.(*op.Shape)
+	if !ok || shape.Start != 0 || shape.End != nil || !n.In[0].Node.In[0].Type.Ranked {
+		return nil, nil
+	}
+	index, err := g.Constant(n.In[1])
+	if err != nil || index == nil {
+		return nil, err
+	}
+	at, err := index.Ints()
+	if err != nil {
+		return nil, err
+	}
+	dims := n.In[0].Node.In[0].Type.Dims
+	out := make([]int64, len(at))
+	for i, a := range at {
+		if a < 0 {
+			a += int64(len(dims))
+		}
+		if a < 0 || a >= int64(len(dims)) || !dims[a].IsKnown() {
+			return nil, nil
+		}
+		out[i] = int64(dims[a].Size)
+	}
+	return []*tensor.Tensor{tensor.Of(index.Shape, out)}, nil
 }
 
 func outputBytes(n *graph.Node) (bytes int, ok bool) {

@@ -18,6 +18,8 @@ type Named struct {
 var cleaning = []Named{
 	{"infer types", (*graph.Graph).Infer},
 	{"fold constants", FoldConstants},
+	{"inline branches", InlineIfs},
+	{"fold constants", FoldConstants}, // what the branches brought
 	{"remove identities", RemoveIdentities},
 	{"fold batch normalization", FoldBatchNorm},
 	{"remove dead nodes", RemoveDead},
