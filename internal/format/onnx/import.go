@@ -15,9 +15,9 @@ import (
 
 // Limits on what a file may expand to.
 const (
-	maxNodes  = 1 << 20 // after inlining
-	maxErrors = 20      // reported at once
-	maxCalls  = 64      // depth of local function calls
+	maxInlined = 1 << 17 // nodes from the bodies of local functions
+	maxErrors  = 20      // reported at once
+	maxCalls   = 64      // depth of local function calls
 )
 
 // importer turns a ModelProto into a graph.
@@ -26,7 +26,7 @@ type importer struct {
 	proto     *protobuf.Model
 	ext       *external
 	functions map[string]*protobuf.Function
-	nodes     int
+	inlined   int
 	calls     []string // local functions that are being inlined
 	errs      []error
 }

@@ -25,9 +25,11 @@ func (s *scope) importNodes(nodes []*protobuf.Node) {
 			s.im.fail(s.im.ctx.Err())
 			return
 		}
-		if s.im.nodes++; s.im.nodes > maxNodes {
-			s.fail("%w: more than %d nodes", ErrFormat, maxNodes)
-			return
+		if len(s.im.calls) > 0 {
+			if s.im.inlined++; s.im.inlined > maxInlined {
+				s.fail("%w: local functions expand to more than %d nodes", ErrFormat, maxInlined)
+				return
+			}
 		}
 		if len(s.im.errs) > maxErrors {
 			return
