@@ -269,7 +269,9 @@ func TestExternalDataStaysInside(t *testing.T) {
 		t.Cleanup(func() { read.Close() })
 		return read.Graph.Params()[0].Data.Load()
 	}
-	at := func(location string) protobuf.StringEntry { return protobuf.StringEntry{Key: "location", Value: location} }
+	at := func(location string) protobuf.StringEntry {
+		return protobuf.StringEntry{Key: "location", Value: location}
+	}
 	entry := func(k, v string) protobuf.StringEntry { return protobuf.StringEntry{Key: k, Value: v} }
 	for _, ok := range []string{"inside", "sub/deep", "in", "./inside"} {
 		v, err := open(at(ok), entry("offset", "4"))
