@@ -13,7 +13,7 @@ func reader[T any](f func(io.Reader) (T, error)) func([]byte) (T, error) {
 
 // jpegToRGB converts as JFIF says, in 16-bit fixed point. Chroma is upsampled with the triangle filter that the ImageDecoder
 // specification describes: a pixel takes 3/4 from the nearer and 1/4 from the farther sample along each halved axis, halves
-// rounded down and up by turns.
+// rounded down and up by turns. Like libjpeg, a plane of at most two columns is repeated instead.
 func jpegToRGB(out []byte, m *image.YCbCr) {
 	width, height := m.Rect.Dx(), m.Rect.Dy()
 	cb, cr := make([]byte, width), make([]byte, width)
@@ -60,6 +60,12 @@ func upsampleJPEG(dst, plane []byte, m *image.YCbCr, y int) {
 	}
 	n := (width + fx - 1) / fx
 	near := row(y / fy)[:n]
+	if fx == 2 && n <= 2 {
+		for x := range dst {
+			dst[x] = near[x/2]
+		}
+		return
+	}
 	far := near
 	if fy == 2 {
 		last := (height+1)/2 - 1

@@ -1,7 +1,7 @@
 """Writes the golden files of this folder: calls of single operators with what ONNX Runtime or the ONNX reference
 evaluator computes for them. Needs onnx 1.23, onnxruntime 1.32, numpy, ml_dtypes.
 
-    python golden.py [recurrent attention contrib image]
+    python golden.py [recurrent] [attention] [contrib] [image]
 """
 import json, os, sys
 import numpy as np
@@ -197,6 +197,58 @@ def contrib():
     c.add("rotary_offset", "RotaryEmbedding", [f(B, S, 8), np.array([2], np.int64), cos, sin], 1, **ms)
     c.add("rotary_positions_interleaved", "RotaryEmbedding", [f(B, 2, S, 4), np.array([[0, 1, 2], [3, 4, 8]], np.int64), cos, sin], 1, interleaved=1, **ms)
     c.add("rotary_partial", "RotaryEmbedding", [f(B, S, 12), np.array([[0, 1, 2], [3, 4, 8]], np.int64), cos, sin], 1, num_heads=2, rotary_embedding_dim=4, **ms)
+    c.write()
+
+
+def image():
+    c = Cases("image.json")
+    r = np.random.default_rng(4)
+    f = lambda *s: r.standard_normal(s).astype(np.float32)
+    f32 = lambda *v: np.array(v, np.float32)
+    i64 = lambda *v: np.array(v, np.int64)
+    x = f(1, 2, 4, 5)
+    ort = dict(opset=19, tol=2e-5)
+    ref = dict(opset=19, tol=2e-6, ref=True)
+    up, down = f32(1, 1, 2.3, 1.6), f32(1, 1, 0.6, 0.75)
+    for t in "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric":
+        for m in "nearest", "linear", "cubic":
+            c.add("resize_%s_%s_up" % (m, t), "Resize", [x, None, up], 1, mode=m, coordinate_transformation_mode=t,
+                  **(ref if t == "align_corners" else ort))  # ONNX Runtime drops the fraction of the output width
+            c.add("resize_%s_%s_down" % (m, t), "Resize", [x, None, down], 1, mode=m, coordinate_transformation_mode=t, **ref)
+    for n in "round_prefer_floor", "round_prefer_ceil", "floor", "ceil":
+        c.add("resize_" + n, "Resize", [x, None, None, i64(1, 2, 6, 3)], 1, nearest_mode=n, **ort)
+        c.add("resize_asymmetric_" + n, "Resize", [x, None, f32(1, 1, 2, 2)], 1, nearest_mode=n, coordinate_transformation_mode="asymmetric", **ort)
+    c.add("resize_linear_3d", "Resize", [f(1, 1, 2, 3, 4), None, f32(1, 1, 2, 1.5, 0.5)], 1, mode="linear", **ort)
+    for m in "linear", "cubic":
+        c.add("resize_antialias_" + m, "Resize", [f(1, 1, 7, 6), None, None, i64(1, 1, 3, 2)], 1, mode=m, antialias=1, **ref)
+        c.add("resize_antialias_outside_" + m, "Resize", [f(1, 1, 7, 6), None, None, i64(1, 1, 3, 2)], 1, mode=m, antialias=1, exclude_outside=1, **ort)
+        c.add("resize_exclude_outside_" + m, "Resize", [x, None, f32(1, 1, 1.7, 1.5)], 1, mode=m, exclude_outside=1, **ref)
+    c.add("resize_cubic_a", "Resize", [x, None, f32(1, 1, 1.7, 1.4)], 1, mode="cubic", cubic_coeff_a=-0.5, **ort)
+    for m in "nearest", "linear":
+        c.add("resize_crop_" + m, "Resize", [x, f32(0.1, -0.2, 0.9, 1.3), None, i64(3, 7)], 1, mode=m, axes=[2, 3], extrapolation_value=7.5,
+              coordinate_transformation_mode="tf_crop_and_resize", **ref)
+    for p in "not_larger", "not_smaller":
+        c.add("resize_" + p, "Resize", [x, None, None, i64(7, 9)], 1, mode="linear", axes=[3, 2], keep_aspect_ratio_policy=p, **ref)
+    for dt in np.uint8, np.int8, np.int32:
+        c.add("resize_linear_" + np.dtype(dt).name, "Resize", [r.integers(0, 100, (1, 1, 3, 4)).astype(dt), None, f32(1, 1, 2, 2)], 1, mode="linear", **ref)
+    c.add("resize_float16", "Resize", [x.astype(np.float16), None, f32(1, 1, 2, 1)], 1, mode="linear", **dict(ref, tol=1e-3))
+    for m in "linear", "nearest", "cubic":
+        for p in "zeros", "border", "reflection":
+            for al in 0, 1:
+                c.add("grid_%s_%s_%d" % (m, p, al), "GridSample", [f(1, 2, 3, 4), f(1, 3, 3, 2) * 1.2], 1, mode=m, padding_mode=p, align_corners=al, opset=20, tol=2e-5, ref=True)
+    c.add("grid_3d", "GridSample", [f(1, 1, 3, 4, 2), f(1, 2, 2, 3, 3)], 1, opset=20, tol=2e-5, ref=True)
+    c.add("grid_ort", "GridSample", [f(2, 2, 5, 4), f(2, 4, 3, 2) * 1.1], 1, mode="cubic", padding_mode="reflection", opset=20, tol=2e-5)
+    for al in 0, 1:
+        c.add("affine_2d_%d" % al, "AffineGrid", [f(2, 2, 3), i64(2, 3, 4, 5)], 1, align_corners=al, opset=20, tol=2e-6)
+        c.add("affine_3d_%d" % al, "AffineGrid", [f(1, 3, 4), i64(1, 3, 2, 4, 3)], 1, align_corners=al, opset=20, tol=2e-6)
+    tr = dict(domain="ai.onnx.preview.training", ref=True, tol=2e-6)
+    lr, xs = np.array(0.1, np.float32), [f(3), f(2, 2)]
+    g = [f(3), f(2, 2)]
+    c.add("adagrad", "Adagrad", [lr, np.array(2, np.int64), *xs, *g, f(3) ** 2, f(2, 2) ** 2], 4, norm_coefficient=0.1, decay_factor=0.2, epsilon=1e-3, **tr)
+    for t in 0, 3:
+        c.add("adam_%d" % t, "Adam", [lr, np.array(t, np.int64), *xs, *g, f(3), f(2, 2), f(3) ** 2, f(2, 2) ** 2], 6, alpha=0.8, beta=0.9, norm_coefficient=0.1, norm_coefficient_post=0.01, **tr)
+        c.add("momentum_%d" % t, "Momentum", [lr, np.array(t, np.int64), xs[0], g[0], f(3)], 2, alpha=0.9, beta=0.3, mode="standard", norm_coefficient=0.1, **tr)
+    c.add("nesterov", "Momentum", [lr, np.array(1, np.int64), *xs, *g, f(3), f(2, 2)], 4, alpha=0.9, beta=0.3, mode="nesterov", norm_coefficient=0.1, **tr)
     c.write()
 
 

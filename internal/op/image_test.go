@@ -1,0 +1,5 @@
+package op
+
+import "testing"
+
+func TestImageGolden(t *testing.T) { runGolden(t, "image.json") }
