@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/kernel"
 	"github.com/neurotrain/neuroquant/internal/op"
 	"github.com/neurotrain/neuroquant/tensor"
 )
@@ -15,10 +16,31 @@ const foldGrowth = 64 << 10
 // FoldConstants replaces nodes whose outputs are known by parameters: those whose inputs are all constant, and shape
 // arithmetic on dimensions that are numbers. Dequantization stays: a quantized weight is kept as it is stored.
 func FoldConstants(g *graph.Graph) error {
-	env := &graph.Env{}
+	return foldNodes(g, func(n *graph.Node) bool {
+		k := n.Op.Kind()
+		return k != "DequantizeLinear" && k != "com.microsoft.DequantizeLinear"
+	}, func(in int) int { return max(in, foldGrowth) })
+}
+
+// decodeGrowth is how many bytes a value that is computed from smaller constants may take in a lowered graph.
+const decodeGrowth = 64 << 20
+
+// DecodeWeights replaces what is computed from constants by its values whatever they take, for operators that compute in
+// float32 from weights stored in 16 or 8 bits.
+func DecodeWeights(g *graph.Graph) error {
+	return foldNodes(g, func(*graph.Node) bool { return true }, func(in int) int { return max(16*in, decodeGrowth) })
+}
+
+// foldNodes folds the nodes that may says may be, if their outputs do not take more bytes than limit gives for their inputs.
+func foldNodes(g *graph.Graph, may func(*graph.Node) bool, limit func(in int) int) error {
+	env := &graph.Env{Pool: kernel.Shared()}
 	kept := g.Nodes[:0:0]
 	for _, n := range g.Nodes {
-		res, err := fold(g, env, n)
+		var res []*tensor.Tensor
+		var err error
+		if may(n) {
+			res, err = fold(g, env, n, limit)
+		}
 		if err != nil {
 			return fmt.Errorf("node %q (%s): %w", n.Name, n.Op.Kind(), err)
 		}
@@ -37,12 +59,9 @@ func FoldConstants(g *graph.Graph) error {
 }
 
 // fold returns the outputs of n, or nil if it is not to be folded.
-func fold(g *graph.Graph, env *graph.Env, n *graph.Node) ([]*tensor.Tensor, error) {
+func fold(g *graph.Graph, env *graph.Env, n *graph.Node, growth func(in int) int) ([]*tensor.Tensor, error) {
 	switch n.Op.(type) {
 	case graph.Random, graph.Body, graph.Stateful:
-		return nil, nil
-	}
-	if k := n.Op.Kind(); k == "DequantizeLinear" || k == "com.microsoft.DequantizeLinear" {
 		return nil, nil
 	}
 	if res := known(n); res != nil {
@@ -67,7 +86,7 @@ func fold(g *graph.Graph, env *graph.Env, n *graph.Node) ([]*tensor.Tensor, erro
 		in[i] = t
 		bytes += t.ByteLen()
 	}
-	limit := max(bytes, foldGrowth)
+	limit := growth(bytes)
 	if size, ok := outputBytes(n); ok && size > limit && len(n.In) > 0 {
 		return nil, nil
 	}

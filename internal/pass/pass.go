@@ -27,6 +27,10 @@ var cleaning = []Named{
 
 // lowering prepares the graph for the kernels of this machine: weights packed once, neighbours fused.
 var lowering = []Named{
+	{"fuse dynamic quantization", FuseDynamicQuant},
+	{"decode weights", DecodeWeights},
+	{"fuse convolutions", FuseConv},
+	{"fuse matrix products", FuseMatMul},
 	{"remove dead nodes", RemoveDead},
 }
 

@@ -1,0 +1,108 @@
+package pass
+
+import (
+	"fmt"
+
+	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/op"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// FuseConv packs the weights of float32 convolutions once and takes bias, residual Add and activation into them.
+func FuseConv(g *graph.Graph) error {
+	f := newFuser(g)
+	for _, n := range g.Nodes {
+		c, ok := n.Op.(*op.Conv)
+		if !ok || f.gone[n] {
+			continue
+		}
+		w := f.constant(n.In[1])
+		if w == nil || w.DType != tensor.Float32 || n.In[0].Type.DType != tensor.Float32 || len(w.Shape) < 3 {
+			continue
+		}
+		var bias *tensor.Tensor
+		if len(n.In) > 2 && n.In[2] != nil {
+			if bias = f.constant(n.In[2]); bias == nil {
+				continue
+			}
+		}
+		chain, bias, residual, a := f.tail([]*graph.Node{n}, bias, channelBias(w.Shape[0], len(w.Shape)-2), true)
+		o, err := op.NewPackedConv(c, w, bias, residual != nil, a)
+		if err != nil {
+			return fmt.Errorf("node %q (Conv): %w", n.Name, err)
+		}
+		in := []*graph.Value{n.In[0]}
+		if residual != nil {
+			in = append(in, residual)
+		}
+		f.replace(chain, o, in...)
+	}
+	return f.finish()
+}
+
+// FuseMatMul packs the constant right operands of float32 products once, shared ones together, and takes bias and activation
+// into them.
+func FuseMatMul(g *graph.Graph) error {
+	f := newFuser(g)
+	type key struct {
+		v     *graph.Value
+		trans bool
+	}
+	packed := map[key]*op.MatMulWeight{}
+	for _, n := range g.Nodes {
+		if f.gone[n] {
+			continue
+		}
+		alpha, trans := float32(1), false
+		var bias *tensor.Tensor
+		switch o := n.Op.(type) {
+		case *op.MatMul:
+		case *op.Gemm:
+			if o.TransA {
+				continue
+			}
+			alpha, trans = o.Alpha, o.TransB
+		default:
+			continue
+		}
+		w := f.constant(n.In[1])
+		if w == nil || w.DType != tensor.Float32 || w.Packed != nil || len(w.Shape) != 2 || n.In[0].Type.DType != tensor.Float32 {
+			continue
+		}
+		cols := w.Shape[1]
+		if trans {
+			cols = w.Shape[0]
+		}
+		if o, ok := n.Op.(*op.Gemm); ok && len(n.In) > 2 && n.In[2] != nil && o.Beta != 0 {
+			c := f.constant(n.In[2])
+			if c == nil || c.DType != tensor.Float32 {
+				continue
+			}
+			if bias = rowBias(cols)(c); bias == nil {
+				continue
+			}
+			if o.Beta != 1 {
+				scaled := tensor.New(tensor.Float32, bias.Shape...)
+				for i, v := range tensor.Data[float32](bias) {
+					tensor.Data[float32](scaled)[i] = o.Beta * v
+				}
+				bias = scaled
+			}
+		}
+		k := key{n.In[1], trans}
+		if packed[k] == nil {
+			p, err := op.NewMatMulWeight(w, trans)
+			if err != nil {
+				return fmt.Errorf("node %q (%s): %w", n.Name, n.Op.Kind(), err)
+			}
+			packed[k] = p
+		}
+		chain, bias, _, a := f.tail([]*graph.Node{n}, bias, rowBias(cols), false)
+		o, err := op.NewPackedMatMul(packed[k], alpha, bias, a)
+		if err != nil {
+			return fmt.Errorf("node %q (%s): %w", n.Name, n.Op.Kind(), err)
+		}
+		f.replace(chain, o, n.In[0])
+	}
+	return f.finish()
+}
