@@ -14,6 +14,7 @@ import (
 
 	"github.com/neurotrain/neuroquant/data"
 	"github.com/neurotrain/neuroquant/internal/analyze"
+	"github.com/neurotrain/neuroquant/internal/codec/outfile"
 	"github.com/neurotrain/neuroquant/internal/exec"
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/impl"
@@ -197,7 +198,7 @@ func (a *Analyzer) Analyze(ctx context.Context, set data.Set, description string
 
 // GenerateReport analyses and writes report.json, report.md and report.html to the folder out.
 func (a *Analyzer) GenerateReport(ctx context.Context, set data.Set, description, out string, overwrite bool) (*Report, error) {
-	if err := checkFolder(out, overwrite); err != nil {
+	if err := CheckOutput(out, overwrite); err != nil {
 		return nil, err
 	}
 	r, err := a.Analyze(ctx, set, description)
@@ -212,7 +213,7 @@ func (a *Analyzer) GenerateReport(ctx context.Context, set data.Set, description
 
 // WriteReport writes report.json, report.md and report.html to the folder out, all or nothing.
 func WriteReport(r *Report, out string, overwrite bool) error {
-	return writeFolder(out, overwrite, func(dir string) error {
+	return outfile.WriteFolder(out, overwrite, func(dir string) error {
 		for _, f := range []struct {
 			name  string
 			write func(*bytes.Buffer) error

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 
 	"github.com/neurotrain/neuroquant/internal/analyze"
+	"github.com/neurotrain/neuroquant/internal/codec/outfile"
 	"github.com/neurotrain/neuroquant/internal/format"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/pass"
@@ -165,7 +167,8 @@ type sizeRecord struct {
 // Save writes a result to the folder out: the model and neuroquant.json. The folder appears as a whole or not at all; one
 // that exists and is not empty is refused unless overwrite is set, and then replaced only by what is written.
 func (m *Manager) Save(ctx context.Context, r *Result, out string, overwrite bool) error {
-	err := writeFolder(out, overwrite, func(dir string) error {
+	var files []string // of the model
+	err := outfile.WriteFolder(out, overwrite, func(dir string) error {
 		f, err := format.Find("onnx")
 		if err != nil {
 			return err
@@ -173,6 +176,13 @@ func (m *Manager) Save(ctx context.Context, r *Result, out string, overwrite boo
 		path := filepath.Join(dir, modelFile)
 		if err := f.Save(ctx, path, r.m, model.SaveOptions{}); err != nil {
 			return err
+		}
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			files = append(files, e.Name())
 		}
 		bytes, err := modelBytes(dir)
 		if err != nil {
@@ -188,16 +198,13 @@ func (m *Manager) Save(ctx context.Context, r *Result, out string, overwrite boo
 	if err != nil {
 		return err
 	}
-	entries, err := os.ReadDir(out)
-	if err != nil {
-		return err
-	}
-	r.m.Path, r.m.Dir, r.m.Files = filepath.Join(out, modelFile), out, nil
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), modelFile) {
-			r.m.Files = append(r.m.Files, e.Name())
+	// External data of a model that was replaced belongs to nothing any more.
+	if stale := modelFile + ".data"; overwrite && !slices.Contains(files, stale) {
+		if err := os.Remove(filepath.Join(out, stale)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
 	}
+	r.m.Path, r.m.Dir, r.m.Files = filepath.Join(out, modelFile), out, files
 	r.bytes = diskBytes(r.m)
 	return nil
 }
