@@ -10,9 +10,9 @@ import (
 )
 
 // FlexAttention is the operator FlexAttention of the ONNX preview domain: attention whose scores and probabilities
-// [batch, heads, queries, keys] pass through subgraphs. Inputs: Q, K, V by heads, then what score_mod and prob_mod capture, in
-// this order.
+// [batch, heads, queries, keys] pass through subgraphs. Inputs: Q, K, V by heads, then the values that the subgraphs capture.
 type FlexAttention struct {
+	captures
 	Scale            *float32     `attr:"scale"` // nil: 1/sqrt(head size)
 	ScoreMod         *graph.Graph `attr:"score_mod"`
 	ProbMod          *graph.Graph `attr:"prob_mod"`
@@ -22,41 +22,31 @@ type FlexAttention struct {
 func (*FlexAttention) Kind() string { return "ai.onnx.preview.FlexAttention" }
 
 // Bodies returns the subgraphs that are there.
-func (o *FlexAttention) Bodies() []*graph.Graph {
-	var out []*graph.Graph
-	for _, g := range []*graph.Graph{o.ScoreMod, o.ProbMod} {
-		if g != nil {
-			out = append(out, g)
-		}
-	}
-	return out
-}
+func (o *FlexAttention) Bodies() []*graph.Graph { return given(o.ScoreMod, o.ProbMod) }
 
-// captures returns the number of captured values of each subgraph.
-func (o *FlexAttention) captures() (score, prob int, err error) {
-	for i, g := range []*graph.Graph{o.ScoreMod, o.ProbMod} {
-		if g == nil {
-			continue
-		}
-		if len(g.Inputs) == 0 || len(g.Outputs) != 1 {
-			return 0, 0, errors.New("score_mod and prob_mod: want one input (besides captured values) and one output")
-		}
-		if i == 0 {
-			score = len(g.Inputs) - 1
-		} else {
-			prob = len(g.Inputs) - 1
+// check reports attributes and subgraphs that do not fit.
+func (o *FlexAttention) check() error {
+	for _, g := range o.Bodies() {
+		if len(g.Inputs) != 1+o.Captures() || len(g.Outputs) != 1 {
+			return errors.New("score_mod and prob_mod: want one input (besides captured values) and one output")
 		}
 	}
-	return score, prob, nil
+	if o.SoftmaxPrecision != nil && !floats.has(tensor.DType(*o.SoftmaxPrecision)) {
+		return fmt.Errorf("softmax_precision: want a floating-point type, got %v", tensor.DType(*o.SoftmaxPrecision))
+	}
+	return nil
 }
 
 // Infer needs the ranks of Q and V.
 func (o *FlexAttention) Infer(in []graph.Type) ([]graph.Type, error) {
-	score, prob, err := o.captures()
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	in, _, err := splitCaptures(o.captures, in)
 	if err != nil {
 		return nil, err
 	}
-	if err := want(in, 3+score+prob, 3+score+prob); err != nil {
+	if err := want(in, 3, 3); err != nil {
 		return nil, err
 	}
 	for i := range 3 {
@@ -76,11 +66,14 @@ func (o *FlexAttention) Infer(in []graph.Type) ([]graph.Type, error) {
 
 // Eval computes scores and probabilities in float32, or in float64 for float64 inputs, unless softmax_precision says otherwise.
 func (o *FlexAttention) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
-	score, prob, err := o.captures()
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	in, captured, err := splitCaptures(o.captures, in)
 	if err != nil {
 		return nil, err
 	}
-	if err := want(in, 3+score+prob, 3+score+prob); err != nil {
+	if err := want(in, 3, 3); err != nil {
 		return nil, err
 	}
 	precision := tensor.Float32
@@ -90,16 +83,13 @@ func (o *FlexAttention) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tenso
 	if o.SoftmaxPrecision != nil {
 		precision = tensor.DType(*o.SoftmaxPrecision)
 	}
-	if !floats.has(precision) {
-		return nil, fmt.Errorf("softmax_precision: want a floating-point type, got %v", precision)
-	}
 	if in[0].DType == tensor.Float64 || precision == tensor.Float64 {
-		return one(evalFlex[float64](e, o, in, precision, score))
+		return one(evalFlex[float64](e, o, in, captured, precision))
 	}
-	return one(evalFlex[float32](e, o, in, precision, score))
+	return one(evalFlex[float32](e, o, in, captured, precision))
 }
 
-func evalFlex[T float32 | float64](e *graph.Env, o *FlexAttention, in []*tensor.Tensor, precision tensor.DType, captured int) (*tensor.Tensor, error) {
+func evalFlex[T float32 | float64](e *graph.Env, o *FlexAttention, in, captured []*tensor.Tensor, precision tensor.DType) (*tensor.Tensor, error) {
 	q, k, v := in[0], in[1], in[2]
 	if q.Rank() != 4 || k.Rank() != 4 || v.Rank() != 4 {
 		return nil, fmt.Errorf("Q, K and V: want 4 dimensions, got shapes %v, %v and %v", q.Shape, k.Shape, v.Shape)
@@ -138,7 +128,7 @@ func evalFlex[T float32 | float64](e *graph.Env, o *FlexAttention, in []*tensor.
 		gemmReal(e.Workers(), false, true, queries, keys, size, T(scale), qh.from(b, h, 0), size, kh.from(b, h*kvHeads/n, 0), size, 0,
 			scores[(b*n+h)*queries*keys:], keys)
 	})
-	scores, err = modify[T](e, "score_mod", o.ScoreMod, done(), in[3:3+captured])
+	scores, err = modify[T](e, "score_mod", o.ScoreMod, done(), captured)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +139,7 @@ func evalFlex[T float32 | float64](e *graph.Env, o *FlexAttention, in []*tensor.
 			softmaxInPlace(probs[i*keys:][:keys])
 		}
 	})
-	probs, err = modify[T](e, "prob_mod", o.ProbMod, done(), in[3+captured:])
+	probs, err = modify[T](e, "prob_mod", o.ProbMod, done(), captured)
 	if err != nil {
 		return nil, err
 	}
@@ -164,10 +154,7 @@ func evalFlex[T float32 | float64](e *graph.Env, o *FlexAttention, in []*tensor.
 // modify passes t through a subgraph, if there is one, and returns its elements.
 func modify[T float32 | float64](e *graph.Env, name string, g *graph.Graph, t *tensor.Tensor, captured []*tensor.Tensor) ([]T, error) {
 	if g != nil {
-		if e == nil || e.RunGraph == nil {
-			return nil, fmt.Errorf("%s: subgraphs cannot be run here", name)
-		}
-		out, err := e.RunGraph(g, append([]*tensor.Tensor{t}, captured...))
+		out, err := runBody(e, g, append([]*tensor.Tensor{t}, captured...))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}

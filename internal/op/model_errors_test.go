@@ -172,9 +172,10 @@ func TestFlexAttentionModifiers(t *testing.T) {
 		t.Fatal(err)
 	}
 	body := func(name string) *graph.Graph {
-		return &graph.Graph{Name: name, Inputs: []*graph.Value{{}, {}}, Outputs: []*graph.Value{{}}}
+		return &graph.Graph{Name: name, Inputs: []*graph.Value{{}, {}, {}}, Outputs: []*graph.Value{{}}}
 	}
 	o := &FlexAttention{ScoreMod: body("add"), ProbMod: body("scale")}
+	o.SetCaptures(2)
 	env := &graph.Env{RunGraph: func(g *graph.Graph, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
 		if !in[0].Shape.Equal(tensor.Shape{1, 2, 2, 3}) {
 			t.Errorf("%s: got %v", g.Name, in[0])
@@ -184,7 +185,7 @@ func TestFlexAttentionModifiers(t *testing.T) {
 			if g.Name == "add" {
 				v += tensor.Item[float32](in[1])
 			} else {
-				v *= tensor.Item[float32](in[1])
+				v *= tensor.Item[float32](in[2])
 			}
 			tensor.Data[float32](out)[i] = v
 		}
