@@ -46,46 +46,46 @@ var archive struct {
 
 // conformanceFiles reads the archive into memory, once.
 func conformanceFiles(t *testing.T) map[string][]byte {
+	t.Helper()
 	p := requireShared(t, "onnx-conformance.tar.zst")
-	archive.once.Do(func() {
-		f, err := os.Open(p)
-		if err != nil {
-			archive.err = err
-			return
-		}
-		defer f.Close()
-		z, err := zstd.NewReader(f)
-		if err != nil {
-			archive.err = err
-			return
-		}
-		defer z.Close()
-		archive.files = map[string][]byte{}
-		r := tar.NewReader(z)
-		for {
-			h, err := r.Next()
-			if err == io.EOF {
-				return
-			}
-			if err != nil {
-				archive.err = err
-				return
-			}
-			if h.Typeflag != tar.TypeReg {
-				continue
-			}
-			b, err := io.ReadAll(r)
-			if err != nil {
-				archive.err = err
-				return
-			}
-			archive.files[strings.TrimPrefix(path.Clean(h.Name), "onnx-conformance/")] = b
-		}
-	})
+	archive.once.Do(func() { archive.files, archive.err = readArchive(p) })
 	if archive.err != nil {
 		t.Fatal(archive.err)
 	}
 	return archive.files
+}
+
+// readArchive returns the files of the archive by name.
+func readArchive(p string) (map[string][]byte, error) {
+	f, err := os.Open(p)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	z, err := zstd.NewReader(f)
+	if err != nil {
+		return nil, err
+	}
+	defer z.Close()
+	files := map[string][]byte{}
+	r := tar.NewReader(z)
+	for {
+		h, err := r.Next()
+		if err == io.EOF {
+			return files, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if h.Typeflag != tar.TypeReg {
+			continue
+		}
+		b, err := io.ReadAll(r)
+		if err != nil {
+			return nil, err
+		}
+		files[strings.TrimPrefix(path.Clean(h.Name), "onnx-conformance/")] = b
+	}
 }
 
 // conformanceCases returns the cases of the archive, sorted; those of the suite "light" are not among them.
