@@ -5,7 +5,7 @@ PEERS  ?= .peers
 FUZZTIME ?= 1m
 TOOL    = go tool -modfile=tools/go.mod
 
-.PHONY: build test test-all lint format generate bench interop interop-full conformance example-models fuzz
+.PHONY: build test test-all lint format generate bench interop interop-full conformance example-models fuzz bench-size
 
 build: ; go build -trimpath -o bin/neuroquant ./cmd/neuroquant
 
@@ -20,6 +20,8 @@ format: ; $(TOOL) gofumpt -w $$(git ls-files '*.go')
 generate: ; go generate ./...
 
 bench: ; go test -run '^$$' -bench . -benchtime 0.5s ./...
+
+bench-size: ; go test -C internal/shapes -count=1 -run 'TestSize$$' -full
 
 conformance: ; go test -C internal/format/onnx -count=1 -run 'TestConformance$$' -table
 

@@ -36,7 +36,7 @@ var layers = []string{
 	"internal/quantize",
 	"internal/analyze",
 	"internal/report",
-	"internal/example",
+	"internal/example internal/shapes",
 	"internal/example/*",
 	".",
 	"cmd/*",
