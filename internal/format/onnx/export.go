@@ -145,12 +145,6 @@ func (x *exporter) node(g *graph.Graph, n *graph.Node) *outNode {
 	o := &outNode{kind: n.Op.Kind(), attrs: op.Attrs(n.Op), in: n.In, out: n.Out, g: g, source: x.source}
 	if c, ok := n.Op.(interface{ Captures() int }); ok {
 		o.captured = min(c.Captures(), len(n.In))
-	} else if b, ok := n.Op.(graph.Body); ok {
-		// FlexAttention: one formal input for each subgraph, the others are captured.
-		for _, sub := range b.Bodies() {
-			o.captured += max(len(sub.Inputs)-1, 0)
-		}
-		o.captured = min(o.captured, len(n.In))
 	}
 	if o.kind == "Constant" && len(o.attrs) == 0 {
 		o.attrs["value_string"] = ""
@@ -369,7 +363,7 @@ func (s *outScope) writeNode(n *graph.Node) error {
 	sort.Strings(names)
 	outside := o.in[len(o.in)-o.captured:]
 	for _, name := range names {
-		a, err := s.attribute(name, o.attrs[name], n.Op, outside)
+		a, err := s.attribute(name, o.attrs[name], outside)
 		if err != nil {
 			return fmt.Errorf("attribute %q: %w", name, err)
 		}
@@ -379,7 +373,7 @@ func (s *outScope) writeNode(n *graph.Node) error {
 	return nil
 }
 
-func (s *outScope) attribute(name string, v any, o graph.Op, outside []*graph.Value) (*protobuf.Attribute, error) {
+func (s *outScope) attribute(name string, v any, outside []*graph.Value) (*protobuf.Attribute, error) {
 	a := &protobuf.Attribute{Name: name}
 	switch v := v.(type) {
 	case int64:
@@ -406,7 +400,7 @@ func (s *outScope) attribute(name string, v any, o graph.Op, outside []*graph.Va
 	case graph.Type:
 		a.Type, a.TypeProto = protobuf.AttrTypeProto, exportType(v)
 	case *graph.Graph:
-		a.Type, a.G = protobuf.AttrGraph, s.body(v, o, outside)
+		a.Type, a.G = protobuf.AttrGraph, s.body(v, outside)
 	default:
 		return nil, fmt.Errorf("a %T cannot be written", v)
 	}
@@ -414,21 +408,9 @@ func (s *outScope) attribute(name string, v any, o graph.Op, outside []*graph.Va
 }
 
 // body writes a subgraph. Its captured inputs become references to the values outside.
-func (s *outScope) body(g *graph.Graph, o graph.Op, outside []*graph.Value) *protobuf.Graph {
-	captured := len(outside)
-	if _, counted := o.(interface{ Captures() int }); !counted {
-		// Each subgraph has captures of its own, one after the other.
-		for _, b := range o.(graph.Body).Bodies() {
-			n := max(len(b.Inputs)-1, 0)
-			if b == g {
-				outside, captured = outside[:n], n
-				break
-			}
-			outside = outside[n:]
-		}
-	}
+func (s *outScope) body(g *graph.Graph, outside []*graph.Value) *protobuf.Graph {
 	sub := s.x.scope(g, s)
-	captured = min(captured, len(g.Inputs))
+	captured := min(len(outside), len(g.Inputs))
 	for i, v := range g.Inputs[len(g.Inputs)-captured:] {
 		sub.names[v] = s.name(outside[i])
 	}

@@ -168,24 +168,11 @@ func infer(n *graph.Node) error {
 	return err
 }
 
-// close passes what the subgraphs of the call capture to the node. All subgraphs get the same additional inputs, those that any of
-// them captures; an operator that does not count captures (FlexAttention) gets those of its subgraphs one after the other.
+// close passes what the subgraphs of the call capture to the node: all subgraphs get the same additional inputs, those that any of
+// them captures.
 func (c *call) close(o graph.Op) {
-	body, ok := o.(graph.Body)
-	if !ok || len(c.bodies) == 0 {
-		return
-	}
 	counted, ok := o.(interface{ SetCaptures(n int) })
-	if !ok {
-		for _, g := range body.Bodies() {
-			for _, b := range c.bodies {
-				if b.g == g {
-					for _, k := range b.captures {
-						c.in = append(c.in, k.outer)
-					}
-				}
-			}
-		}
+	if !ok || len(c.bodies) == 0 {
 		return
 	}
 	var outer []*graph.Value
