@@ -14,9 +14,9 @@ import (
 // the flags of the command-line tool. [DefaultConfig] gives the defaults; the zero Config is not valid.
 type Config struct {
 	Enabled bool   `yaml:"enabled" json:"enabled" doc:"false leaves the model as it is"`
-	Method  string `yaml:"method" json:"method" doc:"how to quantize; 'neuroquant list' shows the methods"`
-	DType   string `yaml:"dtype" json:"dtype" doc:"what weights are stored in: qint8, quint8, float16, bfloat16"`
-	Device  string `yaml:"device" json:"device" doc:"auto or cpu; this program computes on the CPU"`
+	Method  string `yaml:"method" json:"method" enum:"dynamic,static,qat,gptq,awq,bitsandbytes" doc:"how to quantize; 'neuroquant list' shows the methods"`
+	DType   string `yaml:"dtype" json:"dtype" enum:"qint8,quint8,float16,bfloat16" doc:"what weights are stored in"`
+	Device  string `yaml:"device" json:"device" enum:"auto,cpu" doc:"where to compute; this program computes on the CPU"`
 	// TrustRemoteCode exists for files written for other tools. Whatever it says, nothing in a model file is ever executed.
 	TrustRemoteCode bool `yaml:"trust_remote_code" json:"trust_remote_code" doc:"accepted for compatibility: code in a model is never executed, whatever this says"`
 

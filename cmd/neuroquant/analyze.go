@@ -20,8 +20,11 @@ the inputs are random, and the report says so.`,
 		Example: `  neuroquant analyze model.onnx out/ report/ --data test.npy --labels test_labels.npy`,
 		Args:    cobra.ExactArgs(3),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := d.unused(cmd.Flags()); err != nil {
+			if err := d.check(cmd.Flags()); err != nil {
 				return err
+			}
+			if runs < 0 || warmUp < 0 {
+				return usagef("--runs, --warm-up: want 0 or more, got %d and %d", runs, warmUp)
 			}
 			ctx := cmd.Context()
 			if err := neuroquant.CheckOutput(args[2], force); err != nil {
@@ -72,7 +75,7 @@ func (a *app) summary(r *neuroquant.Report) {
 		{"parameters in memory", bytesText(r.Original.Size.MemoryBytes), bytesText(r.Quantized.Size.MemoryBytes), ""},
 	}
 	for _, s := range r.Speed {
-		rows = append(rows, []string{fmt.Sprintf("time, batch %d", s.Batch), fmt.Sprintf("%.3g ms", s.Original.Median), fmt.Sprintf("%.3g ms", s.Quantized.Median), fmt.Sprintf("%.2fx faster", s.Speedup)})
+		rows = append(rows, []string{fmt.Sprintf("time, batch %d", s.Batch), fmt.Sprintf("%.3g ms", s.Original.Median), fmt.Sprintf("%.3g ms", s.Quantized.Median), speedText(s.Speedup)})
 	}
 	if x := r.Accuracy; x != nil {
 		if x.Original != nil {
@@ -91,4 +94,11 @@ func (a *app) summary(r *neuroquant.Report) {
 	for _, n := range r.Notes {
 		a.printf("note: %s\n", n)
 	}
+}
+
+func speedText(speedup float64) string {
+	if speedup < 1 {
+		return fmt.Sprintf("%.2fx slower", 1/speedup)
+	}
+	return fmt.Sprintf("%.2fx faster", speedup)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"runtime/pprof"
 	"strings"
+	"unicode"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -29,10 +31,9 @@ type app struct {
 	threads    int
 	cpuProfile string
 
-	reporter   progress.Reporter
-	log        *slog.Logger
-	stopCPU    func()
-	cobraUsage bool // cobra itself refused the command line
+	reporter progress.Reporter
+	log      *slog.Logger
+	stopCPU  func()
 }
 
 func (a *app) command() *cobra.Command {
@@ -48,8 +49,6 @@ Compare with the original:            neuroquant analyze model.onnx out/ report/
 		Version:       neuroquant.Version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
@@ -59,29 +58,15 @@ Compare with the original:            neuroquant analyze model.onnx out/ report/
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "no progress")
 	f.IntVar(&a.threads, "threads", 0, "worker threads; 0: all cores")
 	f.StringVar(&a.cpuProfile, "cpuprofile", "", "write a CPU profile to this file")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.SetFlagErrorFunc(flagError)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return a.start(cmd) }
 	root.AddCommand(a.quantizeCommand(), a.analyzeCommand(), a.exampleCommand(), a.listCommand(), a.inspectCommand(), a.runCommand(),
 		a.evalCommand(), a.checkCommand(), a.recommendCommand(), a.configCommand())
-	for _, c := range root.Commands() {
-		usageArgs(c)
-	}
+	root.SetHelpCommand(helpCommand())
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	checkArgs(root)
 	return root
-}
-
-// usageArgs makes wrong numbers of arguments usage errors that say what the command takes.
-func usageArgs(c *cobra.Command) {
-	if check := c.Args; check != nil {
-		c.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
-				return usagef("%s: %v; usage: %s", cmd.Name(), err, cmd.UseLine())
-			}
-			return nil
-		}
-	}
-	for _, sub := range c.Commands() {
-		usageArgs(sub)
-	}
 }
 
 // start sets up threads, logs and progress before a subcommand runs.
@@ -95,7 +80,7 @@ func (a *app) start(cmd *cobra.Command) error {
 			return err
 		}
 		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
+			return errors.Join(err, f.Close())
 		}
 		a.stopCPU = func() { pprof.StopCPUProfile(); _ = f.Close() }
 	}
@@ -133,18 +118,13 @@ func (a *app) jsonError(err error) error {
 func (a *app) printf(format string, args ...any) {
 	if !a.json {
 		a.closeReporter()
-		fmt.Fprintf(a.stdout, format, args...)
+		_, _ = io.WriteString(a.stdout, printable(fmt.Sprintf(format, args...))) // run reports the error
 	}
 }
 
 // table prints rows under a header; columns listed in right are right-aligned.
 func (a *app) table(header []string, rows [][]string, right ...int) {
-	if a.json {
-		return
-	}
-	a.closeReporter()
 	t := table.NewWriter()
-	t.SetOutputMirror(a.stdout)
 	t.SetStyle(table.StyleLight)
 	t.Style().Options.SeparateColumns = false
 	t.Style().Options.DrawBorder = false
@@ -165,8 +145,26 @@ func (a *app) table(header []string, rows [][]string, right ...int) {
 		cols = append(cols, table.ColumnConfig{Number: c + 1, Align: text.AlignRight, AlignHeader: text.AlignRight})
 	}
 	t.SetColumnConfigs(cols)
-	t.Render()
+	a.printf("%s\n", t.Render())
 }
+
+// printable shows control characters, which names from a model may hold, in place of passing them to the terminal.
+func printable(s string) string {
+	if !strings.ContainsFunc(s, isControl) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if isControl(r) {
+			fmt.Fprintf(&b, "\\x%02x", r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+func isControl(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' }
 
 func percent(x float64) string { return fmt.Sprintf("%.2f %%", 100*x) }
 

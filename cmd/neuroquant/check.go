@@ -67,6 +67,7 @@ func (a *app) checkCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&method, "method", "dynamic", "the method to check for")
+	complete(c, "method", methodNames(false)...)
 	return c
 }
 
@@ -122,6 +123,8 @@ func (a *app) recommendCommand() *cobra.Command {
 	}
 	c.Flags().StringVar(&use, "use", "inference", "inference, training or fine_tuning")
 	c.Flags().StringVar(&kind, "type", "", "transformer, cnn, llm or custom, instead of looking at a model")
+	complete(c, "use", "inference", "training", "fine_tuning")
+	complete(c, "type", "transformer", "cnn", "llm", "custom")
 	return c
 }
 

@@ -7,11 +7,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/neurotrain/neuroquant"
+	"github.com/neurotrain/neuroquant/internal/codec/outfile"
 )
 
 func (a *app) configCommand() *cobra.Command {
-	c := &cobra.Command{Use: "config", Short: "Write, check and describe configuration files", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	c := &cobra.Command{Use: "config", Short: "Write, check and describe configuration files"}
 	var method string
 	var force bool
 	initialize := &cobra.Command{
@@ -30,22 +30,19 @@ func (a *app) configCommand() *cobra.Command {
 				a.printf("%s", text)
 				return nil
 			}
-			flags := os.O_WRONLY | os.O_CREATE | os.O_EXCL
-			if force {
-				flags = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+			if _, err := os.Stat(args[0]); err == nil && !force {
+				return fmt.Errorf("%s: the file exists; pass --force to replace it", args[0])
 			}
-			f, err := os.OpenFile(args[0], flags, 0o644)
+			var set outfile.Set
+			defer set.Abort()
+			f, err := set.Create(args[0])
 			if err != nil {
-				if os.IsExist(err) {
-					return fmt.Errorf("%s: the file exists; pass --force to replace it", args[0])
-				}
 				return err
 			}
 			if _, err := f.Write(text); err != nil {
-				_ = f.Close()
 				return err
 			}
-			if err := f.Close(); err != nil {
+			if err := set.Commit(); err != nil {
 				return err
 			}
 			if a.json {
@@ -57,6 +54,7 @@ func (a *app) configCommand() *cobra.Command {
 	}
 	initialize.Flags().StringVar(&method, "method", "dynamic", "the method to configure")
 	initialize.Flags().BoolVar(&force, "force", false, "replace FILE")
+	complete(initialize, "method", methodNames(true)...)
 	validate := &cobra.Command{
 		Use:   "validate FILE",
 		Short: "Check a configuration file and report every mistake with line and column",
@@ -64,7 +62,7 @@ func (a *app) configCommand() *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			c, err := neuroquant.LoadConfig(args[0])
 			if err != nil {
-				return &usageError{err}
+				return configError(err)
 			}
 			if a.json {
 				return a.printJSON(map[string]any{"valid": true, "settings": c})

@@ -50,8 +50,14 @@ func (d *dataFlags) addRun(f *pflag.FlagSet) {
 // given reports whether samples were named.
 func (d *dataFlags) given() bool { return len(d.specs) > 0 }
 
-// unused returns an error if flags that only make sense with --data were given without it.
-func (d *dataFlags) unused(f *pflag.FlagSet) error {
+// check finds numbers that cannot be meant, and flags that only make sense with --data but were given without it.
+func (d *dataFlags) check(f *pflag.FlagSet) error {
+	if d.batch < 1 {
+		return usagef("--batch: want at least 1, got %d", d.batch)
+	}
+	if d.limit < 0 {
+		return usagef("--limit: want 0 or more, got %d", d.limit)
+	}
 	if d.given() {
 		return nil
 	}
@@ -86,9 +92,6 @@ func (d *dataFlags) open(m *neuroquant.Model) (data.Set, error) {
 	}
 	o.Transform = data.Transform{Size: size("size", d.size), Crop: size("crop", d.crop), Mean: d.mean, Std: d.std, Scale: d.scale,
 		Layout: d.layout, Channels: d.channels, Filter: d.resample}
-	if d.batch < 0 {
-		errs = append(errs, fmt.Errorf("--batch: want at least 1, got %d", d.batch))
-	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, &usageError{err}
 	}

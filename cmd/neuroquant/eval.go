@@ -21,6 +21,9 @@ func (a *app) evalCommand() *cobra.Command {
 			if !d.given() {
 				return usagef("eval: --data is missing")
 			}
+			if err := d.check(cmd.Flags()); err != nil {
+				return err
+			}
 			m, err := a.open(cmd.Context(), args[0])
 			if err != nil {
 				return err

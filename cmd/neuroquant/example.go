@@ -11,6 +11,7 @@ import (
 
 	"github.com/neurotrain/neuroquant"
 	"github.com/neurotrain/neuroquant/data"
+	"github.com/neurotrain/neuroquant/internal/codec/outfile"
 	"github.com/neurotrain/neuroquant/internal/example"
 	"github.com/neurotrain/neuroquant/tensor"
 )
@@ -49,30 +50,36 @@ renders, print one table and write the models and reports.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			methods := []string{method}
 			if method == "all" {
-				methods = nil
-				for _, m := range neuroquant.Methods() {
-					if m.Available {
-						methods = append(methods, m.Name)
-					}
-				}
+				methods = methodNames(true)
 			}
 			if samples < 1 {
 				return usagef("--samples: want at least 1, got %d", samples)
 			}
-			if err := neuroquant.CheckOutput(out, force); err != nil {
-				return err
+			for _, m := range methods {
+				cfg := neuroquant.DefaultConfig()
+				cfg.Method = m
+				if err := cfg.Validate(); err != nil {
+					return &usageError{flagNames(err)}
+				}
 			}
 			var rows []exampleRow
-			for _, m := range methods {
-				for _, dtype := range dtypesOf(m) {
-					for _, model := range example.Models() {
-						row, err := a.exampleRun(cmd.Context(), model, m, dtype, out, samples, force)
-						if err != nil {
-							return fmt.Errorf("example %s, method %s, %s: %w", model.Name, m, dtype, err)
+			err := outfile.WriteFolder(out, force, func(dir string) error {
+				for _, m := range methods {
+					for _, dtype := range dtypesOf(m) {
+						for _, model := range example.Models() {
+							row, err := a.exampleRun(cmd.Context(), model, m, dtype, dir, samples)
+							if err != nil {
+								return fmt.Errorf("example %s, method %s, %s: %w", model.Name, m, dtype, err)
+							}
+							row.Output, row.Report = filepath.Join(out, row.Output), filepath.Join(out, row.Report)
+							rows = append(rows, *row)
 						}
-						rows = append(rows, *row)
 					}
 				}
+				return nil
+			})
+			if err != nil {
+				return err
 			}
 			return a.printExample(rows, out)
 		},
@@ -81,6 +88,7 @@ renders, print one table and write the models and reports.`,
 	c.Flags().StringVar(&out, "out", "neuroquant-example", "folder for models and reports")
 	c.Flags().IntVar(&samples, "samples", 500, "test samples to compare on")
 	c.Flags().BoolVar(&force, "force", false, "replace files of a folder that exists")
+	complete(c, "method", append(methodNames(true), "all")...)
 	return c
 }
 
@@ -91,15 +99,10 @@ func dtypesOf(method string) []string {
 	return []string{neuroquant.DefaultConfig().DType}
 }
 
-func (a *app) exampleRun(ctx context.Context, model example.Model, method, dtype, out string, samples int, force bool) (*exampleRow, error) {
+// exampleRun does the whole job on one model. Paths in the row are relative to out.
+func (a *app) exampleRun(ctx context.Context, model example.Model, method, dtype, out string, samples int) (*exampleRow, error) {
 	cfg := neuroquant.DefaultConfig()
 	cfg.Method, cfg.DType = method, dtype
-	if err := cfg.Validate(); err != nil {
-		return nil, &usageError{flagNames(err)}
-	}
-	if err := os.MkdirAll(out, 0o755); err != nil {
-		return nil, err
-	}
 	file := filepath.Join(out, model.Name+".onnx")
 	if err := os.WriteFile(file, model.ONNX, 0o644); err != nil {
 		return nil, err
@@ -117,7 +120,7 @@ func (a *app) exampleRun(ctx context.Context, model example.Model, method, dtype
 		return nil, err
 	}
 	defer res.Close()
-	if err := m.Save(ctx, res, dir, force); err != nil {
+	if err := m.Save(ctx, res, dir, false); err != nil {
 		return nil, err
 	}
 	orig, err := a.open(ctx, file)
@@ -132,12 +135,12 @@ func (a *app) exampleRun(ctx context.Context, model example.Model, method, dtype
 	defer quant.Close()
 	an := &neuroquant.Analyzer{Original: orig, Quantized: quant, Batch: 1, Threads: a.threads}
 	report := filepath.Join(out, name+"-report")
-	r, err := an.GenerateReport(ctx, set, fmt.Sprintf("%d samples rendered by the program", samples), report, force)
+	r, err := an.GenerateReport(ctx, set, fmt.Sprintf("%d samples rendered by the program", samples), report, false)
 	if err != nil {
 		return nil, err
 	}
 	row := &exampleRow{Model: model.Name, Method: method, DType: dtype, OriginalBytes: orig.DiskBytes(), QuantizedBytes: quant.DiskBytes(),
-		Ratio: r.Compression, Output: dir, Report: filepath.Join(report, "report.html")}
+		Ratio: r.Compression, Output: name, Report: filepath.Join(name+"-report", "report.html")}
 	if len(r.Speed) > 0 {
 		row.Speedup = r.Speed[0].Speedup
 	}
@@ -156,10 +159,10 @@ func (a *app) printExample(rows []exampleRow, out string) error {
 	}
 	var t [][]string
 	for _, r := range rows {
-		t = append(t, []string{r.Model, r.Method, r.DType, bytesText(r.OriginalBytes), bytesText(r.QuantizedBytes), fmt.Sprintf("%.2fx", r.Ratio), fmt.Sprintf("%.2fx", r.Speedup),
+		t = append(t, []string{r.Model, r.Method, r.DType, bytesText(r.OriginalBytes), bytesText(r.QuantizedBytes), fmt.Sprintf("%.2fx", r.Ratio), speedText(r.Speedup),
 			percent(r.Top1), percent(r.QuantizedTop1), percent(r.Agreement), decibel(r.SQNR) + " dB"})
 	}
-	a.table([]string{"model", "method", "dtype", "float32", "quantized", "smaller", "faster", "top-1", "quantized", "same class", "SQNR"}, t, 3, 4, 5, 6, 7, 8, 9, 10)
+	a.table([]string{"model", "method", "dtype", "float32", "quantized", "smaller", "speed", "top-1", "quantized", "same class", "SQNR"}, t, 3, 4, 5, 6, 7, 8, 9, 10)
 	a.printf("\nIn %s: the original models, a folder each with model.onnx and neuroquant.json, and the reports:\n", out)
 	for _, r := range rows {
 		a.printf("  %s\n", r.Report)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 )
 
@@ -30,37 +31,62 @@ func run(args []string, stdout, stderr io.Writer) int {
 		<-ctx.Done()
 		stop()
 	}()
-	a := &app{stdout: stdout, stderr: stderr}
-	root := a.command()
-	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	out := &countingWriter{w: stdout}
+	a := &app{stdout: out, stderr: stderr}
+	err := a.execute(ctx, args)
 	a.closeReporter()
+	if err == nil {
+		err = out.err
+	}
 	if err == nil {
 		return exitDone
 	}
 	code := exitFailed
 	var usage *usageError
 	switch {
-	case errors.As(err, &usage) || a.cobraUsage:
+	case errors.As(err, &usage):
 		code = exitUsage
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		code = exitInterrupted
-		err = errors.New("interrupted; nothing was written")
+		err = errors.New("interrupted; nothing is half-written")
 	}
-	if a.json && a.jsonError(err) == nil {
+	if (a.json || jsonAsked(args)) && out.n == 0 && a.jsonError(err) == nil {
 		return code
 	}
-	fmt.Fprintf(stderr, "neuroquant: %v\n", err)
+	fmt.Fprintf(stderr, "neuroquant: %s\n", printable(err.Error()))
 	if code == exitUsage {
 		fmt.Fprintf(stderr, "Run 'neuroquant --help' or 'neuroquant COMMAND --help' for what is accepted.\n")
 	}
 	return code
 }
 
-// usageError is a mistake in the command line or in a configuration file.
-type usageError struct{ err error }
+// execute runs the command line. A panic is a defect of this program, not a mistake in how it was used: it becomes an error
+// like others, after what was half-written is removed, with the stack on stderr for the report.
+func (a *app) execute(ctx context.Context, args []string) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			a.closeReporter()
+			fmt.Fprintf(a.stderr, "%s\n", debug.Stack())
+			err = fmt.Errorf("internal error: %v; this is a defect of neuroquant: please report it with the lines above", p)
+		}
+	}()
+	root := a.command()
+	root.SetArgs(args)
+	return root.ExecuteContext(ctx)
+}
 
-func (e *usageError) Error() string { return e.err.Error() }
-func (e *usageError) Unwrap() error { return e.err }
+// countingWriter notices what reached the output: a full disk must not look like success.
+type countingWriter struct {
+	w   io.Writer
+	n   int64
+	err error
+}
 
-func usagef(format string, a ...any) error { return &usageError{fmt.Errorf(format, a...)} }
+func (c *countingWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	if err != nil && c.err == nil {
+		c.err = fmt.Errorf("writing the output: %w", err)
+	}
+	return n, err
+}

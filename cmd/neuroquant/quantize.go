@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/neurotrain/neuroquant"
+	"github.com/neurotrain/neuroquant/data"
 )
 
 // quantizeResult is what quantize --json prints.
@@ -57,10 +59,8 @@ With --data the result is compared with the original on those samples; --report 
 			if out == "" && cfg.SaveQuantizedModel && !dryRun {
 				return usagef("quantize: OUT is missing: the folder to write to (or quantized_model_path in the configuration)")
 			}
-			if report == "" {
-				if err := d.unused(cmd.Flags()); err != nil {
-					return err
-				}
+			if err := d.check(cmd.Flags()); err != nil {
+				return err
 			}
 			m := neuroquant.NewManager(cfg)
 			if dryRun {
@@ -70,6 +70,13 @@ With --data the result is compared with the original on those samples; --report 
 				if err := neuroquant.CheckOutput(out, force); err != nil {
 					return err
 				}
+			}
+			var c *comparison
+			if d.given() || report != "" { // what it needs is opened first, so that mistakes cost no work
+				if c, err = a.comparison(cmd.Context(), &d, args[0], out, report, force); err != nil {
+					return err
+				}
+				defer c.close()
 			}
 			res, err := m.Quantize(cmd.Context(), args[0])
 			if err != nil {
@@ -84,8 +91,11 @@ With --data the result is compared with the original on those samples; --report 
 				doc.Output, doc.QuantizedBytes = out, res.DiskBytes()
 				doc.CompressionRatio = float64(doc.OriginalBytes) / float64(max(doc.QuantizedBytes, 1))
 			}
-			if d.given() || report != "" {
-				if err := a.measure(cmd.Context(), &d, args[0], res, report, force, doc); err != nil {
+			if c != nil {
+				if err := a.measure(cmd.Context(), c, res, doc); err != nil {
+					if doc.Output != "" {
+						err = fmt.Errorf("%s is written and complete, but comparing it with the original failed: %w", doc.Output, err)
+					}
 					return err
 				}
 			}
@@ -100,6 +110,9 @@ With --data the result is compared with the original on those samples; --report 
 	f.StringVar(&report, "report", "", "also write the analysis report to this folder")
 	d.add(f)
 	d.addRun(f)
+	complete(c, "method", methodNames(true)...)
+	complete(c, "dtype", neuroquant.Methods()[0].DTypes...)
+	complete(c, "device", "auto", "cpu")
 	return c
 }
 
@@ -129,7 +142,7 @@ func (a *app) settings(f *pflag.FlagSet, file string, flags neuroquant.Config) (
 	if file != "" {
 		var err error
 		if cfg, err = neuroquant.LoadConfig(file); err != nil {
-			return cfg, &usageError{err}
+			return cfg, configError(err)
 		}
 	}
 	var fromFlags = map[string]func(){
@@ -191,37 +204,64 @@ func (a *app) dryRun(ctx context.Context, m *neuroquant.Manager, model, out stri
 	return nil
 }
 
+// comparison is what measuring a result against its original takes.
+type comparison struct {
+	data   *dataFlags
+	orig   *neuroquant.Model
+	set    data.Set // nil: random inputs
+	report string   // folder; empty: none
+	force  bool
+}
+
+func (a *app) comparison(ctx context.Context, d *dataFlags, model, out, report string, force bool) (*comparison, error) {
+	if report != "" {
+		if filepath.Clean(report) == filepath.Clean(out) {
+			return nil, usagef("--report: %s is where the model goes; name another folder", report)
+		}
+		if err := neuroquant.CheckOutput(report, force); err != nil {
+			return nil, err
+		}
+	}
+	c := &comparison{data: d, report: report, force: force}
+	var err error
+	if c.orig, err = a.open(ctx, model); err != nil {
+		return nil, err
+	}
+	if c.set, err = d.open(c.orig); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *comparison) close() {
+	if c.set != nil {
+		_ = c.set.Close()
+	}
+	_ = c.orig.Close()
+}
+
 // measure compares the result with the original and adds what it found to doc.
-func (a *app) measure(ctx context.Context, d *dataFlags, model string, res *neuroquant.Result, report string, force bool, doc *quantizeResult) error {
-	orig, err := a.open(ctx, model)
-	if err != nil {
-		return err
-	}
-	defer orig.Close()
-	set, err := d.open(orig)
-	if err != nil {
-		return err
-	}
-	if set != nil {
-		defer set.Close()
-	}
+func (a *app) measure(ctx context.Context, c *comparison, res *neuroquant.Result, doc *quantizeResult) error {
 	quant := res.Model
 	if doc.Output != "" { // measure what was written
+		var err error
 		if quant, err = a.open(ctx, doc.Output); err != nil {
 			return err
 		}
 		defer quant.Close()
 	}
-	an := &neuroquant.Analyzer{Original: orig, Quantized: quant, Batch: d.batch, Threads: a.threads, Output: d.output, Seed: d.seed}
-	if report == "" {
-		doc.Accuracy, err = an.CompareAccuracy(ctx, set)
+	an := &neuroquant.Analyzer{Original: c.orig, Quantized: quant, Batch: c.data.batch, Threads: a.threads, Output: c.data.output, Seed: c.data.seed}
+	if c.report == "" {
+		var err error
+		doc.Accuracy, err = an.CompareAccuracy(ctx, c.set)
 		return err
 	}
-	r, err := an.GenerateReport(ctx, set, d.describe(), report, force)
+	r, err := an.GenerateReport(ctx, c.set, c.data.describe(), c.report, c.force)
 	if err != nil {
 		return err
 	}
-	doc.Accuracy, doc.Report = r.Accuracy, report
+	doc.Accuracy, doc.Report = r.Accuracy, c.report
 	return nil
 }
 

@@ -2,14 +2,16 @@ package main
 
 import (
 	"fmt"
-	"os"
+	"maps"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/neurotrain/neuroquant"
 	"github.com/neurotrain/neuroquant/data"
+	"github.com/neurotrain/neuroquant/internal/codec/outfile"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -28,6 +30,9 @@ well. Characters of an output's name that a file name cannot hold become "_".`,
 			}
 			if out == "" {
 				return usagef("run: --out is missing")
+			}
+			if err := neuroquant.CheckOutput(out, true); err != nil {
+				return err
 			}
 			m, err := a.open(cmd.Context(), args[0])
 			if err != nil {
@@ -55,32 +60,9 @@ well. Characters of an output's name that a file name cannot hold become "_".`,
 			if err != nil {
 				return err
 			}
-			if err := os.MkdirAll(out, 0o755); err != nil {
+			list, err := writeOutputs(out, res)
+			if err != nil {
 				return err
-			}
-			type written struct {
-				Name  string `json:"name"`
-				File  string `json:"file"`
-				DType string `json:"dtype"`
-				Shape []int  `json:"shape"`
-			}
-			var list []written
-			names := make([]string, 0, len(res))
-			for name := range res {
-				names = append(names, name)
-			}
-			sort.Strings(names)
-			taken := map[string]string{}
-			for _, name := range names {
-				file := fileName(name) + ".npy"
-				if other, ok := taken[file]; ok {
-					return fmt.Errorf("outputs %q and %q would both be written to %s", other, name, file)
-				}
-				taken[file] = name
-				if err := data.WriteNPYFile(filepath.Join(out, file), res[name]); err != nil {
-					return fmt.Errorf("output %q: %w", name, err)
-				}
-				list = append(list, written{name, filepath.Join(out, file), res[name].DType.String(), append([]int{}, res[name].Shape...)})
 			}
 			if a.json {
 				return a.printJSON(map[string]any{"outputs": list})
@@ -96,6 +78,36 @@ well. Characters of an output's name that a file name cannot hold become "_".`,
 	c.Flags().StringArrayVar(&inputs, "input", nil, "NAME=FILE.npy, once per input")
 	c.Flags().StringVar(&out, "out", "", "folder for the outputs")
 	return c
+}
+
+// outputFile is an output as it was written.
+type outputFile struct {
+	Name  string `json:"name"`
+	File  string `json:"file"`
+	DType string `json:"dtype"`
+	Shape []int  `json:"shape"`
+}
+
+// writeOutputs writes each output as an npy file to the folder out, all or none; other files there stay.
+func writeOutputs(out string, res map[string]*tensor.Tensor) ([]outputFile, error) {
+	list := make([]outputFile, 0, len(res))
+	taken := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(res)) {
+		file := fileName(name) + ".npy"
+		if other, ok := taken[file]; ok {
+			return nil, fmt.Errorf("outputs %q and %q would both be written to %s", other, name, file)
+		}
+		taken[file] = name
+		list = append(list, outputFile{name, filepath.Join(out, file), res[name].DType.String(), append([]int{}, res[name].Shape...)})
+	}
+	return list, outfile.WriteFolder(out, true, func(dir string) error {
+		for file, name := range taken {
+			if err := data.WriteNPYFile(filepath.Join(dir, file), res[name]); err != nil {
+				return fmt.Errorf("output %q: %w", name, err)
+			}
+		}
+		return nil
+	})
 }
 
 // fileName replaces what common file systems refuse in names.

@@ -39,6 +39,10 @@ func (s *Set) Create(path string) (*File, error) {
 			continue
 		}
 		if err != nil {
+			var p *fs.PathError
+			if errors.As(err, &p) {
+				err = &fs.PathError{Op: "create", Path: path, Err: p.Err} // the temporary name would say nothing
+			}
 			return nil, err
 		}
 		file := &File{bufio.NewWriterSize(f, 1<<18), f, path}
