@@ -190,6 +190,8 @@ type State interface {
 type Body interface {
 	Op
 	Bodies() []*Graph
+	// WithBodies returns a copy of the operator with other subgraphs, as many and in the same order.
+	WithBodies(bodies []*Graph) Op
 }
 
 // Random is an operator whose result is not a function of its inputs; it is never folded.

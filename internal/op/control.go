@@ -39,6 +39,15 @@ func given(bodies ...*graph.Graph) []*graph.Graph {
 	return slices.DeleteFunc(bodies, func(g *graph.Graph) bool { return g == nil })
 }
 
+// exchange puts other subgraphs in the place of those that are set.
+func exchange(bodies []*graph.Graph, fields ...**graph.Graph) {
+	for _, f := range fields {
+		if *f != nil {
+			*f, bodies = bodies[0], bodies[1:]
+		}
+	}
+}
+
 // runBody evaluates a subgraph after checking that it takes as many inputs as it is given.
 func runBody(e *graph.Env, g *graph.Graph, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
 	if e == nil || e.RunGraph == nil {
@@ -92,6 +101,13 @@ func (*If) Kind() string { return "If" }
 
 // Bodies returns both branches.
 func (o *If) Bodies() []*graph.Graph { return given(o.Then, o.Else) }
+
+// WithBodies returns a copy with other branches.
+func (o *If) WithBodies(bodies []*graph.Graph) graph.Op {
+	c := *o
+	exchange(bodies, &c.Then, &c.Else)
+	return &c
+}
 
 func (o *If) Infer(in []graph.Type) ([]graph.Type, error) {
 	if err := want(in, 1, -1); err != nil {
@@ -153,6 +169,13 @@ func (*Loop) Kind() string { return "Loop" }
 
 // Bodies returns the body.
 func (o *Loop) Bodies() []*graph.Graph { return given(o.Body) }
+
+// WithBodies returns a copy with another body.
+func (o *Loop) WithBodies(bodies []*graph.Graph) graph.Op {
+	c := *o
+	exchange(bodies, &c.Body)
+	return &c
+}
 
 // counts checks the signature of the body for the given numbers of formal and captured inputs and returns those of carried
 // values and scan outputs.

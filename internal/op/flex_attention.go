@@ -24,6 +24,13 @@ func (*FlexAttention) Kind() string { return "ai.onnx.preview.FlexAttention" }
 // Bodies returns the subgraphs that are there.
 func (o *FlexAttention) Bodies() []*graph.Graph { return given(o.ScoreMod, o.ProbMod) }
 
+// WithBodies returns a copy with other subgraphs.
+func (o *FlexAttention) WithBodies(bodies []*graph.Graph) graph.Op {
+	c := *o
+	exchange(bodies, &c.ScoreMod, &c.ProbMod)
+	return &c
+}
+
 // check reports attributes and subgraphs that do not fit.
 func (o *FlexAttention) check() error {
 	for _, g := range o.Bodies() {

@@ -27,6 +27,13 @@ func (*Scan) Kind() string { return "Scan" }
 // Bodies returns the body.
 func (o *Scan) Bodies() []*graph.Graph { return given(o.Body) }
 
+// WithBodies returns a copy with another body.
+func (o *Scan) WithBodies(bodies []*graph.Graph) graph.Op {
+	c := *o
+	exchange(bodies, &c.Body)
+	return &c
+}
+
 // counts checks the signature of the body and the attributes and returns the numbers of states and scan outputs.
 func (o *Scan) counts(formal, captured int) (states, scans int, err error) {
 	if o.Body == nil {
@@ -180,6 +187,13 @@ func (*SequenceMap) Kind() string { return "SequenceMap" }
 
 // Bodies returns the body.
 func (o *SequenceMap) Bodies() []*graph.Graph { return given(o.Body) }
+
+// WithBodies returns a copy with another body.
+func (o *SequenceMap) WithBodies(bodies []*graph.Graph) graph.Op {
+	c := *o
+	exchange(bodies, &c.Body)
+	return &c
+}
 
 func (o *SequenceMap) Infer(in []graph.Type) ([]graph.Type, error) {
 	if err := inferSequence(in, 1, -1); err != nil {
