@@ -86,7 +86,7 @@ func CheckDependencies(method string) (*Dependencies, error) {
 }
 
 func thisMachine() MachineInfo {
-	total, free := memory()
+	total, free := impl.Memory()
 	m := MachineInfo{
 		CPU: cpuid.CPU.BrandName, Cores: runtime.NumCPU(), Threads: runtime.GOMAXPROCS(0), ISA: impl.Current(),
 		MemoryBytes: total, MemoryFree: free, OS: runtime.GOOS, Architecture: runtime.GOARCH,

@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/impl"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -153,13 +154,21 @@ func axesOf(axes []int, rank int) ([]int, error) {
 	return out, nil
 }
 
-// maxElems bounds the element count of an output whose size comes from the values of inputs.
-const maxElems = min(1<<32, math.MaxInt)
+// maxElems bounds the element count of an output whose size comes from the values of inputs: what half of this machine's
+// memory holds in float32. A hostile shape is an error then, and not the end of the process.
+var maxElems = func() int {
+	total, _ := impl.Memory()
+	if total == 0 {
+		total = 4 << 30
+	}
+	return int(min(total/2/4, math.MaxInt))
+}()
 
 // checkSize reports a shape that is negative or too large to allocate.
 func checkSize(shape tensor.Shape) error {
-	if n, ok := shape.CheckedLen(); !ok || n > maxElems {
-		return fmt.Errorf("output shape %v is negative or too large", []int(shape))
+	n, ok := shape.CheckedLen()
+	if !ok || n > maxElems {
+		return fmt.Errorf("output shape %v is negative or too large (this machine takes up to %d values)", []int(shape), maxElems)
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ func (r *Range) count(in []*tensor.Tensor) (v [3]float64, n int, err error) {
 		return v, 0, err
 	case v[2] == 0:
 		return v, 0, errors.New("delta is zero")
-	case math.IsNaN(count) || count > maxElems:
+	case math.IsNaN(count) || count > float64(maxElems):
 		return v, 0, fmt.Errorf("the range from %v to %v by %v is too long", v[0], v[1], v[2])
 	}
 	return v, max(int(count), 0), nil
@@ -288,7 +288,7 @@ func (o *OneHot) depth(t *tensor.Tensor) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("depth: %w", err)
 	}
-	if !(v >= 0 && v <= maxElems) {
+	if !(v >= 0 && v <= float64(maxElems)) {
 		return 0, fmt.Errorf("depth: %v is out of range", v)
 	}
 	return int(v), nil

@@ -96,7 +96,7 @@ func (o *Resize) plan(shape tensor.Shape, roi, scales []float64, sizes []int) ([
 			}
 			// In float32, as ONNX's shape inference and ONNX Runtime do it.
 			size := math.Floor(float64(float32(r.in) * float32(scales[i])))
-			if size > maxElems {
+			if size > float64(maxElems) {
 				return nil, fmt.Errorf("scales: %v makes an axis of %v elements", scales[i], size)
 			}
 			r.scale, r.out = scales[i], int(size)

@@ -1,4 +1,4 @@
-package neuroquant
+package impl
 
 import (
 	"os"
@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// memory returns the bytes of memory that this process may use and those that are free now, the limit of its container counted.
-func memory() (total, free int64) {
+// Memory returns the bytes of memory that this process may use and those that are free now, the limit of its container counted.
+func Memory() (total, free int64) {
 	text, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
 		return 0, 0
