@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode"
 
 	"github.com/neurotrain/neuroquant/internal/format/onnx"
 	"github.com/neurotrain/neuroquant/internal/model"
@@ -44,12 +45,16 @@ func Open(ctx context.Context, path string) (*model.Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	what := recognize(head)
 	for _, f := range Formats {
-		if f.Match(file, head) {
+		if what == "" && f.Match(file, head) {
 			return f.Open(ctx, file)
 		}
 	}
-	return nil, fmt.Errorf("%s: %w: %s; accepted: %s", file, ErrNotModel, describe(head), accepted())
+	if what == "" {
+		what = fmt.Sprintf("it starts with %q", head[:min(len(head), 16)])
+	}
+	return nil, fmt.Errorf("%s: %w: %s; accepted: %s", file, ErrNotModel, what, accepted())
 }
 
 // Find returns the format of a name.
@@ -103,24 +108,40 @@ func readHead(path string) ([]byte, error) {
 
 func accepted() string { return "ONNX (.onnx), or a folder with one" }
 
-// describe says what a file that no format takes looks like.
-func describe(head []byte) string {
+// recognize says what a file is that is certainly no model of a format above, whatever its name; "" if it may be one.
+func recognize(head []byte) string {
 	s := string(head)
+	for _, k := range []struct{ begins, what string }{
+		{"PK\x03\x04", "a zip archive, as PyTorch and npz files are"},
+		{"GGUF", "a GGUF file"},
+		{"\x80\x02", "a Python pickle"},
+		{"\x80\x04", "a Python pickle"},
+		{"\x93NUMPY", "a numpy array"},
+		{"\x89HDF", "an HDF5 file"},
+		{"\x1f\x8b", "compressed by gzip; unpack it first"},
+		{"version https://git-lfs", "a Git LFS pointer, not the file itself; get it with 'git lfs pull'"},
+		{"<!DOCTYPE", "a web page; download the file itself"},
+		{"<html", "a web page; download the file itself"},
+	} {
+		if strings.HasPrefix(s, k.begins) {
+			return k.what
+		}
+	}
 	switch {
 	case len(head) == 0:
 		return "the file is empty"
-	case strings.HasPrefix(s, "PK\x03\x04"):
-		return "a zip archive, as PyTorch and npz files are"
-	case strings.HasPrefix(s, "GGUF"):
-		return "a GGUF file"
-	case strings.HasPrefix(s, "\x80\x02") || strings.HasPrefix(s, "\x80\x04"):
-		return "a Python pickle"
-	case strings.HasPrefix(s, "\x93NUMPY"):
-		return "a numpy array"
-	case strings.HasPrefix(s, "\x89HDF"):
-		return "an HDF5 file"
-	case len(head) > 8 && head[8] == '{':
+	case len(head) > 8 && string(head[4:9]) == "\x00\x00\x00\x00{": // after a length of eight bytes
 		return "it looks like safetensors"
+	case isText(s):
+		return fmt.Sprintf("a text file that starts with %q", s[:min(len(s), 16)])
 	}
-	return fmt.Sprintf("it starts with %q", s[:min(len(s), 16)])
+	return ""
+}
+
+// isText reports whether a file begins with nothing but printable characters, which the binary formats never do.
+func isText(s string) bool {
+	if len(s) == headLen {
+		s = strings.ToValidUTF8(s, "") // the last character may be cut
+	}
+	return len(s) > 0 && !strings.ContainsFunc(s, func(r rune) bool { return r == unicode.ReplacementChar || !unicode.IsPrint(r) && !unicode.IsSpace(r) })
 }

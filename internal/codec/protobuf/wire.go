@@ -75,7 +75,7 @@ func parse(b []byte, m message, depth int) (unknown []byte, err error) {
 }
 
 func wireError(n int) error {
-	return fmt.Errorf("%w: %v", ErrWire, protowire.ParseError(n))
+	return fmt.Errorf("%w: %w", ErrWire, protowire.ParseError(n))
 }
 
 var wireNames = map[protowire.Type]string{

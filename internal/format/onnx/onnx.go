@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,11 +69,14 @@ func read(ctx context.Context, data []byte, path string) (*model.Model, error) {
 		return nil, fmt.Errorf("%w: the file is empty", ErrFormat)
 	}
 	p, err := protobuf.ParseModel(data)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, fmt.Errorf("%w: its %d bytes end in the middle of a message: the file is cut short or damaged; copy or download it again (%w)", ErrFormat, len(data), err)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
+		return nil, fmt.Errorf("%w: it is damaged or something else: %w", ErrFormat, err)
 	}
 	if p.Graph == nil {
-		return nil, fmt.Errorf("%w: it has no graph", ErrFormat)
+		return nil, fmt.Errorf("%w: it has no graph; it is cut short, or not a model", ErrFormat)
 	}
 	if p.IRVersion > maxIR {
 		return nil, fmt.Errorf("IR version %d is %w; the newest that is read is %d", p.IRVersion, ErrUnsupported, maxIR)
