@@ -34,7 +34,7 @@ var lowering = []Named{
 	{"remove dead nodes", RemoveDead},
 }
 
-// Clean rewrites g to the portable form.
+// Clean rewrites g to the portable form, subgraphs included.
 func Clean(g *graph.Graph) error { return apply(g, cleaning) }
 
 // Lower returns a lowered copy of g, which is in any form; g itself is not changed.
@@ -49,7 +49,23 @@ func Lower(g *graph.Graph) (*graph.Graph, error) {
 	return l, nil
 }
 
+// apply runs the passes on copies of the subgraphs, then on g.
 func apply(g *graph.Graph, passes []Named) error {
+	for _, n := range g.Nodes {
+		b, ok := n.Op.(graph.Body)
+		if !ok {
+			continue
+		}
+		bodies := b.Bodies()
+		fresh := make([]*graph.Graph, len(bodies))
+		for i, sub := range bodies {
+			fresh[i] = sub.Clone()
+			if err := apply(fresh[i], passes); err != nil {
+				return fmt.Errorf("node %q (%s): %w", n.Name, n.Op.Kind(), err)
+			}
+		}
+		n.Op = b.WithBodies(fresh)
+	}
 	for _, p := range passes {
 		if err := p.Run(g); err != nil {
 			return fmt.Errorf("%s: %w", p.Name, err)
