@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -146,10 +145,4 @@ func splitKind(kind string) (dom, opType string) {
 		return kind[:i], kind[i+1:]
 	}
 	return "", kind
-}
-
-// isFile reports whether path names an existing regular file.
-func isFile(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.Mode().IsRegular()
 }

@@ -80,7 +80,7 @@ func channelSlope(c *call) error {
 
 // forwardDirection corrects the default of GRU-1, which was misspelt.
 func forwardDirection(c *call) error {
-	if c.attrs["direction"] == "foward" {
+	if c.attrs["direction"] == "foward" { //nolint:misspell // as the specification had it
 		c.attrs["direction"] = "forward"
 	}
 	return nil
