@@ -213,18 +213,16 @@ func BenchmarkConv(b *testing.B) {
 		label := fmt.Sprintf("%dto%d/%dx%d/k%d/s%d/g%d", s.InC, s.OutC, s.In[0], s.In[1], s.Kernel[0], s.Stride[0], s.Group)
 		packed := PackConvF32(&s, w)
 		b.Run("f32/"+label, func(b *testing.B) {
-			for b.Loop() {
-				ConvF32Packed(nil, &s, x, packed, nil, y)
-			}
-			b.ReportMetric(work*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+			onThreads(b, func(b *testing.B, p *Pool) {
+				flops(b, p, PeakF32, work, func() { ConvF32Packed(p, &s, x, packed, nil, y) })
+			})
 		})
 		xb, wb := randomBytes(r, make([]byte, len(x))), randomBytes(r, make([]byte, len(w)))
 		packed8 := PackConvInt8(&s, wb, true, nil)
 		b.Run("int8/"+label, func(b *testing.B) {
-			for b.Loop() {
-				ConvInt8F32(nil, &s, xb, false, 128, 1, packed8, []float32{1}, nil, y)
-			}
-			b.ReportMetric(work*float64(b.N)/b.Elapsed().Seconds()/1e9, "GOP/s")
+			onThreads(b, func(b *testing.B, p *Pool) {
+				flops(b, p, PeakInt8, work, func() { ConvInt8F32(p, &s, xb, false, 128, 1, packed8, []float32{1}, nil, y) })
+			})
 		})
 	}
 }

@@ -16,6 +16,7 @@ var (
 	useGemmInt8AVX2  bool
 	useFinishAVX512  bool
 	useFinishAVX2    bool
+	useGemmBF16      bool
 	useConvAVX512    bool
 	useConvAVX2      bool
 )
@@ -28,6 +29,7 @@ func init() {
 	impl.Register("gemmInt8", impl.AVX2, &useGemmInt8AVX2)
 	impl.Register("gemmInt8Finish", impl.AVX512, &useFinishAVX512)
 	impl.Register("gemmInt8Finish", impl.AVX2, &useFinishAVX2)
+	impl.Register("gemmBF16", impl.AVX512BF16, &useGemmBF16)
 	impl.Register("conv", impl.AVX512, &useConvAVX512)
 	impl.Register("conv", impl.AVX2, &useConvAVX2)
 }

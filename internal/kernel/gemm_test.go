@@ -229,27 +229,42 @@ func TestGemmF64(t *testing.T) {
 	}
 }
 
+// gemmShapes are products that users meet: squares, BERT-base layers at 128 tokens, a convolution as a product, decoding one token, a small batch.
+var gemmShapes = []struct {
+	name    string
+	m, n, k int
+}{
+	{"1024x1024x1024", 1024, 1024, 1024},
+	{"2048x2048x2048", 2048, 2048, 2048},
+	{"bert-qkv-128x768x768", 128, 768, 768},
+	{"bert-up-128x3072x768", 128, 3072, 768},
+	{"bert-down-128x768x3072", 128, 768, 3072},
+	{"resnet-3x3-64x3136x576", 64, 3136, 576},
+	{"decode-1x4096x4096", 1, 4096, 4096},
+	{"batch-16x4096x4096", 16, 4096, 4096},
+}
+
 func BenchmarkGemmF32(b *testing.B) {
 	r := rand.New(rand.NewPCG(7, 8))
-	for _, d := range [][3]int{{1024, 1024, 1024}, {128, 768, 768}, {128, 3072, 768}, {64, 3136, 576}, {1, 4096, 4096}, {8, 1024, 1024}} {
-		m, n, k := d[0], d[1], d[2]
+	for _, d := range gemmShapes {
+		m, n, k := d.m, d.n, d.k
 		x, y, c := randomF32(r, make([]float32, m*k)), randomF32(r, make([]float32, k*n)), make([]float32, m*n)
 		packed := PackB(false, k, n, y, n)
-		for _, p := range []*Pool{nil, Shared()} {
-			rate := func(b *testing.B) {
-				b.ReportMetric(2*float64(m)*float64(n)*float64(k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
-			}
-			b.Run(fmt.Sprintf("%dx%dx%d/threads%d", m, n, k, p.Threads()), func(b *testing.B) {
-				for b.Loop() {
-					GemmF32(p, false, false, m, n, k, 1, x, k, y, n, 0, c, n)
-				}
-				rate(b)
-			})
-			b.Run(fmt.Sprintf("%dx%dx%d/packed/threads%d", m, n, k, p.Threads()), func(b *testing.B) {
-				for b.Loop() {
-					GemmF32Packed(p, false, m, 1, x, k, packed, 0, c, n)
-				}
-				rate(b)
+		work := 2 * float64(m) * float64(n) * float64(k)
+		for _, layout := range []string{"nn", "nt", "packed"} {
+			b.Run(d.name+"/"+layout, func(b *testing.B) {
+				onThreads(b, func(b *testing.B, p *Pool) {
+					flops(b, p, PeakF32, work, func() {
+						switch layout {
+						case "nn":
+							GemmF32(p, false, false, m, n, k, 1, x, k, y, n, 0, c, n)
+						case "nt":
+							GemmF32(p, false, true, m, n, k, 1, x, k, y, k, 0, c, n)
+						default:
+							GemmF32Packed(p, false, m, 1, x, k, packed, 0, c, n)
+						}
+					})
+				})
 			})
 		}
 	}

@@ -146,19 +146,17 @@ func TestGemmInt8Wraps(t *testing.T) {
 
 func BenchmarkGemmInt8(b *testing.B) {
 	r := rand.New(rand.NewPCG(7, 8))
-	for _, d := range [][3]int{{1024, 1024, 1024}, {128, 768, 768}, {128, 3072, 768}, {196, 256, 2304}, {1, 4096, 4096}} {
-		m, n, k := d[0], d[1], d[2]
+	for _, d := range gemmShapes {
+		m, n, k := d.m, d.n, d.k
 		x, y, c := randomBytes(r, make([]byte, m*k)), randomBytes(r, make([]byte, k*n)), make([]float32, m*n)
-		for _, signed := range []bool{true, false} {
-			packed := PackInt8(k, n, y, n, signed, false, nil)
-			for _, p := range []*Pool{nil, Shared()} {
-				b.Run(fmt.Sprintf("%dx%dx%d/weightsSigned=%v/threads%d", m, n, k, signed, p.Threads()), func(b *testing.B) {
-					for b.Loop() {
-						GemmInt8F32(p, m, n, k, x, k, false, []int32{128}, []float32{1}, packed, []float32{1}, nil, c, n)
-					}
-					b.ReportMetric(2*float64(m)*float64(n)*float64(k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GOP/s")
+		packed := PackInt8(k, n, y, n, true, false, nil)
+		work := 2 * float64(m) * float64(n) * float64(k)
+		b.Run(d.name, func(b *testing.B) {
+			onThreads(b, func(b *testing.B, p *Pool) {
+				flops(b, p, PeakInt8, work, func() {
+					GemmInt8F32(p, m, n, k, x, k, false, []int32{128}, []float32{1}, packed, []float32{1}, nil, c, n)
 				})
-			}
-		}
+			})
+		})
 	}
 }

@@ -30,6 +30,7 @@ var files = []struct {
 	gen  func(g *gen)
 }{
 	{"pause", pause},
+	{"peak", peak},
 	{"gemmf32", gemmF32},
 	{"gemmint8", gemmInt8},
 	{"pack", pack},
@@ -62,7 +63,7 @@ func main() {
 				log.Fatalf("%s: %v", f.name, err)
 			}
 			path := filepath.Join(*out, f.name+suffix)
-			if err := os.WriteFile(path, bytes.TrimLeft(text, "\n"), 0o644); err != nil {
+			if err := os.WriteFile(path, encodeRaw(bytes.TrimLeft(text, "\n")), 0o644); err != nil {
 				log.Fatal(err)
 			}
 			written = append(written, f.name+suffix)

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package kernel
+
+import "time"
+
+func threadTime() time.Duration { return sinceStart() }

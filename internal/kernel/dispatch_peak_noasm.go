@@ -1,0 +1,7 @@
+//go:build !amd64 || purego
+
+package kernel
+
+func peakOps(k Peak, n int) float64 { return peakOpsGeneric(k, n) }
+
+func readAll(x []byte) { readAllGeneric(x) }
