@@ -49,8 +49,8 @@ func defaultActivations(v any) bool {
 }
 
 // gateCodes quantizes a recurrent weight [directions, rows, cols] with a scale per row, and returns the codes transposed to
-// [directions, cols, rows].
-func (d *dynamicRun) gateCodes(n *graph.Node, i int, centred bool) (*codes, error) {
+// [directions, cols, rows]. Unsigned codes are centred: ONNX Runtime takes one zero point for all rows.
+func (d *dynamicRun) gateCodes(n *graph.Node, i int) (*codes, error) {
 	w := n.In[i]
 	t, err := w.Data.Load()
 	if err != nil {
@@ -61,7 +61,7 @@ func (d *dynamicRun) gateCodes(n *graph.Node, i int, centred bool) (*codes, erro
 	if d.recipe.PerTensor { // one scale a direction
 		flat = t.Reshape(dirs, rows*cols)
 	}
-	c, err := quantizeWeight(w.Name, flat, axis, d.recipe.Weight == "qint8", centred)
+	c, err := quantizeWeight(w.Name, flat, axis, d.recipe.Weight == "qint8", true)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func (d *dynamicRun) lstm(n *graph.Node) error {
 	params := make([]*graph.Value, 0, 6)
 	var quantParams []*graph.Value
 	for i := 1; i <= 2; i++ {
-		c, err := d.gateCodes(n, i, false)
+		c, err := d.gateCodes(n, i)
 		if err != nil {
 			return err
 		}
@@ -127,11 +127,11 @@ func (d *dynamicRun) lstm(n *graph.Node) error {
 //	n = tanh(xn + (r*h)Rn + bn)        otherwise
 //	h' = (1-z)*n + z*h
 func (d *dynamicRun) gru(n *graph.Node) error {
-	wc, err := d.gateCodes(n, 1, true)
+	wc, err := d.gateCodes(n, 1)
 	if err != nil {
 		return err
 	}
-	rc, err := d.gateCodes(n, 2, true)
+	rc, err := d.gateCodes(n, 2)
 	if err != nil {
 		return err
 	}
