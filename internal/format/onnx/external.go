@@ -79,7 +79,7 @@ func (x *external) open(location string) (*mmap.File, error) {
 		}
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("file %q is missing beside the model", location)
+		return nil, fmt.Errorf("file %q is missing beside the model; copy it there", location)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("location %q: %w", location, err)
@@ -105,8 +105,11 @@ func openBelow(dir, name string) (*os.File, error) {
 	defer root.Close()
 	// A pipe would block in Open, so look first.
 	info, err := root.Stat(name)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, err
+	}
+	if err != nil { // the system's words for a link that escapes differ
+		return nil, fmt.Errorf("the file cannot be reached, or a link leads out of the folder of the model: %w", err)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, errors.New("not a regular file")
