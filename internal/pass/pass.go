@@ -27,6 +27,9 @@ var cleaning = []Named{
 
 // lowering prepares the graph for the kernels of this machine: weights packed once, neighbours fused.
 var lowering = []Named{
+	{"recognize GELU", RecognizeGelu},
+	{"recognize layer normalization", RecognizeLayerNorm},
+	{"recognize attention", RecognizeAttention},
 	{"fuse dynamic quantization", FuseDynamicQuant},
 	{"decode weights", DecodeWeights},
 	{"fuse convolutions", FuseConv},
