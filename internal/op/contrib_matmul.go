@@ -72,6 +72,9 @@ func (o *QGemm) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error
 	}
 	grain := max(1, elementGrain/max(p.n, 1))
 	if arg(in, 7) == nil {
+		if arg(in, 8) != nil {
+			return nil, fmt.Errorf("y_zero_point without y_scale")
+		}
 		y := e.New(tensor.Float32, p.out...)
 		dst := tensor.Data[float32](y)
 		e.For(p.m, grain, func(lo, hi int) {

@@ -92,7 +92,7 @@ func (o *MatMulNBits) check() error {
 		return fmt.Errorf("bits: want 2, 4 or 8, got %d", o.Bits)
 	case o.K < 1 || o.N < 1 || o.K > maxWindow || o.N > maxWindow:
 		return fmt.Errorf("K %d or N %d is out of range", o.K, o.N)
-	case o.BlockSize < 8 || o.BlockSize > maxWindow || o.BlockSize&(o.BlockSize-1) != 0:
+	case o.BlockSize < 16 || o.BlockSize > maxWindow || o.BlockSize&(o.BlockSize-1) != 0:
 		return fmt.Errorf("block_size: want a power of two of at least 16, got %d", o.BlockSize)
 	case o.WeightPrepared != 0:
 		return fmt.Errorf("weight_prepacked: a weight packed for another machine cannot be read")

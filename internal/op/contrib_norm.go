@@ -81,6 +81,9 @@ func skipNorm[T float32 | float64](e *graph.Env, rms bool, epsilon float32, inpu
 		return nil, fmt.Errorf("input: want at least 2 dimensions, got %v", input)
 	}
 	rows, cols, stat, err := rowsFrom(-1, input.Shape)
+	if err == nil && cols == 0 {
+		err = fmt.Errorf("input: nothing to normalize in %v", input)
+	}
 	if err != nil {
 		return nil, err
 	}

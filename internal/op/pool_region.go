@@ -135,6 +135,23 @@ type RoiAlign struct {
 
 func (*RoiAlign) Kind() string { return "RoiAlign" }
 
+// maxSamples bounds the samples of a bin along an axis.
+const maxSamples = 1 << 12
+
+// check reports attribute values that can never be valid.
+func (o *RoiAlign) check() error {
+	if o.Mode != "avg" && o.Mode != "max" {
+		return fmt.Errorf("mode: want avg or max, got %q", o.Mode)
+	}
+	if o.CoordMode != "half_pixel" && o.CoordMode != "output_half_pixel" {
+		return fmt.Errorf("coordinate_transformation_mode: unknown value %q", o.CoordMode)
+	}
+	if o.OutputHeight < 1 || o.OutputWidth < 1 || o.OutputHeight > maxWindow || o.OutputWidth > maxWindow || o.SamplingRatio < 0 || o.SamplingRatio > maxSamples {
+		return fmt.Errorf("output %d x %d or sampling_ratio %d is out of range", o.OutputHeight, o.OutputWidth, o.SamplingRatio)
+	}
+	return nil
+}
+
 func (o *RoiAlign) Infer(in []graph.Type) ([]graph.Type, error) {
 	if err := want(in, 3, 3); err != nil {
 		return nil, err
@@ -146,14 +163,8 @@ func (o *RoiAlign) Infer(in []graph.Type) ([]graph.Type, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Mode != "avg" && o.Mode != "max" {
-		return nil, fmt.Errorf("mode: want avg or max, got %q", o.Mode)
-	}
-	if o.CoordMode != "half_pixel" && o.CoordMode != "output_half_pixel" {
-		return nil, fmt.Errorf("coordinate_transformation_mode: unknown value %q", o.CoordMode)
-	}
-	if o.OutputHeight < 1 || o.OutputWidth < 1 || o.OutputHeight > maxWindow || o.OutputWidth > maxWindow || o.SamplingRatio < 0 {
-		return nil, fmt.Errorf("output %d x %d or sampling_ratio %d is out of range", o.OutputHeight, o.OutputWidth, o.SamplingRatio)
+	if err := o.check(); err != nil {
+		return nil, err
 	}
 	return one(inferRegions(d, in[0], in[1], 4, o.OutputHeight, o.OutputWidth))
 }
@@ -182,6 +193,9 @@ func (o *RoiAlign) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, er
 		return nil, err
 	}
 	if err := sameElems(in[:2]...); err != nil {
+		return nil, err
+	}
+	if err := o.check(); err != nil {
 		return nil, err
 	}
 	return byReal(in,
