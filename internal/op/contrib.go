@@ -88,6 +88,9 @@ func (o *FusedMatMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor,
 	if err != nil {
 		return nil, err
 	}
+	if err := sameElems(in...); err != nil {
+		return nil, err
+	}
 	if err := floats.check(0, in[0].DType); err != nil {
 		return nil, err
 	}

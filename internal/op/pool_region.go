@@ -287,7 +287,7 @@ func evalRoiAlign[T float32 | float64](e *graph.Env, o *RoiAlign, in []*tensor.T
 // sampleRegion reads an image bilinearly, the border repeated up to one pixel outside and zero beyond. Beside the interpolated
 // value it returns the largest of the four weighted neighbours, which the max mode compares.
 func sampleRegion[T float32 | float64](image []T, height, width int, y, x float64) (sum, largest float64) {
-	if !(y >= -1 && y <= float64(height) && x >= -1 && x <= float64(width)) {
+	if height == 0 || width == 0 || !(y >= -1 && y <= float64(height) && x >= -1 && x <= float64(width)) {
 		return 0, 0
 	}
 	y, x = max(y, 0), max(x, 0)
