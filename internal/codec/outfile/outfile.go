@@ -39,11 +39,7 @@ func (s *Set) Create(path string) (*File, error) {
 			continue
 		}
 		if err != nil {
-			var p *fs.PathError
-			if errors.As(err, &p) {
-				err = &fs.PathError{Op: "create", Path: path, Err: p.Err} // the temporary name would say nothing
-			}
-			return nil, err
+			return nil, named(path, err)
 		}
 		file := &File{bufio.NewWriterSize(f, 1<<18), f, path}
 		s.files = append(s.files, file)
@@ -62,13 +58,13 @@ func (s *Set) Commit() error {
 		}
 		if err != nil {
 			s.Abort()
-			return err
+			return named(f.path, err)
 		}
 	}
 	for _, f := range s.files {
 		if err := f.f.Close(); err != nil {
 			s.Abort()
-			return err
+			return named(f.path, err)
 		}
 	}
 	dirs := map[string]bool{}
@@ -84,6 +80,15 @@ func (s *Set) Commit() error {
 		syncDir(d)
 	}
 	return nil
+}
+
+// named gives an error of the system the name that the file was to have; the temporary one would say nothing.
+func named(path string, err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return &fs.PathError{Op: "write", Path: path, Err: p.Err}
+	}
+	return err
 }
 
 // syncDir makes renames durable where the system can.
