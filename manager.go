@@ -64,15 +64,14 @@ func (r *Result) InputBytes() int64 { return r.input.Bytes }
 
 // Plan decides what [Manager.Quantize] would do to the model at path, from headers alone.
 func (m *Manager) Plan(ctx context.Context, path string) (*Plan, error) {
-	orig, _, p, err := m.plan(ctx, path)
+	orig, work, p, err := m.plan(ctx, path)
 	if err != nil {
 		return nil, err
 	}
 	defer orig.Close()
-	size := analyze.SizeOf(orig)
 	before, after := p.Bytes()
 	out := &Plan{Input: path, Method: m.config.Method, DType: p.Recipe.Weight, Decisions: p.Decisions,
-		OriginalBytes: size.MemoryBytes, QuantizedBytes: size.MemoryBytes - int64(before) + int64(after)}
+		OriginalBytes: analyze.SizeOf(orig).MemoryBytes, QuantizedBytes: analyze.SizeOf(work).MemoryBytes - int64(before) + int64(after)}
 	out.CompressionRatio = float64(out.OriginalBytes) / float64(max(out.QuantizedBytes, 1))
 	return out, nil
 }

@@ -3,6 +3,7 @@ package analyze
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"sort"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
@@ -29,7 +30,7 @@ type TypeSize struct {
 func SizeOf(m *model.Model) Size {
 	s := Size{}
 	types := map[string]*TypeSize{}
-	sizeOf(m.Graph, &s, types)
+	sizeOf(m.Graph, &s, types, map[any]*graph.Graph{})
 	for _, t := range types {
 		s.ByType = append(s.ByType, *t)
 	}
@@ -45,8 +46,15 @@ func SizeOf(m *model.Model) Size {
 	return s
 }
 
-func sizeOf(g *graph.Graph, s *Size, types map[string]*TypeSize) {
+// sizeOf adds the parameters of a graph and its subgraphs. Data that several graphs share is stored once; seen has the first.
+func sizeOf(g *graph.Graph, s *Size, types map[string]*TypeSize, seen map[any]*graph.Graph) {
 	for _, v := range g.Params() {
+		if reflect.TypeOf(v.Data).Comparable() {
+			if first := seen[v.Data]; first != nil && first != g {
+				continue
+			}
+			seen[v.Data] = g
+		}
 		d, n := v.Data.DType(), v.Data.Shape().Len()
 		t := types[d.String()]
 		if t == nil {
@@ -63,7 +71,7 @@ func sizeOf(g *graph.Graph, s *Size, types map[string]*TypeSize) {
 		s.Nodes++
 		if b, ok := n.Op.(graph.Body); ok {
 			for _, sub := range b.Bodies() {
-				sizeOf(sub, s, types)
+				sizeOf(sub, s, types, seen)
 			}
 		}
 	}

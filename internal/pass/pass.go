@@ -20,6 +20,7 @@ var cleaning = []Named{
 	{"fold constants", FoldConstants},
 	{"inline branches", InlineIfs},
 	{"fold constants", FoldConstants}, // what the branches brought
+	{"sink constants", SinkConstants},
 	{"remove identities", RemoveIdentities},
 	{"fold batch normalization", FoldBatchNorm},
 	{"remove dead nodes", RemoveDead},

@@ -30,19 +30,19 @@ type dynamicLayer struct {
 	weights func(g *graph.Graph, n *graph.Node) []int
 	// refuse says why this node cannot be quantized, or nothing.
 	refuse func(g *graph.Graph, n *graph.Node) string
-	// channels is the number of scales of the weight at input i, of the given shape.
-	channels func(n *graph.Node, i int, shape tensor.Shape) int
-	rewrite  func(d *dynamicRun, n *graph.Node) error
+	// small says why quantizing this node would not pay, or nothing. A node that is asked for by a pattern is quantized still.
+	small   func(n *graph.Node) string
+	rewrite func(d *dynamicRun, n *graph.Node) error
 }
 
 // dynamicLayers lists the operators with an integer form.
 var dynamicLayers = map[string]dynamicLayer{
-	"MatMul": {weights: matMulWeight, refuse: refuseMatMul, channels: func(_ *graph.Node, i int, s tensor.Shape) int { return s[i] }, rewrite: (*dynamicRun).matMul},
-	"Gemm":   {weights: inputs(1), refuse: refuseMatMul, channels: gemmChannels, rewrite: (*dynamicRun).gemm},
-	"Conv":   {weights: inputs(1), refuse: refuseConv, channels: firstDim, rewrite: (*dynamicRun).conv},
-	"Gather": {weights: inputs(0), refuse: refuseGather, channels: firstDim, rewrite: (*dynamicRun).gather},
-	"LSTM":   {weights: inputs(1, 2), refuse: refuseLSTM, channels: gateRows, rewrite: (*dynamicRun).lstm},
-	"GRU":    {weights: inputs(1, 2), refuse: refuseGRU, channels: gateRows, rewrite: (*dynamicRun).gru},
+	"MatMul": {weights: matMulWeight, refuse: refuseMatMul, rewrite: (*dynamicRun).matMul},
+	"Gemm":   {weights: inputs(1), refuse: refuseMatMul, rewrite: (*dynamicRun).gemm},
+	"Conv":   {weights: inputs(1), refuse: refuseConv, rewrite: (*dynamicRun).conv},
+	"Gather": {weights: inputs(0), refuse: refuseGather, small: smallTable, rewrite: (*dynamicRun).gather},
+	"LSTM":   {weights: inputs(1, 2), refuse: refuseLSTM, rewrite: (*dynamicRun).lstm},
+	"GRU":    {weights: inputs(1, 2), refuse: refuseGRU, small: smallGRU, rewrite: (*dynamicRun).gru},
 }
 
 func inputs(at ...int) func(*graph.Graph, *graph.Node) []int {
@@ -58,13 +58,12 @@ func matMulWeight(g *graph.Graph, n *graph.Node) []int {
 	return []int{1}
 }
 
-func firstDim(_ *graph.Node, _ int, s tensor.Shape) int { return s[0] }
-
-// gateRows is for recurrent weights [directions, gates*hidden, input].
-func gateRows(_ *graph.Node, _ int, s tensor.Shape) int { return s[0] * s[1] }
-
 // weighted lists operators with large constant weights that have no integer form in ONNX Runtime, so that a plan can say so.
 var weighted = map[string][]int{"ConvTranspose": {1}, "RNN": {1, 2}, "DeformConv": {1}, "Einsum": {1}, "com.microsoft.FusedMatMul": {1}, "com.microsoft.Attention": {1}}
+
+// worthSaying is the size from which a constant matrix of any other operator is listed in a plan, and below which a looked-up
+// table is not worth the two extra nodes.
+const worthSaying = 1 << 10
 
 func planDynamic(m *model.Model, r Recipe) (*Plan, error) {
 	sel, err := newSelection(r)
@@ -72,10 +71,10 @@ func planDynamic(m *model.Model, r Recipe) (*Plan, error) {
 		return nil, err
 	}
 	p := &Plan{Recipe: r}
-	if r.Weight == "float16" || r.Weight == "bfloat16" {
+	if isHalf(r.Weight) {
 		p.Decisions = planHalf(m.Graph, r, sel)
-	} else {
-		p.Decisions = planInt8(m.Graph, r, sel)
+	} else if p.Decisions, err = planInt8(m.Graph, r, sel); err != nil {
+		return nil, err
 	}
 	var layers []string
 	for _, d := range p.Decisions {
@@ -86,56 +85,96 @@ func planDynamic(m *model.Model, r Recipe) (*Plan, error) {
 	return p, sel.check(layers)
 }
 
-func planInt8(g *graph.Graph, r Recipe, sel *selection) []Decision {
+// planInt8 decides layer by layer, then rehearses the rewriting on a copy of the graph to know the bytes.
+func planInt8(g *graph.Graph, r Recipe, sel *selection) ([]Decision, error) {
 	var out []Decision
-	for _, n := range g.Nodes {
-		layer, ok := dynamicLayers[n.Op.Kind()]
-		idx := weighted[n.Op.Kind()]
-		if ok {
-			idx = layer.weights(g, n)
-		}
-		if idx == nil {
-			continue
-		}
-		var weights []*graph.Value
-		constant := true
-		for _, i := range idx {
-			weights = append(weights, n.In[i])
-			constant = constant && g.IsParam(n.In[i])
-		}
-		if !constant && (n.Op.Kind() == "Gather" || !ok) {
-			continue // not a layer: an indexing or a product of two activations
-		}
-		why, skip := sel.skip(n, weights...)
-		switch {
-		case skip:
-		case !ok:
-			why = fmt.Sprintf("ONNX Runtime has no integer kernel for %s", n.Op.Kind())
-		case !constant:
-			why = "the weight is not constant"
-		default:
-			why = layer.refuse(g, n)
-		}
-		for k, w := range weights {
-			d := Decision{Layer: n.Name, Op: n.Op.Kind(), Param: w.Name, Quantized: why == "", Why: why}
-			if g.IsParam(w) {
+	var weights []*graph.Value
+	reads := map[string][]*graph.Value{}
+	for _, s := range sites(g) {
+		list, why := decide(s, sel)
+		for _, w := range list {
+			d := Decision{Layer: s.layer, Op: s.n.Op.Kind(), Param: w.Name, Quantized: why == "", Why: why, Stored: w.Type.DType.String()}
+			if s.g.IsParam(w) {
 				d.Shape = w.Data.Shape()
-				d.Before = w.Data.DType().ByteLen(w.Data.Shape().Len())
+			} else {
+				w = nil
 			}
-			d.After, d.Stored = d.Before, w.Type.DType.String()
 			if d.Quantized {
 				d.Scheme = tensor.Scheme{Code: "int", Bits: 8, Symmetric: r.Weight == "qint8"}
-				scales := 1
 				if r.PerTensor {
 					d.Scheme.Group = -1
-				} else {
-					scales = layer.channels(n, idx[k], d.Shape)
 				}
 				d.Stored = d.Scheme.String()
-				d.After = tensor.Shape(d.Shape).Len() + 4*scales
 				d.Why = "integer kernel, activations quantized at run time"
 			}
-			out = append(out, d)
+			out, weights = append(out, d), append(weights, w)
+		}
+		if len(list) > 0 {
+			for _, v := range s.n.In {
+				if s.g.IsParam(v) {
+					reads[s.layer] = append(reads[s.layer], v)
+				}
+			}
+		}
+	}
+	copied := g.Clone()
+	run := newDynamicRun(copied, r, out)
+	run.rehearsal = true
+	if err := run.whole(context.Background()); err != nil {
+		return nil, err
+	}
+	settle(out, weights, reads, run.made, stored(g), stored(copied))
+	return out, nil
+}
+
+// decide returns the weights of a node and why they are not to be quantized, if so. A node without constant weights of some
+// size is no layer.
+func decide(s site, sel *selection) (weights []*graph.Value, why string) {
+	g, n := s.g, s.n
+	layer, ok := dynamicLayers[n.Op.Kind()]
+	idx := weighted[n.Op.Kind()]
+	switch {
+	case ok:
+		idx = layer.weights(g, n)
+	case idx == nil:
+		idx = matrices(g, n)
+	}
+	constant := true
+	for _, i := range idx {
+		weights = append(weights, n.In[i])
+		constant = constant && g.IsParam(n.In[i])
+	}
+	if len(idx) == 0 || !constant && (n.Op.Kind() == "Gather" || !ok) {
+		return nil, "" // an indexing or a product of two activations
+	}
+	if n.Op.Kind() == "Gather" && !n.In[0].Data.DType().IsFloat() {
+		return nil, "" // a table of numbers, not of weights
+	}
+	why, skip, asked := sel.judge(s, weights...)
+	switch {
+	case skip:
+	case !ok:
+		why = fmt.Sprintf("ONNX Runtime has no integer kernel for %s", n.Op.Kind())
+	case !constant:
+		why = "the weight is not constant"
+	default:
+		why = layer.refuse(g, n)
+		if why == "" && layer.small != nil && !asked {
+			why = layer.small(n)
+		}
+	}
+	return weights, why
+}
+
+// matrices lists the inputs of a node that are float constants of some size.
+func matrices(g *graph.Graph, n *graph.Node) []int {
+	var out []int
+	for i, v := range n.In {
+		if g.IsParam(v) && v.Data.DType().Bits() <= 8 && v.Data.DType() != tensor.Bool {
+			return nil // it computes on codes already
+		}
+		if g.IsParam(v) && v.Data.DType().IsFloat() && len(v.Data.Shape()) > 1 && v.Data.Shape().Len() >= worthSaying {
+			out = append(out, i)
 		}
 	}
 	return out
@@ -184,178 +223,113 @@ func refuseConv(g *graph.Graph, n *graph.Node) string {
 	return ""
 }
 
-// smallTable is the size below which a looked-up table is not worth the two extra nodes.
-const smallTable = 1 << 10
-
 func refuseGather(g *graph.Graph, n *graph.Node) string {
 	if why := refuseFloat32(g, n, -1, 0); why != "" {
 		return why
 	}
-	s := n.In[0].Data.Shape()
-	switch {
-	case len(s) != 2 || intAttr(n.Op, "axis") != 0:
+	if s := n.In[0].Data.Shape(); len(s) != 2 || intAttr(n.Op, "axis") != 0 {
 		return "not an embedding: a table of rank 2 looked up by rows"
-	case s.Len() < smallTable:
+	}
+	return ""
+}
+
+func smallTable(n *graph.Node) string {
+	if s := n.In[0].Data.Shape(); s.Len() < worthSaying {
 		return fmt.Sprintf("a small table (%v)", s)
 	}
 	return ""
 }
 
-// planHalf decides which parameters are stored in 16 bits: every float32 one but the smallest.
-func planHalf(g *graph.Graph, r Recipe, sel *selection) []Decision {
-	const smallest = 64 // elements; below that a Cast node costs more than it saves
-	var out []Decision
-	seen := map[*graph.Value]bool{}
-	for _, n := range g.Nodes {
-		for _, w := range n.In {
-			if w == nil || w.Data == nil || seen[w] || w.Data.DType() != tensor.Float32 {
-				continue
-			}
-			seen[w] = true
-			size := w.Data.Shape().Len()
-			d := Decision{Layer: n.Name, Op: n.Op.Kind(), Param: w.Name, Shape: w.Data.Shape(), Before: 4 * size, After: 4 * size, Stored: "float32"}
-			why, skip := sel.skip(n, w)
-			switch {
-			case skip:
-				d.Why = why
-			case !g.IsParam(w):
-				d.Why = "a graph input with a default, which a caller may replace"
-			case size < smallest:
-				d.Why = fmt.Sprintf("small (%d values)", size)
-			default:
-				d.Quantized, d.After = true, 2*size
-				d.Scheme = tensor.Scheme{Code: r.Weight}
-				d.Stored = r.Weight
-				d.Why = "stored in 16 bits, computed in float32"
-			}
-			out = append(out, d)
-		}
-	}
-	return out
-}
-
-// dynamicRun is the state of carrying out a plan.
+// dynamicRun is the state of carrying out a plan on one graph.
 type dynamicRun struct {
 	*rewriter
+	*dynamicWork
+}
+
+// dynamicWork is what the runs on a graph and its subgraphs share.
+type dynamicWork struct {
 	recipe Recipe
-	ready  map[string]*codes // quantized weights by parameter, for weights that several layers share
+	chosen map[string]bool           // layers to quantize
+	layers map[*graph.Node]string    // names of the sites
+	ready  map[weightKey]*codes      // quantized weights, which several layers may share
+	made   map[string][]*graph.Value // parameters that the rewriting of a layer brought
+	// rehearsal: the graph is rewritten without the values of weights.
+	rehearsal bool
+	task      progress.Task
+}
+
+// newDynamicRun prepares the rewriting of g, whose subgraphs become its own.
+func newDynamicRun(g *graph.Graph, r Recipe, decisions []Decision) *dynamicRun {
+	ownBodies(g)
+	w := &dynamicWork{recipe: r, chosen: map[string]bool{}, layers: map[*graph.Node]string{}, ready: map[weightKey]*codes{}, made: map[string][]*graph.Value{}}
+	for _, d := range decisions {
+		if d.Quantized {
+			w.chosen[d.Layer] = true
+		}
+	}
+	for _, s := range sites(g) {
+		w.layers[s.n] = s.layer
+	}
+	values, nodes := allNames(g)
+	return &dynamicRun{newRewriter(g, values, nodes), w}
+}
+
+// within returns the run on a subgraph.
+func (d *dynamicRun) within(g *graph.Graph) *dynamicRun {
+	return &dynamicRun{newRewriter(g, d.values, d.names), d.dynamicWork}
 }
 
 func runDynamic(ctx context.Context, m *model.Model, p *Plan) error {
-	d := &dynamicRun{rewriter: newRewriter(m.Graph), recipe: p.Recipe, ready: map[string]*codes{}}
-	chosen := map[string]bool{}
-	for _, x := range p.Decisions {
-		if x.Quantized {
-			chosen[x.Layer] = true
-		}
-	}
-	task := progress.From(ctx).Start("quantize", int64(p.Quantized()), "weights")
-	defer task.Done()
-	if p.Recipe.Weight == "float16" || p.Recipe.Weight == "bfloat16" {
-		if err := d.half(ctx, p, task); err != nil {
-			return err
-		}
+	d := newDynamicRun(m.Graph, p.Recipe, p.Decisions)
+	d.task = progress.From(ctx).Start("quantize", int64(p.Quantized()), "weights")
+	defer d.task.Done()
+	var err error
+	if isHalf(p.Recipe.Weight) {
+		err = d.halves(ctx, p)
 	} else {
-		for _, n := range m.Graph.Nodes {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			layer, ok := dynamicLayers[n.Op.Kind()]
-			if !ok || !chosen[n.Name] {
-				d.nodes = append(d.nodes, n)
-				continue
-			}
-			d.scope = n.Name
-			if err := layer.rewrite(d, n); err != nil {
-				return fmt.Errorf("layer %q (%s): %w", n.Name, n.Op.Kind(), err)
-			}
-			task.Add(int64(len(layer.weights(m.Graph, n))))
-		}
-		m.Graph.Nodes = d.nodes
+		err = d.whole(ctx)
 	}
-	if d.err != nil {
-		return d.err
+	if err != nil {
+		return err
 	}
 	return m.Graph.Verify()
 }
 
-// half stores the chosen parameters in 16 bits behind a Cast to float32, one per parameter.
-func (d *dynamicRun) half(ctx context.Context, p *Plan, task progress.Task) error {
-	to := tensor.Float16
-	if p.Recipe.Weight == "bfloat16" {
-		to = tensor.BFloat16
-	}
-	for i := range p.Decisions {
-		x := &p.Decisions[i]
-		if !x.Quantized {
-			continue
-		}
+// whole rewrites the chosen layers of the graph and its subgraphs.
+func (d *dynamicRun) whole(ctx context.Context) error {
+	for _, n := range d.g.Nodes {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		w := d.paramNamed(x.Param)
-		t, err := w.Data.Load()
-		if err != nil {
-			return fmt.Errorf("weight %q: %w", x.Param, err)
-		}
-		f := tensor.Data[float32](t)
-		if err := checkFinite(x.Param, t.Shape, f); err != nil {
-			return err
-		}
-		if to == tensor.Float16 {
-			if v := largest(f); v >= 65520 {
-				x.Quantized, x.After, x.Stored = false, x.Before, "float32"
-				x.Scheme = tensor.Scheme{}
-				x.Why = fmt.Sprintf("values up to %.4g do not fit float16", v)
-				continue
-			}
-		}
-		v, err := tensor.FromFloat64s(to, t.Shape, widen(f))
-		if err != nil {
-			return err
-		}
-		d.scope = w.Name
-		half := d.param(w.Name+"_"+p.Recipe.Weight, v)
-		cast := d.emit("_cast", 1, "Cast", attrs{"to": int64(tensor.Float32)}, half)[0]
-		for _, n := range d.g.Nodes {
-			for j, in := range n.In {
-				if in == w {
-					n.In[j] = cast
+		if b, ok := n.Op.(graph.Body); ok {
+			for _, sub := range b.Bodies() {
+				if err := d.within(sub).whole(ctx); err != nil {
+					return err
 				}
 			}
 		}
-		for j, o := range d.g.Outputs {
-			if o == w {
-				d.g.Outputs[j] = cast
+		layer := d.layers[n]
+		if !d.chosen[layer] {
+			d.nodes = append(d.nodes, n)
+			continue
+		}
+		d.scope = n.Name
+		from := len(d.nodes)
+		kind := dynamicLayers[n.Op.Kind()]
+		if err := kind.rewrite(d, n); err != nil {
+			return fmt.Errorf("layer %q (%s): %w", layer, n.Op.Kind(), err)
+		}
+		for _, s := range sites(&graph.Graph{Nodes: d.nodes[from:]}) {
+			for _, v := range s.n.In {
+				if v != nil && v.Data != nil {
+					d.made[layer] = append(d.made[layer], v)
+				}
 			}
 		}
-		task.Add(1)
-	}
-	d.g.Nodes = append(d.nodes, d.g.Nodes...)
-	return nil
-}
-
-func (d *dynamicRun) paramNamed(name string) *graph.Value {
-	for _, v := range d.g.Params() {
-		if v.Name == name {
-			return v
+		if d.task != nil {
+			d.task.Add(int64(len(kind.weights(d.g, n))))
 		}
 	}
-	panic("quantize: the plan names a parameter that the graph does not have: " + name)
-}
-
-func largest(f []float32) float32 {
-	var m float32
-	for _, v := range f {
-		m = max(m, v, -v)
-	}
-	return m
-}
-
-func widen(f []float32) []float64 {
-	out := make([]float64, len(f))
-	for i, v := range f {
-		out[i] = float64(v)
-	}
-	return out
+	d.g.Nodes = d.nodes
+	return d.err
 }

@@ -14,30 +14,42 @@ func (d *dynamicRun) weight(n *graph.Node, i, axis int, centred bool) (*codes, e
 	if d.recipe.PerTensor {
 		axis = -1
 	}
-	key := fmt.Sprintf("%s/%d/%v", w.Name, axis, centred)
+	key := weightKey{paramKey(w), axis, centred}
 	if c := d.ready[key]; c != nil {
 		return c, nil
+	}
+	signed := d.recipe.Weight == "qint8"
+	if d.rehearsal {
+		d.ready[key] = newCodes(w.Data.Shape(), axis, signed)
+		return d.ready[key], nil
 	}
 	t, err := w.Data.Load()
 	if err != nil {
 		return nil, fmt.Errorf("weight %q: %w", w.Name, err)
 	}
-	c, err := quantizeWeight(w.Name, t, axis, d.recipe.Weight == "qint8", centred)
+	c, err := quantizeWeight(w.Name, t, axis, signed, centred)
 	if err == nil {
 		d.ready[key] = c
 	}
 	return c, err
 }
 
+// weightKey identifies a quantized form of a weight.
+type weightKey struct {
+	param   any
+	axis    int
+	centred bool
+}
+
 // product emits MatMulInteger over x and a weight of [k,n] codes and scales the result back to float32.
 func (d *dynamicRun) product(x *graph.Value, name string, c *codes) *graph.Value {
 	q := d.quantized(x)
-	in := []*graph.Value{q[0], d.param(name+"_quantized", c.codes), q[2]}
+	in := []*graph.Value{q[0], d.codeParam(name, c), q[2]}
 	if c.zero != nil {
-		in = append(in, d.param(name+"_zero_point", c.zeros()))
+		in = append(in, d.zeroParam(name, c, c.zeros))
 	}
 	acc := d.add("_integer", "MatMulInteger", in...)
-	return d.float(acc, q[1], d.param(name+"_scale", c.scales(0)))
+	return d.float(acc, q[1], d.scaleParam(name, c, 0))
 }
 
 func (d *dynamicRun) matMul(n *graph.Node) error {
@@ -124,12 +136,12 @@ func (d *dynamicRun) conv(n *graph.Node) error {
 	spatial := len(n.In[1].Data.Shape()) - 2
 	q := d.quantized(n.In[0])
 	name := n.In[1].Name
-	in := []*graph.Value{q[0], d.param(name+"_quantized", c.codes), q[2]}
+	in := []*graph.Value{q[0], d.codeParam(name, c), q[2]}
 	if c.zero != nil {
-		in = append(in, d.param(name+"_zero_point", tensor.Scalar(uint8(c.zero[0]))))
+		in = append(in, d.zeroParam(name, c, func() *tensor.Tensor { return tensor.Scalar(uint8(c.zero[0])) }))
 	}
 	acc := d.emit("_integer", 1, "ConvInteger", op.Attrs(n.Op), in...)[0]
-	y := d.float(acc, q[1], d.param(name+"_scale", c.scales(spatial)))
+	y := d.float(acc, q[1], d.scaleParam(name, c, spatial))
 	if len(n.In) > 2 && n.In[2] != nil {
 		b, err := n.In[2].Data.Load()
 		if err != nil {
@@ -152,37 +164,17 @@ func (d *dynamicRun) gather(n *graph.Node) error {
 		return err
 	}
 	name := n.In[0].Name
-	rows := d.add("_rows", "Gather", d.param(name+"_quantized", c.codes), n.In[1])
+	rows := d.add("_rows", "Gather", d.codeParam(name, c), n.In[1])
 	f := d.emit("_cast", 1, "Cast", attrs{"to": int64(tensor.Float32)}, rows)[0]
 	if c.zero != nil {
-		f = d.add("_center", "Sub", f, d.param(name+"_zero_point", tensor.Scalar(float32(c.zero[0]))))
+		f = d.add("_center", "Sub", f, d.zeroParam(name, c, func() *tensor.Tensor { return tensor.Scalar(float32(c.zero[0])) }))
 	}
-	scale := d.param(name+"_scale", c.scales(1))
+	scale := d.scaleParam(name, c, 1)
 	if len(c.scale) > 1 {
 		scale = d.add("_row_scales", "Gather", scale, n.In[1])
 	}
 	d.become(d.add("_rescale", "Mul", f, scale), n.Out[0])
 	return nil
-}
-
-func (c *codes) transposed() *codes {
-	rows, cols := c.codes.Shape[0], c.codes.Shape[1]
-	t := tensor.New(c.codes.DType, cols, rows)
-	src, dst := c.codes.Bytes(), t.Bytes()
-	for i := range rows {
-		for j := range cols {
-			dst[j*rows+i] = src[i*cols+j]
-		}
-	}
-	return &codes{codes: t, scale: c.scale, zero: c.zero}
-}
-
-func (c *codes) scaled(f float32) *codes {
-	s := make([]float32, len(c.scale))
-	for i, v := range c.scale {
-		s[i] = v * f
-	}
-	return &codes{codes: c.codes, scale: s, zero: c.zero}
 }
 
 func intAttr(o graph.Op, name string) int64 {

@@ -38,6 +38,18 @@ func refuseGRU(g *graph.Graph, n *graph.Node) string {
 	return ""
 }
 
+// scanBytes is what the equations of a GRU take in a file as nodes of a Scan, per direction. A layer whose codes save less grows,
+// and runs slower than as one node.
+const scanBytes = 5200
+
+func smallGRU(n *graph.Node) string {
+	r := n.In[2].Data.Shape()
+	if saved := 3 * (n.In[1].Data.Shape().Len() + r.Len()); saved < scanBytes*r[0] {
+		return fmt.Sprintf("small: codes would save %d bytes, the nodes of the integer form take about %d", saved, scanBytes*r[0])
+	}
+	return ""
+}
+
 func defaultActivations(v any) bool {
 	list, _ := v.([]string)
 	for i, a := range list {
@@ -52,54 +64,54 @@ func defaultActivations(v any) bool {
 // [directions, cols, rows]. Unsigned codes are centred: ONNX Runtime takes one zero point for all rows.
 func (d *dynamicRun) gateCodes(n *graph.Node, i int) (*codes, error) {
 	w := n.In[i]
-	t, err := w.Data.Load()
-	if err != nil {
-		return nil, fmt.Errorf("weight %q: %w", w.Name, err)
-	}
-	dirs, rows, cols := t.Shape[0], t.Shape[1], t.Shape[2]
-	flat, axis := t.Reshape(dirs*rows, cols), 0
+	shape := w.Data.Shape()
+	dirs, rows, cols := shape[0], shape[1], shape[2]
+	flat := tensor.Shape{dirs * rows, cols}
 	if d.recipe.PerTensor { // one scale a direction
-		flat = t.Reshape(dirs, rows*cols)
+		flat = tensor.Shape{dirs, rows * cols}
 	}
-	c, err := quantizeWeight(w.Name, flat, axis, d.recipe.Weight == "qint8", true)
-	if err != nil {
-		return nil, err
+	key := weightKey{paramKey(w), recurrentAxis, true}
+	if c := d.ready[key]; c != nil {
+		return c, nil
 	}
-	out := tensor.New(c.codes.DType, dirs, cols, rows)
-	src, dst := c.codes.Bytes(), out.Bytes()
-	for k := range dirs {
-		for r := range rows {
-			for j := range cols {
-				dst[(k*cols+j)*rows+r] = src[(k*rows+r)*cols+j]
-			}
+	signed := d.recipe.Weight == "qint8"
+	c := newCodes(flat, 0, signed)
+	if !d.rehearsal {
+		t, err := w.Data.Load()
+		if err != nil {
+			return nil, fmt.Errorf("weight %q: %w", w.Name, err)
+		}
+		if err := checkFinite(w.Name, shape, tensor.Data[float32](t)); err != nil {
+			return nil, err
+		}
+		if c, err = quantizeWeight(w.Name, t.Reshape(flat...), 0, signed, true); err != nil {
+			return nil, err
 		}
 	}
-	c.codes = out
-	return c, nil
+	c.shape = shape
+	d.ready[key] = c.transposed()
+	return d.ready[key], nil
 }
+
+// recurrentAxis marks weights that are quantized by rows of gates.
+const recurrentAxis = -2
 
 // lstm writes com.microsoft.DynamicQuantizeLSTM: weights [directions, input, 4*hidden] with scale and zero point per
 // direction or per [direction, row].
 func (d *dynamicRun) lstm(n *graph.Node) error {
-	params := make([]*graph.Value, 0, 6)
-	var quantParams []*graph.Value
+	var params, quantParams []*graph.Value
 	for i := 1; i <= 2; i++ {
 		c, err := d.gateCodes(n, i)
 		if err != nil {
 			return err
 		}
-		dirs := c.codes.Shape[0]
-		shape := tensor.Shape{dirs}
-		if per := len(c.scale) / dirs; per > 1 {
-			shape = tensor.Shape{dirs, per}
-		}
-		zero := tensor.New(c.codes.DType, shape...)
-		for j, z := range c.zero {
-			zero.Bytes()[j] = uint8(z)
+		shape := tensor.Shape{c.shape[0]}
+		if per := len(c.scale) / c.shape[0]; per > 1 {
+			shape = tensor.Shape{c.shape[0], per}
 		}
 		name := n.In[i].Name
-		params = append(params, d.param(name+"_quantized", c.codes))
-		quantParams = append(quantParams, d.param(name+"_scale", tensor.Of(shape, c.scale)), d.param(name+"_zero_point", zero))
+		params = append(params, d.codeParam(name, c))
+		quantParams = append(quantParams, d.param(name+"_scale", tensor.Of(shape, c.scale)), d.param(name+"_zero_point", c.zeros().Reshape(shape...)))
 	}
 	in := []*graph.Value{n.In[0], params[0], params[1], nil, nil, nil, nil, nil}
 	copy(in[3:], n.In[3:])
@@ -135,7 +147,7 @@ func (d *dynamicRun) gru(n *graph.Node) error {
 	if err != nil {
 		return err
 	}
-	dirs, hidden := rc.codes.Shape[0], rc.codes.Shape[1]
+	dirs, hidden := rc.shape[0], rc.shape[1]
 	bias := make([]float32, dirs*6*hidden)
 	if len(n.In) > 3 && n.In[3] != nil {
 		b, err := n.In[3].Data.Load()
@@ -195,46 +207,14 @@ func (d *dynamicRun) initialState(n *graph.Node, k, hidden int) *graph.Value {
 	return d.add("_initial", "ConstantOfShape", dims)
 }
 
-// direction cuts one direction out of recurrent codes, as a matrix [cols, rows] with a scale per row or one scale.
-func (c *codes) direction(k int) *codes {
-	cols, rows := c.codes.Shape[1], c.codes.Shape[2]
-	per := len(c.scale) / c.codes.Shape[0]
-	m := tensor.New(c.codes.DType, cols, rows)
-	copy(m.Bytes(), c.codes.Bytes()[k*cols*rows:])
-	out := &codes{codes: m, scale: c.scale[k*per : (k+1)*per]}
-	if c.zero != nil {
-		out.zero = c.zero[k*per : (k+1)*per]
-	}
-	return out
-}
-
-// columns cuts columns [lo, hi) out of a matrix of codes.
-func (c *codes) columns(lo, hi int) *codes {
-	rows, cols := c.codes.Shape[0], c.codes.Shape[1]
-	m := tensor.New(c.codes.DType, rows, hi-lo)
-	for r := range rows {
-		copy(m.Bytes()[r*(hi-lo):(r+1)*(hi-lo)], c.codes.Bytes()[r*cols+lo:])
-	}
-	out := &codes{codes: m, scale: c.scale, zero: c.zero}
-	if len(c.scale) > 1 {
-		out.scale = c.scale[lo:hi]
-		if c.zero != nil {
-			out.zero = c.zero[lo:hi]
-		}
-	}
-	return out
-}
-
 // gruBody builds the Scan body: inputs h [batch, hidden] and x [batch, 3*hidden], outputs the new h twice (state and step output).
 func (d *dynamicRun) gruBody(rc *codes, bias []float32, hidden int, before bool) *graph.Graph {
 	sub := &graph.Graph{Name: d.scope + "_step"}
 	h := &graph.Value{Name: d.values.Fresh(d.scope + "_h"), Type: graph.Ranked(tensor.Float32, graph.Unknown, graph.Known(hidden))}
 	x := &graph.Value{Name: d.values.Fresh(d.scope + "_x"), Type: graph.Ranked(tensor.Float32, graph.Unknown, graph.Known(3*hidden))}
 	sub.Inputs = []*graph.Value{h, x}
-	b := &dynamicRun{
-		rewriter: &rewriter{g: sub, values: d.values, names: d.names, scope: d.scope + "_step", dyn: map[*graph.Value][3]*graph.Value{}},
-		recipe:   d.recipe, ready: d.ready,
-	}
+	b := d.within(sub)
+	b.scope = d.scope + "_step"
 	cut := func(name string, v *graph.Value, lo, hi int) *graph.Value {
 		return b.add(name, "Slice", v, b.param(b.scope+name+"_from", tensor.Vector(int64(lo))), b.param(b.scope+name+"_to", tensor.Vector(int64(hi))),
 			b.param(b.scope+name+"_axis", tensor.Vector[int64](1)))

@@ -18,10 +18,12 @@ type rewriter struct {
 	scope  string // prefix of the names of new nodes and values
 	err    error
 	dyn    map[*graph.Value][3]*graph.Value // dynamically quantized form of a value, shared by its readers
+	params map[any]*graph.Value             // parameters by what they are made of, shared likewise
 }
 
-func newRewriter(g *graph.Graph) *rewriter {
-	return &rewriter{g: g, values: g.ValueNames(), names: g.NodeNames(), dyn: map[*graph.Value][3]*graph.Value{}}
+// newRewriter returns a rewriter of g that takes new names from sets shared with rewriters of graphs around it.
+func newRewriter(g *graph.Graph, values, nodes graph.Names) *rewriter {
+	return &rewriter{g: g, values: values, names: nodes, dyn: map[*graph.Value][3]*graph.Value{}, params: map[any]*graph.Value{}}
 }
 
 type attrs map[string]any
@@ -79,6 +81,36 @@ func (r *rewriter) add(suffix, kind string, in ...*graph.Value) *graph.Value {
 // param makes a parameter of the graph.
 func (r *rewriter) param(name string, t *tensor.Tensor) *graph.Value {
 	return graph.Param(r.values.Fresh(name), t)
+}
+
+// shared makes a parameter once for everything of the same key.
+func (r *rewriter) shared(key any, name string, make func() tensor.Source) *graph.Value {
+	v := r.params[key]
+	if v == nil {
+		v = graph.FromSource(r.values.Fresh(name), make())
+		r.params[key] = v
+	}
+	return v
+}
+
+// codeParam, scaleParam and zeroParam make the parameters of a quantized weight. Scales get trailing dimensions of one.
+func (r *rewriter) codeParam(name string, c *codes) *graph.Value {
+	return r.shared(c.source(), name+"_quantized", c.source)
+}
+
+func (r *rewriter) scaleParam(name string, c *codes, trailing int) *graph.Value {
+	return r.shared(paramPart{c, "scale", trailing}, name+"_scale", func() tensor.Source { return tensor.InMemory(c.scales(trailing)) })
+}
+
+func (r *rewriter) zeroParam(name string, c *codes, t func() *tensor.Tensor) *graph.Value {
+	return r.shared(paramPart{c, "zero", 0}, name+"_zero_point", func() tensor.Source { return tensor.InMemory(t()) })
+}
+
+// paramPart is the key of what belongs to the codes of a weight.
+type paramPart struct {
+	of       *codes
+	part     string
+	trailing int
 }
 
 // become makes v's producer produce old instead: the value that the rest of the graph reads.

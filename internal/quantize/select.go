@@ -39,14 +39,14 @@ func newSelection(r Recipe) (*selection, error) {
 	return s, errors.Join(errs...)
 }
 
-// skip reports whether the layer is to be left alone, and why. Patterns are matched with the layer's name, its weights' names
-// and its operator.
-func (s *selection) skip(n *graph.Node, weights ...*graph.Value) (string, bool) {
+// judge reports whether the layer is to be left alone, and why, and whether an Only pattern asks for it. Patterns are matched
+// with the layer's name (with and without the names of the nodes around it), its weights' names and its operator.
+func (s *selection) judge(at site, weights ...*graph.Value) (why string, skip, asked bool) {
 	match := func(list []pattern) string {
 		found := ""
 		for i := range list {
 			p := &list[i]
-			ok := p.re.MatchString(n.Name) || p.re.MatchString(n.Op.Kind())
+			ok := p.re.MatchString(at.layer) || p.re.MatchString(at.n.Name) || p.re.MatchString(at.n.Op.Kind())
 			for _, w := range weights {
 				ok = ok || w != nil && p.re.MatchString(w.Name)
 			}
@@ -62,11 +62,11 @@ func (s *selection) skip(n *graph.Node, weights ...*graph.Value) (string, bool) 
 	keep, only := match(s.keep), match(s.only)
 	switch {
 	case keep != "":
-		return fmt.Sprintf("kept by pattern %q", keep), true
+		return fmt.Sprintf("kept by pattern %q", keep), true, false
 	case len(s.only) > 0 && only == "":
-		return "no --only pattern matches", true
+		return "no --only pattern matches", true, false
 	}
-	return "", false
+	return "", false, only != ""
 }
 
 // check reports the patterns that matched no layer, with the names they could have matched.

@@ -8,11 +8,60 @@ import (
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
-// codes is a weight in 8-bit integers: w = scale*(code - zero).
+// codes is a weight in 8-bit integers: w = scale*(code - zero). In a rehearsal only the sizes are right.
 type codes struct {
-	codes *tensor.Tensor // Int8 or Uint8, the shape of the weight
-	scale []float32      // one, or one per index of the channel axis
-	zero  []int32        // nil: all zero (int8) ; else one, or one per channel
+	dtype tensor.DType // Int8 or Uint8
+	shape tensor.Shape // of the weight
+	data  []byte       // nil in a rehearsal
+	scale []float32    // one, or one per index of the channel axis
+	zero  []int32      // nil: all zero (int8); else as many as scales
+
+	made    tensor.Source
+	flipped *codes
+}
+
+// source returns the codes as the data of a parameter, the same at every call.
+func (c *codes) source() tensor.Source {
+	if c.made != nil {
+		return c.made
+	}
+	c.made = &blank{c.dtype, c.shape}
+	if c.data != nil {
+		c.made = tensor.InMemory(bytesTensor(c.dtype, c.shape, c.data))
+	}
+	return c.made
+}
+
+func bytesTensor(d tensor.DType, shape tensor.Shape, data []byte) *tensor.Tensor {
+	t, err := tensor.FromBytes(d, shape, data)
+	if err != nil {
+		panic("quantize: " + err.Error())
+	}
+	return t
+}
+
+// blank stands in a rehearsal for data of which only the size matters.
+type blank struct {
+	dtype tensor.DType
+	shape tensor.Shape
+}
+
+func (b *blank) Shape() tensor.Shape           { return b.shape }
+func (b *blank) DType() tensor.DType           { return b.dtype }
+func (b *blank) Load() (*tensor.Tensor, error) { return tensor.New(b.dtype, b.shape...), nil }
+
+// newCodes returns codes of a weight of the given shape with zero scales and zero points; only a rehearsal leaves them so.
+func newCodes(shape tensor.Shape, axis int, signed bool) *codes {
+	c := &codes{dtype: tensor.Uint8, shape: shape, scale: make([]float32, 1)}
+	if axis >= 0 {
+		c.scale = make([]float32, shape[axis])
+	}
+	if signed {
+		c.dtype = tensor.Int8
+	} else {
+		c.zero = make([]int32, len(c.scale))
+	}
+	return c
 }
 
 // checkFinite reports NaN and infinite values of a weight with the place of the first.
@@ -48,23 +97,17 @@ func quantizeWeight(name string, t *tensor.Tensor, axis int, signed, centred boo
 	if err := checkFinite(name, t.Shape, w); err != nil {
 		return nil, err
 	}
-	channels, inner := 1, len(w)
+	out := newCodes(t.Shape, axis, signed)
+	out.data = make([]byte, len(w))
+	channels, inner := len(out.scale), len(w)
 	if axis >= 0 {
-		channels, inner = t.Shape[axis], t.Shape[axis+1:].Len()
+		inner = t.Shape[axis+1:].Len()
 	}
 	outer := 0
 	if len(w) > 0 {
 		outer = len(w) / (channels * inner)
 	}
-	dt := tensor.Uint8
-	if signed {
-		dt = tensor.Int8
-	}
-	out := &codes{codes: tensor.New(dt, t.Shape...), scale: make([]float32, channels)}
-	if !signed {
-		out.zero = make([]int32, channels)
-	}
-	dst := out.codes.Bytes()
+	dst := out.data
 	kernel.Shared().For(channels, max(1, 1<<16/max(1, outer*inner)), func(lo, hi int) {
 		for c := lo; c < hi; c++ {
 			each := func(f func(i int)) {
@@ -118,26 +161,20 @@ func rangeToScale(least, most float32, signed, centred bool) (scale float32, zer
 	return float32(s), zero
 }
 
-// zeros returns the zero points as a tensor of the codes' type, a scalar if all are equal.
+// zeros returns the zero points: a scalar if there is one, else one per channel.
 func (c *codes) zeros() *tensor.Tensor {
-	if c.zero == nil {
-		return tensor.New(c.codes.DType)
-	}
-	same := true
-	for _, z := range c.zero {
-		same = same && z == c.zero[0]
-	}
-	if same {
-		return tensor.Scalar(uint8(c.zero[0]))
-	}
-	v := make([]uint8, len(c.zero))
+	v := make([]uint8, len(c.scale))
 	for i, z := range c.zero {
 		v[i] = uint8(z)
 	}
-	return tensor.Vector(v...)
+	t := bytesTensor(c.dtype, tensor.Shape{len(v)}, v)
+	if len(v) == 1 {
+		return t.Reshape()
+	}
+	return t
 }
 
-// scales returns the scales as a scalar, or shaped with n trailing dimensions of one.
+// scales returns the scales: a scalar if there is one, else one per channel with trailing dimensions of one.
 func (c *codes) scales(trailing int) *tensor.Tensor {
 	if len(c.scale) == 1 {
 		return tensor.Scalar(c.scale[0])
@@ -147,4 +184,67 @@ func (c *codes) scales(trailing int) *tensor.Tensor {
 		shape = append(shape, 1)
 	}
 	return tensor.Of(shape, c.scale)
+}
+
+// reordered returns the codes in another order: the code at i comes from at(i).
+func (c *codes) reordered(shape tensor.Shape, at func(i int) int) *codes {
+	out := &codes{dtype: c.dtype, shape: shape, scale: c.scale, zero: c.zero}
+	if c.data != nil {
+		out.data = make([]byte, shape.Len())
+		for i := range out.data {
+			out.data[i] = c.data[at(i)]
+		}
+	}
+	return out
+}
+
+// transposed swaps the last two dimensions.
+func (c *codes) transposed() *codes {
+	if c.flipped != nil {
+		return c.flipped
+	}
+	rank := len(c.shape)
+	rows, cols := c.shape[rank-2], c.shape[rank-1]
+	shape := c.shape.Clone()
+	shape[rank-2], shape[rank-1] = cols, rows
+	c.flipped = c.reordered(shape, func(i int) int {
+		matrix, r, k := i/(rows*cols)*(rows*cols), i/rows%cols, i%rows
+		return matrix + k*cols + r
+	})
+	return c.flipped
+}
+
+// scaled multiplies the weight by a number.
+func (c *codes) scaled(f float32) *codes {
+	out := &codes{dtype: c.dtype, shape: c.shape, data: c.data, zero: c.zero, made: c.source()}
+	out.scale = make([]float32, len(c.scale))
+	for i, v := range c.scale {
+		out.scale[i] = v * f
+	}
+	return out
+}
+
+// columns cuts columns [lo, hi) out of a matrix whose columns are the channels.
+func (c *codes) columns(lo, hi int) *codes {
+	rows, cols, n := c.shape[0], c.shape[1], hi-lo
+	out := c.reordered(tensor.Shape{rows, n}, func(i int) int { return i/n*cols + lo + i%n })
+	if len(c.scale) > 1 {
+		out.scale = c.scale[lo:hi]
+		if c.zero != nil {
+			out.zero = c.zero[lo:hi]
+		}
+	}
+	return out
+}
+
+// direction cuts one direction out of recurrent codes [directions, cols, rows] with scales per row or per direction.
+func (c *codes) direction(k int) *codes {
+	size := c.shape[1] * c.shape[2]
+	per := len(c.scale) / c.shape[0]
+	out := c.reordered(c.shape[1:].Clone(), func(i int) int { return k*size + i })
+	out.scale = c.scale[k*per : (k+1)*per]
+	if c.zero != nil {
+		out.zero = c.zero[k*per : (k+1)*per]
+	}
+	return out
 }
