@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/neurotrain/neuroquant/internal/codec/picture"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -106,7 +107,7 @@ func imageColumn(c column, t *Transform) (out column, ok bool, err error) {
 		size := w * h * channels
 		dst := tensor.New(k.storage(), append(tensor.Shape{len(index)}, shape...)...)
 		err = parallel(ctx, len(index), func(i int) error {
-			r := raster{w, h, channels, pix[i*size : (i+1)*size]}
+			r := picture.Image{Width: w, Height: h, Channels: channels, Pix: pix[i*size : (i+1)*size]}
 			if first && channels > 1 {
 				r = interleave(r)
 			}
@@ -126,12 +127,12 @@ func imageColumn(c column, t *Transform) (out column, ok bool, err error) {
 }
 
 // interleave turns planes into pixels.
-func interleave(r raster) raster {
-	out := newRaster(r.width, r.height, r.channels)
-	n := r.width * r.height
-	for ch := range r.channels {
-		for i, v := range r.pix[ch*n : (ch+1)*n] {
-			out.pix[i*r.channels+ch] = v
+func interleave(r picture.Image) picture.Image {
+	out := picture.New(r.Width, r.Height, r.Channels)
+	n := r.Width * r.Height
+	for ch := range r.Channels {
+		for i, v := range r.Pix[ch*n : (ch+1)*n] {
+			out.Pix[i*r.Channels+ch] = v
 		}
 	}
 	return out

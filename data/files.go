@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/neurotrain/neuroquant/internal/codec/picture"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -52,7 +53,7 @@ func folderFiles(dir string) ([]imageFile, error) {
 			}
 			return nil
 		}
-		if d.IsDir() || !isImageName(p) {
+		if d.IsDir() || !picture.IsName(p) {
 			return nil
 		}
 		full := filepath.Join(dir, filepath.FromSlash(p))
@@ -83,7 +84,7 @@ func zipFiles(r *zip.Reader, under string) ([]imageFile, error) {
 				continue
 			}
 		}
-		if strings.HasSuffix(name, "/") || !isImageName(name) || slices.ContainsFunc(strings.Split(name, "/"), hidden) {
+		if strings.HasSuffix(name, "/") || !picture.IsName(name) || slices.ContainsFunc(strings.Split(name, "/"), hidden) {
 			continue
 		}
 		if seen[name] {
@@ -192,7 +193,7 @@ func classify(files []imageFile, known []string) ([]string, error) {
 // newFileSet makes a set of image files, which it sorts.
 func newFileSet(from string, files []imageFile, o *Options, closer func() error) (*fileSet, error) {
 	if len(files) == 0 {
-		return nil, fmt.Errorf("%s: no images (%s)", from, strings.Join(imageSuffixes, " "))
+		return nil, fmt.Errorf("%s: no images (%s)", from, strings.Join(picture.Suffixes(), " "))
 	}
 	classes, err := classify(files, o.Classes)
 	if err != nil {
@@ -213,7 +214,7 @@ func newFileSet(from string, files []imageFile, o *Options, closer func() error)
 	if err != nil {
 		return nil, s.named(0, err)
 	}
-	w, h, err := imageConfig(raw)
+	w, h, err := picture.Size(raw)
 	if err != nil {
 		return nil, s.named(0, err)
 	}
@@ -263,17 +264,17 @@ func (s *fileSet) Read(ctx context.Context, index []int) (Batch, error) {
 		if err != nil {
 			return s.named(i, err)
 		}
-		r, err := decodeImage(raw)
+		r, err := picture.Decode(raw)
 		if err != nil {
 			return s.named(i, err)
 		}
-		was := Size{r.height, r.width}
+		was := Size{r.Height, r.Width}
 		if r, err = s.k.geometry(r); err != nil {
 			return s.named(i, err)
 		}
-		if r.height != s.size.Height || r.width != s.size.Width {
+		if r.Height != s.size.Height || r.Width != s.size.Width {
 			return s.named(i, fmt.Errorf("images differ in size: this one is %v, which gives %v, the first gave %v: set a size (height x width) or a crop",
-				was, Size{r.height, r.width}, s.size))
+				was, Size{r.Height, r.Width}, s.size))
 		}
 		s.k.store(dst, k, r)
 		return nil

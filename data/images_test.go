@@ -3,16 +3,15 @@ package data
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"hash/crc32"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/neurotrain/neuroquant/internal/codec/picture"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -23,12 +22,6 @@ type imageCases struct {
 		To                      [2]int
 		SHA256                  string
 		Pixels                  []byte
-	}
-	Decoded []struct {
-		Name          string
-		Width, Height int
-		Exact         bool
-		File, Pixels  []byte
 	}
 	Pipeline []struct {
 		Width, Height int
@@ -50,12 +43,12 @@ func pillow(t *testing.T) imageCases {
 }
 
 // noise is the generator of testdata/make_images.py.
-func noise(width, height, channels int) raster {
-	r := newRaster(width, height, channels)
+func noise(width, height, channels int) picture.Image {
+	r := picture.New(width, height, channels)
 	s := uint32(12345)
-	for i := range r.pix {
+	for i := range r.Pix {
 		s = (s*1103515245 + 12345) & 0x7fffffff
-		r.pix[i] = uint8(s >> 16)
+		r.Pix[i] = uint8(s >> 16)
 	}
 	return r
 }
@@ -67,14 +60,14 @@ func TestResizeEqualsPillow(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			out := noise(c.Width, c.Height, c.Channels).resize(c.To[0], c.To[1], f)
-			sum := sha256.Sum256(out.pix)
+			out := resize(noise(c.Width, c.Height, c.Channels), c.To[0], c.To[1], f)
+			sum := sha256.Sum256(out.Pix)
 			if hex.EncodeToString(sum[:]) == c.SHA256 {
 				return
 			}
 			for i, v := range c.Pixels {
-				if out.pix[i] != v {
-					t.Errorf("byte %d: got %d, want %d", i, out.pix[i], v)
+				if out.Pix[i] != v {
+					t.Errorf("byte %d: got %d, want %d", i, out.Pix[i], v)
 				}
 			}
 			t.Error("pixels differ")
@@ -92,27 +85,6 @@ func distance(a, b []uint8) (mean float64, largest int) {
 		largest = max(largest, d)
 	}
 	return float64(sum) / float64(len(a)), largest
-}
-
-func TestDecodeAgainstPillow(t *testing.T) {
-	for _, c := range pillow(t).Decoded {
-		t.Run(c.Name, func(t *testing.T) {
-			got, err := decodeImage(c.File)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got = got.rgb()
-			if got.width != c.Width || got.height != c.Height {
-				t.Fatalf("size: got %dx%d, want %dx%d", got.width, got.height, c.Width, c.Height)
-			}
-			mean, largest := distance(got.pix, c.Pixels)
-			t.Logf("mean difference %.4f, largest %d", mean, largest)
-			// Go's inverse DCT rounds unlike libjpeg's now and then; everything else is exact.
-			if c.Exact && largest > 0 || mean > 0.3 || largest > 4 {
-				t.Errorf("mean difference %.3f, largest %d grey levels", mean, largest)
-			}
-		})
-	}
 }
 
 func TestPipelineAgainstPillow(t *testing.T) {
@@ -191,24 +163,6 @@ func TestTransformCheckReportsAll(t *testing.T) {
 	for _, s := range []string{"224", "240x320"} {
 		if z, err := ParseSize(s); err != nil || z.String() != s {
 			t.Errorf("size %q: got %v, %v", s, z, err)
-		}
-	}
-}
-
-func TestDecodeRefuses(t *testing.T) {
-	wide := append([]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x10\x00\x00\x00\x10\x00\x00\x08\x02\x00\x00\x00"), 0, 0, 0, 0)
-	binary.BigEndian.PutUint32(wide[29:], crc32.ChecksumIEEE(wide[12:29]))
-	for name, c := range map[string]struct {
-		file []byte
-		want string
-	}{
-		"empty": {nil, "empty"},
-		"text":  {[]byte("hello, world"), "want a JPEG, PNG"},
-		"cut":   {[]byte("\xff\xd8\xff\xe0\x00"), "jpeg: "},
-		"huge":  {wide, "1048576 x 1048576 pixels are not accepted"},
-	} {
-		if _, err := decodeImage(c.file); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: got %v, want %q", name, err, c.want)
 		}
 	}
 }

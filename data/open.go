@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/neurotrain/neuroquant/internal/codec/picture"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -119,7 +120,7 @@ func openFile(path, part string, o *Options) (Set, error) {
 	case strings.EqualFold(filepath.Ext(path), ".bin"):
 		return openCIFARSet(path, []string{path}, o)
 	}
-	if _, err := imageFormat(head); err == nil {
+	if picture.IsImage(head) {
 		return openImageFile(path, o)
 	}
 	return nil, fmt.Errorf("%s: want %s; found a file that starts with %.8q", path, Accepted, head)
@@ -190,7 +191,7 @@ func openFolder(dir string, o *Options) (Set, error) {
 		return nil, err
 	}
 	if len(files) == 0 {
-		return nil, fmt.Errorf("%s: found neither images (%s) nor .npy, IDX or CIFAR .bin files", dir, strings.Join(imageSuffixes, " "))
+		return nil, fmt.Errorf("%s: found neither images (%s) nor .npy, IDX or CIFAR .bin files", dir, strings.Join(picture.Suffixes(), " "))
 	}
 	return openFolderImages(dir, files, o)
 }

@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/neurotrain/neuroquant/internal/codec/picture"
 )
 
 // filter is a resampling kernel with its support on each side, in source pixels at scale 1.
@@ -72,19 +74,19 @@ func findFilter(name string) (filter, error) {
 
 // resize returns the image at another size, equal byte for byte to Pillow's Image.resize: when shrinking, the kernel widens by
 // the scale (antialiasing); the horizontal pass comes first and rounds to 8 bits; weights have 22 fractional bits.
-func (r raster) resize(width, height int, f filter) raster {
-	if width == r.width && height == r.height {
+func resize(r picture.Image, width, height int, f filter) picture.Image {
+	if width == r.Width && height == r.Height {
 		return r
 	}
 	if f.weigh == nil {
-		return r.nearest(width, height)
+		return nearest(r, width, height)
 	}
 	out := r
-	if width != r.width {
-		out = out.resizeRows(width, newTaps(r.width, width, f))
+	if width != r.Width {
+		out = resizeRows(out, width, newTaps(r.Width, width, f))
 	}
-	if height != r.height {
-		out = out.resizeColumns(height, newTaps(r.height, height, f))
+	if height != r.Height {
+		out = resizeColumns(out, height, newTaps(r.Height, height, f))
 	}
 	return out
 }
@@ -140,11 +142,11 @@ func clip8(v int32) uint8 {
 	return uint8(min(v, 255))
 }
 
-func (r raster) resizeRows(width int, t taps) raster {
-	out := newRaster(width, r.height, r.channels)
-	for y := range r.height {
-		src, dst := r.row(y), out.row(y)
-		if r.channels == 3 {
+func resizeRows(r picture.Image, width int, t taps) picture.Image {
+	out := picture.New(width, r.Height, r.Channels)
+	for y := range r.Height {
+		src, dst := r.Row(y), out.Row(y)
+		if r.Channels == 3 {
 			for x := range width {
 				s0, s1, s2 := int32(1)<<(fractionBits-1), int32(1)<<(fractionBits-1), int32(1)<<(fractionBits-1)
 				p := src[3*t.from[x]:]
@@ -169,19 +171,19 @@ func (r raster) resizeRows(width int, t taps) raster {
 	return out
 }
 
-func (r raster) resizeColumns(height int, t taps) raster {
-	out := newRaster(r.width, height, r.channels)
-	sums := make([]int32, r.width*r.channels)
+func resizeColumns(r picture.Image, height int, t taps) picture.Image {
+	out := picture.New(r.Width, height, r.Channels)
+	sums := make([]int32, r.Width*r.Channels)
 	for y := range height {
 		for i := range sums {
 			sums[i] = 1 << (fractionBits - 1)
 		}
 		for k, w := range t.weights[y] {
-			for i, v := range r.row(t.from[y] + k) {
+			for i, v := range r.Row(t.from[y] + k) {
 				sums[i] += int32(v) * w
 			}
 		}
-		dst := out.row(y)
+		dst := out.Row(y)
 		for i, s := range sums {
 			dst[i] = clip8(s)
 		}
@@ -191,12 +193,12 @@ func (r raster) resizeColumns(height int, t taps) raster {
 
 // nearest takes the source pixel under each output pixel's center. Positions accumulate by repeated addition as in Pillow's
 // affine scaling, so that ties fall the same way.
-func (r raster) nearest(width, height int) raster {
-	out := newRaster(width, height, r.channels)
-	columns, rows := nearestTaps(r.width, width), nearestTaps(r.height, height)
-	c := r.channels
+func nearest(r picture.Image, width, height int) picture.Image {
+	out := picture.New(width, height, r.Channels)
+	columns, rows := nearestTaps(r.Width, width), nearestTaps(r.Height, height)
+	c := r.Channels
 	for y := range height {
-		src, dst := r.row(rows[y]), out.row(y)
+		src, dst := r.Row(rows[y]), out.Row(y)
 		for x := range width {
 			copy(dst[x*c:(x+1)*c], src[columns[x]*c:])
 		}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/neurotrain/neuroquant/internal/codec/picture"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -136,7 +137,7 @@ func (t *Transform) sizeFor(width, height int) (resized, final Size, err error) 
 			}
 		}
 	}
-	if max(resized.Height, resized.Width) > 4*maxSide || resized.Height*resized.Width > maxPixels {
+	if max(resized.Height, resized.Width) > 4*maxSide || resized.Height*resized.Width > picture.MaxPixels {
 		return Size{}, Size{}, fmt.Errorf("%dx%d resized to %v is too large", height, width, resized)
 	}
 	final = resized
@@ -219,27 +220,27 @@ func (c *compiled) shape(z Size) tensor.Shape {
 }
 
 // geometry resizes, crops and sets the channels.
-func (c *compiled) geometry(r raster) (raster, error) {
-	resized, final, err := c.sizeFor(r.width, r.height)
+func (c *compiled) geometry(r picture.Image) (picture.Image, error) {
+	resized, final, err := c.sizeFor(r.Width, r.Height)
 	if err != nil {
-		return raster{}, err
+		return picture.Image{}, err
 	}
 	if c.channels == 1 {
-		r = r.gray()
+		r = r.Gray()
 	} else {
-		r = r.rgb()
+		r = r.RGB()
 	}
-	return r.resize(resized.Width, resized.Height, c.filter).crop(final.Width, final.Height), nil
+	return crop(resize(r, resized.Width, resized.Height, c.filter), final.Width, final.Height), nil
 }
 
 // store writes the pixels of a transformed image as sample i of t, whose type is float32 or uint8.
-func (c *compiled) store(t *tensor.Tensor, i int, r raster) {
-	n := len(r.pix)
+func (c *compiled) store(t *tensor.Tensor, i int, r picture.Image) {
+	n := len(r.Pix)
 	if t.DType == tensor.Uint8 {
-		spread(tensor.Data[uint8](t)[i*n:(i+1)*n], r.pix, c, func(_ int, v uint8) uint8 { return v })
+		spread(tensor.Data[uint8](t)[i*n:(i+1)*n], r.Pix, c, func(_ int, v uint8) uint8 { return v })
 		return
 	}
-	spread(tensor.Data[float32](t)[i*n:(i+1)*n], r.pix, c, func(ch int, v uint8) float32 { return c.table[ch][v] })
+	spread(tensor.Data[float32](t)[i*n:(i+1)*n], r.Pix, c, func(ch int, v uint8) float32 { return c.table[ch][v] })
 }
 
 // spread lays interleaved pixels out in the transform's layout and channel order.
