@@ -186,6 +186,11 @@ func (a *Analyzer) Analyze(ctx context.Context, set data.Set, description string
 	if r.Accuracy, err = a.CompareAccuracy(ctx, set); err != nil {
 		return nil, err
 	}
+	for _, o := range r.Accuracy.Outputs {
+		if o.NonFinite > 0 {
+			r.Notes = append(r.Notes, fmt.Sprintf("Output %s: %d values are NaN or infinite in one of the models and not in the other; the errors leave them out.", o.Name, o.NonFinite))
+		}
+	}
 	few := set
 	if few != nil {
 		few = data.Sample(set, layerSamples, a.Seed)

@@ -34,7 +34,7 @@ type TensorInfo struct {
 func (m *Model) Inspect() Inspection {
 	i := Inspection{
 		File: m.m.Path, Format: m.m.Format, Producer: strings.TrimSpace(m.m.Producer + " " + m.m.ProducerVersion), Opset: m.m.Opset,
-		Inputs: m.Inputs(), Outputs: m.Outputs(), Parameters: m.Parameters(), Size: analyze.SizeOf(m.m), Operators: map[string]int{}, Metadata: m.m.Metadata,
+		Inputs: m.Inputs(), Outputs: m.Outputs(), Parameters: m.Parameters(), Size: analyze.SizeOf(m.m), Operators: map[string]int{}, Tensors: []TensorInfo{}, Metadata: m.m.Metadata,
 	}
 	countOps(m.m.Graph, i.Operators)
 	eachParam(m.m.Graph, func(v *graph.Value) {

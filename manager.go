@@ -109,7 +109,7 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 		if err != nil {
 			return nil, err
 		}
-		return m.result(ctx, orig, orig.With(orig.Graph), &quantize.Plan{})
+		return m.result(ctx, orig, orig.With(orig.Graph), &quantize.Plan{Decisions: []Decision{}})
 	}
 	orig, work, p, err := m.plan(ctx, path)
 	if err != nil {

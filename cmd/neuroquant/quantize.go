@@ -313,5 +313,8 @@ func (a *app) accuracy(x *neuroquant.Accuracy) {
 	}
 	for _, o := range x.Outputs {
 		a.printf("output %s: SQNR %s dB, cosine %.6f, largest difference %.4g\n", o.Name, decibel(o.SQNR), o.Cosine, o.MaxDiff)
+		if o.NonFinite > 0 {
+			a.printf("output %s: %d values are NaN or infinite in one of the models only\n", o.Name, o.NonFinite)
+		}
 	}
 }

@@ -11,14 +11,16 @@ import (
 
 // Error says how far values are from their reference.
 type Error struct {
-	// SQNR is the energy of the reference over the energy of the error, in dB; nil where there is no error or no energy.
+	// SQNR is the energy of the reference over the energy of the error, in dB; nil where there is no error, 0 where the error
+	// cannot be weighed: the reference has no energy, or finite values became NaN or infinite.
 	SQNR *float64 `json:"sqnr_db"`
-	// Cosine is the cosine between both as vectors; 1 where both are zero.
+	// Cosine is the cosine between both as vectors; 1 where both are zero, 0 where one is or is not finite.
 	Cosine float64 `json:"cosine"`
 	// MaxDiff is the largest absolute difference, RMS the root of the mean square one.
 	MaxDiff float64 `json:"max_diff"`
 	RMS     float64 `json:"rms"`
-	// Values is the number of values compared; NonFinite those left out because either is NaN or infinite and they differ.
+	// Values is the number of values compared; NonFinite those left out because one of the two is NaN or infinite and the
+	// other is not the same.
 	Values    int `json:"values"`
 	NonFinite int `json:"non_finite,omitempty"`
 }
@@ -33,7 +35,7 @@ func (s *errorSum) add(ref, got []float32) {
 	for i, r := range ref {
 		x, y := float64(r), float64(got[i])
 		if d := x - y; d-d != 0 { // NaN or infinite
-			if math.Float32bits(ref[i]) != math.Float32bits(got[i]) {
+			if x != y && !(math.IsNaN(x) && math.IsNaN(y)) {
 				s.bad++
 			}
 			continue
@@ -53,11 +55,16 @@ func (s *errorSum) result() Error {
 	if s.n > 0 {
 		e.RMS = math.Sqrt(s.err2 / float64(s.n))
 	}
-	if s.err2 > 0 && s.ref2 > 0 {
-		db := 10 * math.Log10(s.ref2/s.err2)
+	switch db := 0.0; {
+	case s.bad > 0 || s.err2 > 0 && s.ref2 == 0:
+		e.SQNR = &db
+	case s.err2 > 0:
+		db = 10 * math.Log10(s.ref2/s.err2)
 		e.SQNR = &db
 	}
 	switch {
+	case s.bad > 0:
+		e.Cosine = 0
 	case s.ref2 > 0 && s.got2 > 0:
 		e.Cosine = s.dot / math.Sqrt(s.ref2*s.got2)
 	case s.ref2 != s.got2:
@@ -72,24 +79,34 @@ type Scores struct {
 	Top1    float64 `json:"top1"` // fractions
 	Top5    float64 `json:"top5"`
 	Loss    float64 `json:"loss"` // mean cross entropy, in nats
+	// NonFinite counts samples with a score that is NaN or infinite. They count as wrong where the label's own is NaN, and
+	// a loss that is not finite counts as that of probability 1e-30.
+	NonFinite int `json:"non_finite,omitempty"`
 }
 
 type scoreSum struct {
-	n, top1, top5 int
-	loss          float64
+	n, top1, top5, bad int
+	loss               float64
 }
 
+// leastProbability bounds the loss of one sample.
+const leastProbability = 1e-30
+
 // add scores rows of class scores. Rows that are probabilities are taken as such, all others as logits (which log
-// probabilities are a case of).
+// probabilities are a case of). Of equal scores the first ranks higher; a NaN ranks above what it is compared with.
 func (s *scoreSum) add(rows []float32, classes int, labels []int) {
 	for i, label := range labels {
 		row := rows[i*classes : (i+1)*classes]
 		s.n++
-		rank := 0
+		rank, finite := 0, true
 		for j, v := range row {
-			if v > row[label] || v == row[label] && j < label {
+			if below := v < row[label] || v == row[label] && j > label; !below && j != label {
 				rank++
 			}
+			finite = finite && v-v == 0
+		}
+		if !finite {
+			s.bad++
 		}
 		if rank == 0 {
 			s.top1++
@@ -97,12 +114,16 @@ func (s *scoreSum) add(rows []float32, classes int, labels []int) {
 		if rank < 5 {
 			s.top5++
 		}
-		s.loss += crossEntropy(row, label)
+		loss := crossEntropy(row, label)
+		if loss-loss != 0 {
+			loss = -math.Log(leastProbability)
+		}
+		s.loss += loss
 	}
 }
 
 func (s *scoreSum) result() Scores {
-	r := Scores{Samples: s.n}
+	r := Scores{Samples: s.n, NonFinite: s.bad}
 	if s.n > 0 {
 		n := float64(s.n)
 		r.Top1, r.Top5, r.Loss = float64(s.top1)/n, float64(s.top5)/n, s.loss/n
@@ -118,7 +139,7 @@ func crossEntropy(row []float32, label int) float64 {
 		negative = negative || v < 0
 	}
 	if !negative && math.Abs(sum-1) < 1e-3 {
-		return -math.Log(max(float64(row[label]), 1e-30))
+		return -math.Log(max(float64(row[label]), leastProbability))
 	}
 	z := 0.0
 	for _, v := range row {
