@@ -130,16 +130,9 @@ func TestRecurrent(t *testing.T) {
 					}
 					t.Run(fmt.Sprintf("%s/%s/%s/%d", kind, direction, extras, before), func(t *testing.T) {
 						b := newNet(t, 6)
-						small := func(name string, shape ...int) *graph.Value {
-							v := b.values(shape...)
-							for i, x := range tensor.Data[float32](v) {
-								tensor.Data[float32](v)[i] = x / 4
-							}
-							return b.Param(name, v)
-						}
-						in := []*graph.Value{b.input("x", steps, batch, input), small("w", dirs, gates*hidden, input), small("r", dirs, gates*hidden, hidden), nil, nil, nil}
+						in := []*graph.Value{b.input("x", steps, batch, input), b.small("w", dirs, gates*hidden, input), b.small("r", dirs, gates*hidden, hidden), nil, nil, nil}
 						if extras == "bias" || extras == "bias and state" {
-							in[3] = small("b", dirs, 2*gates*hidden)
+							in[3] = b.small("b", dirs, 2*gates*hidden)
 						}
 						if extras == "state" || extras == "bias and state" {
 							in[5] = b.input("h", dirs, batch, hidden)

@@ -62,6 +62,15 @@ func (b *net) weight(name string, shape ...int) *graph.Value {
 	return b.Param(name, b.values(shape...))
 }
 
+// small has the scale of the weights of trained recurrences, which do not blow a small error up.
+func (b *net) small(name string, shape ...int) *graph.Value {
+	t := b.values(shape...)
+	for i, v := range tensor.Data[float32](t) {
+		tensor.Data[float32](t)[i] = v / 6
+	}
+	return b.Param(name, t)
+}
+
 func (b *net) input(name string, shape ...int) *graph.Value {
 	return b.Input(name, graph.Shaped(tensor.Float32, shape))
 }
