@@ -300,7 +300,7 @@ func TestTruncatedModels(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "cut.onnx")
-	for n := range len(whole) {
+	for n := range whole {
 		if err := os.WriteFile(path, whole[:n], 0o644); err != nil {
 			t.Fatal(err)
 		}

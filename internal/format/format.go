@@ -100,7 +100,7 @@ func readHead(path string) ([]byte, error) {
 	defer f.Close()
 	head := make([]byte, headLen)
 	n, err := io.ReadFull(f, head)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return head[:n], nil

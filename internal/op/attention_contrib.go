@@ -105,8 +105,11 @@ func evalProjected[T float32 | float64](e *graph.Env, o *ProjectedAttention, in 
 	qkv, beta := make([]T, batch*tokens*columns), T(0)
 	if b := arg(in, 2); b != nil {
 		bias, err := realData[T](b)
-		if err != nil || len(bias) != columns {
-			return nil, fmt.Errorf("bias: want %d values, got %v (%v)", columns, b, err)
+		if err != nil {
+			return nil, fmt.Errorf("bias: %w", err)
+		}
+		if len(bias) != columns {
+			return nil, fmt.Errorf("bias: want %d values, got %v", columns, b)
 		}
 		for i := 0; i < len(qkv); i += columns {
 			copy(qkv[i:], bias)

@@ -238,7 +238,7 @@ func gemmInt[T integer](p *kernel.Pool, transA, transB bool, m, n, k int, a []T,
 			row := c[i*n : (i+1)*n]
 			clear(row)
 			for l := range k {
-				v := T(0)
+				var v T
 				if transA {
 					v = a[l*lda+i]
 				} else {

@@ -153,7 +153,6 @@ func (g *geometry) taps(axis, q int) (lo, hi, start int) {
 	if start < 0 {
 		lo = (-start + d - 1) / d
 	}
-	hi = k
 	if end := g.in[axis] - start; end <= 0 {
 		hi = 0
 	} else {
