@@ -70,8 +70,10 @@ func (m *Manager) Plan(ctx context.Context, path string) (*Plan, error) {
 	}
 	defer orig.Close()
 	before, after := p.Bytes()
-	out := &Plan{Input: path, Method: m.config.Method, DType: p.Recipe.Weight, Decisions: p.Decisions,
-		OriginalBytes: analyze.SizeOf(orig).MemoryBytes, QuantizedBytes: analyze.SizeOf(work).MemoryBytes - int64(before) + int64(after)}
+	out := &Plan{
+		Input: path, Method: m.config.Method, DType: p.Recipe.Weight, Decisions: p.Decisions,
+		OriginalBytes: analyze.SizeOf(orig).MemoryBytes, QuantizedBytes: analyze.SizeOf(work).MemoryBytes - int64(before) + int64(after),
+	}
 	out.CompressionRatio = float64(out.OriginalBytes) / float64(max(out.QuantizedBytes, 1))
 	return out, nil
 }

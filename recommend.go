@@ -23,8 +23,10 @@ type Recommendation struct {
 	Traits []string `json:"traits,omitempty"`
 }
 
-var modelTypes = []string{"transformer", "cnn", "llm", "custom"}
-var useCases = []string{"inference", "training", "fine_tuning"}
+var (
+	modelTypes = []string{"transformer", "cnn", "llm", "custom"}
+	useCases   = []string{"inference", "training", "fine_tuning"}
+)
 
 type advice struct{ method, why string }
 

@@ -117,12 +117,16 @@ func TestTransformLayouts(t *testing.T) {
 		{Transform{Scale: 1}, tensor.Shape{1, 3, 1, 2}, []float64{10, 40, 20, 50, 30, 60}},
 		{Transform{Scale: 1, Layout: "nhwc"}, tensor.Shape{1, 1, 2, 3}, []float64{10, 20, 30, 40, 50, 60}},
 		{Transform{Scale: 1, Channels: "bgr"}, tensor.Shape{1, 3, 1, 2}, []float64{30, 60, 20, 50, 10, 40}},
-		{Transform{Scale: 1, Channels: "bgr", Mean: []float64{1, 2, 3}, Std: []float64{2}}, tensor.Shape{1, 3, 1, 2},
-			[]float64{14.5, 29.5, 9, 24, 3.5, 18.5}},
+		{
+			Transform{Scale: 1, Channels: "bgr", Mean: []float64{1, 2, 3}, Std: []float64{2}},
+			tensor.Shape{1, 3, 1, 2},
+			[]float64{14.5, 29.5, 9, 24, 3.5, 18.5},
+		},
 		{Transform{DType: tensor.Uint8, Layout: "nhwc", Channels: "bgr"}, tensor.Shape{1, 1, 2, 3}, []float64{30, 20, 10, 60, 50, 40}},
 		{Transform{Scale: 1, Channels: "gray"}, tensor.Shape{1, 1, 1, 2}, []float64{18, 48}},
 		{Transform{Scale: 1, Crop: Size{Height: 3}}, tensor.Shape{1, 3, 3, 3}, []float64{
-			0, 0, 0, 10, 40, 0, 0, 0, 0, 0, 0, 0, 20, 50, 0, 0, 0, 0, 0, 0, 0, 30, 60, 0, 0, 0, 0}},
+			0, 0, 0, 10, 40, 0, 0, 0, 0, 0, 0, 0, 20, 50, 0, 0, 0, 0, 0, 0, 0, 30, 60, 0, 0, 0, 0,
+		}},
 		{Transform{DType: tensor.Float16, Scale: 1}, tensor.Shape{1, 3, 1, 2}, []float64{10, 40, 20, 50, 30, 60}},
 	} {
 		col, err := memoryColumn("", pixels)

@@ -200,7 +200,8 @@ func TestRandom(t *testing.T) {
 		t.Errorf("sample 33 depends on the number drawn (%v)", err)
 	}
 	_, err = Open("random:5", Options{Inputs: []Field{
-		{Name: "s", DType: tensor.String}, {Name: "n", DType: tensor.Float32, Shape: tensor.Shape{-1, 3}}, {Name: "b", DType: tensor.Uint8, High: 300}}})
+		{Name: "s", DType: tensor.String}, {Name: "n", DType: tensor.Float32, Shape: tensor.Shape{-1, 3}}, {Name: "b", DType: tensor.Uint8, High: 300},
+	}})
 	for _, want := range []string{`input "s": string values cannot be drawn`, `input "n": shape -1x3`, `input "b": integers below 300 do not fit uint8`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q in %v", want, err)

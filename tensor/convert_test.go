@@ -150,8 +150,15 @@ func TestE8M0SpecialValues(t *testing.T) {
 		saturate bool
 		want     uint8
 	}{
-		{0, true, 0}, {0, false, 0xff}, {inf, true, 0xfe}, {inf, false, 0xff}, {math.MaxFloat32, true, 0xfe}, {math.MaxFloat32, false, 0xff},
-		{math.SmallestNonzeroFloat32, true, 0}, {-4, true, 129}, {float32(math.NaN()), true, 0xff},
+		{0, true, 0},
+		{0, false, 0xff},
+		{inf, true, 0xfe},
+		{inf, false, 0xff},
+		{math.MaxFloat32, true, 0xfe},
+		{math.MaxFloat32, false, 0xff},
+		{math.SmallestNonzeroFloat32, true, 0},
+		{-4, true, 129},
+		{float32(math.NaN()), true, 0xff},
 	} {
 		if got := EncodeSmall(Float8E8M0, c.x, c.saturate); got != c.want {
 			t.Errorf("%v, saturate %v: want %#02x, got %#02x", c.x, c.saturate, c.want, got)

@@ -46,11 +46,21 @@ func TestDTypeWidths(t *testing.T) {
 		isInt, signed bool
 		lo, hi        int64
 	}{
-		{Int2, 0, 1, true, true, -2, 1}, {Uint2, 0, 1, true, false, 0, 3}, {Int4, 0, 2, true, true, -8, 7}, {Uint4, 0, 2, true, false, 0, 15},
-		{Int8, 1, 3, true, true, -128, 127}, {Uint8, 1, 3, true, false, 0, 255}, {Int16, 2, 6, true, true, -32768, 32767},
-		{Uint16, 2, 6, true, false, 0, 65535}, {Int32, 4, 12, true, true, math.MinInt32, math.MaxInt32},
-		{Uint32, 4, 12, true, false, 0, math.MaxUint32}, {Float4E2M1, 0, 2, false, false, 0, 0}, {Complex128, 16, 48, false, false, 0, 0},
-		{BFloat16, 2, 6, false, false, 0, 0}, {Float8E8M0, 1, 3, false, false, 0, 0}, {Bool, 1, 3, false, false, 0, 0},
+		{Int2, 0, 1, true, true, -2, 1},
+		{Uint2, 0, 1, true, false, 0, 3},
+		{Int4, 0, 2, true, true, -8, 7},
+		{Uint4, 0, 2, true, false, 0, 15},
+		{Int8, 1, 3, true, true, -128, 127},
+		{Uint8, 1, 3, true, false, 0, 255},
+		{Int16, 2, 6, true, true, -32768, 32767},
+		{Uint16, 2, 6, true, false, 0, 65535},
+		{Int32, 4, 12, true, true, math.MinInt32, math.MaxInt32},
+		{Uint32, 4, 12, true, false, 0, math.MaxUint32},
+		{Float4E2M1, 0, 2, false, false, 0, 0},
+		{Complex128, 16, 48, false, false, 0, 0},
+		{BFloat16, 2, 6, false, false, 0, 0},
+		{Float8E8M0, 1, 3, false, false, 0, 0},
+		{Bool, 1, 3, false, false, 0, 0},
 	} {
 		if c.d.Size() != c.size || c.d.ByteLen(3) != c.of3 || c.d.IsInt() != c.isInt || c.d.IsSigned() != c.signed {
 			t.Errorf("%v: size %d, 3 take %d, int %v, signed %v", c.d, c.d.Size(), c.d.ByteLen(3), c.d.IsInt(), c.d.IsSigned())
@@ -97,9 +107,17 @@ func TestCheckedLen(t *testing.T) {
 		n  int
 		ok bool
 	}{
-		{Shape{}, 1, true}, {Shape{2, 3}, 6, true}, {Shape{0, 1 << 40}, 0, true}, {Shape{0, math.MaxInt}, 0, false}, {Shape{math.MaxInt, math.MaxInt, 0}, 0, false},
-		{Shape{-1}, 0, false}, {Shape{0, -1}, 0, false}, {Shape{math.MaxInt}, 0, false}, {Shape{1 << 31, 1 << 31}, 0, false},
-		{Shape{1 << 32, 1 << 32}, 0, false}, {Shape{1 << 27, 1 << 27}, 1 << 54, true},
+		{Shape{}, 1, true},
+		{Shape{2, 3}, 6, true},
+		{Shape{0, 1 << 40}, 0, true},
+		{Shape{0, math.MaxInt}, 0, false},
+		{Shape{math.MaxInt, math.MaxInt, 0}, 0, false},
+		{Shape{-1}, 0, false},
+		{Shape{0, -1}, 0, false},
+		{Shape{math.MaxInt}, 0, false},
+		{Shape{1 << 31, 1 << 31}, 0, false},
+		{Shape{1 << 32, 1 << 32}, 0, false},
+		{Shape{1 << 27, 1 << 27}, 1 << 54, true},
 	} {
 		if n, ok := c.s.CheckedLen(); ok != c.ok || n != c.n {
 			t.Errorf("%v: %d, %v", []int(c.s), n, ok)

@@ -90,8 +90,10 @@ func (d *dataFlags) open(m *neuroquant.Model) (data.Set, error) {
 		}
 		return v
 	}
-	o.Transform = data.Transform{Size: size("size", d.size), Crop: size("crop", d.crop), Mean: d.mean, Std: d.std, Scale: d.scale,
-		Layout: d.layout, Channels: d.channels, Filter: d.resample}
+	o.Transform = data.Transform{
+		Size: size("size", d.size), Crop: size("crop", d.crop), Mean: d.mean, Std: d.std, Scale: d.scale,
+		Layout: d.layout, Channels: d.channels, Filter: d.resample,
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, &usageError{err}
 	}

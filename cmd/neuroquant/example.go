@@ -139,8 +139,10 @@ func (a *app) exampleRun(ctx context.Context, model example.Model, method, dtype
 	if err != nil {
 		return nil, err
 	}
-	row := &exampleRow{Model: model.Name, Method: method, DType: dtype, OriginalBytes: orig.DiskBytes(), QuantizedBytes: quant.DiskBytes(),
-		Ratio: r.Compression, Output: name, Report: filepath.Join(name+"-report", "report.html")}
+	row := &exampleRow{
+		Model: model.Name, Method: method, DType: dtype, OriginalBytes: orig.DiskBytes(), QuantizedBytes: quant.DiskBytes(),
+		Ratio: r.Compression, Output: name, Report: filepath.Join(name+"-report", "report.html"),
+	}
 	if len(r.Speed) > 0 {
 		row.Speedup = r.Speed[0].Speedup
 	}
@@ -159,8 +161,10 @@ func (a *app) printExample(rows []exampleRow, out string) error {
 	}
 	var t [][]string
 	for _, r := range rows {
-		t = append(t, []string{r.Model, r.Method, r.DType, bytesText(r.OriginalBytes), bytesText(r.QuantizedBytes), fmt.Sprintf("%.2fx", r.Ratio), speedText(r.Speedup),
-			percent(r.Top1), percent(r.QuantizedTop1), percent(r.Agreement), decibel(r.SQNR) + " dB"})
+		t = append(t, []string{
+			r.Model, r.Method, r.DType, bytesText(r.OriginalBytes), bytesText(r.QuantizedBytes), fmt.Sprintf("%.2fx", r.Ratio), speedText(r.Speedup),
+			percent(r.Top1), percent(r.QuantizedTop1), percent(r.Agreement), decibel(r.SQNR) + " dB",
+		})
 	}
 	a.table([]string{"model", "method", "dtype", "float32", "quantized", "smaller", "speed", "top-1", "quantized", "same class", "SQNR"}, t, 3, 4, 5, 6, 7, 8, 9, 10)
 	a.printf("\nIn %s: the original models, a folder each with model.onnx and neuroquant.json, and the reports:\n", out)

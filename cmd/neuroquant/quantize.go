@@ -145,7 +145,7 @@ func (a *app) settings(f *pflag.FlagSet, file string, flags neuroquant.Config) (
 			return cfg, configError(err)
 		}
 	}
-	var fromFlags = map[string]func(){
+	fromFlags := map[string]func(){
 		"method": func() { cfg.Method = flags.Method }, "dtype": func() { cfg.DType = flags.DType }, "device": func() { cfg.Device = flags.Device },
 		"trust-remote-code": func() { cfg.TrustRemoteCode = flags.TrustRemoteCode }, "per-channel": func() { cfg.PerChannel = flags.PerChannel },
 		"keep": func() { cfg.Keep = flags.Keep }, "only": func() { cfg.Only = flags.Only }, "bits": func() { cfg.Bits = flags.Bits },
@@ -194,8 +194,10 @@ func (a *app) dryRun(ctx context.Context, m *neuroquant.Manager, model, out stri
 	if err != nil {
 		return err
 	}
-	doc := &quantizeResult{Output: out, Method: p.Method, DType: p.DType, OriginalBytes: p.OriginalBytes, QuantizedBytes: p.QuantizedBytes,
-		CompressionRatio: p.CompressionRatio, DryRun: true, Decisions: p.Decisions}
+	doc := &quantizeResult{
+		Output: out, Method: p.Method, DType: p.DType, OriginalBytes: p.OriginalBytes, QuantizedBytes: p.QuantizedBytes,
+		CompressionRatio: p.CompressionRatio, DryRun: true, Decisions: p.Decisions,
+	}
 	if a.json {
 		return a.printJSON(doc)
 	}

@@ -76,9 +76,11 @@ func oddAttrs(kind string, r *rand.Rand) map[string]any {
 	case "ai.onnx.ml.LabelEncoder":
 		return map[string]any{"keys_floats": []float32{-2.5, float32(math.NaN())}, "values_strings": []string{"a", "b"}}
 	case "ai.onnx.ml.TreeEnsemble":
-		return map[string]any{"n_targets": int64(2), "tree_roots": []int64{0}, "nodes_featureids": []int64{1}, "nodes_modes": tensor.Vector[uint8](0),
+		return map[string]any{
+			"n_targets": int64(2), "tree_roots": []int64{0}, "nodes_featureids": []int64{1}, "nodes_modes": tensor.Vector[uint8](0),
 			"nodes_splits": tensor.Vector[float32](0.5), "nodes_truenodeids": []int64{0}, "nodes_falsenodeids": []int64{1}, "nodes_trueleafs": []int64{1},
-			"nodes_falseleafs": []int64{1}, "leaf_targetids": []int64{0, 1}, "leaf_weights": tensor.Vector[float32](1, 2)}
+			"nodes_falseleafs": []int64{1}, "leaf_targetids": []int64{0, 1}, "leaf_weights": tensor.Vector[float32](1, 2),
+		}
 	}
 	return nil
 }

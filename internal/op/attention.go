@@ -76,10 +76,12 @@ func (o *Attention) Infer(in []graph.Type) ([]graph.Type, error) {
 		}
 		y = graph.Ranked(in[0].DType, q[0], q[2], hidden)
 	}
-	return []graph.Type{y,
+	return []graph.Type{
+		y,
 		graph.Ranked(in[1].DType, k[0], k[1], total, k[3]),
 		graph.Ranked(in[2].DType, v[0], v[1], total, v[3]),
-		graph.Ranked(in[0].DType, q[0], q[1], q[2], total)}, nil
+		graph.Ranked(in[0].DType, q[0], q[1], q[2], total),
+	}, nil
 }
 
 // headCount returns the attribute that says how many heads a 3-dimensional input has.
@@ -165,8 +167,10 @@ func evalAttention[T float32 | float64](e *graph.Env, o *Attention, in []*tensor
 	case n != 0 && (kvHeads == 0 || n%kvHeads != 0):
 		return nil, fmt.Errorf("Q: %d heads are not a multiple of the %d of K", n, kvHeads)
 	}
-	a := &attention[T]{e: e, batch: batch, heads: n, kvHeads: kvHeads, queries: queries, size: qs[3], vSize: vs[3],
-		softcap: float64(o.Softcap), scale: 1 / math.Sqrt(float64(qs[3]))}
+	a := &attention[T]{
+		e: e, batch: batch, heads: n, kvHeads: kvHeads, queries: queries, size: qs[3], vSize: vs[3],
+		softcap: float64(o.Softcap), scale: 1 / math.Sqrt(float64(qs[3])),
+	}
 	if o.Scale != nil {
 		a.scale = float64(*o.Scale)
 	}

@@ -118,9 +118,11 @@ func evalProjected[T float32 | float64](e *graph.Env, o *ProjectedAttention, in 
 	}
 	gemmReal(e.Workers(), false, false, batch*tokens, columns, x.Shape[2], 1, xs, x.Shape[2], ws, columns, beta, qkv, columns)
 	size, vSize := h[0]/o.Heads, h[2]/o.Heads
-	a := &attention[T]{e: e, batch: batch, heads: o.Heads, kvHeads: o.Heads, queries: tokens, keys: tokens, size: size, vSize: vSize,
+	a := &attention[T]{
+		e: e, batch: batch, heads: o.Heads, kvHeads: o.Heads, queries: tokens, keys: tokens, size: size, vSize: vSize,
 		scale: 1 / math.Sqrt(float64(size)),
-		q:     heads[T]{qkv, tokens * columns, size, columns}}
+		q:     heads[T]{qkv, tokens * columns, size, columns},
+	}
 	if o.Scale != 0 {
 		a.scale = float64(o.Scale)
 	}

@@ -168,8 +168,10 @@ func evalGroupQuery[T float32 | float64](e *graph.Env, o *GroupQueryAttention, i
 	if err != nil {
 		return nil, fmt.Errorf("query: %w", err)
 	}
-	a := &attention[T]{e: e, batch: batch, heads: n, kvHeads: kvHeads, queries: tokens, size: size, vSize: size,
-		scale: 1 / math.Sqrt(float64(size)), softcap: float64(o.Softcap)}
+	a := &attention[T]{
+		e: e, batch: batch, heads: n, kvHeads: kvHeads, queries: tokens, size: size, vSize: size,
+		scale: 1 / math.Sqrt(float64(size)), softcap: float64(o.Softcap),
+	}
 	if o.Scale != 0 {
 		a.scale = float64(o.Scale)
 	}

@@ -162,8 +162,10 @@ func evalMultiHead[T float32 | float64](e *graph.Env, o *MultiHeadAttention, in 
 		at += n * size
 	}
 	queries, size, fresh, vSize := shapes[0][0], shapes[0][1], shapes[1][0], shapes[2][1]
-	a := &attention[T]{e: e, batch: batch, heads: n, kvHeads: n, queries: queries, keys: fresh, size: size, vSize: vSize,
-		q: views[0], k: views[1], v: views[2], scale: 1 / math.Sqrt(float64(size))}
+	a := &attention[T]{
+		e: e, batch: batch, heads: n, kvHeads: n, queries: queries, keys: fresh, size: size, vSize: vSize,
+		q: views[0], k: views[1], v: views[2], scale: 1 / math.Sqrt(float64(size)),
+	}
 	if o.Scale != 0 {
 		a.scale = float64(o.Scale)
 	}

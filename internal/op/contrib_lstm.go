@@ -63,8 +63,10 @@ func (o *DynamicQuantizeLSTM) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor
 	if err != nil {
 		return nil, err
 	}
-	s := &sequence[float32]{e: e, steps: x.Shape[0], batch: x.Shape[1], input: x.Shape[2], dirs: dirs, hidden: r.Shape[1], gates: 4,
-		reverse: o.Direction == "reverse", x: tensor.Data[float32](x)}
+	s := &sequence[float32]{
+		e: e, steps: x.Shape[0], batch: x.Shape[1], input: x.Shape[2], dirs: dirs, hidden: r.Shape[1], gates: 4,
+		reverse: o.Direction == "reverse", x: tensor.Data[float32](x),
+	}
 	gh, state := 4*s.hidden, tensor.Shape{dirs, s.batch, s.hidden}
 	if !w.Shape.Equal(tensor.Shape{dirs, s.input, gh}) || !r.Shape.Equal(tensor.Shape{dirs, s.hidden, gh}) {
 		return nil, fmt.Errorf("W and R: want [%d, %d, %d] and [%d, %d, %d], got %v and %v", dirs, s.input, gh, dirs, s.hidden, gh, w, r)
@@ -115,8 +117,10 @@ func (o *DynamicQuantizeLSTM) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor
 	scale, zero := dynamicQuantize(e, codes, s.x)
 	for d := range dirs {
 		n := s.hidden
-		c := &lstmCell[float32]{s: s, f: s.activations[3*d], g: s.activations[3*d+1], h: s.activations[3*d+2],
-			inputForget: o.InputForget, linear: s.linearBias(d), squashed: make([]float32, s.batch*n), product: rp[d].recurrence(s)}
+		c := &lstmCell[float32]{
+			s: s, f: s.activations[3*d], g: s.activations[3*d+1], h: s.activations[3*d+2],
+			inputForget: o.InputForget, linear: s.linearBias(d), squashed: make([]float32, s.batch*n), product: rp[d].recurrence(s),
+		}
 		if s.peephole != nil {
 			p := s.peephole[d*3*n:]
 			c.peepI, c.peepO, c.peepF = p[:n], p[n:2*n], p[2*n:3*n]

@@ -80,8 +80,10 @@ func TestCastNumbers(t *testing.T) {
 		{tensor.Vector[float32](0, -0.1, float32(math.NaN())), tensor.Vector(false, true, true)},
 		{tensor.Vector(true, false), tensor.Vector[float32](1, 0)},
 		{tensor.Vector(true, false), tensor.Strings(tensor.Shape{2}, []string{"1", "0"})},
-		{tensor.Strings(tensor.Shape{6}, []string{"3.14", "1e-5", "1E8", "-INF", "nan", " +inf "}),
-			tensor.Vector(float32(3.14), 1e-5, 1e8, float32(math.Inf(-1)), float32(math.NaN()), float32(math.Inf(1)))},
+		{
+			tensor.Strings(tensor.Shape{6}, []string{"3.14", "1e-5", "1E8", "-INF", "nan", " +inf "}),
+			tensor.Vector(float32(3.14), 1e-5, 1e8, float32(math.Inf(-1)), float32(math.NaN()), float32(math.Inf(1))),
+		},
 		{tensor.Strings(tensor.Shape{3}, []string{"9223372036854775807", "-7", "100.5"}), tensor.Vector[int64](math.MaxInt64, -7, 100)},
 		{tensor.Vector[float32](314.15926, 1e-7, 0.1, 3, float32(math.Inf(1))), tensor.Strings(tensor.Shape{5}, []string{"314.15927", "1e-07", "0.1", "3", "INF"})},
 		{tensor.Vector[uint64](math.MaxUint64), tensor.Strings(tensor.Shape{1}, []string{"18446744073709551615"})},
@@ -115,8 +117,17 @@ func TestRoundE8M0(t *testing.T) {
 		v                 float32
 		up, down, nearest uint8
 	}{
-		{1, 127, 127, 127}, {1.25, 128, 127, 127}, {1.5, 128, 127, 128}, {1.75, 128, 127, 128}, {0.124, 124, 123, 124},
-		{0, 0, 0, 0}, {inf, 254, 254, 254}, {3.4e38, 254, 254, 254}, {0x1p-127, 0, 0, 0}, {0x1.8p-127, 1, 0, 1}, {0x1p-140, 0, 0, 0},
+		{1, 127, 127, 127},
+		{1.25, 128, 127, 127},
+		{1.5, 128, 127, 128},
+		{1.75, 128, 127, 128},
+		{0.124, 124, 123, 124},
+		{0, 0, 0, 0},
+		{inf, 254, 254, 254},
+		{3.4e38, 254, 254, 254},
+		{0x1p-127, 0, 0, 0},
+		{0x1.8p-127, 1, 0, 1},
+		{0x1p-140, 0, 0, 0},
 	} {
 		for mode, want := range map[string]uint8{"up": c.up, "down": c.down, "nearest": c.nearest} {
 			if got := roundE8M0(c.v, castMode{true, mode}); got != want {

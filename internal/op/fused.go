@@ -44,8 +44,10 @@ func NewActivation(o graph.Op, in []*tensor.Tensor, given func(i int) bool) (Act
 			}
 			*limit = tensor.Item[float32](t)
 		}
-		return Activation{"Clip", func(dst, x []float32) { kernel.Clip(dst, x, lo, hi) },
-			kernel.Activation{Kind: kernel.ActivationClip, Lo: lo, Hi: hi}}, true
+		return Activation{
+			"Clip", func(dst, x []float32) { kernel.Clip(dst, x, lo, hi) },
+			kernel.Activation{Kind: kernel.ActivationClip, Lo: lo, Hi: hi},
+		}, true
 	case *LeakyRelu:
 		return Activation{name: "LeakyRelu", row: func(dst, x []float32) {
 			for i, v := range x {

@@ -74,8 +74,17 @@ func activations(t *testing.T) map[string]func(c chain, y *tensor.Tensor) (Activ
 	for _, f := range []struct {
 		op     graph.Op
 		limits []*tensor.Tensor
-	}{{&Relu{}, nil}, {&Clip{}, []*tensor.Tensor{lo, hi}}, {&Clip{}, []*tensor.Tensor{nil, hi}}, {&Gelu{}, nil}, {&Gelu{Approximate: "tanh"}, nil},
-		{&Sigmoid{}, nil}, {&Tanh{}, nil}, {&LeakyRelu{Alpha: 0.1}, nil}, {&Swish{Alpha: 1}, nil}} {
+	}{
+		{&Relu{}, nil},
+		{&Clip{}, []*tensor.Tensor{lo, hi}},
+		{&Clip{}, []*tensor.Tensor{nil, hi}},
+		{&Gelu{}, nil},
+		{&Gelu{Approximate: "tanh"}, nil},
+		{&Sigmoid{}, nil},
+		{&Tanh{}, nil},
+		{&LeakyRelu{Alpha: 0.1}, nil},
+		{&Swish{Alpha: 1}, nil},
+	} {
 		out[fmt.Sprintf("%s%d", f.op.Kind(), len(out))] = func(c chain, y *tensor.Tensor) (Activation, *tensor.Tensor) {
 			in := append([]*tensor.Tensor{nil}, f.limits...)
 			a, ok := NewActivation(f.op, in, func(i int) bool { return i < len(in) && in[i] != nil })

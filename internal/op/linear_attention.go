@@ -131,8 +131,10 @@ func (o *LinearAttention) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Ten
 			}
 		}
 	}
-	r := &linearAttention{tokens: tokens, heads: n, kvHeads: kvHeads, dk: dk, dv: dv, delta: delta, scale: o.Scale,
-		q: tokenMajor(data[0], n, tokens, dk), k: tokenMajor(data[1], kvHeads, tokens, dk), v: tokenMajor(data[2], kvHeads, tokens, dv)}
+	r := &linearAttention{
+		tokens: tokens, heads: n, kvHeads: kvHeads, dk: dk, dv: dv, delta: delta, scale: o.Scale,
+		q: tokenMajor(data[0], n, tokens, dk), k: tokenMajor(data[1], kvHeads, tokens, dk), v: tokenMajor(data[2], kvHeads, tokens, dv),
+	}
 	if r.scale == 0 {
 		r.scale = float32(1 / math.Sqrt(float64(dk)))
 	}

@@ -101,12 +101,23 @@ func TestInferKeepsNamesOfDimensions(t *testing.T) {
 		in    []graph.Type
 		want  []string
 	}{
-		{"LSTM", nil, []graph.Type{f(steps, batch, k(3)), f(k(1), k(8), k(3)), f(k(1), k(8), k(2))},
-			[]string{"float32[steps,1,batch,2]", "float32[1,batch,2]", "float32[1,batch,2]"}},
-		{"GRU", map[string]any{"layout": int64(1), "direction": "bidirectional", "hidden_size": int64(2)}, []graph.Type{f(batch, steps, k(3)), graph.Unranked(tensor.Float32), graph.Unranked(tensor.Float32)},
-			[]string{"float32[batch,steps,2,2]", "float32[batch,2,2]"}},
-		{"Attention", map[string]any{"q_num_heads": int64(4), "kv_num_heads": int64(2)}, []graph.Type{f(batch, steps, k(8)), f(batch, steps, k(4)), f(batch, steps, k(6))},
-			[]string{"float32[batch,steps,12]", "float32[batch,2,steps,2]", "float32[batch,2,steps,3]", "float32[batch,4,steps,steps]"}},
+		{
+			"LSTM", nil,
+			[]graph.Type{f(steps, batch, k(3)), f(k(1), k(8), k(3)), f(k(1), k(8), k(2))},
+			[]string{"float32[steps,1,batch,2]", "float32[1,batch,2]", "float32[1,batch,2]"},
+		},
+		{
+			"GRU",
+			map[string]any{"layout": int64(1), "direction": "bidirectional", "hidden_size": int64(2)},
+			[]graph.Type{f(batch, steps, k(3)), graph.Unranked(tensor.Float32), graph.Unranked(tensor.Float32)},
+			[]string{"float32[batch,steps,2,2]", "float32[batch,2,2]"},
+		},
+		{
+			"Attention",
+			map[string]any{"q_num_heads": int64(4), "kv_num_heads": int64(2)},
+			[]graph.Type{f(batch, steps, k(8)), f(batch, steps, k(4)), f(batch, steps, k(6))},
+			[]string{"float32[batch,steps,12]", "float32[batch,2,steps,2]", "float32[batch,2,steps,3]", "float32[batch,4,steps,steps]"},
+		},
 		{"RotaryEmbedding", nil, []graph.Type{f(batch, k(2), steps, k(4)), f(k(9), k(2)), f(k(9), k(2)), {}}, []string{"float32[batch,2,steps,4]"}},
 		{"Resize", nil, []graph.Type{f(batch, k(3), k(4), steps), {}, graph.TypeOf(tensor.Vector[float32](1, 1, 2, 2)), {}}, []string{"float32[batch,3,8,?]"}},
 		{"Resize", map[string]any{"axes": []int64{2, 3}}, []graph.Type{f(batch, k(3), k(4), steps), {}, {}, ints(7, 9)}, []string{"float32[batch,3,7,9]"}},
@@ -114,8 +125,12 @@ func TestInferKeepsNamesOfDimensions(t *testing.T) {
 		{"GridSample", nil, []graph.Type{f(batch, k(3), k(4), k(5)), f(batch, steps, k(7), k(2))}, []string{"float32[batch,3,steps,7]"}},
 		{"AffineGrid", nil, []graph.Type{f(batch, k(2), k(3)), graph.Shaped(tensor.Int64, tensor.Shape{4})}, []string{"float32[batch,?,?,2]"}},
 		{"ImageDecoder", nil, []graph.Type{graph.Ranked(tensor.Uint8, steps)}, []string{"uint8[?,?,3]"}},
-		{"com.microsoft.GroupQueryAttention", map[string]any{"num_heads": int64(4), "kv_num_heads": int64(2)},
-			[]graph.Type{f(batch, steps, k(8)), f(batch, steps, k(4)), f(batch, steps, k(4)), {}, {}, {}, {}}, []string{"float32[batch,steps,8]", "float32[batch,2,?,2]"}},
+		{
+			"com.microsoft.GroupQueryAttention",
+			map[string]any{"num_heads": int64(4), "kv_num_heads": int64(2)},
+			[]graph.Type{f(batch, steps, k(8)), f(batch, steps, k(4)), f(batch, steps, k(4)), {}, {}, {}, {}},
+			[]string{"float32[batch,steps,8]", "float32[batch,2,?,2]"},
+		},
 	} {
 		o, _ := New(c.kind)
 		if err := SetAttrs(o, c.attrs); err != nil {

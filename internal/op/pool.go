@@ -123,7 +123,8 @@ func (o *MaxPool) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, err
 }
 
 func evalMaxPool[T float32 | float64 | int8 | uint8](e *graph.Env, o *MaxPool, t *tensor.Tensor, x []T,
-	output func(*graph.Env, tensor.DType, []int) ([]T, func() *tensor.Tensor)) ([]*tensor.Tensor, error) {
+	output func(*graph.Env, tensor.DType, []int) ([]T, func() *tensor.Tensor),
+) ([]*tensor.Tensor, error) {
 	g, shape, err := newPool(&o.Window, o.CeilMode, t.Shape)
 	if err != nil {
 		return nil, err

@@ -232,8 +232,10 @@ func newSequence[T float32 | float64](e *graph.Env, a *recurrent, in []*tensor.T
 	if x.Rank() != 3 || r.Rank() != 3 {
 		return nil, fmt.Errorf("X and R: want 3 dimensions, got %v and %v", x, r)
 	}
-	s := &sequence[T]{e: e, layout: a.Layout, steps: x.Shape[0], batch: x.Shape[1], input: x.Shape[2], dirs: dirs,
-		hidden: r.Shape[2], gates: gates, reverse: a.Direction == "reverse"}
+	s := &sequence[T]{
+		e: e, layout: a.Layout, steps: x.Shape[0], batch: x.Shape[1], input: x.Shape[2], dirs: dirs,
+		hidden: r.Shape[2], gates: gates, reverse: a.Direction == "reverse",
+	}
 	state := []int{dirs, s.batch, s.hidden}
 	yShape := []int{s.steps, dirs, s.batch, s.hidden}
 	if a.Layout == 1 {

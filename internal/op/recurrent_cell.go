@@ -69,8 +69,10 @@ func evalGRU[T float32 | float64](e *graph.Env, o *GRU, in []*tensor.Tensor) ([]
 	}
 	s.run(func(dir int) cell[T] {
 		n := s.hidden
-		c := &gruCell[T]{s: s, f: s.activations[2*dir], g: s.activations[2*dir+1], linearBeforeReset: o.LinearBeforeReset,
-			linear: s.linearBias(dir), candidate: make([]T, s.batch*n), productZR: s.recurrence(dir, 0, 2*n), productH: s.recurrence(dir, 2*n, 3*n)}
+		c := &gruCell[T]{
+			s: s, f: s.activations[2*dir], g: s.activations[2*dir+1], linearBeforeReset: o.LinearBeforeReset,
+			linear: s.linearBias(dir), candidate: make([]T, s.batch*n), productZR: s.recurrence(dir, 0, 2*n), productH: s.recurrence(dir, 2*n, 3*n),
+		}
 		if s.bias != nil && o.LinearBeforeReset {
 			b := s.bias[dir*6*n:]
 			copy(c.linear[2*n:], b[2*n:3*n])
@@ -162,8 +164,10 @@ func evalLSTM[T float32 | float64](e *graph.Env, o *LSTM, in []*tensor.Tensor) (
 	}
 	s.run(func(dir int) cell[T] {
 		n := s.hidden
-		c := &lstmCell[T]{s: s, f: s.activations[3*dir], g: s.activations[3*dir+1], h: s.activations[3*dir+2],
-			inputForget: o.InputForget, linear: s.linearBias(dir), squashed: make([]T, s.batch*n), product: s.recurrence(dir, 0, 4*n)}
+		c := &lstmCell[T]{
+			s: s, f: s.activations[3*dir], g: s.activations[3*dir+1], h: s.activations[3*dir+2],
+			inputForget: o.InputForget, linear: s.linearBias(dir), squashed: make([]T, s.batch*n), product: s.recurrence(dir, 0, 4*n),
+		}
 		if s.peephole != nil {
 			p := s.peephole[dir*3*n:]
 			c.peepI, c.peepO, c.peepF = p[:n], p[n:2*n], p[2*n:3*n]

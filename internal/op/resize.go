@@ -35,8 +35,10 @@ func (o *Resize) check() error {
 		{"mode", o.Mode, []string{"nearest", "linear", "cubic"}},
 		{"nearest_mode", o.NearestMode, []string{"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"}},
 		{"keep_aspect_ratio_policy", o.AspectRatio, []string{"stretch", "not_larger", "not_smaller"}},
-		{"coordinate_transformation_mode", o.Transformation, []string{"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel",
-			"align_corners", "asymmetric", "tf_half_pixel_for_nn", "tf_crop_and_resize"}},
+		{"coordinate_transformation_mode", o.Transformation, []string{
+			"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel",
+			"align_corners", "asymmetric", "tf_half_pixel_for_nn", "tf_crop_and_resize",
+		}},
 	} {
 		if !slices.Contains(a.known, a.value) {
 			return fmt.Errorf("%s: want one of %q, got %q", a.name, a.known, a.value)

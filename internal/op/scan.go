@@ -50,8 +50,10 @@ func (o *Scan) counts(formal, captured int) (states, scans int, err error) {
 		v    []int
 		n    int
 	}{
-		{"scan_input_axes", o.InputAxes, o.NumScanInputs}, {"scan_input_directions", o.InputDirections, o.NumScanInputs},
-		{"scan_output_axes", o.OutputAxes, scans}, {"scan_output_directions", o.OutputDirections, scans},
+		{"scan_input_axes", o.InputAxes, o.NumScanInputs},
+		{"scan_input_directions", o.InputDirections, o.NumScanInputs},
+		{"scan_output_axes", o.OutputAxes, scans},
+		{"scan_output_directions", o.OutputDirections, scans},
 	} {
 		if a.v != nil && len(a.v) != a.n {
 			return 0, 0, fmt.Errorf("%s: want %d values, got %d", a.name, a.n, len(a.v))

@@ -116,12 +116,14 @@ type rowOps[T float32 | float64] struct {
 
 var (
 	rows32 = rowOps[float32]{kernel.Add, kernel.Sub, kernel.Div, numberRow[float32](maximum), kernel.Exp}
-	rows64 = rowOps[float64]{numberRow[float64](addition), numberRow[float64](subtraction), numberRow[float64](division), numberRow[float64](maximum),
+	rows64 = rowOps[float64]{
+		numberRow[float64](addition), numberRow[float64](subtraction), numberRow[float64](division), numberRow[float64](maximum),
 		func(dst, x []float64) {
 			for i, v := range x {
 				dst[i] = math.Exp(v)
 			}
-		}}
+		},
+	}
 )
 
 // columnBlock is how many columns are worked on at once, so that the rows of a block stay in the cache between the steps.

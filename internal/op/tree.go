@@ -109,8 +109,10 @@ func (o *TreeEnsemble) build() error {
 	if o.leafs, err = o.LeafWeights.Float64s(); err != nil {
 		return fmt.Errorf("leaf_weights: %w", err)
 	}
-	for name, got := range map[string]int{"nodes_modes": len(modes), "nodes_splits": len(splits), "nodes_truenodeids": len(o.True),
-		"nodes_falsenodeids": len(o.False), "nodes_trueleafs": len(o.TrueLeaf), "nodes_falseleafs": len(o.FalseLeaf)} {
+	for name, got := range map[string]int{
+		"nodes_modes": len(modes), "nodes_splits": len(splits), "nodes_truenodeids": len(o.True),
+		"nodes_falsenodeids": len(o.False), "nodes_trueleafs": len(o.TrueLeaf), "nodes_falseleafs": len(o.FalseLeaf),
+	} {
 		if got != n {
 			return fmt.Errorf("%s: want %d values, got %d", name, n, got)
 		}

@@ -141,8 +141,10 @@ func (w *Window) inferDims(spatial []graph.Dim, kernel []int, ceil bool) ([]grap
 
 // convShape is g as the convolution kernels take it.
 func (g *geometry) convShape(batch, inC, outC, group int) *kernel.ConvShape {
-	return &kernel.ConvShape{Batch: batch, InC: inC, OutC: outC, Group: group, In: g.in, Kernel: g.kernel,
-		Stride: g.stride, Dilation: g.dilation, PadBegin: g.padBegin, PadEnd: g.padEnd}
+	return &kernel.ConvShape{
+		Batch: batch, InC: inC, OutC: outC, Group: group, In: g.in, Kernel: g.kernel,
+		Stride: g.stride, Dilation: g.dilation, PadBegin: g.padBegin, PadEnd: g.padEnd,
+	}
 }
 
 // taps returns the range [lo, hi) of kernel positions on an axis that lie inside the input for output position q, and the
@@ -172,8 +174,10 @@ func (g geometry) padded3() (geometry, bool) {
 		copy(out[3-n:], v)
 		return out
 	}
-	return geometry{front(g.in, 1), front(g.kernel, 1), front(g.stride, 1), front(g.dilation, 1),
-		front(g.padBegin, 0), front(g.padEnd, 0), front(g.out, 1)}, true
+	return geometry{
+		front(g.in, 1), front(g.kernel, 1), front(g.stride, 1), front(g.dilation, 1),
+		front(g.padBegin, 0), front(g.padEnd, 0), front(g.out, 1),
+	}, true
 }
 
 // lowest is the number below which no element of a pooled tensor lies.

@@ -132,15 +132,19 @@ type svg struct{ strings.Builder }
 func (s *svg) open(height int, label string) {
 	fmt.Fprintf(s, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s">`, chartWidth, height, template.HTMLEscapeString(label))
 }
+
 func (s *svg) rect(class string, x, y, w, h float64, title string) {
 	fmt.Fprintf(s, `<rect class="%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f"><title>%s</title></rect>`, class, x, y, max(w, 0.5), h, template.HTMLEscapeString(title))
 }
+
 func (s *svg) text(class string, x, y float64, t string) {
 	fmt.Fprintf(s, `<text class="%s" x="%.1f" y="%.1f">%s</text>`, class, x, y, template.HTMLEscapeString(t))
 }
+
 func (s *svg) line(class string, x1, y1, x2, y2 float64) {
 	fmt.Fprintf(s, `<line class="%s" x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f"/>`, class, x1, y1, x2, y2)
 }
+
 func (s *svg) done() template.HTML {
 	s.WriteString("</svg>")
 	return template.HTML(s.String())

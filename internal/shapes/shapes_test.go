@@ -84,8 +84,10 @@ func TestActivationsKeepTheirScale(t *testing.T) {
 		build func() (*graph.Graph, error)
 		in    map[string]*tensor.Tensor
 	}{
-		{"bert", BERT{Layers: 2, Hidden: 32, Heads: 4, Intermediate: 64, Vocabulary: 20, Positions: 8, Seed: 1}.Graph,
-			map[string]*tensor.Tensor{"input_ids": tokens, "attention_mask": ones, "token_type_ids": ones}},
+		{
+			"bert", BERT{Layers: 2, Hidden: 32, Heads: 4, Intermediate: 64, Vocabulary: 20, Positions: 8, Seed: 1}.Graph,
+			map[string]*tensor.Tensor{"input_ids": tokens, "attention_mask": ones, "token_type_ids": ones},
+		},
 		{"resnet18", ResNet{Blocks: ResNet18().Blocks, Width: 8, Classes: 10, Side: 64, Seed: 1}.Graph, map[string]*tensor.Tensor{"images": image}},
 		{"resnet50", ResNet{Blocks: ResNet50().Blocks, Bottleneck: true, Width: 8, Classes: 10, Side: 64, Seed: 1}.Graph, map[string]*tensor.Tensor{"images": image}},
 		{"mobilenet", MobileNetV2{Multiplier: 0.25, Classes: 10, Side: 64, Seed: 1}.Graph, map[string]*tensor.Tensor{"images": image}},
