@@ -106,16 +106,16 @@ func (c *Col2Im) Infer(in []graph.Type) ([]graph.Type, error) {
 			return nil, err
 		}
 	}
-	switch {
-	case known:
+	if known {
 		for _, n := range image {
 			if n < 0 {
 				return nil, fmt.Errorf("image shape %v has a negative size", image)
 			}
 		}
 		return []graph.Type{graph.Ranked(out.DType, append([]graph.Dim{batch, channels}, graph.Shaped(0, image).Dims...)...)}, nil
-	case in[1].Ranked && len(in[1].Dims) == 1 && in[1].Dims[0].IsKnown():
-		return []graph.Type{graph.Ranked(out.DType, append([]graph.Dim{batch, channels}, unknownDims(in[1].Dims[0].Size)...)...)}, nil
+	}
+	if n, ok := rankOfShape(in[1]); ok {
+		return []graph.Type{graph.Ranked(out.DType, append([]graph.Dim{batch, channels}, unknownDims(n)...)...)}, nil
 	}
 	return []graph.Type{out}, nil
 }

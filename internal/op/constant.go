@@ -115,8 +115,8 @@ func typeOfShape(d tensor.DType, shape graph.Type) (graph.Type, error) {
 		}
 		return graph.Shaped(d, dims), nil
 	}
-	if shape.Ranked && len(shape.Dims) == 1 && shape.Dims[0].IsKnown() {
-		return graph.Ranked(d, unknownDims(shape.Dims[0].Size)...), nil
+	if n, ok := rankOfShape(shape); ok {
+		return graph.Ranked(d, unknownDims(n)...), nil
 	}
 	return graph.Unranked(d), nil
 }

@@ -219,6 +219,7 @@ func (*Expand) Infer(in []graph.Type) ([]graph.Type, error) {
 	}
 	out := graph.Unranked(in[0].DType)
 	target, known := knownInts(in[1])
+	rank, ranked := rankOfShape(in[1])
 	switch {
 	case !in[0].Ranked:
 	case known:
@@ -230,8 +231,8 @@ func (*Expand) Infer(in []graph.Type) ([]graph.Type, error) {
 			return nil, err
 		}
 		out.Ranked, out.Dims = true, dims
-	case in[1].Ranked && len(in[1].Dims) == 1 && in[1].Dims[0].IsKnown():
-		dims := unknownDims(max(len(in[0].Dims), in[1].Dims[0].Size))
+	case ranked:
+		dims := unknownDims(max(len(in[0].Dims), rank))
 		for i, d := range in[0].Dims {
 			// A target dimension is 1 or the same where the input's is known and not 1.
 			if d.IsKnown() && d.Size != 1 {

@@ -168,6 +168,18 @@ func (o *Reduce) infer(in []graph.Type, set dtypeSet) ([]graph.Type, error) {
 
 func unknownDims(n int) []graph.Dim { return slices.Repeat([]graph.Dim{graph.Unknown}, n) }
 
+// maxRank is more dimensions than a tensor has.
+const maxRank = 64
+
+// rankOfShape returns how many dimensions a tensor has whose shape is a vector of type t. Files may declare any length: one that
+// is beyond reason tells nothing.
+func rankOfShape(t graph.Type) (int, bool) {
+	if !t.Ranked || len(t.Dims) != 1 || !t.Dims[0].IsKnown() || t.Dims[0].Size > maxRank {
+		return 0, false
+	}
+	return t.Dims[0].Size, true
+}
+
 // reduced tells for every dimension whether it is reduced.
 func (o *Reduce) reduced(axes []int, rank int) ([]bool, error) {
 	out := make([]bool, rank)

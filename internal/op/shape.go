@@ -54,8 +54,8 @@ func (r *Reshape) Infer(in []graph.Type) ([]graph.Type, error) {
 	out := graph.Unranked(in[0].DType)
 	target, ok := knownInts(in[1])
 	if !ok {
-		if in[1].Ranked && len(in[1].Dims) == 1 && in[1].Dims[0].IsKnown() {
-			out.Ranked, out.Dims = true, unknownDims(in[1].Dims[0].Size)
+		if n, ok := rankOfShape(in[1]); ok {
+			out.Ranked, out.Dims = true, unknownDims(n)
 		}
 		return []graph.Type{out}, nil
 	}

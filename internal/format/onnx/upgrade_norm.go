@@ -161,7 +161,10 @@ func batchedScan(c *call) error {
 	sample := &scope{im: c.s.im, g: &graph.Graph{Name: body.g.Name + "/sample"}, used: &taken{graph.Names{}, graph.Names{}}}
 	node := &graph.Node{Name: "Scan", Op: inner}
 	sample.used.nodes.Fresh(node.Name)
-	for _, v := range c.in {
+	for i, v := range c.in {
+		if v == nil {
+			return fmt.Errorf("input %d is missing", 1+i)
+		}
 		t := v.Type
 		t.Const = nil
 		if t.Ranked && len(t.Dims) > 0 {
