@@ -4,7 +4,7 @@ package kernel
 // It is read-only and may be used by several goroutines.
 //
 // packed holds group after group; in a group block after block of the depth (input channels times
-// taps), each in row panels as packA makes them for tiles of mr rows.
+// taps), each in row panels as packLeft makes them for tiles of mr rows.
 type PackedConvF32 struct {
 	w      []float32
 	mr     int
@@ -27,19 +27,10 @@ func PackConvF32(s *ConvShape, w []float32) *PackedConvF32 {
 	for g := range s.Group {
 		for kb := range blocks {
 			k0, k1 := kb*size, min((kb+1)*size, k)
-			packA(q.packed[height*(g*k+k0):height*(g*k+k1)], q.mr, false, w[g*rows*k:(g+1)*rows*k], k, 0, rows, k0, k1)
+			packLeft(words(q.packed[height*(g*k+k0):height*(g*k+k1)]), q.mr, words(w[g*rows*k+k0:(g+1)*rows*k]), k, rows, k1-k0)
 		}
 	}
 	return q
-}
-
-// paddedRows is the sum of the heights of the row panels of rows rows.
-func paddedRows(rows, mr int) int {
-	n := rows / mr * mr
-	if n < rows {
-		n += panelRows(rows-n, mr)
-	}
-	return n
 }
 
 // depthwise reports whether each output channel reads a single input channel of several.
@@ -148,7 +139,7 @@ func (c *convPlan) productF32(p *Pool, image []float32, offs []int, w *PackedCon
 				k0, k1 := kb*size, min((kb+1)*size, k)
 				c.gatherPanel(buf.u32(), width, words(image[g*c.perIn*c.padPlane:]), offs[k0:k1], col, valid)
 				a := w.packed[height*(g*k+k0)+r0*(k1-k0):]
-				rowPanels(mr, width, k1-k0, a, buf.f32(), width, out, c.plane, r1-r0, valid, 1, 0, kb > 0)
+				rowPanelsF32(mr, width, k1-k0, a, buf.f32(), width, out, c.plane, r1-r0, valid, 1, 0, kb > 0)
 			}
 			epilogue(r1-r0, valid, out, c.plane, bias[g*c.perOut+r0:], lower, upper)
 		}

@@ -11,6 +11,8 @@ import (
 var (
 	useGemmF32AVX512 bool
 	useGemmF32AVX2   bool
+	useGemmF64AVX512 bool
+	useGemmF64AVX2   bool
 	useTransposeAVX2 bool
 	useGemmInt8VNNI  bool
 	useGemmInt8AVX2  bool
@@ -24,6 +26,8 @@ var (
 func init() {
 	impl.Register("gemmF32", impl.AVX512, &useGemmF32AVX512)
 	impl.Register("gemmF32", impl.AVX2, &useGemmF32AVX2)
+	impl.Register("gemmF64", impl.AVX512, &useGemmF64AVX512)
+	impl.Register("gemmF64", impl.AVX2, &useGemmF64AVX2)
 	impl.Register("transpose", impl.AVX2, &useTransposeAVX2)
 	impl.Register("gemmInt8", impl.AVX512VNNI, &useGemmInt8VNNI)
 	impl.Register("gemmInt8", impl.AVX2, &useGemmInt8AVX2)
@@ -101,7 +105,7 @@ func tileF32(height, width, k int, a, b []float32, ldb int, c []float32, ldc, ro
 		}
 		return
 	}
-	tileF32Generic(height, k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+	tileGeneric(height, k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
 }
 
 // dot4F32 sets dst[j] to the dot product of a and the j-th of four rows of b, ldb apart.
@@ -118,23 +122,116 @@ func dot4F32(k int, a, b []float32, ldb int, dst *[4]float32) {
 	}
 }
 
-// transposeStrips does the first part of packTransposed, a multiple of eight rows, and returns how
+// tileRowsF64 is the number of rows of the float64 micro-kernel in use.
+func tileRowsF64() int {
+	if useGemmF64AVX512 {
+		return 8
+	}
+	if useGemmF64AVX2 {
+		return 6
+	}
+	return 4
+}
+
+// tileF64 is tileF32 in float64, on panels half as wide.
+func tileF64(height, width, k int, a, b []float64, ldb int, c []float64, ldc, rows, n int, alpha, beta float64, load bool) {
+	needLen("tile A", len(a), height*k)
+	need("tile B", len(b), k, width, ldb)
+	need("tile C", len(c), rows, n, ldc)
+	if useGemmF64AVX512 {
+		a, b, c := &a[0], &b[0], &c[0]
+		switch height<<8 | width {
+		case 8<<8 | 24:
+			tileF64x8x24AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 8<<8 | 16:
+			tileF64x8x16AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 8<<8 | 8:
+			tileF64x8x8AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 4<<8 | 24:
+			tileF64x4x24AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 4<<8 | 16:
+			tileF64x4x16AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 4<<8 | 8:
+			tileF64x4x8AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 2<<8 | 24:
+			tileF64x2x24AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 2<<8 | 16:
+			tileF64x2x16AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 2<<8 | 8:
+			tileF64x2x8AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 1<<8 | 24:
+			tileF64x1x24AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 1<<8 | 16:
+			tileF64x1x16AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 1<<8 | 8:
+			tileF64x1x8AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		default:
+			panic("kernel: no such tile")
+		}
+		return
+	}
+	if useGemmF64AVX2 {
+		for j := 0; j < n; j += 8 {
+			a, b, c, n := &a[0], &b[j], &c[j], min(8, n-j)
+			switch height {
+			case 6:
+				tileF64x6x8AVX2(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+			case 4:
+				tileF64x4x8AVX2(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+			case 2:
+				tileF64x2x8AVX2(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+			case 1:
+				tileF64x1x8AVX2(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+			default:
+				panic("kernel: no such tile")
+			}
+		}
+		return
+	}
+	tileGeneric(height, k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+}
+
+// transposeStrips does the first part of packTransposed, a multiple of eight or four rows, and returns how
 // many it did.
-func transposeStrips(dst []uint32, width int, src []uint32, ld, rows, k int, flip uint32) int {
-	if !useTransposeAVX2 || k < 8 {
+func transposeStrips[W uint32 | uint64](dst []W, width int, src []W, ld, rows, k int) int {
+	size := sizeOf[W]()
+	step := 32 / size
+	if !useTransposeAVX2 || k < step {
 		return 0
 	}
-	k8 := k &^ 7
+	whole := k / step * step
 	i := 0
-	for ; i+8 <= rows; i += 8 {
-		transpose8x32AVX2(k8/8, (*byte)(unsafe.Pointer(&src[i*ld])), 4*ld, &dst[i], width, flip)
-		for l := k8; l < k; l++ {
-			for r := i; r < i+8; r++ {
-				dst[l*width+r] = src[r*ld+l] ^ flip
+	for ; i+step <= rows; i += step {
+		if size == 4 {
+			transpose8x32AVX2(whole/8, (*byte)(unsafe.Pointer(&src[i*ld])), 4*ld, (*uint32)(unsafe.Pointer(&dst[i])), width, 0)
+		} else {
+			transpose4x64AVX2(whole/4, (*uint64)(unsafe.Pointer(&src[i*ld])), ld, (*uint64)(unsafe.Pointer(&dst[i])), width)
+		}
+		for l := whole; l < k; l++ {
+			for r := i; r < i+step; r++ {
+				dst[l*width+r] = src[r*ld+l]
 			}
 		}
 	}
 	return i
+}
+
+// copyPanels packs k rows of many panels of 192 bytes side by side; it reports whether it did.
+func copyPanels[W any](dst, src []W, ld, k, many int) bool {
+	size := sizeOf[W]()
+	width := panelBytes / size
+	if !useTransposeAVX2 || k == 0 {
+		return false
+	}
+	need("copyPanels source", len(src), k, many*width, ld)
+	needLen("copyPanels destination", len(dst), k*many*width)
+	from, to := (*byte)(unsafe.Pointer(&src[0])), (*byte)(unsafe.Pointer(&dst[0]))
+	if useGemmF32AVX512 {
+		copyPanelsAVX512(k, many, from, ld*size, to, k*panelBytes)
+	} else {
+		copyPanelsAVX2(k, many, from, ld*size, to, k*panelBytes)
+	}
+	return true
 }
 
 // tileInt8 runs the integer micro-kernel; see tileInt8Generic.

@@ -5,16 +5,22 @@ package kernel
 func tileRowsF32() int { return 4 }
 
 func tileF32(height, width, k int, a, b []float32, ldb int, c []float32, ldc, rows, n int, alpha, beta float32, load bool) {
-	tileF32Generic(height, k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+	tileGeneric(height, k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
 }
 
 func dot4F32(k int, a, b []float32, ldb int, dst *[4]float32) {
 	dot4F32Generic(k, a, b, ldb, dst)
 }
 
-func transposeStrips(dst []uint32, width int, src []uint32, ld, rows, k int, flip uint32) int {
-	return 0
+func tileRowsF64() int { return 4 }
+
+func tileF64(height, width, k int, a, b []float64, ldb int, c []float64, ldc, rows, n int, alpha, beta float64, load bool) {
+	tileGeneric(height, k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
 }
+
+func transposeStrips[W uint32 | uint64](dst []W, width int, src []W, ld, rows, k int) int { return 0 }
+
+func copyPanels[W any](dst, src []W, ld, k, many int) bool { return false }
 
 func tileInt8(aSigned bool, height, width, k4 int, a []uint32, b []byte, c []int32) {
 	tileInt8Generic(aSigned, height, width, k4, a, b, c)

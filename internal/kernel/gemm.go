@@ -8,10 +8,6 @@ package kernel
 // With beta 0 the former content of C is not read (NaN there does not spread). k may be 0. C must
 // not overlap A or B. The order of summation depends on the shape and the instruction set, never on
 // the number of threads; each element is within (k+2)*2^-24*(|alpha|*sum|a*b| + |beta*c|) of the exact value.
-//
-// The matrices are packed into panels that the micro-kernels read in order, and multiplied block by
-// block so that each block is used from the cache (Goto and van de Geijn, "Anatomy of
-// High-Performance Matrix Multiplication", 2008).
 func GemmF32(p *Pool, transA, transB bool, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) {
 	checkGemm(transA, transB, m, n, k, len(a), lda, len(b), ldb, len(c), ldc)
 	switch {
@@ -25,7 +21,8 @@ func GemmF32(p *Pool, transA, transB bool, m, n, k int, alpha float32, a []float
 	case m <= directRowsMax && !transB:
 		directGemmF32(p, transA, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
 	default:
-		packedGemmF32(p, transA, transB, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
+		f := kernelF32()
+		f.product(transA, m, n, k, alpha, a, lda, beta, c, ldc).run(p, f.right(transB, b, ldb))
 	}
 }
 
@@ -41,7 +38,7 @@ func GemmF32Packed(p *Pool, transA bool, m int, alpha float32, a []float32, lda 
 		scaleC(m, n, beta, c, ldc)
 		return
 	}
-	b.multiply(p, transA, m, alpha, a, lda, beta, c, ldc)
+	kernelF32().product(transA, m, n, k, alpha, a, lda, beta, c, ldc).multiply(p, &b.panels, 0, 0)
 }
 
 func checkGemm(transA, transB bool, m, n, k, lenA, lda, lenB, ldb, lenC, ldc int) {
@@ -73,95 +70,84 @@ func scaleC[T float32 | float64](m, n int, beta T, c []T, ldc int) {
 }
 
 const (
-	// Of a product that is not packed before, at most packWords words of B are packed at a time, in
-	// slices of at most sliceK rows.
-	packWords = 4 << 20
-	sliceK    = 8 * blockK
-
 	dotRowsMax    = 4 // up to so many rows a transposed B is read as dot products
 	directRowsMax = 8 // up to so many rows B is read where it lies
-
-	minTask = 1 << 17 // multiply-adds that are worth a thread's attention
 )
 
-func packedGemmF32(p *Pool, transA, transB bool, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) {
-	stepK := min(k, sliceK)
-	stepN := min(n, packWords/stepK/panelWidth*panelWidth)
-	buf := borrow(4 * stepK * (stepN + panelWidth))
-	defer buf.release()
-	for k0 := 0; k0 < k; k0 += stepK {
-		slice := PackedF32{k: min(stepK, k-k0)}
-		aSlice, bSlice := a[k0:], b[k0:]
-		if transA {
-			aSlice = a[k0*lda:]
-		}
-		if !transB {
-			bSlice = b[k0*ldb:]
-		}
-		for j := 0; j < n; j += stepN {
-			slice.cols = splitColumns(min(stepN, n-j))
-			slice.data = buf.f32()[:slice.k*slice.cols.padded()]
-			if transB {
-				slice.fill(p, true, bSlice[j*ldb:], ldb)
-			} else {
-				slice.fill(p, false, bSlice[j:], ldb)
+// PackedF32 is a float32 matrix in the order in which the GEMM kernels read their right operand.
+// It is read-only after PackB and may be used by several goroutines.
+type PackedF32 struct{ panels[float32] }
+
+// PackB packs op(B), a k x n matrix, for GemmF32Packed. b is not referenced afterwards.
+func PackB(transB bool, k, n int, b []float32, ldb int) *PackedF32 {
+	checkGemm(false, transB, 0, n, k, 0, k, len(b), ldb, 0, n)
+	q := &PackedF32{panels[float32]{k: k, cols: splitColumns(n)}}
+	q.data = make([]float32, k*q.cols.padded())
+	q.fill(Shared(), kernelF32().right(transB, b, ldb))
+	return q
+}
+
+// Size returns the number of rows (k) and columns (n) of the packed matrix.
+func (b *PackedF32) Size() (k, n int) { return b.k, b.cols.n }
+
+// Bytes returns the memory that the packed matrix holds.
+func (b *PackedF32) Bytes() int { return 4 * len(b.data) }
+
+// floatKernel is what blocked products of one floating-point type are made of.
+type floatKernel[T float32 | float64] struct {
+	mr, lanes int
+	// tile is tileF32 or tileF64.
+	tile func(height, width, k int, a, b []T, ldb int, c []T, ldc, rows, n int, alpha, beta T, load bool)
+	// left is packLeft, columns packColumns.
+	left    func(dst []T, mr int, src []T, ld, rows, k int)
+	columns func(dst []T, width int, src []T, ld, k, n int)
+}
+
+func kernelF32() floatKernel[float32] {
+	return floatKernel[float32]{
+		mr: tileRowsF32(), lanes: 16, tile: tileF32,
+		left: func(dst []float32, mr int, src []float32, ld, rows, k int) {
+			packLeft(words(dst), mr, words(src), ld, rows, k)
+		},
+		columns: func(dst []float32, width int, src []float32, ld, k, n int) {
+			packColumns(words(dst), width, words(src), ld, k, n)
+		},
+	}
+}
+
+func (f floatKernel[T]) right(transB bool, b []T, ldb int) packRight[T] {
+	if transB {
+		return func(dst []T, width, k0, k1, col, n int) { f.columns(dst, width, b[col*ldb+k0:], ldb, k1-k0, n) }
+	}
+	return func(dst []T, width, k0, k1, col, n int) { packRows(dst, width, b[k0*ldb+col:], ldb, k1-k0, n) }
+}
+
+// packA packs rows [i0, i1) of depths [k0, k1) of op(A).
+func (f floatKernel[T]) packA(dst []T, transA bool, a []T, lda, i0, i1, k0, k1 int) {
+	if transA {
+		packLeftTransposed(dst, f.mr, a[k0*lda+i0:], lda, i1-i0, k1-k0)
+	} else {
+		f.left(dst, f.mr, a[i0*lda+k0:], lda, i1-i0, k1-k0)
+	}
+}
+
+// product is C = alpha*op(A)*B + beta*C.
+func (f floatKernel[T]) product(transA bool, m, n, k int, alpha T, a []T, lda int, beta T, c []T, ldc int) *blocked[T] {
+	return &blocked[T]{
+		m: m, k: k, cols: splitLanes(n, f.lanes), mr: f.mr, ops: 1,
+		packA: func(dst []T, i0, i1, k0, k1 int) { f.packA(dst, transA, a, lda, i0, i1, k0, k1) },
+		tile: func(height, width, k int, a, b []T, row, col, rows, n int, add bool) {
+			factor := beta
+			if add {
+				factor = 1
 			}
-			slice.multiply(p, transA, m, alpha, aSlice, lda, beta, c[j:], ldc)
-		}
-		beta = 1
+			f.tile(height, width, k, a, b, width, c[row*ldc+col:], ldc, rows, n, alpha, factor, factor != 0)
+		},
 	}
 }
 
-// rowSplit cuts m rows and panels of columns into tasks for a pool: blocks of rowsPerTask rows
-// times parts of the panels. Rows are cut first, because each part packs its rows again.
-func rowSplit(p *Pool, m, panels, work int) (rowsPerTask, parts int) {
-	const most = 192 // rows: with the depth of a block about 300 KiB, for the second-level cache
-	threads := p.Threads()
-	want := min(4*threads, work/minTask)
-	if threads == 1 || want <= 1 {
-		return most, 1
-	}
-	rowsPerTask = most
-	for rowsPerTask > 48 && (m+rowsPerTask-1)/rowsPerTask < want {
-		rowsPerTask /= 2
-	}
-	rowTasks := (m + rowsPerTask - 1) / rowsPerTask
-	return rowsPerTask, min(panels, (want+rowTasks-1)/rowTasks)
-}
-
-// multiply computes C = alpha*op(A)*b + beta*C. Each task owns a block of rows of C times a range of
-// panels and goes through the blocks of k in order, so that the order of summation is fixed.
-func (b *PackedF32) multiply(p *Pool, transA bool, m int, alpha float32, a []float32, lda int, beta float32, c []float32, ldc int) {
-	blocks, size := depth(b.k)
-	panels := b.cols.panels()
-	mr := tileRowsF32()
-	rowsPerTask, parts := rowSplit(p, m, panels, m*b.cols.n*b.k)
-	rowTasks := (m + rowsPerTask - 1) / rowsPerTask
-	if rowTasks*parts == 1 {
-		p = nil
-	}
-	p.For(rowTasks*parts, 1, func(lo, hi int) {
-		buf := borrow(4 * (min(rowsPerTask, m) + mr) * size)
-		defer buf.release()
-		packed := buf.f32()
-		for t := lo; t < hi; t++ {
-			i0 := t / parts * rowsPerTask
-			i1 := min(i0+rowsPerTask, m)
-			first, last := t%parts*panels/parts, (t%parts+1)*panels/parts
-			for kb := range blocks {
-				k0, k1 := b.block(kb)
-				packA(packed, mr, transA, a, lda, i0, i1, k0, k1)
-				for i := first; i < last; i++ {
-					data, col, width := b.panel(k0, k1, i)
-					rowPanels(mr, width, k1-k0, packed, data, width, c[i0*ldc+col:], ldc, i1-i0, min(width, b.cols.n-col), alpha, beta, kb > 0)
-				}
-			}
-		}
-	})
-}
-
-// rowPanels multiplies all row panels of a packed block of A by one panel of B.
-func rowPanels(mr, width, k int, a, b []float32, ldb int, c []float32, ldc, rows, n int, alpha, beta float32, add bool) {
+// rowPanelsF32 multiplies all row panels of a packed block of A by one panel of B, whose rows lie ldb apart.
+func rowPanelsF32(mr, width, k int, a, b []float32, ldb int, c []float32, ldc, rows, n int, alpha, beta float32, add bool) {
 	load := add || beta != 0
 	if add {
 		beta = 1
@@ -172,12 +158,12 @@ func rowPanels(mr, width, k int, a, b []float32, ldb int, c []float32, ldc, rows
 	}
 }
 
-// tileF32Generic is the definition of the float32 micro-kernel; rows of a panel lie height apart in
+// tileGeneric is the definition of the floating-point micro-kernels; rows of a panel lie height apart in
 // a, those of b ldb apart. See the generated declarations for the formula.
-func tileF32Generic(height, k int, a, b []float32, ldb int, c []float32, ldc, rows, n int, alpha, beta float32, load bool) {
+func tileGeneric[T float32 | float64](height, k int, a, b []T, ldb int, c []T, ldc, rows, n int, alpha, beta T, load bool) {
 	for i := 0; i < rows; i++ {
 		for j := 0; j < n; j += 8 {
-			var s0, s1, s2, s3, s4, s5, s6, s7 float32
+			var s0, s1, s2, s3, s4, s5, s6, s7 T
 			for l := range k {
 				v := a[l*height+i]
 				w := b[l*ldb+j : l*ldb+j+8 : l*ldb+j+8]
@@ -190,15 +176,18 @@ func tileF32Generic(height, k int, a, b []float32, ldb int, c []float32, ldc, ro
 				s6 += v * w[6]
 				s7 += v * w[7]
 			}
-			sums := [8]float32{s0, s1, s2, s3, s4, s5, s6, s7}
-			row := c[i*ldc+j : i*ldc+min(j+8, n)]
-			for t := range row {
-				v := alpha * sums[t]
-				if load {
-					v += beta * row[t]
-				}
-				row[t] = v
-			}
+			storeSums([8]T{s0, s1, s2, s3, s4, s5, s6, s7}, c[i*ldc+j:i*ldc+min(j+8, n)], alpha, beta, load)
 		}
+	}
+}
+
+// storeSums ends a row of a tile: c = alpha*sums, plus beta*c if load.
+func storeSums[T float32 | float64](sums [8]T, c []T, alpha, beta T, load bool) {
+	for t := range c {
+		v := alpha * sums[t]
+		if load {
+			v += beta * c[t]
+		}
+		c[t] = v
 	}
 }

@@ -3,12 +3,9 @@ package kernel
 // Products with few rows read B once and are bound by memory, so B is not packed for them.
 
 // directGemmF32 multiplies up to directRowsMax rows by a B that is not transposed, where it lies.
-// Panels are read a few hundred rows deep at a time, so that the pages touched stay few.
+// Few rows are read at a time, so that each comes in long pieces and few pages are open.
 func directGemmF32(p *Pool, transA bool, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) {
-	const (
-		deep  = 128
-		group = 8 // panels a task
-	)
+	const deep = 16
 	mr := tileRowsF32()
 	cols := splitColumns(n)
 	panels := cols.panels()
@@ -18,11 +15,14 @@ func directGemmF32(p *Pool, transA bool, m, n, k int, alpha float32, a []float32
 	used := make([]int, 0, 32)
 	for k0, at := 0, 0; k0 < k; k0 += deep {
 		used = append(used, at)
-		at += packA(packed[at:], mr, transA, a, lda, 0, m, k0, min(k0+deep, k))
+		k1 := min(k0+deep, k)
+		kernelF32().packA(packed[at:], transA, a, lda, 0, m, k0, k1)
+		at += paddedRows(m, mr) * (k1 - k0)
 	}
 	if m*n*k < 2*minTask {
 		p = nil
 	}
+	group := max(4, min(24, panels/(2*p.Threads()))) // panels a task
 	p.For((panels+group-1)/group, 1, func(lo, hi int) {
 		last := min(hi*group, panels)
 		edge := borrow(4 * deep * panelWidth)
@@ -37,7 +37,7 @@ func directGemmF32(p *Pool, transA bool, m, n, k int, alpha float32, a []float32
 					packRows(edge.f32(), width, src, ldb, k1-k0, valid)
 					src, ld = edge.f32(), width
 				}
-				rowPanels(mr, width, k1-k0, packed[at:], src, ld, c[col:], ldc, m, valid, alpha, beta, kb > 0)
+				rowPanelsF32(mr, width, k1-k0, packed[at:], src, ld, c[col:], ldc, m, valid, alpha, beta, kb > 0)
 			}
 		}
 	})

@@ -164,3 +164,153 @@ loop:
 	JNZ     loop
 	VZEROUPPER
 	RET
+
+// func transpose4x64AVX2(blocks int, src *uint64, lds int, dst *uint64, ldd int)
+// Requires: AVX
+TEXT ·transpose4x64AVX2(SB), NOSPLIT, $0-40
+	MOVQ blocks+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ lds+16(FP), DX
+	MOVQ dst+24(FP), BX
+	MOVQ ldd+32(FP), SI
+	SHLQ $0x03, DX
+	SHLQ $0x03, SI
+	LEAQ (DX)(DX*2), DI
+
+block:
+	VMOVUPS     (CX), X0
+	VINSERTF128 $0x01, (CX)(DX*2), Y0, Y0
+	VMOVUPS     (CX)(DX*1), X1
+	VINSERTF128 $0x01, (CX)(DI*1), Y1, Y1
+	VUNPCKLPD   Y1, Y0, Y2
+	VUNPCKHPD   Y1, Y0, Y3
+	VMOVUPS     Y2, (BX)
+	ADDQ        SI, BX
+	VMOVUPS     Y3, (BX)
+	ADDQ        SI, BX
+	VMOVUPS     16(CX), X4
+	VINSERTF128 $0x01, 16(CX)(DX*2), Y4, Y4
+	VMOVUPS     16(CX)(DX*1), X5
+	VINSERTF128 $0x01, 16(CX)(DI*1), Y5, Y5
+	VUNPCKLPD   Y5, Y4, Y2
+	VUNPCKHPD   Y5, Y4, Y3
+	VMOVUPS     Y2, (BX)
+	ADDQ        SI, BX
+	VMOVUPS     Y3, (BX)
+	ADDQ        SI, BX
+	ADDQ        $0x20, CX
+	DECQ        AX
+	JNZ         block
+	VZEROUPPER
+	RET
+
+// func interleave2AVX2(n16 int, r0 *uint16, r1 *uint16, dst *uint32)
+// Requires: AVX, AVX2
+TEXT ·interleave2AVX2(SB), NOSPLIT, $0-32
+	MOVQ n16+0(FP), AX
+	MOVQ r0+8(FP), CX
+	MOVQ r1+16(FP), DX
+	MOVQ dst+24(FP), BX
+
+loop:
+	VMOVUPS      (CX), Y0
+	VMOVUPS      (DX), Y1
+	VPUNPCKLWD   Y1, Y0, Y2
+	VPUNPCKHWD   Y1, Y0, Y0
+	VMOVDQU      X2, (BX)
+	VMOVDQU      X0, 16(BX)
+	VEXTRACTI128 $0x01, Y2, 32(BX)
+	VEXTRACTI128 $0x01, Y0, 48(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          loop
+	VZEROUPPER
+	RET
+
+// func copyPanelsAVX512(rows int, panels int, src *byte, lds int, dst *byte, ldd int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·copyPanelsAVX512(SB), NOSPLIT, $0-48
+	MOVQ rows+0(FP), AX
+	MOVQ panels+8(FP), CX
+	MOVQ src+16(FP), DX
+	MOVQ lds+24(FP), BX
+	MOVQ dst+32(FP), SI
+	MOVQ ldd+40(FP), DI
+	MOVQ BX, R12
+	SHLQ $0x03, R12
+
+row:
+	MOVQ DX, R8
+	MOVQ SI, R9
+	MOVQ CX, R10
+	LEAQ (DX)(R12*1), R11
+
+panel:
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	VMOVUPS    (R8), Z0
+	VMOVUPS    64(R8), Z1
+	VMOVUPS    128(R8), Z2
+	VMOVUPS    Z0, (R9)
+	VMOVUPS    Z1, 64(R9)
+	VMOVUPS    Z2, 128(R9)
+	ADDQ       $0x000000c0, R8
+	ADDQ       $0x000000c0, R11
+	ADDQ       DI, R9
+	DECQ       R10
+	JNZ        panel
+	ADDQ       BX, DX
+	ADDQ       $0x000000c0, SI
+	DECQ       AX
+	JNZ        row
+	VZEROUPPER
+	RET
+
+// func copyPanelsAVX2(rows int, panels int, src *byte, lds int, dst *byte, ldd int)
+// Requires: AVX, MMX+
+TEXT ·copyPanelsAVX2(SB), NOSPLIT, $0-48
+	MOVQ rows+0(FP), AX
+	MOVQ panels+8(FP), CX
+	MOVQ src+16(FP), DX
+	MOVQ lds+24(FP), BX
+	MOVQ dst+32(FP), SI
+	MOVQ ldd+40(FP), DI
+	MOVQ BX, R12
+	SHLQ $0x03, R12
+
+row:
+	MOVQ DX, R8
+	MOVQ SI, R9
+	MOVQ CX, R10
+	LEAQ (DX)(R12*1), R11
+
+panel:
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	VMOVUPS    (R8), Y0
+	VMOVUPS    32(R8), Y1
+	VMOVUPS    64(R8), Y2
+	VMOVUPS    96(R8), Y3
+	VMOVUPS    128(R8), Y4
+	VMOVUPS    160(R8), Y5
+	VMOVUPS    Y0, (R9)
+	VMOVUPS    Y1, 32(R9)
+	VMOVUPS    Y2, 64(R9)
+	VMOVUPS    Y3, 96(R9)
+	VMOVUPS    Y4, 128(R9)
+	VMOVUPS    Y5, 160(R9)
+	ADDQ       $0x000000c0, R8
+	ADDQ       $0x000000c0, R11
+	ADDQ       DI, R9
+	DECQ       R10
+	JNZ        panel
+	ADDQ       BX, DX
+	ADDQ       $0x000000c0, SI
+	DECQ       AX
+	JNZ        row
+	VZEROUPPER
+	RET

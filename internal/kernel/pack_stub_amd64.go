@@ -29,3 +29,33 @@ func interleave4AVX2(n32 int, r0 *byte, r1 *byte, r2 *byte, r3 *byte, dst *byte,
 //
 //go:noescape
 func everyOtherAVX2(n8 int, src *uint32, dst *uint32)
+
+// transpose4x64AVX2 computes the transpose of 4 rows of 4*blocks words
+//
+//	dst[j*ldd+i] = src[i*lds+j]   for i < 4, j < 4*blocks
+//
+// in increasing order of j, so that rows of dst may overlap.
+//
+//go:noescape
+func transpose4x64AVX2(blocks int, src *uint64, lds int, dst *uint64, ldd int)
+
+// interleave2AVX2 computes two rows of 16*n16 elements woven into one
+//
+//	dst[i] = r0[i] | r1[i]<<16   for i < 16*n16
+//
+//go:noescape
+func interleave2AVX2(n16 int, r0 *uint16, r1 *uint16, dst *uint32)
+
+// copyPanelsAVX512 computes the rows of panels of 192 bytes side by side, packed
+//
+//	dst[p*ldd+192*i+t] = src[i*lds+192*p+t]   for i < rows, p < panels, t < 192
+//
+//go:noescape
+func copyPanelsAVX512(rows int, panels int, src *byte, lds int, dst *byte, ldd int)
+
+// copyPanelsAVX2 computes the rows of panels of 192 bytes side by side, packed
+//
+//	dst[p*ldd+192*i+t] = src[i*lds+192*p+t]   for i < rows, p < panels, t < 192
+//
+//go:noescape
+func copyPanelsAVX2(rows int, panels int, src *byte, lds int, dst *byte, ldd int)

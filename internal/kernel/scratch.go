@@ -70,3 +70,11 @@ func words(x []float32) []uint32 {
 	}
 	return unsafe.Slice((*uint32)(unsafe.Pointer(&x[0])), len(x))
 }
+
+// words64 views float64 values as their bits.
+func words64(x []float64) []uint64 {
+	if len(x) == 0 {
+		return nil
+	}
+	return unsafe.Slice((*uint64)(unsafe.Pointer(&x[0])), len(x))
+}

@@ -12,7 +12,7 @@ func Transpose[T any](dst []T, ldd int, src []T, lds, rows, cols int) {
 		const strip = 256 // columns whose lines of dst stay cached while the strips of eight rows pass
 		done := 0
 		for j := 0; j < cols; j += strip {
-			done = transposeStrips(d[j*ldd:], ldd, s[j:], lds, rows, min(strip, cols-j), 0)
+			done = transposeStrips(d[j*ldd:], ldd, s[j:], lds, rows, min(strip, cols-j))
 			for i := done; i < rows; i++ {
 				for c, v := range s[i*lds+j : i*lds+min(j+strip, cols)] {
 					d[(j+c)*ldd+i] = v

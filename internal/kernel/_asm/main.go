@@ -13,6 +13,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sort"
 	"strings"
 
@@ -32,6 +33,8 @@ var files = []struct {
 	{"pause", pause},
 	{"peak", peak},
 	{"gemmf32", gemmF32},
+	{"gemmf64", gemmFloat(f64)},
+	{"gemmbf16", gemmBF16},
 	{"gemmint8", gemmInt8},
 	{"pack", pack},
 	{"conv", conv},
@@ -60,6 +63,9 @@ func main() {
 		for suffix, p := range map[string]printer.Printer{"_amd64.s": printer.NewGoAsm(cfg), "_stub_amd64.go": printer.NewStubs(cfg)} {
 			text, err := p.Print(file)
 			if err != nil {
+				log.Fatalf("%s: %v", f.name, err)
+			}
+			if err := checkAVX2(text); err != nil {
 				log.Fatalf("%s: %v", f.name, err)
 			}
 			path := filepath.Join(*out, f.name+suffix)
@@ -99,6 +105,26 @@ func writeSums(out string, written []string) error {
 		}
 	}
 	return os.WriteFile(filepath.Join(out, "generated.sha256"), []byte(text.String()), 0o644)
+}
+
+var (
+	textLine   = regexp.MustCompile(`^TEXT ·(\w+)\(`)
+	newerThan2 = regexp.MustCompile(`\b([XY](1[6-9]|2[0-9]|3[01])|Z\d+|K[0-7])\b`)
+)
+
+// checkAVX2 reports a function for AVX2 that uses a register of AVX-512: the allocator does not know the
+// difference, and the assembler would encode it.
+func checkAVX2(text []byte) error {
+	function := ""
+	for line := range strings.Lines(string(text)) {
+		if m := textLine.FindStringSubmatch(line); m != nil {
+			function = m[1]
+		}
+		if strings.HasSuffix(function, "AVX2") && !strings.HasPrefix(line, "//") && newerThan2.MatchString(line) {
+			return fmt.Errorf("%s: %s", function, strings.TrimSpace(line))
+		}
+	}
+	return nil
 }
 
 // gen is an avo context with the few things that every generator needs.

@@ -10,6 +10,11 @@ func pack(g *gen) {
 	sumBytes(g)
 	interleave4(g)
 	everyOther(g)
+	transpose4(g)
+	interleave2(g)
+	for _, wide := range []bool{true, false} {
+		copyPanels(g, wide)
+	}
 }
 
 // transpose8 transposes 8 x 8 blocks. Rows r and r+4 share a register from the load on, so that no
@@ -154,6 +159,116 @@ func everyOther(g *gen) {
 	g.ADDQ(Imm(32), dst)
 	g.DECQ(n)
 	g.JNZ(LabelRef("loop"))
+	g.VZEROUPPER()
+	g.RET()
+}
+
+// transpose4 transposes 4 x 4 blocks of 64-bit words.
+func transpose4(g *gen) {
+	g.function("transpose4x64AVX2", "func(blocks int, src *uint64, lds int, dst *uint64, ldd int)",
+		"the transpose of 4 rows of 4*blocks words",
+		"",
+		"\tdst[j*ldd+i] = src[i*lds+j]   for i < 4, j < 4*blocks",
+		"",
+		"in increasing order of j, so that rows of dst may overlap.")
+	blocks, src, lds, dst, ldd := g.arg("blocks"), g.arg("src"), g.arg("lds"), g.arg("dst"), g.arg("ldd")
+	g.SHLQ(Imm(3), lds)
+	g.SHLQ(Imm(3), ldd)
+	three := g.GP64()
+	g.LEAQ(indexed(lds, lds, 2, 0), three)
+	g.Label("block")
+	low := func(half int) (lo, hi reg.VecVirtual) { // columns 2*half, 2*half+1 as rows 0 2 | 1 3 by pairs
+		a, b := g.YMM(), g.YMM()
+		g.VMOVUPS(at(src, 16*half), a.AsX())
+		g.VINSERTF128(Imm(1), indexed(src, lds, 2, 16*half), a, a) // r0 | r2
+		g.VMOVUPS(indexed(src, lds, 1, 16*half), b.AsX())
+		g.VINSERTF128(Imm(1), indexed(src, three, 1, 16*half), b, b) // r1 | r3
+		lo, hi = g.YMM(), g.YMM()
+		g.VUNPCKLPD(b, a, lo)
+		g.VUNPCKHPD(b, a, hi)
+		return lo, hi
+	}
+	for half := range 2 {
+		lo, hi := low(half)
+		for _, y := range []reg.VecVirtual{lo, hi} {
+			g.VMOVUPS(y, at(dst, 0))
+			g.ADDQ(ldd, dst)
+		}
+	}
+	g.ADDQ(Imm(32), src)
+	g.DECQ(blocks)
+	g.JNZ(LabelRef("block"))
+	g.VZEROUPPER()
+	g.RET()
+}
+
+// interleave2 weaves two rows of 16-bit elements.
+func interleave2(g *gen) {
+	g.function("interleave2AVX2", "func(n16 int, r0, r1 *uint16, dst *uint32)",
+		"two rows of 16*n16 elements woven into one",
+		"",
+		"\tdst[i] = r0[i] | r1[i]<<16   for i < 16*n16")
+	n, r0, r1, dst := g.arg("n16"), g.arg("r0"), g.arg("r1"), g.arg("dst")
+	a, b, lo, hi := g.YMM(), g.YMM(), g.YMM(), g.YMM()
+	g.Label("loop")
+	g.VMOVUPS(at(r0, 0), a)
+	g.VMOVUPS(at(r1, 0), b)
+	g.VPUNPCKLWD(b, a, lo)
+	g.VPUNPCKHWD(b, a, hi)
+	g.VMOVDQU(lo.AsX(), at(dst, 0))
+	g.VMOVDQU(hi.AsX(), at(dst, 16))
+	g.VEXTRACTI128(Imm(1), lo, at(dst, 32))
+	g.VEXTRACTI128(Imm(1), hi, at(dst, 48))
+	g.ADDQ(Imm(32), r0)
+	g.ADDQ(Imm(32), r1)
+	g.ADDQ(Imm(64), dst)
+	g.DECQ(n)
+	g.JNZ(LabelRef("loop"))
+	g.VZEROUPPER()
+	g.RET()
+}
+
+// copyPanels is how a right operand that lies in rows is packed: the rows are long pieces of memory, so
+// that they are read at the speed of memory, with rows to come prefetched.
+func copyPanels(g *gen, wide bool) {
+	g.function("copyPanels"+isaName(wide), "func(rows, panels int, src *byte, lds int, dst *byte, ldd int)",
+		"the rows of panels of 192 bytes side by side, packed",
+		"",
+		"\tdst[p*ldd+192*i+t] = src[i*lds+192*p+t]   for i < rows, p < panels, t < 192")
+	rows, panels, src, lds, dst, ldd := g.arg("rows"), g.arg("panels"), g.arg("src"), g.arg("lds"), g.arg("dst"), g.arg("ldd")
+	from, to, p, ahead := g.GP64(), g.GP64(), g.GP64(), g.GP64()
+	size := 4 * lanes(wide)
+	var v []reg.VecVirtual
+	for range 192 / size {
+		v = append(v, g.vec(wide))
+	}
+	eight := g.GP64()
+	g.MOVQ(lds, eight)
+	g.SHLQ(Imm(3), eight)
+	g.Label("row")
+	g.MOVQ(src, from)
+	g.MOVQ(dst, to)
+	g.MOVQ(panels, p)
+	g.LEAQ(indexed(src, eight, 1, 0), ahead)
+	g.Label("panel")
+	for line := range 3 {
+		g.PREFETCHT0(at(ahead, 64*line))
+	}
+	for i := range v {
+		g.VMOVUPS(at(from, size*i), v[i])
+	}
+	for i := range v {
+		g.VMOVUPS(v[i], at(to, size*i))
+	}
+	g.ADDQ(U32(192), from)
+	g.ADDQ(U32(192), ahead)
+	g.ADDQ(ldd, to)
+	g.DECQ(p)
+	g.JNZ(LabelRef("panel"))
+	g.ADDQ(lds, src)
+	g.ADDQ(U32(192), dst)
+	g.DECQ(rows)
+	g.JNZ(LabelRef("row"))
 	g.VZEROUPPER()
 	g.RET()
 }

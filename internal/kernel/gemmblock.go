@@ -1,0 +1,288 @@
+package kernel
+
+// Blocked products: both operands are brought into panels that the micro-kernels read in order, and
+// multiplied block by block so that each block is used from the cache (Goto and van de Geijn, "Anatomy of
+// High-Performance Matrix Multiplication", 2008). A word is what a micro-kernel multiplies in one lane
+// and step: a float32, a float64, or two bfloat16 of neighbouring k.
+
+// panelWidth is the number of columns of a full panel of a packed right operand of 32-bit words: three AVX-512
+// registers, 192 bytes. Narrower panels, at the right edge, are 16 or 32 wide, padded with zeros.
+const panelWidth = 48
+
+// columns splits the n columns of a right operand into panels of up to three vectors of lanes words.
+type columns struct {
+	n, lanes, full int    // full panels come first,
+	rest           [2]int // then panels of these widths; 0 for none
+}
+
+func splitColumns(n int) columns { return splitLanes(n, panelWidth/3) }
+
+func splitLanes(n, lanes int) columns {
+	c := columns{n: n, lanes: lanes, full: n / (3 * lanes)}
+	switch r := n % (3 * lanes); {
+	case r == 0:
+	case r <= lanes && c.full > 0: // three vectors and one do less well than two and two
+		c.full--
+		c.rest = [2]int{2 * lanes, 2 * lanes}
+	default:
+		c.rest[0] = (r + lanes - 1) / lanes * lanes
+	}
+	return c
+}
+
+func (c *columns) panels() int {
+	n := c.full
+	for _, w := range c.rest {
+		if w > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// padded is the sum of the widths of the panels.
+func (c *columns) padded() int { return c.full*3*c.lanes + c.rest[0] + c.rest[1] }
+
+// panel returns the first column and the width of panel i.
+func (c *columns) panel(i int) (col, width int) {
+	switch i -= c.full; {
+	case i < 0:
+		return (i + c.full) * 3 * c.lanes, 3 * c.lanes
+	case i == 0:
+		return c.full * 3 * c.lanes, c.rest[0]
+	}
+	return c.full*3*c.lanes + c.rest[0], c.rest[1]
+}
+
+// blockK is the largest depth of a block: a panel of B of that depth (72 KiB) and a row panel of A
+// stay in the second- and first-level cache while they are used.
+const blockK = 384
+
+// depth splits k into blocks of about equal size.
+func depth(k int) (blocks, size int) {
+	blocks = max(1, (k+blockK-1)/blockK)
+	return blocks, (k + blocks - 1) / blocks
+}
+
+// panels is a packed right operand: block after block of k; in a block panel after panel; in a panel
+// row after row.
+type panels[W any] struct {
+	k    int
+	cols columns
+	data []W
+}
+
+// packRight brings columns [col, col+n) of depths [k0, k1) of a right operand into consecutive panels of three
+// vectors, or into one narrower panel of the given width, of which n columns are valid.
+type packRight[W any] func(dst []W, width, k0, k1, col, n int)
+
+// block returns the depth range of block kb.
+func (b *panels[W]) block(kb int) (k0, k1 int) {
+	_, size := depth(b.k)
+	return kb * size, min((kb+1)*size, b.k)
+}
+
+// panel returns the packed words of panel i of a block.
+func (b *panels[W]) panel(k0, k1, i int) (data []W, col, width int) {
+	col, width = b.cols.panel(i)
+	start := k0*b.cols.padded() + col*(k1-k0)
+	return b.data[start : start+width*(k1-k0)], col, width
+}
+
+// fill packs the whole operand.
+func (b *panels[W]) fill(p *Pool, pack packRight[W]) {
+	const together = 8 // panels, so that rows that lie along n are read in long pieces
+	blocks, _ := depth(b.k)
+	count := b.cols.panels()
+	if b.k*b.cols.n < 1<<14 {
+		p = nil
+	}
+	groups := (count + together - 1) / together
+	p.For(blocks*groups, 1, func(lo, hi int) {
+		for t := lo; t < hi; t++ {
+			k0, k1 := b.block(t / groups)
+			first := t % groups * together
+			col, _ := b.cols.panel(first)
+			packPanels(&b.cols, pack, b.data[k0*b.cols.padded()+col*(k1-k0):], k0, k1, first, min(first+together, count))
+		}
+	})
+}
+
+// packPanels packs panels [first, last) of depths [k0, k1) one behind the other; full ones in one go.
+func packPanels[W any](cols *columns, pack packRight[W], dst []W, k0, k1, first, last int) {
+	for i := first; i < last; {
+		col, width := cols.panel(i)
+		many := 1
+		if i < cols.full {
+			many = min(last, cols.full) - i
+		}
+		words := many * width * (k1 - k0)
+		pack(dst[:words], width, k0, k1, col, min(many*width, cols.n-col))
+		dst = dst[words:]
+		i += many
+	}
+}
+
+// blocked is the product C = A*B, C += A*B and their kin over words of type W, with what is peculiar to an operand
+// left to functions.
+type blocked[W any] struct {
+	m    int // rows of A
+	k    int // depth of both, in words
+	cols columns
+	mr   int // rows of the micro-kernel
+	ops  int // multiply-adds of a word
+	// packA packs rows [i0, i1) of depths [k0, k1) into row panels of up to mr rows.
+	packA func(dst []W, i0, i1, k0, k1 int)
+	// tile multiplies a row panel by a panel, both of depth k, and stores rows x n results at C's (row, col): the
+	// first time, then with add set for the deeper blocks.
+	tile func(height, width, k int, a, b []W, row, col, rows, n int, add bool)
+}
+
+const (
+	// Of a right operand that is not packed before, at most packWords words are packed at a time, in
+	// slices of at most sliceK rows.
+	packWords = 4 << 20
+	sliceK    = 8 * blockK
+
+	minTask = 1 << 17 // multiply-adds that are worth a thread's attention
+	rowsMax = 192     // rows of a task: with the depth of a block about 300 KiB, for the second-level cache
+)
+
+// run multiplies by a right operand that is packed on the way.
+func (g *blocked[W]) run(p *Pool, pack packRight[W]) {
+	if g.m <= rowsMax {
+		g.runNarrow(p, pack)
+		return
+	}
+	stepK := min(g.k, sliceK)
+	full := 3 * g.cols.lanes
+	stepN := min(g.cols.n, packWords/stepK/full*full)
+	buf := borrow(sizeOf[W]() * stepK * (stepN + full))
+	defer buf.release()
+	for k0 := 0; k0 < g.k; k0 += stepK {
+		for j := 0; j < g.cols.n; j += stepN {
+			b := panels[W]{k: min(stepK, g.k-k0), cols: splitLanes(min(stepN, g.cols.n-j), g.cols.lanes)}
+			b.data = view[W](buf)[:b.k*b.cols.padded()]
+			b.fill(p, func(dst []W, width, d0, d1, col, n int) { pack(dst, width, k0+d0, k0+d1, j+col, n) })
+			g.multiply(p, &b, k0, j)
+		}
+	}
+}
+
+// runNarrow multiplies an A of few rows: it is packed whole, and each panel of B by the thread that uses it at once.
+func (g *blocked[W]) runNarrow(p *Pool, pack packRight[W]) {
+	height := paddedRows(g.m, g.mr)
+	buf := borrow(sizeOf[W]() * height * g.k)
+	defer buf.release()
+	packed := view[W](buf)[:height*g.k]
+	blocks, size := depth(g.k)
+	count := g.cols.panels()
+	b := panels[W]{k: g.k, cols: g.cols}
+	if work := g.m * g.cols.n * g.k * g.ops; work < 2*minTask {
+		p = nil
+	}
+	one := p
+	if g.m*g.k < 1<<14 {
+		one = nil
+	}
+	one.For(blocks, 1, func(lo, hi int) {
+		for kb := lo; kb < hi; kb++ {
+			k0, k1 := b.block(kb)
+			g.packA(packed[height*k0:height*k1], 0, g.m, k0, k1)
+		}
+	})
+	group := max(1, min(8, count/(4*p.Threads())))
+	p.For((count+group-1)/group, 1, func(lo, hi int) {
+		full := 3 * g.cols.lanes
+		buf := borrow(sizeOf[W]() * size * full * group)
+		defer buf.release()
+		right := view[W](buf)
+		for kb := range blocks {
+			k0, k1 := b.block(kb)
+			for t := lo; t < hi; t++ {
+				first, last := t*group, min((t+1)*group, count)
+				packPanels(&g.cols, pack, right, k0, k1, first, last)
+				base, _ := g.cols.panel(first)
+				for i := first; i < last; i++ {
+					col, width := g.cols.panel(i)
+					from := (col - base) * (k1 - k0)
+					g.rowPanels(packed[height*k0:], right[from:from+width*(k1-k0)], k1-k0, width, 0, g.m, col, min(width, g.cols.n-col), kb > 0)
+				}
+			}
+		}
+	})
+}
+
+// rowSplit cuts m rows and count panels of columns into tasks for a pool: blocks of rowsPerTask rows
+// times parts of the panels. Rows are cut first, because each part packs its rows again.
+func rowSplit(p *Pool, m, count, work int) (rowsPerTask, parts int) {
+	threads := p.Threads()
+	want := min(4*threads, work/minTask)
+	if threads == 1 || want <= 1 {
+		return rowsMax, 1
+	}
+	rowsPerTask = rowsMax
+	for rowsPerTask > 48 && (m+rowsPerTask-1)/rowsPerTask < want {
+		rowsPerTask /= 2
+	}
+	rowTasks := (m + rowsPerTask - 1) / rowsPerTask
+	return rowsPerTask, min(count, (want+rowTasks-1)/rowTasks)
+}
+
+// multiply multiplies depths [k0, k0+b.k) by the packed columns from col0 on. Each task owns a block of rows of C
+// times a range of panels and goes through the blocks of k in order, so that the order of summation is fixed.
+func (g *blocked[W]) multiply(p *Pool, b *panels[W], k0, col0 int) {
+	blocks, size := depth(b.k)
+	count := b.cols.panels()
+	rowsPerTask, parts := rowSplit(p, g.m, count, g.m*b.cols.n*b.k*g.ops)
+	rowTasks := (g.m + rowsPerTask - 1) / rowsPerTask
+	if rowTasks*parts == 1 {
+		p = nil
+	}
+	p.For(rowTasks*parts, 1, func(lo, hi int) {
+		buf := borrow(sizeOf[W]() * (min(rowsPerTask, g.m) + 2*g.mr) * size)
+		defer buf.release()
+		packed := view[W](buf)
+		for t := lo; t < hi; t++ {
+			i0 := t / parts * rowsPerTask
+			i1 := min(i0+rowsPerTask, g.m)
+			first, last := t%parts*count/parts, (t%parts+1)*count/parts
+			for kb := range blocks {
+				d0, d1 := b.block(kb)
+				g.packA(packed, i0, i1, k0+d0, k0+d1)
+				for i := first; i < last; i++ {
+					data, col, width := b.panel(d0, d1, i)
+					g.rowPanels(packed, data, d1-d0, width, i0, i1, col0+col, min(width, b.cols.n-col), k0+kb > 0)
+				}
+			}
+		}
+	})
+}
+
+// rowPanels multiplies all row panels of a packed block of A, rows [i0, i1) of C, by one panel of B.
+func (g *blocked[W]) rowPanels(a, b []W, k, width, i0, i1, col, n int, add bool) {
+	for i := i0; i < i1; i += g.mr {
+		rows := min(g.mr, i1-i)
+		g.tile(panelRows(rows, g.mr), width, k, a[(i-i0)*k:], b, i, col, rows, n, add)
+	}
+}
+
+// panelRows returns the height of the tile used for a panel of rows rows: mr, 4, 2 or 1.
+func panelRows(rows, mr int) int {
+	switch {
+	case rows > 4:
+		return mr
+	case rows > 2:
+		return 4
+	}
+	return rows
+}
+
+// paddedRows is the sum of the heights of the row panels of rows rows.
+func paddedRows(rows, mr int) int {
+	n := rows / mr * mr
+	if n < rows {
+		n += panelRows(rows-n, mr)
+	}
+	return n
+}
