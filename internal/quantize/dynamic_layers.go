@@ -87,9 +87,7 @@ func (d *dynamicRun) leftMatMul(n *graph.Node) error {
 	return nil
 }
 
-// gemmChannels is the number of output features of a Gemm's weight.
-func gemmChannels(n *graph.Node, _ int, s tensor.Shape) int { return s[gemmChannel(n)] }
-
+// gemmChannel is the axis of the output features of a Gemm's weight.
 func gemmChannel(n *graph.Node) int {
 	if n.Op.(*op.Gemm).TransB {
 		return 0
