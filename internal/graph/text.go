@@ -2,6 +2,8 @@ package graph
 
 import (
 	"fmt"
+	"reflect"
+	"strconv"
 	"strings"
 )
 
@@ -49,15 +51,49 @@ func names(vs []*Value) string {
 	return strings.Join(s, ", ")
 }
 
-// attrs prints the fields of an operator except for those with subgraphs.
+// attrs prints the attributes of an operator that differ from their defaults, as its field tags name them (see package op);
+// subgraphs are printed by themselves.
 func attrs(op Op) string {
-	if _, ok := op.(Body); ok {
+	v := reflect.Indirect(reflect.ValueOf(op))
+	if v.Kind() != reflect.Struct {
 		return ""
 	}
-	s := fmt.Sprintf("%+v", op)
-	s = strings.TrimPrefix(s, "&")
-	if s == "{}" || len(s) > 200 {
+	var list []string
+	for _, f := range reflect.VisibleFields(v.Type()) {
+		tag, ok := f.Tag.Lookup("attr")
+		if !ok {
+			continue
+		}
+		x := v.FieldByIndex(f.Index)
+		if _, ok := x.Interface().(*Graph); ok || (x.Kind() == reflect.Pointer || x.Kind() == reflect.Slice) && x.IsNil() {
+			continue
+		}
+		if _, ok := x.Interface().(fmt.Stringer); !ok {
+			x = reflect.Indirect(x)
+		}
+		name, def, _ := strings.Cut(tag, ",")
+		if d, err := strconv.ParseFloat(def, 32); err == nil && x.Kind() == reflect.Float32 {
+			def = attrText(reflect.ValueOf(float32(d)))
+		}
+		if text := attrText(x); text != def && !(def == "" && f.Type.Kind() != reflect.Pointer && x.IsZero()) {
+			list = append(list, name+"="+text)
+		}
+	}
+	if len(list) == 0 {
 		return ""
 	}
-	return " " + s
+	return " {" + strings.Join(list, ", ") + "}"
+}
+
+func attrText(x reflect.Value) string {
+	switch x.Kind() {
+	case reflect.Bool:
+		if x.Bool() {
+			return "1"
+		}
+		return "0"
+	case reflect.Float32:
+		return strconv.FormatFloat(x.Float(), 'g', -1, 32)
+	}
+	return fmt.Sprint(x.Interface())
 }

@@ -80,7 +80,7 @@ func foldBatchNorm(g *graph.Graph, n *graph.Node, bn *op.BatchNormalization, use
 			return false, err
 		}
 		bf, err := b.Float64s()
-		if err != nil || len(bf) != channels && len(bf) != 1 {
+		if err != nil || len(bf) != 1 && (len(bf) != channels || b.Shape[b.Rank()-1] != channels) { // the C of a Gemm may be a column
 			return false, err
 		}
 		for i := range bias {

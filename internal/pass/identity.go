@@ -9,9 +9,10 @@ import (
 // RemoveIdentities removes nodes that hand their input on unchanged: Identity, Dropout outside training, Cast to the type
 // that is there, Transpose that keeps the order, Reshape and Expand to the shape that is there.
 func RemoveIdentities(g *graph.Graph) error {
+	uses := g.Uses()
 	kept := g.Nodes[:0:0]
 	for _, n := range g.Nodes {
-		if !isIdentity(g, n) || !g.Replace(n.Out[0], n.In[0]) {
+		if !isIdentity(g, n, uses) || !g.Replace(n.Out[0], n.In[0]) {
 			kept = append(kept, n)
 		}
 	}
@@ -19,13 +20,13 @@ func RemoveIdentities(g *graph.Graph) error {
 	return nil
 }
 
-func isIdentity(g *graph.Graph, n *graph.Node) bool {
+func isIdentity(g *graph.Graph, n *graph.Node, uses map[*graph.Value][]*graph.Node) bool {
 	if len(n.In) == 0 || n.In[0] == nil || len(n.Out) == 0 || n.Out[0] == nil {
 		return false
 	}
 	x, y := n.In[0], n.Out[0]
 	for _, v := range n.Out[1:] {
-		if v != nil {
+		if v != nil && (len(uses[v]) > 0 || g.IsOutput(v)) {
 			return false
 		}
 	}
@@ -62,7 +63,7 @@ func isFalse(g *graph.Graph, v *graph.Value) bool {
 	return err == nil && t != nil && t.DType == tensor.Bool && t.Len() == 1 && t.Bytes()[0] == 0
 }
 
-// RemoveDead removes nodes none of whose outputs is used, and sets unused outputs that are optional aside.
+// RemoveDead removes nodes none of whose outputs is used.
 func RemoveDead(g *graph.Graph) error {
 	live := map[*graph.Value]bool{}
 	for _, v := range g.Outputs {

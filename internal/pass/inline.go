@@ -6,15 +6,29 @@ import (
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
-// InlineIfs replaces an If whose condition is a constant by the nodes of the branch that is taken.
+// InlineIfs replaces an If whose condition is a constant by the nodes of the branch that is taken, those inside it included.
 func InlineIfs(g *graph.Graph) error {
+	for {
+		changed, err := inlineIfs(g)
+		if err != nil || !changed {
+			return err
+		}
+		if err := g.Infer(); err != nil {
+			return err
+		}
+		if err := FoldConstants(g); err != nil { // conditions that the branch computes
+			return err
+		}
+	}
+}
+
+func inlineIfs(g *graph.Graph) (changed bool, err error) {
 	var values, nodes graph.Names
 	var out []*graph.Node
-	changed := false
 	for _, n := range g.Nodes {
 		branch, err := taken(g, n)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if branch == nil {
 			out = append(out, n)
@@ -24,13 +38,9 @@ func InlineIfs(g *graph.Graph) error {
 			values, nodes = g.ValueNames(), g.NodeNames()
 		}
 		out = append(out, splice(g, n, branch, values, nodes)...)
-		changed = true
 	}
 	g.Nodes = out
-	if changed {
-		return (*graph.Graph).Infer(g)
-	}
-	return nil
+	return values != nil, nil
 }
 
 // taken returns the branch of an If that a constant condition chooses, or nil.
