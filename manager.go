@@ -117,7 +117,7 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := quantize.Run(ctx, work, p); err != nil {
+	if err := quantize.Run(ctx, work, p, quantize.Samples{}); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), orig.Close())
 	}
 	return m.result(ctx, orig, work, p)

@@ -279,7 +279,7 @@ func (d *dynamicRun) within(g *graph.Graph) *dynamicRun {
 	return &dynamicRun{newRewriter(g, d.values, d.names), d.dynamicWork}
 }
 
-func runDynamic(ctx context.Context, m *model.Model, p *Plan) error {
+func runDynamic(ctx context.Context, m *model.Model, p *Plan, _ Samples) error {
 	d := newDynamicRun(m.Graph, p.Recipe, p.Decisions)
 	d.task = progress.From(ctx).Start("quantize", int64(p.Quantized()), "weights")
 	defer d.task.Done()

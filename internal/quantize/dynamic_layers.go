@@ -179,3 +179,8 @@ func intAttr(o graph.Op, name string) int64 {
 	v, _ := op.Attrs(o)[name].(int64)
 	return v
 }
+
+func stringAttr(o graph.Op, name string) (string, bool) {
+	v, ok := op.Attrs(o)[name].(string)
+	return v, ok
+}

@@ -7,6 +7,7 @@ package quantize
 import (
 	"context"
 	"fmt"
+	"iter"
 	"strings"
 
 	"github.com/neurotrain/neuroquant/internal/model"
@@ -23,6 +24,20 @@ type Recipe struct {
 	// Keep lists layers to leave in float, Only the layers to quantize, as patterns over layer names, weight names and operator
 	// kinds; * matches any run of characters. A pattern that matches nothing is an error.
 	Keep, Only []string
+	// Calibrator turns what calibration saw into ranges; for methods that calibrate.
+	Calibrator Calibrator
+}
+
+// Samples are the inputs that a method calibrates with, call after call in graph order.
+type Samples struct {
+	Len int
+	All func(ctx context.Context) iter.Seq2[Call, error]
+}
+
+// Call is the inputs of one call of the model.
+type Call struct {
+	In      []*tensor.Tensor
+	Samples int
 }
 
 // Decision is what becomes of one layer or parameter, and why.
@@ -46,6 +61,8 @@ type Plan struct {
 	Recipe    Recipe
 	Decisions []Decision
 	Frozen    []string // inputs with defaults that were made constants before
+
+	place *placement // of methods that calibrate
 }
 
 // Bytes sums the weights of all decisions before and after.
@@ -73,12 +90,14 @@ type Method struct {
 	Name    string
 	Title   string
 	Weights []string // accepted values of Recipe.Weight, the default first
-	plan    func(m *model.Model, r Recipe) (*Plan, error)
-	run     func(ctx context.Context, m *model.Model, p *Plan) error
+	// Calibrate is set for methods that need samples.
+	Calibrate bool
+	plan      func(m *model.Model, r Recipe) (*Plan, error)
+	run       func(ctx context.Context, m *model.Model, p *Plan, s Samples) error
 }
 
 // Methods lists what is built, in the order in which it is shown.
-var Methods = []Method{dynamic}
+var Methods = []Method{dynamic, static}
 
 // Find returns the method of a name. The error of an unknown name lists the known ones.
 func Find(name string) (*Method, error) {
@@ -115,13 +134,16 @@ func NewPlan(m *model.Model, r Recipe) (*Plan, error) {
 }
 
 // Run carries out a plan on the graph of m, which becomes the quantized model. A cancelled ctx stops between layers and leaves
-// m unusable.
-func Run(ctx context.Context, m *model.Model, p *Plan) error {
+// m unusable. Methods that calibrate need samples; others do not look at them.
+func Run(ctx context.Context, m *model.Model, p *Plan, s Samples) error {
 	method, err := Find(p.Recipe.Method)
 	if err != nil {
 		return err
 	}
-	return method.run(ctx, m, p)
+	if method.Calibrate && s.All == nil {
+		return fmt.Errorf("method %s needs calibration data", method.Name)
+	}
+	return method.run(ctx, m, p, s)
 }
 
 // summarize says why no layer was chosen.

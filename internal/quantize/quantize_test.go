@@ -144,7 +144,7 @@ func quantized(t *testing.T, g *graph.Graph, r Recipe) (*graph.Graph, *Plan) {
 	}
 	whole := analyze.SizeOf(m).MemoryBytes
 	planned := slices.Clone(p.Decisions)
-	if err := Run(context.Background(), m, p); err != nil {
+	if err := Run(context.Background(), m, p, Samples{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := m.Graph.Verify(); err != nil {

@@ -165,7 +165,7 @@ func TestSize(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := quantize.Run(context.Background(), m, p); err != nil {
+		if err := quantize.Run(context.Background(), m, p, quantize.Samples{}); err != nil {
 			t.Fatal(err)
 		}
 		n := written(t, filepath.Join(dir, q.weight+".onnx"), m.Graph)

@@ -1,0 +1,325 @@
+package quantize
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/neurotrain/neuroquant/internal/exec"
+	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/model"
+	"github.com/neurotrain/neuroquant/internal/progress"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// static quantizes weights and activations to 8 bits with scales from calibration data. What it writes is ONNX's QDQ form:
+// QuantizeLinear and DequantizeLinear around the operators that runtimes compute on codes.
+var static = Method{
+	Name:      "static",
+	Title:     "8-bit weights and activations, scales from calibration data",
+	Weights:   []string{"qint8"},
+	Calibrate: true,
+	plan:      planStatic,
+	run:       runStatic,
+}
+
+func planStatic(m *model.Model, r Recipe) (*Plan, error) {
+	sel, err := newSelection(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.Calibrator.check(); err != nil {
+		return nil, err
+	}
+	p := &Plan{Recipe: r, place: place(m.Graph, func(n *graph.Node, w *graph.Value) string {
+		why, skip, _ := sel.judge(site{m.Graph, n, n.Name}, w)
+		if !skip {
+			return ""
+		}
+		return why
+	})}
+	var layers []string
+	for _, l := range p.place.layers {
+		layers = append(layers, l.node.Name)
+		d := Decision{Layer: l.node.Name, Op: l.node.Op.Kind(), Quantized: l.why == "", Why: l.why, Stored: "float32"}
+		if l.weight != nil {
+			d.Param, d.Shape = l.weight.Name, l.weight.Data.Shape()
+			d.Before = l.weight.Data.DType().ByteLen(l.weight.Data.Shape().Len())
+			d.After = d.Before
+		}
+		if d.Quantized {
+			d.Scheme = tensor.Scheme{Code: "int", Bits: 8, Symmetric: true}
+			scales := 1
+			if r.PerTensor {
+				d.Scheme.Group = -1
+			} else if l.weight != nil {
+				scales = d.Shape[l.channel]
+			}
+			d.Stored, d.Why = d.Scheme.String(), "integer kernel, activations in 8 bits with scales from calibration"
+			if l.weight != nil {
+				d.After = tensor.Shape(d.Shape).Len() + 5*scales // a scale and a zero point
+			}
+		}
+		out := d
+		p.Decisions = append(p.Decisions, out)
+	}
+	return p, sel.check(layers)
+}
+
+// Observe runs a graph on calibration samples and returns the statistics of the given values.
+func Observe(ctx context.Context, g *graph.Graph, values []*graph.Value, samples Samples) (map[string]*Stats, error) {
+	stats := map[string]*Stats{}
+	watch := map[*graph.Value]*Stats{}
+	for _, v := range values {
+		s := &Stats{}
+		stats[v.Name], watch[v] = s, s
+	}
+	s, err := exec.NewSession(g, exec.Options{Tap: func(n *graph.Node, _, out []*tensor.Tensor) {
+		for i, v := range n.Out {
+			if st := watch[v]; st != nil && i < len(out) && out[i] != nil && out[i].DType == tensor.Float32 {
+				st.Add(tensor.Data[float32](out[i]))
+			}
+		}
+	}})
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	task := progress.From(ctx).Start("calibrate", int64(samples.Len), "samples")
+	defer task.Done()
+	seen := 0
+	for call, err := range samples.All(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		for i, v := range g.Inputs {
+			if st := watch[v]; st != nil && call.In[i] != nil {
+				st.Add(tensor.Data[float32](call.In[i]))
+			}
+		}
+		if _, err := s.Run(ctx, call.In); err != nil {
+			return nil, fmt.Errorf("calibration sample %d: %w", seen, err)
+		}
+		seen += call.Samples
+		task.Add(int64(call.Samples))
+	}
+	if seen == 0 {
+		return nil, fmt.Errorf("no calibration samples")
+	}
+	return stats, nil
+}
+
+// activation is how a value is held in 8 bits: x = scale*(code - zero).
+type activation struct {
+	scale float32
+	zero  uint8
+}
+
+// asymmetric maps a range to unsigned codes. The range is widened to hold zero, which then has a code of its own.
+func asymmetric(lo, hi float32) activation {
+	l, h := min(float64(lo), 0), max(float64(hi), 0)
+	s := (h - l) / 255
+	if s < 1.1754943508222875e-38 {
+		return activation{1, 0}
+	}
+	z := math.RoundToEven(-l / s)
+	return activation{float32(s), uint8(min(max(z, 0), 255))}
+}
+
+func runStatic(ctx context.Context, m *model.Model, p *Plan, samples Samples) error {
+	g := m.Graph
+	pl := p.place
+	stats, err := Observe(ctx, g, pl.values, samples)
+	if err != nil {
+		return err
+	}
+	params, err := activationParams(pl, stats, p.Recipe.Calibrator)
+	if err != nil {
+		return err
+	}
+	values, nodes := allNames(g)
+	w := &staticRun{rewriter: newRewriter(g, values, nodes), place: pl, recipe: p.Recipe, params: params, dq: map[*graph.Value]*graph.Value{}, pairs: map[*graph.Value][2]*graph.Value{}}
+	if err := w.rewrite(ctx); err != nil {
+		return err
+	}
+	return g.Verify()
+}
+
+// activationParams gives every quantized value its scale and zero point; values that share a root share the union of the
+// ranges of those that are not derived from others.
+func activationParams(pl *placement, stats map[string]*Stats, c Calibrator) (map[*graph.Value]activation, error) {
+	type span struct{ lo, hi float32 }
+	ranges := map[*graph.Value]*span{}
+	for _, v := range pl.values {
+		if carriedFrom(pl, v) {
+			continue // its codes are those of the value that it was moved from
+		}
+		s := stats[v.Name]
+		if s.NonFinite > 0 {
+			return nil, fmt.Errorf("value %q: %d of %d calibration values are not finite", v.Name, s.NonFinite, s.NonFinite+s.Count)
+		}
+		lo, hi := c.Range(s)
+		if f, ok := pl.fixed[v]; ok {
+			lo, hi = f[0], f[1]
+		}
+		root := pl.find(v)
+		if r := ranges[root]; r != nil {
+			r.lo, r.hi = min(r.lo, lo), max(r.hi, hi)
+		} else {
+			ranges[root] = &span{lo, hi}
+		}
+	}
+	out := map[*graph.Value]activation{}
+	for _, v := range pl.values {
+		if r := ranges[pl.find(v)]; r != nil {
+			out[v] = asymmetric(r.lo, r.hi)
+		}
+	}
+	return out, nil
+}
+
+// carriedFrom reports whether v is only a rearrangement of another quantized value.
+func carriedFrom(pl *placement, v *graph.Value) bool {
+	return v.Node != nil && pl.roles[v.Node] == carrying && v.Node.Op.Kind() != "Concat"
+}
+
+// staticRun writes the QDQ form.
+type staticRun struct {
+	*rewriter
+	place  *placement
+	recipe Recipe
+	params map[*graph.Value]activation
+	dq     map[*graph.Value]*graph.Value    // dequantized form by value
+	pairs  map[*graph.Value][2]*graph.Value // scale and zero point parameters by root
+}
+
+func (w *staticRun) rewrite(ctx context.Context) error {
+	task := progress.From(ctx).Start("quantize", int64(len(w.place.layers)), "layers")
+	defer task.Done()
+	layers := map[*graph.Node]placedLayer{}
+	for _, l := range w.place.layers {
+		if l.why == "" {
+			layers[l.node] = l
+		}
+	}
+	old := w.g.Nodes
+	for _, v := range w.g.Inputs {
+		w.pair(v)
+	}
+	for _, n := range old {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		in := append([]*graph.Value(nil), n.In...)
+		for i, v := range in {
+			if d := w.dq[v]; d != nil {
+				in[i] = d
+			}
+		}
+		if l, ok := layers[n]; ok {
+			if err := w.constants(l, in); err != nil {
+				return fmt.Errorf("layer %q (%s): %w", n.Name, n.Op.Kind(), err)
+			}
+			task.Add(1)
+		}
+		n.In = in
+		w.nodes = append(w.nodes, n)
+		for _, v := range n.Out {
+			if v != nil {
+				w.pair(v)
+			}
+		}
+	}
+	for i, v := range w.g.Outputs {
+		if d := w.dq[v]; d != nil { // the output keeps its name: what it was called before gets another
+			name := v.Name
+			v.Name = w.values.Fresh(name + "_float")
+			d.Name = name
+			w.g.Outputs[i] = d
+		}
+	}
+	w.g.Nodes = w.nodes
+	return w.err
+}
+
+// pair emits QuantizeLinear and DequantizeLinear behind a value that is held in 8 bits.
+func (w *staticRun) pair(v *graph.Value) {
+	a, ok := w.params[v]
+	if !ok {
+		return
+	}
+	root := w.place.find(v)
+	par, ok := w.pairs[root]
+	if !ok {
+		par = [2]*graph.Value{w.param(root.Name+"_scale", tensor.Scalar(a.scale)), w.param(root.Name+"_zero_point", tensor.Scalar(a.zero))}
+		w.pairs[root] = par
+	}
+	w.scope = v.Name
+	q := w.add("_quantize", "QuantizeLinear", v, par[0], par[1])
+	w.dq[v] = w.add("_dequantize", "DequantizeLinear", q, par[0], par[1])
+}
+
+// constants quantizes the weight and bias of a layer into its inputs: the weight symmetric with a scale per output channel,
+// the bias in 32 bits with the product of both scales.
+func (w *staticRun) constants(l placedLayer, in []*graph.Value) error {
+	if l.weight == nil {
+		return nil
+	}
+	axis := l.channel
+	if w.recipe.PerTensor {
+		axis = -1
+	}
+	t, err := l.weight.Data.Load()
+	if err != nil {
+		return fmt.Errorf("weight %q: %w", l.weight.Name, err)
+	}
+	c, err := quantizeWeight(l.weight.Name, t, axis, true, false)
+	if err != nil {
+		return err
+	}
+	a := w.params[l.x]
+	var bias []float32
+	if l.bias != nil {
+		b, err := l.bias.Data.Load()
+		if err != nil {
+			return fmt.Errorf("bias %q: %w", l.bias.Name, err)
+		}
+		if bias, err = b.Floats(); err != nil {
+			return fmt.Errorf("bias %q: %w", l.bias.Name, err)
+		}
+		if err := checkFinite(l.bias.Name, b.Shape, bias); err != nil {
+			return err
+		}
+	}
+	w.scope = l.node.Name
+	scale := w.param(l.weight.Name+"_scale", c.scales(0))
+	zero := w.param(l.weight.Name+"_zero_point", tensor.New(tensor.Int8, scale.Data.Shape()...))
+	var at attrs
+	if len(c.scale) > 1 {
+		at = attrs{"axis": int64(axis)}
+	}
+	in[1] = w.emit("_weight", 1, "DequantizeLinear", at, graph.FromSource(w.values.Fresh(l.weight.Name+"_quantized"), c.source()), scale, zero)[0]
+	if bias == nil {
+		return nil
+	}
+	channels := len(bias)
+	bs := make([]float32, len(c.scale))
+	for i, s := range c.scale {
+		bs[i] = a.scale * s
+	}
+	if len(bs) > 1 && channels != len(bs) {
+		return nil // a bias that is broadcast in another way stays in float
+	}
+	codes := make([]int32, channels)
+	for i, b := range bias {
+		q := math.RoundToEven(float64(b) / float64(bs[i%len(bs)]))
+		codes[i] = int32(min(max(q, math.MinInt32), math.MaxInt32))
+	}
+	bscale := tensor.Scalar(bs[0])
+	at = nil
+	if len(bs) > 1 {
+		bscale, at = tensor.Vector(bs...), attrs{"axis": int64(0)}
+	}
+	in[2] = w.emit("_bias", 1, "DequantizeLinear", at, w.param(l.bias.Name+"_quantized", tensor.Of(tensor.Shape{channels}, codes)), w.param(l.bias.Name+"_scale", bscale))[0]
+	return nil
+}
