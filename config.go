@@ -34,6 +34,9 @@ type Config struct {
 	BnB4BitQuantType      string `yaml:"bnb_4bit_quant_type" json:"bnb_4bit_quant_type" doc:"nf4 or fp4 (bitsandbytes)"`
 	BnB4BitUseDoubleQuant bool   `yaml:"bnb_4bit_use_double_quant" json:"bnb_4bit_use_double_quant" doc:"quantize the scales too (bitsandbytes)"`
 
+	Calibrator string  `yaml:"calibrator" json:"calibrator" doc:"how ranges follow from calibration: mse, minmax, moving_average, percentile or entropy (static)"`
+	Percentile float64 `yaml:"percentile" json:"percentile" doc:"percentage of values inside the range, for the calibrator percentile (static)"`
+
 	NumCalibrationSamples int `yaml:"num_calibration_samples" json:"num_calibration_samples" doc:"samples to calibrate with (static, gptq, awq)"`
 
 	SaveQuantizedModel bool   `yaml:"save_quantized_model" json:"save_quantized_model" doc:"write the result; false: only report"`
@@ -46,7 +49,7 @@ func DefaultConfig() Config {
 	return Config{
 		Enabled: true, Method: "dynamic", DType: "qint8", Device: "auto", PerChannel: true,
 		Bits: 4, GroupSize: 128, BnB4BitComputeDType: "float16", BnB4BitQuantType: "nf4",
-		NumCalibrationSamples: 100, SaveQuantizedModel: true,
+		NumCalibrationSamples: 100, Calibrator: quantize.Calibrators[0], Percentile: 99.999, SaveQuantizedModel: true,
 	}
 }
 
@@ -84,6 +87,7 @@ type MethodInfo struct {
 	Name      string   `json:"name"`
 	Title     string   `json:"title"`
 	Available bool     `json:"available"`
+	Data      bool     `json:"needs_data"` // calibration samples
 	DTypes    []string `json:"dtypes,omitempty"`
 }
 
@@ -102,7 +106,7 @@ func Methods() []MethodInfo {
 	out := slices.Clone(catalogue)
 	for i := range out {
 		if m, err := quantize.Find(out[i].Name); err == nil {
-			out[i].Available, out[i].DTypes, out[i].Title = true, m.Weights, m.Title
+			out[i].Available, out[i].DTypes, out[i].Title, out[i].Data = true, m.Weights, m.Title, m.Calibrate
 		}
 	}
 	return out
@@ -123,6 +127,8 @@ var keysOf = []struct {
 	{"bnb_4bit_quant_type", []string{"bitsandbytes"}, func(c, d Config) bool { return c.BnB4BitQuantType != d.BnB4BitQuantType }},
 	{"bnb_4bit_use_double_quant", []string{"bitsandbytes"}, func(c, d Config) bool { return c.BnB4BitUseDoubleQuant }},
 	{"num_calibration_samples", []string{"static", "gptq", "awq"}, func(c, d Config) bool { return c.NumCalibrationSamples != d.NumCalibrationSamples }},
+	{"calibrator", []string{"static"}, func(c, d Config) bool { return c.Calibrator != d.Calibrator }},
+	{"percentile", []string{"static"}, func(c, d Config) bool { return c.Percentile != d.Percentile }},
 	{"per_channel", []string{"dynamic", "static", "qat"}, func(c, d Config) bool { return c.PerChannel != d.PerChannel }},
 }
 
@@ -163,6 +169,19 @@ func (c Config) Validate() error {
 			bad(k.key, "method %s has no such setting; it belongs to %s", c.Method, strings.Join(k.methods, ", "))
 		}
 	}
+	if err == nil && method.Calibrate {
+		if cerr := (quantize.Calibrator{Method: c.Calibrator, Percentile: 99}).Check(); cerr != nil {
+			bad("calibrator", "%w", cerr)
+		}
+		if c.Percentile <= 50 || c.Percentile > 100 {
+			bad("percentile", "want more than 50 and at most 100, got %v", c.Percentile)
+		} else if c.Calibrator != "percentile" && c.Percentile != def.Percentile {
+			bad("percentile", "calibrator %s has no such setting; it belongs to percentile", c.Calibrator)
+		}
+		if c.NumCalibrationSamples < 1 {
+			bad("num_calibration_samples", "want at least 1, got %d", c.NumCalibrationSamples)
+		}
+	}
 	if err == nil && (c.DType == "float16" || c.DType == "bfloat16") && !c.PerChannel {
 		bad("per_channel", "dtype %s has no scales", c.DType)
 	}
@@ -180,5 +199,6 @@ func methodNames(available bool) []string {
 }
 
 func (c Config) recipe() quantize.Recipe {
-	return quantize.Recipe{Method: c.Method, Weight: c.DType, PerTensor: !c.PerChannel, Keep: c.Keep, Only: c.Only}
+	return quantize.Recipe{Method: c.Method, Weight: c.DType, PerTensor: !c.PerChannel, Keep: c.Keep, Only: c.Only,
+		Calibrator: quantize.Calibrator{Method: c.Calibrator, Percentile: c.Percentile, Levels: 256}}
 }

@@ -6,13 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
 
+	"github.com/neurotrain/neuroquant/data"
 	"github.com/neurotrain/neuroquant/internal/analyze"
 	"github.com/neurotrain/neuroquant/internal/codec/outfile"
 	"github.com/neurotrain/neuroquant/internal/format"
+	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/pass"
 	"github.com/neurotrain/neuroquant/internal/quantize"
@@ -20,9 +23,39 @@ import (
 
 // Manager quantizes models with one set of settings.
 type Manager struct {
-	config Config
-	last   *Result
+	config      Config
+	last        *Result
+	calibration data.Set
 }
+
+// Calibrate gives the manager the samples that methods such as static find their scales with; at most
+// num_calibration_samples of them are used, drawn evenly. The set stays the caller's.
+func (m *Manager) Calibrate(set data.Set) { m.calibration = set }
+
+// samples returns the calibration samples as calls of the model.
+func (m *Manager) samples(g *graph.Graph) (quantize.Samples, error) {
+	if m.calibration == nil {
+		return quantize.Samples{}, nil
+	}
+	set := data.Sample(m.calibration, m.config.NumCalibrationSamples, 0)
+	feeds, err := analyze.FromSet(g, set, calibrationBatch)
+	if err != nil {
+		return quantize.Samples{}, err
+	}
+	return quantize.Samples{Len: feeds.Samples, All: func(ctx context.Context) iter.Seq2[quantize.Call, error] {
+		return func(yield func(quantize.Call, error) bool) {
+			for f, err := range feeds.All(ctx) {
+				if !yield(quantize.Call{In: f.In, Samples: f.Samples}, err) || err != nil {
+					return
+				}
+			}
+		}
+	}}, nil
+}
+
+// calibrationBatch is how many samples a calibration call takes where the model leaves it free; one keeps the memory at
+// that of a single sample.
+const calibrationBatch = 1
 
 // NewManager returns a manager; wrong settings are reported when they are first used.
 func NewManager(c Config) *Manager { return &Manager{config: c} }
@@ -117,7 +150,11 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := quantize.Run(ctx, work, p, quantize.Samples{}); err != nil {
+	samples, err := m.samples(work.Graph)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: calibration: %w", path, err), orig.Close())
+	}
+	if err := quantize.Run(ctx, work, p, samples); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), orig.Close())
 	}
 	return m.result(ctx, orig, work, p)

@@ -39,7 +39,7 @@ func (a *app) quantizeCommand() *cobra.Command {
 		Long: `Quantize MODEL and write the folder OUT: model.onnx and neuroquant.json, which holds the settings, the hash of the
 input and what was decided for every layer. OUT appears whole or not at all.
 
-With --data the result is compared with the original on those samples; --report DIR writes the full analysis.`,
+Methods that calibrate take --data for it. With --data the result is also compared with the original on those samples; --report DIR writes the full analysis.`,
 		Example: `  neuroquant quantize model.onnx out/ --method dynamic
   neuroquant quantize model.onnx out/ --method dynamic --keep 'head*' --dry-run
   neuroquant quantize model.onnx out/ --config run.yaml --data images/ --size 256 --crop 224`,
@@ -77,6 +77,12 @@ With --data the result is compared with the original on those samples; --report 
 					return err
 				}
 				defer c.close()
+			}
+			if needsData(cfg.Method) {
+				if c == nil || c.set == nil {
+					return usagef("method %s needs calibration samples: give them with --data, such as --data images/ (random:64 works too, but scales found on noise do not fit real inputs)", cfg.Method)
+				}
+				m.Calibrate(c.set)
 			}
 			res, err := m.Quantize(cmd.Context(), args[0])
 			if err != nil {
@@ -116,6 +122,15 @@ With --data the result is compared with the original on those samples; --report 
 	return c
 }
 
+func needsData(method string) bool {
+	for _, m := range neuroquant.Methods() {
+		if m.Name == method {
+			return m.Data
+		}
+	}
+	return false
+}
+
 // configFlags binds the settings to flags named like their keys, dashes for underscores.
 func configFlags(f *pflag.FlagSet, c *neuroquant.Config) {
 	f.StringVar(&c.Method, "method", c.Method, "how to quantize; see 'neuroquant list'")
@@ -133,6 +148,8 @@ func configFlags(f *pflag.FlagSet, c *neuroquant.Config) {
 	f.StringVar(&c.BnB4BitComputeDType, "bnb-4bit-compute-dtype", c.BnB4BitComputeDType, "type to compute in (bitsandbytes)")
 	f.StringVar(&c.BnB4BitQuantType, "bnb-4bit-quant-type", c.BnB4BitQuantType, "nf4 or fp4 (bitsandbytes)")
 	f.BoolVar(&c.BnB4BitUseDoubleQuant, "bnb-4bit-use-double-quant", c.BnB4BitUseDoubleQuant, "quantize the scales too (bitsandbytes)")
+	f.StringVar(&c.Calibrator, "calibrator", c.Calibrator, "how ranges follow from calibration: mse, minmax, moving_average, percentile or entropy (static)")
+	f.Float64Var(&c.Percentile, "percentile", c.Percentile, "percentage of values inside the range, for the calibrator percentile (static)")
 	f.IntVar(&c.NumCalibrationSamples, "num-calibration-samples", c.NumCalibrationSamples, "samples to calibrate with (static, gptq, awq)")
 }
 
@@ -154,7 +171,8 @@ func (a *app) settings(f *pflag.FlagSet, file string, flags neuroquant.Config) (
 		"bnb-4bit-compute-dtype":    func() { cfg.BnB4BitComputeDType = flags.BnB4BitComputeDType },
 		"bnb-4bit-quant-type":       func() { cfg.BnB4BitQuantType = flags.BnB4BitQuantType },
 		"bnb-4bit-use-double-quant": func() { cfg.BnB4BitUseDoubleQuant = flags.BnB4BitUseDoubleQuant },
-		"num-calibration-samples":   func() { cfg.NumCalibrationSamples = flags.NumCalibrationSamples },
+		"calibrator":                func() { cfg.Calibrator = flags.Calibrator }, "percentile": func() { cfg.Percentile = flags.Percentile },
+		"num-calibration-samples": func() { cfg.NumCalibrationSamples = flags.NumCalibrationSamples },
 	}
 	f.Visit(func(x *pflag.Flag) {
 		if set := fromFlags[x.Name]; set != nil {

@@ -18,10 +18,10 @@ type Calibrator struct {
 	Symmetric  bool    // codes are symmetric around zero; for the method mse
 }
 
-// check reports an unknown method or a percentile that is none.
-func (c Calibrator) check() error {
+// Check reports an unknown method or a percentile that is none.
+func (c Calibrator) Check() error {
 	if !slices.Contains(Calibrators, c.Method) {
-		return fmt.Errorf("calibrator: want one of %s, got %q", strings.Join(Calibrators, ", "), c.Method)
+		return fmt.Errorf("want one of %s, got %q", strings.Join(Calibrators, ", "), c.Method)
 	}
 	if c.Method == "percentile" && (c.Percentile <= 50 || c.Percentile > 100) {
 		return fmt.Errorf("percentile: want more than 50 and at most 100, got %v", c.Percentile)

@@ -28,8 +28,8 @@ func planStatic(m *model.Model, r Recipe) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.Calibrator.check(); err != nil {
-		return nil, err
+	if err := r.Calibrator.Check(); err != nil {
+		return nil, fmt.Errorf("calibrator: %w", err)
 	}
 	p := &Plan{Recipe: r, place: place(m.Graph, func(n *graph.Node, w *graph.Value) string {
 		why, skip, _ := sel.judge(site{m.Graph, n, n.Name}, w)
