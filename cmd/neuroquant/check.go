@@ -116,7 +116,11 @@ func (a *app) recommendCommand() *cobra.Command {
 				name = r.Instead
 			}
 			if len(args) == 1 && name != "" {
-				a.printf("\nNext: neuroquant quantize %s %s --method %s\n", args[0], "out/", name)
+				samples := ""
+				if needsData(name) {
+					samples = " --data SAMPLES"
+				}
+				a.printf("\nNext: neuroquant quantize %s out/ --method %s%s\n", args[0], name, samples)
 			}
 			return nil
 		},

@@ -115,6 +115,14 @@ func (a *app) exampleRun(ctx context.Context, model example.Model, method, dtype
 	name := strings.Join([]string{model.Name, method, dtype}, "-")
 	dir := filepath.Join(out, name)
 	m := neuroquant.NewManager(cfg)
+	if needsData(method) {
+		cx, clabels := model.Calibration(cfg.NumCalibrationSamples)
+		cal, err := data.Arrays([]string{model.Input}, []*tensor.Tensor{cx}, clabels)
+		if err != nil {
+			return nil, err
+		}
+		m.Calibrate(cal)
+	}
 	res, err := m.Quantize(ctx, file)
 	if err != nil {
 		return nil, err

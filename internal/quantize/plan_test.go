@@ -280,7 +280,7 @@ func TestNotFiniteWeights(t *testing.T) {
 			if err != nil {
 				t.Fatal(err) // headers do not tell
 			}
-			err = Run(context.Background(), m, p)
+			err = Run(context.Background(), m, p, Samples{})
 			want := fmt.Sprintf(`weight "w": 1 of %d values are not finite (the first is NaN at %s)`, w.Len(), at)
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s %s: got %v, want %s", kind, weight, err, want)
@@ -344,7 +344,7 @@ func TestCancel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := Run(ctx, m, p); err != context.Canceled {
+		if err := Run(ctx, m, p, Samples{}); err != context.Canceled {
 			t.Errorf("%s: %v", weight, err)
 		}
 	}
