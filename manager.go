@@ -169,11 +169,12 @@ func (m *Manager) result(ctx context.Context, orig, work *model.Model, p *quanti
 	return m.last, nil
 }
 
-// recordFile is the name of the record beside a saved model.
-const recordFile = "neuroquant.json"
-
-// modelFile is the name of a saved ONNX model.
-const modelFile = "model.onnx"
+const (
+	modelFile    = "model.onnx"      // the name of a saved ONNX model
+	recordFile   = "neuroquant.json" // the name of the record beside it
+	recordTool   = "neuroquant"
+	recordSchema = 1
+)
 
 // Record is what [Manager.Save] writes beside the model: how the model came about. It holds no times and no paths, so that
 // the same work gives the same bytes.
@@ -251,7 +252,7 @@ func (r *Result) record(bytes int64) Record {
 	settings := r.Config
 	settings.QuantizedModelPath, settings.AnalysisReportPath = "", "" // where things go is not how they came about
 	return Record{
-		Schema: 1, Tool: "neuroquant", Version: Version(), Input: r.input, Settings: settings,
+		Schema: recordSchema, Tool: recordTool, Version: Version(), Input: r.input, Settings: settings,
 		Output:    fileRecord{File: modelFile, Bytes: bytes, Format: "onnx"},
 		Sizes:     sizeRecord{r.input.Bytes, bytes, float64(r.input.Bytes) / float64(max(bytes, 1))},
 		Decisions: r.Decisions, FrozenInputs: r.FrozenInputs,
@@ -277,9 +278,20 @@ func readRecord(dir string) (*Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: not a folder that this tool wrote: %w", dir, err)
 	}
+	rec, err := parseRecord(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return rec, nil
+}
+
+func parseRecord(text []byte) (*Record, error) {
 	rec := new(Record)
 	if err := json.Unmarshal(text, rec); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, err
+	}
+	if rec.Tool != recordTool || rec.Schema != recordSchema {
+		return nil, fmt.Errorf("want a record of %s with schema %d, got tool %q and schema %d", recordTool, recordSchema, rec.Tool, rec.Schema)
 	}
 	return rec, nil
 }
