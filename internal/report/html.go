@@ -186,7 +186,7 @@ func timeBars(r *Report) template.HTML {
 		return ""
 	}
 	const left, bar, gap = 190.0, 20.0, 8.0
-	most := 0.0
+	most := 1e-9 // of any time at all
 	for _, t := range r.Speed {
 		most = max(most, t.Original.P90, t.Quantized.P90)
 	}

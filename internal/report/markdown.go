@@ -158,7 +158,9 @@ func onData(s string) string {
 	return " of " + escape(s)
 }
 
+var escaper = strings.NewReplacer("\\", "\\\\", "|", "\\|", "<", "&lt;", "&", "&amp;", "\n", " ", "\r", " ", "`", "'", "*", "\\*", "_", "\\_", "[", "\\[")
+
 // escape keeps names from files from being read as Markdown.
 func escape(s string) string {
-	return strings.NewReplacer("|", "\\|", "<", "&lt;", "\n", " ", "\r", " ", "`", "'", "*", "\\*", "_", "\\_").Replace(s)
+	return escaper.Replace(s)
 }
