@@ -26,7 +26,9 @@ type LayerError struct {
 func Layers(ctx context.Context, original, quantized *graph.Graph, feeds *Feeds, threads int) ([]LayerError, error) {
 	shared := map[string]bool{}
 	kind := map[string]string{}
+	outer := map[*graph.Node]bool{} // a tap sees the nodes of subgraphs too, whose values may be named like others
 	for _, n := range quantized.Nodes {
+		outer[n] = true
 		for _, v := range n.Out {
 			if v != nil {
 				shared[v.Name] = true
@@ -37,6 +39,7 @@ func Layers(ctx context.Context, original, quantized *graph.Graph, feeds *Feeds,
 	var out []LayerError
 	index := map[string]int{}
 	for _, n := range original.Nodes {
+		outer[n] = true
 		for _, v := range n.Out {
 			if v != nil && shared[v.Name] {
 				index[v.Name] = len(out)
@@ -50,6 +53,9 @@ func Layers(ctx context.Context, original, quantized *graph.Graph, feeds *Feeds,
 	sums := make([]errorSum, len(out))
 	ref := map[string][]float32{}
 	keep := func(n *graph.Node, _, res []*tensor.Tensor) {
+		if !outer[n] {
+			return
+		}
 		each(n, res, index, func(name string, t *tensor.Tensor) {
 			if f := floats(t); f != nil && t.DType.IsFloat() {
 				ref[name] = append([]float32(nil), f...)
@@ -57,6 +63,9 @@ func Layers(ctx context.Context, original, quantized *graph.Graph, feeds *Feeds,
 		})
 	}
 	compare := func(n *graph.Node, _, res []*tensor.Tensor) {
+		if !outer[n] {
+			return
+		}
 		each(n, res, index, func(name string, t *tensor.Tensor) {
 			if f := floats(t); f != nil && len(f) == len(ref[name]) {
 				sums[index[name]].add(ref[name], f)
