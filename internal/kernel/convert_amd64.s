@@ -156,23 +156,23 @@ loop:
 // func f32ToBF16AVX512(blocks int, dst *uint16, src *float32)
 // Requires: AVX, AVX512F
 TEXT ·f32ToBF16AVX512(SB), NOSPLIT, $0-24
-	VBROADCASTSS word00000001<>+0(SB), Z2
-	VBROADCASTSS word00007fff<>+0(SB), Z3
-	VBROADCASTSS word00400000<>+0(SB), Z4
+	VBROADCASTSS word00000001<>+0(SB), Z0
+	VBROADCASTSS word00007fff<>+0(SB), Z1
+	VBROADCASTSS word00400000<>+0(SB), Z2
 	MOVQ         blocks+0(FP), AX
 	MOVQ         dst+8(FP), CX
 	MOVQ         src+16(FP), DX
 
 loop:
-	VMOVUPS (DX), Z0
-	VPSRLD  $0x10, Z0, Z1
-	VPANDD  Z2, Z1, Z1
-	VPADDD  Z3, Z1, Z1
-	VPADDD  Z0, Z1, Z1
-	VCMPPS  $0x03, Z0, Z0, K1
-	VPORD   Z4, Z0, K1, Z1
-	VPSRLD  $0x10, Z1, Z1
-	VPMOVDW Z1, (CX)
+	VMOVUPS (DX), Z3
+	VPSRLD  $0x10, Z3, Z4
+	VPANDD  Z0, Z4, Z4
+	VPADDD  Z1, Z4, Z4
+	VPADDD  Z3, Z4, Z4
+	VCMPPS  $0x03, Z3, Z3, K1
+	VPORD   Z2, Z3, K1, Z4
+	VPSRLD  $0x10, Z4, Z4
+	VPMOVDW Z4, (CX)
 	ADDQ    $0x40, DX
 	ADDQ    $0x20, CX
 	DECQ    AX
@@ -188,6 +188,45 @@ GLOBL word00007fff<>(SB), RODATA|NOPTR, $4
 
 DATA word00400000<>+0(SB)/4, $0x00400000
 GLOBL word00400000<>(SB), RODATA|NOPTR, $4
+
+// func pairBF16AVX512(blocks int, dst *uint32, src *float32, src1 *float32)
+// Requires: AVX, AVX512F
+TEXT ·pairBF16AVX512(SB), NOSPLIT, $0-32
+	MOVQ         src1+24(FP), AX
+	VBROADCASTSS word00000001<>+0(SB), Z0
+	VBROADCASTSS word00007fff<>+0(SB), Z1
+	VBROADCASTSS word00400000<>+0(SB), Z2
+	MOVQ         blocks+0(FP), CX
+	MOVQ         dst+8(FP), DX
+	MOVQ         src+16(FP), BX
+
+loop:
+	VMOVUPS (BX), Z3
+	VMOVUPS (AX), Z4
+	ADDQ    $0x40, AX
+	VPSRLD  $0x10, Z3, Z5
+	VPANDD  Z0, Z5, Z5
+	VPADDD  Z1, Z5, Z5
+	VPADDD  Z3, Z5, Z5
+	VCMPPS  $0x03, Z3, Z3, K1
+	VPORD   Z2, Z3, K1, Z5
+	VPSRLD  $0x10, Z4, Z3
+	VPANDD  Z0, Z3, Z3
+	VPADDD  Z1, Z3, Z3
+	VPADDD  Z4, Z3, Z3
+	VCMPPS  $0x03, Z4, Z4, K1
+	VPORD   Z2, Z4, K1, Z3
+	VPSRLD  $0x10, Z5, Z5
+	VPSRLD  $0x10, Z3, Z3
+	VPSLLD  $0x10, Z3, Z3
+	VPORD   Z5, Z3, Z3
+	VMOVUPS Z3, (DX)
+	ADDQ    $0x40, BX
+	ADDQ    $0x40, DX
+	DECQ    CX
+	JNZ     loop
+	VZEROUPPER
+	RET
 
 // func quantizeU8AVX2(blocks int, dst *byte, src *float32, scale float32, lo float32, hi float32, zp int32)
 // Requires: AVX, AVX2
@@ -347,29 +386,70 @@ loop:
 // func f32ToBF16AVX2(blocks int, dst *uint16, src *float32)
 // Requires: AVX, AVX2
 TEXT ·f32ToBF16AVX2(SB), NOSPLIT, $0-24
-	VBROADCASTSS word00000001<>+0(SB), Y2
-	VBROADCASTSS word00007fff<>+0(SB), Y3
-	VBROADCASTSS word00400000<>+0(SB), Y4
+	VBROADCASTSS word00000001<>+0(SB), Y0
+	VBROADCASTSS word00007fff<>+0(SB), Y1
+	VBROADCASTSS word00400000<>+0(SB), Y2
 	MOVQ         blocks+0(FP), AX
 	MOVQ         dst+8(FP), CX
 	MOVQ         src+16(FP), DX
 
 loop:
-	VMOVUPS      (DX), Y0
-	VPSRLD       $0x10, Y0, Y1
-	VPAND        Y2, Y1, Y1
-	VPADDD       Y3, Y1, Y1
-	VPADDD       Y0, Y1, Y1
-	VCMPPS       $0x03, Y0, Y0, Y5
-	VPOR         Y4, Y0, Y0
-	VBLENDVPS    Y5, Y0, Y1, Y1
-	VPSRLD       $0x10, Y1, Y1
-	VEXTRACTI128 $0x01, Y1, X0
-	VPACKUSDW    X0, X1, X1
-	VMOVDQU      X1, (CX)
+	VMOVUPS      (DX), Y3
+	VPSRLD       $0x10, Y3, Y4
+	VPAND        Y0, Y4, Y4
+	VPADDD       Y1, Y4, Y4
+	VPADDD       Y3, Y4, Y4
+	VCMPPS       $0x03, Y3, Y3, Y5
+	VPOR         Y2, Y3, Y3
+	VBLENDVPS    Y5, Y3, Y4, Y4
+	VPSRLD       $0x10, Y4, Y4
+	VEXTRACTI128 $0x01, Y4, X3
+	VPACKUSDW    X3, X4, X4
+	VMOVDQU      X4, (CX)
 	ADDQ         $0x20, DX
 	ADDQ         $0x10, CX
 	DECQ         AX
 	JNZ          loop
+	VZEROUPPER
+	RET
+
+// func pairBF16AVX2(blocks int, dst *uint32, src *float32, src1 *float32)
+// Requires: AVX, AVX2
+TEXT ·pairBF16AVX2(SB), NOSPLIT, $0-32
+	MOVQ         src1+24(FP), AX
+	VBROADCASTSS word00000001<>+0(SB), Y0
+	VBROADCASTSS word00007fff<>+0(SB), Y1
+	VBROADCASTSS word00400000<>+0(SB), Y2
+	MOVQ         blocks+0(FP), CX
+	MOVQ         dst+8(FP), DX
+	MOVQ         src+16(FP), BX
+
+loop:
+	VMOVUPS   (BX), Y3
+	VMOVUPS   (AX), Y4
+	ADDQ      $0x20, AX
+	VPSRLD    $0x10, Y3, Y5
+	VPAND     Y0, Y5, Y5
+	VPADDD    Y1, Y5, Y5
+	VPADDD    Y3, Y5, Y5
+	VCMPPS    $0x03, Y3, Y3, Y6
+	VPOR      Y2, Y3, Y3
+	VBLENDVPS Y6, Y3, Y5, Y5
+	VPSRLD    $0x10, Y4, Y3
+	VPAND     Y0, Y3, Y3
+	VPADDD    Y1, Y3, Y3
+	VPADDD    Y4, Y3, Y3
+	VCMPPS    $0x03, Y4, Y4, Y6
+	VPOR      Y2, Y4, Y4
+	VBLENDVPS Y6, Y4, Y3, Y3
+	VPSRLD    $0x10, Y5, Y5
+	VPSRLD    $0x10, Y3, Y3
+	VPSLLD    $0x10, Y3, Y3
+	VPOR      Y5, Y3, Y3
+	VMOVUPS   Y3, (DX)
+	ADDQ      $0x20, BX
+	ADDQ      $0x20, DX
+	DECQ      CX
+	JNZ       loop
 	VZEROUPPER
 	RET

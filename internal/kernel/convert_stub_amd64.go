@@ -46,6 +46,11 @@ func bf16ToF32AVX512(blocks int, dst *float32, src *uint16)
 //go:noescape
 func f32ToBF16AVX512(blocks int, dst *uint16, src *float32)
 
+// pairBF16AVX512 computes dst[i] = bf16(src[i]) | bf16(src1[i])<<16 for i < 16*blocks, where bf16 rounds to bfloat16.
+//
+//go:noescape
+func pairBF16AVX512(blocks int, dst *uint32, src *float32, src1 *float32)
+
 // quantizeU8AVX2 computes dst[i] = rne(min(max(src[i]/scale, lo), hi)) + zp for i < 8*blocks; NaN counts as lo.
 // lo and hi are whole numbers.
 //
@@ -87,3 +92,8 @@ func bf16ToF32AVX2(blocks int, dst *float32, src *uint16)
 //
 //go:noescape
 func f32ToBF16AVX2(blocks int, dst *uint16, src *float32)
+
+// pairBF16AVX2 computes dst[i] = bf16(src[i]) | bf16(src1[i])<<16 for i < 8*blocks, where bf16 rounds to bfloat16.
+//
+//go:noescape
+func pairBF16AVX2(blocks int, dst *uint32, src *float32, src1 *float32)

@@ -19,8 +19,12 @@ var (
 	useFinishAVX512  bool
 	useFinishAVX2    bool
 	useGemmBF16      bool
-	useConvAVX512    bool
-	useConvAVX2      bool
+
+	useGemmBF16Wider512 bool
+	useGemmBF16Wider2   bool
+
+	useConvAVX512 bool
+	useConvAVX2   bool
 )
 
 func init() {
@@ -34,6 +38,8 @@ func init() {
 	impl.Register("gemmInt8Finish", impl.AVX512, &useFinishAVX512)
 	impl.Register("gemmInt8Finish", impl.AVX2, &useFinishAVX2)
 	impl.Register("gemmBF16", impl.AVX512BF16, &useGemmBF16)
+	impl.Register("gemmBF16", impl.AVX512, &useGemmBF16Wider512)
+	impl.Register("gemmBF16", impl.AVX2, &useGemmBF16Wider2)
 	impl.Register("conv", impl.AVX512, &useConvAVX512)
 	impl.Register("conv", impl.AVX2, &useConvAVX2)
 }
@@ -189,6 +195,138 @@ func tileF64(height, width, k int, a, b []float64, ldb int, c []float64, ldc, ro
 		return
 	}
 	tileGeneric(height, k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+}
+
+// tileRowsBF16 is the number of rows of the bfloat16 micro-kernel in use.
+func tileRowsBF16() int {
+	if useGemmBF16 || useGemmBF16Wider512 {
+		return 8
+	}
+	return 4
+}
+
+// tileBF16 is tileF32 on words of two bfloat16; see tileBF16Generic.
+func tileBF16(height, width, k int, a, b []uint32, ldb int, c []float32, ldc, rows, n int, alpha, beta float32, load bool) {
+	needLen("tile A", len(a), height*k)
+	need("tile B", len(b), k, width, ldb)
+	need("tile C", len(c), rows, n, ldc)
+	switch {
+	case useGemmBF16:
+		a, b, c := &a[0], &b[0], &c[0]
+		switch height<<8 | width {
+		case 8<<8 | 48:
+			tileBF16x8x48AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 8<<8 | 32:
+			tileBF16x8x32AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 8<<8 | 16:
+			tileBF16x8x16AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 4<<8 | 48:
+			tileBF16x4x48AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 4<<8 | 32:
+			tileBF16x4x32AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 4<<8 | 16:
+			tileBF16x4x16AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 2<<8 | 48:
+			tileBF16x2x48AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 2<<8 | 32:
+			tileBF16x2x32AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 2<<8 | 16:
+			tileBF16x2x16AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 1<<8 | 48:
+			tileBF16x1x48AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 1<<8 | 32:
+			tileBF16x1x32AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 1<<8 | 16:
+			tileBF16x1x16AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		default:
+			panic("kernel: no such tile")
+		}
+	case useGemmBF16Wider512:
+		a, b, c := &a[0], &b[0], &c[0]
+		switch height<<8 | width {
+		case 8<<8 | 48:
+			tileBF16Widerx8x48AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 8<<8 | 32:
+			tileBF16Widerx8x32AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 8<<8 | 16:
+			tileBF16Widerx8x16AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 4<<8 | 48:
+			tileBF16Widerx4x48AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 4<<8 | 32:
+			tileBF16Widerx4x32AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 4<<8 | 16:
+			tileBF16Widerx4x16AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 2<<8 | 48:
+			tileBF16Widerx2x48AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 2<<8 | 32:
+			tileBF16Widerx2x32AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 2<<8 | 16:
+			tileBF16Widerx2x16AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 1<<8 | 48:
+			tileBF16Widerx1x48AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 1<<8 | 32:
+			tileBF16Widerx1x32AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 1<<8 | 16:
+			tileBF16Widerx1x16AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		default:
+			panic("kernel: no such tile")
+		}
+	case useGemmBF16Wider2:
+		for j := 0; j < n; j += 16 {
+			a, b, c, n := &a[0], &b[j], &c[j], min(16, n-j)
+			switch height {
+			case 4:
+				tileBF16Widerx4x16AVX2(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+			case 2:
+				tileBF16Widerx2x16AVX2(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+			case 1:
+				tileBF16Widerx1x16AVX2(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+			default:
+				panic("kernel: no such tile")
+			}
+		}
+	default:
+		tileBF16Generic(height, k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+	}
+}
+
+// packPairs sets dst[l*width+r] to the elements 2l and 2l+1 of row r of eight, ld apart, for the first l < whole;
+// it returns how many l it did.
+func packPairs(dst []uint32, width int, src []uint16, ld, whole int) int {
+	if !useTransposeAVX2 || whole < 8 {
+		return 0
+	}
+	whole &^= 7
+	need("packPairs source", len(src), 8, 2*whole, ld)
+	needLen("packPairs destination", len(dst), (whole-1)*width+8)
+	transpose8x32AVX2(whole/8, (*byte)(unsafe.Pointer(&src[0])), 2*ld, &dst[0], width, 0)
+	return whole
+}
+
+// interleave2 sets each word of dst to one element of each of two rows.
+func interleave2(dst []uint32, r0, r1 []uint16) {
+	n := 0
+	if useTransposeAVX2 && len(dst) >= 16 {
+		n = len(dst) &^ 15
+		needLen("interleave2", min(len(r0), len(r1)), n)
+		interleave2AVX2(n/16, &r0[0], &r1[0], &dst[0])
+	}
+	interleave2Generic(dst[n:], r0[n:], r1[n:])
+}
+
+// pairBF16 sets each word of dst to one element of each of two rows, rounded to bfloat16.
+func pairBF16(dst []uint32, r0, r1 []float32) {
+	n := 0
+	needLen("pairBF16", min(len(r0), len(r1)), len(dst))
+	switch {
+	case useConvertAVX512 && len(dst) >= 16:
+		n = len(dst) &^ 15
+		pairBF16AVX512(n/16, &dst[0], &r0[0], &r1[0])
+	case useConvertAVX2 && len(dst) >= 8:
+		n = len(dst) &^ 7
+		pairBF16AVX2(n/8, &dst[0], &r0[0], &r1[0])
+	}
+	pairBF16Generic(dst[n:], r0[n:], r1[n:])
 }
 
 // transposeStrips does the first part of packTransposed, a multiple of eight or four rows, and returns how

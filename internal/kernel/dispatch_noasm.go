@@ -57,3 +57,15 @@ func interleave4(dst []uint32, r0, r1, r2, r3 []byte, flip byte) {
 }
 
 func everyOther(dst, src []uint32) { everyOtherGeneric(dst, src) }
+
+func tileRowsBF16() int { return 4 }
+
+func tileBF16(height, width, k int, a, b []uint32, ldb int, c []float32, ldc, rows, n int, alpha, beta float32, load bool) {
+	tileBF16Generic(height, k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+}
+
+func packPairs(dst []uint32, width int, src []uint16, ld, whole int) int { return 0 }
+
+func interleave2(dst []uint32, r0, r1 []uint16) { interleave2Generic(dst, r0, r1) }
+
+func pairBF16(dst []uint32, r0, r1 []float32) { pairBF16Generic(dst, r0, r1) }

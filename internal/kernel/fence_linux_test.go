@@ -58,6 +58,21 @@ func TestNothingOutsideIsTouched(t *testing.T) {
 					GemmF32(nil, transA, transB, m, n, k, 1, a, lda, b, ldb, 1, c, n)
 					GemmF32Packed(nil, transA, m, 1, a, lda, PackB(transB, k, n, b, ldb), 0, c, n)
 				}
+				a64, b64, c64 := fenced(t, make([]float64, m*k), front), fenced(t, make([]float64, k*n), front), fenced(t, make([]float64, m*n), front)
+				a16, b16 := fenced(t, make([]uint16, m*k), front), fenced(t, make([]uint16, k*n), front)
+				for v := range 4 {
+					transA, transB := v&1 != 0, v&2 != 0
+					lda, ldb := k, n
+					if transA {
+						lda = m
+					}
+					if transB {
+						ldb = k
+					}
+					GemmF64(nil, transA, transB, m, n, k, 1, a64, lda, b64, ldb, 1, c64, n)
+					GemmBF16(nil, transA, transB, m, n, k, 1, a16, lda, b16, ldb, 1, c, n)
+					GemmBF16(nil, transA, transB, m, n, k, 1, a, lda, b, ldb, 1, c, n)
+				}
 				a8, b8, c32 := octets(m*k), octets(k*n), fenced(t, make([]int32, m*n), front)
 				scale, bias, zp := floats(n), floats(n), fenced(t, make([]int32, n), front)
 				for _, transB := range []bool{false, true} {

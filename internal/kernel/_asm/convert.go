@@ -124,13 +124,54 @@ func halves(g *gen, wide bool) {
 	})
 
 	g.function("f32ToBF16"+isaName(wide), "func(blocks int, dst *uint16, src *float32)", fmt.Sprintf("dst[i] = src[i] rounded to bfloat16, for i < %d*blocks.", count))
-	v, t, one, bias, quiet := x(), x(), x(), x(), x()
+	round := g.rounderBF16(wide)
+	v = x()
+	g.blocks(wide, 4, 2, func(src, dst reg.GPVirtual) {
+		g.VMOVUPS(at(src, 0), v)
+		t := round(v)
+		g.VPSRLD(Imm(16), t, t)
+		if wide {
+			g.VPMOVDW(t, at(dst, 0))
+			return
+		}
+		high := g.XMM()
+		g.VEXTRACTI128(Imm(1), t, high)
+		g.VPACKUSDW(high, t.AsX(), t.AsX())
+		g.VMOVDQU(t.AsX(), at(dst, 0))
+	})
+
+	g.function("pairBF16"+isaName(wide), "func(blocks int, dst *uint32, src, src1 *float32)",
+		fmt.Sprintf("dst[i] = bf16(src[i]) | bf16(src1[i])<<16 for i < %d*blocks, where bf16 rounds to bfloat16.", count))
+	other := g.arg("src1")
+	round = g.rounderBF16(wide)
+	v = x()
+	w := x()
+	g.blocks(wide, 4, 4, func(src, dst reg.GPVirtual) {
+		g.VMOVUPS(at(src, 0), v)
+		g.VMOVUPS(at(other, 0), w)
+		g.ADDQ(Imm(uint64(4*count)), other)
+		low, high := round(v), round(w)
+		g.VPSRLD(Imm(16), low, low)
+		g.VPSRLD(Imm(16), high, high)
+		g.VPSLLD(Imm(16), high, high)
+		if wide {
+			g.VPORD(low, high, high)
+		} else {
+			g.VPOR(low, high, high)
+		}
+		g.VMOVUPS(high, at(dst, 0))
+	})
+}
+
+// rounderBF16 returns what emits the rounding of a vector to bfloat16, left in the upper halves of the result, whose lower halves
+// are not cleared.
+func (g *gen) rounderBF16(wide bool) func(v reg.VecVirtual) reg.VecVirtual {
+	one, bias, quiet := g.vec(wide), g.vec(wide), g.vec(wide)
 	g.VBROADCASTSS(g.word(1), one)
 	g.VBROADCASTSS(g.word(0x7fff), bias)
 	g.VBROADCASTSS(g.word(0x400000), quiet)
-	r := x()
-	g.blocks(wide, 4, 2, func(src, dst reg.GPVirtual) {
-		g.VMOVUPS(at(src, 0), v)
+	return func(v reg.VecVirtual) reg.VecVirtual {
+		t := g.vec(wide)
 		g.VPSRLD(Imm(16), v, t)
 		if wide {
 			g.VPANDD(one, t, t)
@@ -143,17 +184,12 @@ func halves(g *gen, wide bool) {
 			nan := g.K()
 			g.VCMPPS(Imm(3), v, v, nan) // unordered
 			g.VPORD(quiet, v, nan, t)
-			g.VPSRLD(Imm(16), t, t)
-			g.VPMOVDW(t, at(dst, 0))
-			return
+			return t
 		}
-		nan := g.YMM()
+		nan, r := g.YMM(), g.YMM()
 		g.VCMPPS(Imm(3), v, v, nan)
 		g.VPOR(quiet, v, r)
 		g.VBLENDVPS(nan, r, t, t)
-		g.VPSRLD(Imm(16), t, t)
-		g.VEXTRACTI128(Imm(1), t, r.AsX())
-		g.VPACKUSDW(r.AsX(), t.AsX(), t.AsX())
-		g.VMOVDQU(t.AsX(), at(dst, 0))
-	})
+		return t
+	}
 }
