@@ -1,16 +1,15 @@
 package data
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
+	"github.com/neurotrain/neuroquant/internal/codec/outfile"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -25,29 +24,17 @@ func WriteNPY(w io.Writer, t *tensor.Tensor) error {
 }
 
 // WriteNPYFile writes a tensor to a file, which appears only when complete.
-func WriteNPYFile(path string, t *tensor.Tensor) (err error) {
-	tmp := path + "." + strconv.Itoa(os.Getpid()) + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o666)
+func WriteNPYFile(path string, t *tensor.Tensor) error {
+	var files outfile.Set
+	defer files.Abort()
+	f, err := files.Create(path)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(tmp)
-		}
-	}()
-	b := bufio.NewWriterSize(f, 1<<16)
-	if err := WriteNPY(b, t); err != nil {
+	if err := WriteNPY(f, t); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if err := b.Flush(); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
+	return files.Commit()
 }
 
 func writeNPY(w io.Writer, t *tensor.Tensor) error {

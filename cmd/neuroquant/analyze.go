@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/neurotrain/neuroquant"
+	"github.com/neurotrain/neuroquant/internal/report"
 )
 
 func (a *app) analyzeCommand() *cobra.Command {
@@ -71,8 +72,8 @@ the inputs are random, and the report says so.`,
 // summary prints the figures of a report as one table.
 func (a *app) summary(r *neuroquant.Report) {
 	rows := [][]string{
-		{"size on disk", bytesText(r.Original.Size.DiskBytes), bytesText(r.Quantized.Size.DiskBytes), fmt.Sprintf("%.2fx smaller", r.Compression)},
-		{"parameters in memory", bytesText(r.Original.Size.MemoryBytes), bytesText(r.Quantized.Size.MemoryBytes), ""},
+		{"size on disk", report.Bytes(r.Original.Size.DiskBytes), report.Bytes(r.Quantized.Size.DiskBytes), fmt.Sprintf("%.2fx smaller", r.Compression)},
+		{"parameters in memory", report.Bytes(r.Original.Size.MemoryBytes), report.Bytes(r.Quantized.Size.MemoryBytes), ""},
 	}
 	for _, s := range r.Speed {
 		rows = append(rows, []string{fmt.Sprintf("time, batch %d", s.Batch), fmt.Sprintf("%.3g ms", s.Original.Median), fmt.Sprintf("%.3g ms", s.Quantized.Median), speedText(s.Speedup)})
@@ -87,7 +88,7 @@ func (a *app) summary(r *neuroquant.Report) {
 			rows = append(rows, []string{"same class first", "", percent(*x.Agreement), ""})
 		}
 		for _, o := range x.Outputs {
-			rows = append(rows, []string{"SQNR of " + o.Name, "", decibel(o.SQNR) + " dB", ""})
+			rows = append(rows, []string{"SQNR of " + o.Name, "", report.DB(o.SQNR) + " dB", ""})
 		}
 	}
 	a.table([]string{"", "original", "quantized", "change"}, rows, 1, 2, 3)

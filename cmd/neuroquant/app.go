@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"os"
 	"runtime/pprof"
 	"strings"
@@ -167,17 +166,6 @@ func printable(s string) string {
 func isControl(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' }
 
 func percent(x float64) string { return fmt.Sprintf("%.2f %%", 100*x) }
-
-// decibel prints a ratio in dB; "exact" where there is no error.
-func decibel(v *float64) string {
-	if v == nil {
-		return "exact"
-	}
-	if math.Abs(*v) >= 100 {
-		return fmt.Sprintf("%.0f", *v)
-	}
-	return fmt.Sprintf("%.1f", *v)
-}
 
 func orDash(s string) string {
 	if strings.TrimSpace(s) == "" {

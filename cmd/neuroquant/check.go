@@ -1,13 +1,13 @@
 package main
 
 import (
-	"fmt"
 	"sort"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/neurotrain/neuroquant"
+	"github.com/neurotrain/neuroquant/internal/report"
 )
 
 func (a *app) checkCommand() *cobra.Command {
@@ -28,7 +28,7 @@ func (a *app) checkCommand() *cobra.Command {
 			a.printf("CPU        %s, %d cores, %d threads used\n", m.CPU, m.Cores, m.Threads)
 			a.printf("features   %s\n", orDash(strings.Join(m.Features, " ")))
 			a.printf("kernels    %s\n", m.ISA)
-			a.printf("memory     %s, %s available\n", bytesText(m.MemoryBytes), bytesText(m.MemoryFree))
+			a.printf("memory     %s, %s available\n", report.Bytes(m.MemoryBytes), report.Bytes(m.MemoryFree))
 			a.printf("method     %s: %s\n\n", d.Method, map[bool]string{true: "available, nothing to install", false: "not in this version"}[d.Available])
 			best := map[string][]string{}
 			for _, k := range d.Kernels {
@@ -130,17 +130,4 @@ func (a *app) recommendCommand() *cobra.Command {
 	complete(c, "use", "inference", "training", "fine_tuning")
 	complete(c, "type", "transformer", "cnn", "llm", "custom")
 	return c
-}
-
-// bytesText prints a size in the unit that suits it.
-func bytesText(n int64) string {
-	switch {
-	case n < 1<<10:
-		return fmt.Sprintf("%d B", n)
-	case n < 1<<20:
-		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
-	case n < 1<<30:
-		return fmt.Sprintf("%.2f MiB", float64(n)/(1<<20))
-	}
-	return fmt.Sprintf("%.2f GiB", float64(n)/(1<<30))
 }

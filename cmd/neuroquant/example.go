@@ -13,6 +13,7 @@ import (
 	"github.com/neurotrain/neuroquant/data"
 	"github.com/neurotrain/neuroquant/internal/codec/outfile"
 	"github.com/neurotrain/neuroquant/internal/example"
+	"github.com/neurotrain/neuroquant/internal/report"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -170,8 +171,8 @@ func (a *app) printExample(rows []exampleRow, out string) error {
 	var t [][]string
 	for _, r := range rows {
 		t = append(t, []string{
-			r.Model, r.Method, r.DType, bytesText(r.OriginalBytes), bytesText(r.QuantizedBytes), fmt.Sprintf("%.2fx", r.Ratio), speedText(r.Speedup),
-			percent(r.Top1), percent(r.QuantizedTop1), percent(r.Agreement), decibel(r.SQNR) + " dB",
+			r.Model, r.Method, r.DType, report.Bytes(r.OriginalBytes), report.Bytes(r.QuantizedBytes), fmt.Sprintf("%.2fx", r.Ratio), speedText(r.Speedup),
+			percent(r.Top1), percent(r.QuantizedTop1), percent(r.Agreement), report.DB(r.SQNR) + " dB",
 		})
 	}
 	a.table([]string{"model", "method", "dtype", "float32", "quantized", "smaller", "speed", "top-1", "quantized", "same class", "SQNR"}, t, 3, 4, 5, 6, 7, 8, 9, 10)

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/neurotrain/neuroquant"
+	"github.com/neurotrain/neuroquant/internal/report"
 )
 
 func (a *app) inspectCommand() *cobra.Command {
@@ -39,10 +40,10 @@ func (a *app) inspectCommand() *cobra.Command {
 				rows = append(rows, []string{"output", v.Name, v.DType, shapeText(v)})
 			}
 			a.table([]string{"", "name", "type", "shape"}, rows)
-			a.printf("\n%d parameters in %d tensors, %s in memory, %s on disk\n", info.Parameters, len(info.Tensors), bytesText(info.Size.MemoryBytes), bytesText(info.Size.DiskBytes))
+			a.printf("\n%d parameters in %d tensors, %s in memory, %s on disk\n", info.Parameters, len(info.Tensors), report.Bytes(info.Size.MemoryBytes), report.Bytes(info.Size.DiskBytes))
 			rows = nil
 			for _, t := range info.Size.ByType {
-				rows = append(rows, []string{t.DType, fmt.Sprint(t.Parameters), bytesText(t.Bytes)})
+				rows = append(rows, []string{t.DType, fmt.Sprint(t.Parameters), report.Bytes(t.Bytes)})
 			}
 			a.table([]string{"type", "values", "bytes"}, rows, 1, 2)
 			kinds := make([]string, 0, len(info.Operators))
@@ -63,7 +64,7 @@ func (a *app) inspectCommand() *cobra.Command {
 				a.printf("\n")
 				rows = nil
 				for _, t := range info.Tensors {
-					rows = append(rows, []string{t.Name, t.DType, fmt.Sprint(t.Shape), bytesText(t.Bytes)})
+					rows = append(rows, []string{t.Name, t.DType, fmt.Sprint(t.Shape), report.Bytes(t.Bytes)})
 				}
 				a.table([]string{"tensor", "type", "shape", "bytes"}, rows, 3)
 			}

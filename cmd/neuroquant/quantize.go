@@ -12,6 +12,7 @@ import (
 
 	"github.com/neurotrain/neuroquant"
 	"github.com/neurotrain/neuroquant/data"
+	"github.com/neurotrain/neuroquant/internal/report"
 )
 
 // quantizeResult is what quantize --json prints.
@@ -220,7 +221,7 @@ func (a *app) dryRun(ctx context.Context, m *neuroquant.Manager, model, out stri
 		return a.printJSON(doc)
 	}
 	a.decisions(p.Decisions)
-	a.printf("\nparameters %s -> %s (%.2fx); nothing was written\n", bytesText(p.OriginalBytes), bytesText(p.QuantizedBytes), p.CompressionRatio)
+	a.printf("\nparameters %s -> %s (%.2fx); nothing was written\n", report.Bytes(p.OriginalBytes), report.Bytes(p.QuantizedBytes), p.CompressionRatio)
 	return nil
 }
 
@@ -303,7 +304,7 @@ func (a *app) printQuantized(doc *quantizeResult) error {
 		a.decisions(kept)
 	}
 	if doc.Output != "" {
-		a.printf("%s -> %s (%.2fx smaller)\nwritten to %s: model.onnx, neuroquant.json\n", bytesText(doc.OriginalBytes), bytesText(doc.QuantizedBytes), doc.CompressionRatio, doc.Output)
+		a.printf("%s -> %s (%.2fx smaller)\nwritten to %s: model.onnx, neuroquant.json\n", report.Bytes(doc.OriginalBytes), report.Bytes(doc.QuantizedBytes), doc.CompressionRatio, doc.Output)
 	}
 	a.accuracy(doc.Accuracy)
 	if doc.Report != "" {
@@ -315,7 +316,7 @@ func (a *app) printQuantized(doc *quantizeResult) error {
 func (a *app) decisions(list []neuroquant.Decision) {
 	var rows [][]string
 	for _, d := range list {
-		rows = append(rows, []string{d.Layer, d.Op, fmt.Sprint(d.Shape), d.Stored, bytesText(int64(d.Before)), bytesText(int64(d.After)), d.Why})
+		rows = append(rows, []string{d.Layer, d.Op, fmt.Sprint(d.Shape), d.Stored, report.Bytes(int64(d.Before)), report.Bytes(int64(d.After)), d.Why})
 	}
 	a.table([]string{"layer", "operator", "weight", "stored as", "before", "after", "why"}, rows, 4, 5)
 }
@@ -332,7 +333,7 @@ func (a *app) accuracy(x *neuroquant.Accuracy) {
 		a.printf("same class first on %s of %d samples\n", percent(*x.Agreement), x.Samples)
 	}
 	for _, o := range x.Outputs {
-		a.printf("output %s: SQNR %s dB, cosine %.6f, largest difference %.4g\n", o.Name, decibel(o.SQNR), o.Cosine, o.MaxDiff)
+		a.printf("output %s: SQNR %s dB, cosine %.6f, largest difference %.4g\n", o.Name, report.DB(o.SQNR), o.Cosine, o.MaxDiff)
 		if o.NonFinite > 0 {
 			a.printf("output %s: %d values are NaN or infinite in one of the models only\n", o.Name, o.NonFinite)
 		}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/neurotrain/neuroquant/internal/model"
@@ -120,7 +121,7 @@ func NewPlan(m *model.Model, r Recipe) (*Plan, error) {
 	if r.Weight == "" {
 		r.Weight = method.Weights[0]
 	}
-	if !contains(method.Weights, r.Weight) {
+	if !slices.Contains(method.Weights, r.Weight) {
 		return nil, fmt.Errorf("method %s: dtype %q is not available; available: %s", method.Name, r.Weight, strings.Join(method.Weights, ", "))
 	}
 	p, err := method.plan(m, r)
@@ -164,13 +165,4 @@ func summarize(p *Plan) string {
 		parts = append(parts, fmt.Sprintf("%d left (%s)", count[w], w))
 	}
 	return strings.Join(parts, "; ")
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }

@@ -117,13 +117,8 @@ type activation struct {
 
 // asymmetric maps a range to unsigned codes. The range is widened to hold zero, which then has a code of its own.
 func asymmetric(lo, hi float32) activation {
-	l, h := min(float64(lo), 0), max(float64(hi), 0)
-	s := (h - l) / 255
-	if s < 1.1754943508222875e-38 {
-		return activation{1, 0}
-	}
-	z := math.RoundToEven(-l / s)
-	return activation{float32(s), uint8(min(max(z, 0), 255))}
+	scale, zero := rangeToScale(min(lo, 0), max(hi, 0), false, false)
+	return activation{scale, uint8(zero)}
 }
 
 func runStatic(ctx context.Context, m *model.Model, p *Plan, samples Samples) error {

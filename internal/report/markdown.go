@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"math"
 	"sort"
 	"strings"
 
@@ -115,6 +116,9 @@ func Worst(layers []analyze.LayerError) []analyze.LayerError {
 func DB(v *float64) string {
 	if v == nil {
 		return "exact"
+	}
+	if math.Abs(*v) >= 100 {
+		return fmt.Sprintf("%.0f", *v)
 	}
 	return fmt.Sprintf("%.1f", *v)
 }
