@@ -27,7 +27,7 @@ func TestDefaults(t *testing.T) {
 		"enabled": true, "method": "dynamic", "dtype": "qint8", "device": "auto", "trust_remote_code": false,
 		"bits": 4.0, "group_size": 128.0, "desc_act": false, "load_in_4bit": false, "load_in_8bit": false,
 		"bnb_4bit_compute_dtype": "float16", "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": false,
-		"num_calibration_samples": 100.0, "per_channel": true, "save_quantized_model": true,
+		"num_calibration_samples": 100.0, "per_channel": true, "save_quantized_model": true, "calibrator": "mse", "percentile": 99.999,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
@@ -222,5 +222,27 @@ func TestExampleConfig(t *testing.T) {
 	}
 	if _, err := neuroquant.ExampleConfig("dinamic"); err == nil || !strings.Contains(err.Error(), `did you mean "dynamic"?`) {
 		t.Errorf("unknown method: %v", err)
+	}
+}
+
+// Settings of the calibrating method are checked, and refused elsewhere.
+func TestCalibrationSettings(t *testing.T) {
+	for want, change := range map[string]func(c *neuroquant.Config){
+		"calibrator: want one of mse, minmax": func(c *neuroquant.Config) { c.Calibrator = "kl" },
+		"percentile: want more than 50":       func(c *neuroquant.Config) { c.Calibrator, c.Percentile = "percentile", 12 },
+		"percentile: calibrator mse has no":   func(c *neuroquant.Config) { c.Percentile = 99 },
+		"num_calibration_samples: want at":    func(c *neuroquant.Config) { c.NumCalibrationSamples = 0 },
+		"dtype: unknown dtype \"float16\"":    func(c *neuroquant.Config) { c.DType = "float16" },
+	} {
+		c := neuroquant.StaticConfig()
+		change(&c)
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	c := neuroquant.DynamicConfig()
+	c.Calibrator = "entropy"
+	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "calibrator: method dynamic has no such setting; it belongs to static") {
+		t.Errorf("got %v", err)
 	}
 }

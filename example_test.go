@@ -125,7 +125,7 @@ func ExampleConfig_Validate() {
 	fmt.Println(c.Validate())
 	// Output:
 	// method: unknown method "dynamik" (did you mean "dynamic"?); the methods are dynamic, static, qat, gptq, awq, bitsandbytes
-	// method: gptq is not available in this version; available: dynamic
+	// method: gptq is not available in this version; available: dynamic, static
 }
 
 func ExampleRecommend() {

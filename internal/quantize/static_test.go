@@ -1,0 +1,288 @@
+package quantize
+
+import (
+	"context"
+	"iter"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/neurotrain/neuroquant/internal/exec"
+	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/model"
+	"github.com/neurotrain/neuroquant/internal/op"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// normal returns n values of a normal distribution, with a few outliers.
+func normal(seed uint64, n int, outlier float32) []float32 {
+	r := rand.New(rand.NewPCG(seed, 1))
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(r.NormFloat64())
+	}
+	if outlier != 0 {
+		x[0] = outlier
+	}
+	return x
+}
+
+func TestStatsDoNotDependOnOrderAndMerge(t *testing.T) {
+	a, b, c := normal(1, 5000, 0), normal(2, 3000, 700), []float32{0, 0, 1e-20, -3, float32(math.NaN()), float32(math.Inf(1))}
+	add := func(parts ...[]float32) *Stats {
+		s := &Stats{}
+		for _, p := range parts {
+			s.Add(p)
+		}
+		return s
+	}
+	whole := add(a, b, c)
+	for name, got := range map[string]*Stats{"another order": add(c, b, a), "merged": func() *Stats {
+		x, y := add(c, a), add(b)
+		if err := x.Merge(y); err != nil {
+			t.Fatal(err)
+		}
+		return x
+	}()} {
+		if got.Min != whole.Min || got.Max != whole.Max || got.Count != whole.Count || got.NonFinite != whole.NonFinite || got.Exp != whole.Exp || !slices.Equal(got.Bins, whole.Bins) {
+			t.Errorf("%s gives other statistics", name)
+		}
+	}
+	if whole.Count != 8004 || whole.NonFinite != 2 || whole.Max != 700 {
+		t.Errorf("count %d, not finite %d, max %v", whole.Count, whole.NonFinite, whole.Max)
+	}
+	sum := int64(0)
+	for i, n := range whole.Bins {
+		sum += n
+		if n > 0 && (whole.edge(i) > 700 || whole.edge(i+1) < float64(whole.Min)) {
+			t.Errorf("bin %d [%v, %v) lies outside the data", i, whole.edge(i), whole.edge(i+1))
+		}
+	}
+	if sum != whole.Count {
+		t.Errorf("bins hold %d of %d values", sum, whole.Count)
+	}
+}
+
+func TestBinsAgainstDefinition(t *testing.T) {
+	x := normal(3, 4000, 0)
+	s := &Stats{}
+	s.Add(x)
+	want := make([]int64, histogramBins)
+	for _, v := range x {
+		want[int(math.Floor(float64(v)/s.width()))+histogramBins/2]++
+	}
+	if !slices.Equal(s.Bins, want) {
+		t.Error("bins differ from floor(x/width)")
+	}
+}
+
+func TestCalibrators(t *testing.T) {
+	s := &Stats{}
+	x := normal(4, 200000, 50)
+	s.Add(x)
+	sorted := slices.Clone(x)
+	slices.Sort(sorted)
+	ranges := map[string][2]float32{}
+	for _, m := range Calibrators {
+		lo, hi := Calibrator{Method: m, Percentile: 99.9, Levels: 256}.Range(s)
+		ranges[m] = [2]float32{lo, hi}
+		if lo < s.Min || hi > s.Max || lo >= 0 || hi <= 0 {
+			t.Errorf("%s: range [%v, %v] of data [%v, %v]", m, lo, hi, s.Min, s.Max)
+		}
+	}
+	if r := ranges["minmax"]; r[0] != s.Min || r[1] != 50 {
+		t.Errorf("minmax: %v", r)
+	}
+	// 0.05 % on each side, to a bin's width.
+	p := ranges["percentile"]
+	if w := float32(s.width()); math.Abs(float64(p[0]-sorted[100])) > float64(2*w) || math.Abs(float64(p[1]-sorted[200000-100])) > float64(2*w) {
+		t.Errorf("percentile: %v, want %v and %v", p, sorted[100], sorted[200000-100])
+	}
+	// The one outlier is worth clipping by least squares and by entropy: 49 of 50 codes would be lost on it.
+	mse := func(r [2]float32) float64 {
+		a := asymmetric(r[0], r[1])
+		sum := 0.0
+		for _, v := range x {
+			q := math.RoundToEven(float64(v/a.scale)) + float64(a.zero)
+			d := float64(v) - float64(a.scale)*(min(max(q, 0), 255)-float64(a.zero))
+			sum += d * d
+		}
+		return sum
+	}
+	for _, m := range Calibrators {
+		if mse(ranges["mse"]) > 1.02*mse(ranges[m]) {
+			t.Errorf("the squared error of the mse range (%.4g) is above that of %s (%.4g)", mse(ranges["mse"]), m, mse(ranges[m]))
+		}
+	}
+	if ranges["entropy"][1] > 25 {
+		t.Errorf("entropy keeps the outlier: %v", ranges["entropy"])
+	}
+}
+
+func TestConstantValues(t *testing.T) {
+	for _, v := range []float32{0, 5, -2} {
+		s := &Stats{}
+		s.Add([]float32{v, v})
+		for _, m := range Calibrators {
+			lo, hi := Calibrator{Method: m, Percentile: 99.999, Levels: 256}.Range(s)
+			a := asymmetric(lo, hi)
+			q := min(max(math.RoundToEven(float64(v/a.scale))+float64(a.zero), 0), 255)
+			if got := a.scale * float32(q-float64(a.zero)); math.Abs(float64(got-v)) > 0.02*math.Abs(float64(v)) {
+				t.Errorf("%s: %v becomes %v", m, v, got)
+			}
+		}
+	}
+}
+
+// residual is conv-relu, conv, residual add, relu, pool, gemm: what a small residual network has.
+func residual(t *testing.T) *graph.Graph {
+	t.Helper()
+	b := graph.NewBuilder("residual")
+	mk := func(kind string, a attrs) graph.Op {
+		o, ok := op.New(kind)
+		if !ok {
+			t.Fatal(kind)
+		}
+		if err := op.SetAttrs(o, a); err != nil {
+			t.Fatal(err)
+		}
+		return o
+	}
+	w := func(name string, seed uint64, shape ...int) *graph.Value {
+		v := normal(seed, tensor.Shape(shape).Len(), 0)
+		for i := range v {
+			v[i] *= 0.2
+		}
+		return b.Param(name, tensor.Of(shape, v))
+	}
+	pads := attrs{"pads": []int64{1, 1, 1, 1}}
+	x := b.Input("x", graph.Ranked(tensor.Float32, graph.Named("n"), graph.Known(3), graph.Known(8), graph.Known(8)))
+	h := b.Add("relu1", mk("Relu", nil), b.Add("conv1", mk("Conv", pads), x, w("w1", 1, 8, 3, 3, 3), w("b1", 2, 8)))
+	y := b.Add("conv2", mk("Conv", pads), h, w("w2", 3, 8, 8, 3, 3), w("b2", 4, 8))
+	y = b.Add("relu2", mk("Relu", nil), b.Add("add", mk("Add", nil), y, h))
+	y = b.Add("pool", mk("MaxPool", attrs{"kernel_shape": []int64{2, 2}, "strides": []int64{2, 2}}), y)
+	y = b.Add("flatten", mk("Flatten", nil), y)
+	b.Output("logits", b.Add("head", mk("Gemm", attrs{"transB": int64(1)}), y, w("w3", 5, 10, 128), w("b3", 6, 10)))
+	g, err := b.Graph()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func calls(n int) Samples {
+	return Samples{Len: n, All: func(context.Context) iter.Seq2[Call, error] {
+		return func(yield func(Call, error) bool) {
+			for i := range n {
+				if !yield(Call{In: []*tensor.Tensor{tensor.Of(tensor.Shape{1, 3, 8, 8}, normal(uint64(100+i), 192, 0))}, Samples: 1}, nil) {
+					return
+				}
+			}
+		}
+	}}
+}
+
+func TestStaticPlacement(t *testing.T) {
+	m := &model.Model{Graph: residual(t)}
+	p, err := NewPlan(m, Recipe{Method: "static", Calibrator: Calibrator{Method: "minmax"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Run(context.Background(), m, p, calls(8)); err != nil {
+		t.Fatal(err)
+	}
+	// One pair behind the input, each Relu (not the convolutions and the Add in front of them, whose clamp is in its range), the
+	// second convolution, and the pool and flatten with the parameters of what they move. The logits stay in float.
+	var behind []string
+	scales := map[string]string{}
+	for _, n := range m.Graph.Nodes {
+		if n.Op.Kind() == "QuantizeLinear" {
+			behind = append(behind, n.In[0].Name)
+			scales[n.In[0].Name] = n.In[1].Name
+		}
+	}
+	if want := []string{"x", "relu1", "conv2", "relu2", "pool", "flatten"}; !slices.Equal(behind, want) {
+		t.Errorf("pairs behind %v, want %v", behind, want)
+	}
+	if scales["pool"] != scales["relu2"] || scales["flatten"] != scales["relu2"] || scales["relu1"] == scales["relu2"] {
+		t.Errorf("scales: %v", scales)
+	}
+	for _, d := range p.Decisions {
+		if !d.Quantized {
+			t.Errorf("%s is left: %s", d.Layer, d.Why)
+		}
+	}
+}
+
+func TestStaticStaysNearFloat(t *testing.T) {
+	for _, method := range Calibrators {
+		m := &model.Model{Graph: residual(t)}
+		float, err := exec.NewSession(residual(t), exec.Options{Threads: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := NewPlan(m, Recipe{Method: "static", Calibrator: Calibrator{Method: method, Percentile: 99.999, Levels: 256}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := Run(context.Background(), m, p, calls(32)); err != nil {
+			t.Fatal(err)
+		}
+		quant, err := exec.NewSession(m.Graph, exec.Options{Threads: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		signal, noise := 0.0, 0.0
+		for call := range calls(16).All(context.Background()) {
+			a, err := float.Run(context.Background(), call.In)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := quant.Run(context.Background(), call.In)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, v := range tensor.Data[float32](a[0]) {
+				d := float64(v - tensor.Data[float32](b[0])[i])
+				signal += float64(v) * float64(v)
+				noise += d * d
+			}
+		}
+		least := 30.0
+		if method == "moving_average" || method == "entropy" { // they clip single samples
+			least = 15
+		}
+		if snr := 10 * math.Log10(signal/noise); snr < least {
+			t.Errorf("%s: %.1f dB, want at least %v", method, snr, least)
+		}
+	}
+}
+
+func TestStaticRefusals(t *testing.T) {
+	m := &model.Model{Graph: residual(t)}
+	if _, err := NewPlan(m, Recipe{Method: "static", Calibrator: Calibrator{Method: "guess"}}); err == nil || !strings.Contains(err.Error(), "want one of mse, minmax") {
+		t.Errorf("unknown calibrator: %v", err)
+	}
+	p, err := NewPlan(m, Recipe{Method: "static", Calibrator: Calibrator{Method: "minmax"}, Keep: []string{"conv1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i := slices.IndexFunc(p.Decisions, func(d Decision) bool { return d.Layer == "conv1" }); p.Decisions[i].Quantized || !strings.Contains(p.Decisions[i].Why, `"conv1"`) {
+		t.Errorf("kept layer: %+v", p.Decisions[i])
+	}
+	if err := Run(context.Background(), m, p, Samples{}); err == nil || !strings.Contains(err.Error(), "needs calibration data") {
+		t.Errorf("no data: %v", err)
+	}
+	bad := Samples{Len: 1, All: func(context.Context) iter.Seq2[Call, error] {
+		return func(yield func(Call, error) bool) {
+			x := normal(1, 192, 0)
+			x[7] = float32(math.NaN())
+			yield(Call{In: []*tensor.Tensor{tensor.Of(tensor.Shape{1, 3, 8, 8}, x)}, Samples: 1}, nil)
+		}
+	}}
+	if err := Run(context.Background(), m, p, bad); err == nil || !strings.Contains(err.Error(), "not finite") {
+		t.Errorf("NaN in the data: %v", err)
+	}
+}
