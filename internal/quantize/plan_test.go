@@ -2,6 +2,7 @@ package quantize
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -344,7 +345,7 @@ func TestCancel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := Run(ctx, m, p, Samples{}); err != context.Canceled {
+		if err := Run(ctx, m, p, Samples{}); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v", weight, err)
 		}
 	}
