@@ -360,3 +360,29 @@ func someF32ToBF16[T ~uint16](dst []T, src []float32) int {
 	}
 	return 0
 }
+
+func axpyF64(alpha float64, x, y []float64) {
+	x = x[:len(y)]
+	switch {
+	case len(y) == 0:
+	case useVectorAVX512:
+		axpyF64AVX512(len(y), &y[0], &x[0], alpha)
+	case useVectorAVX2:
+		axpyF64AVX2(len(y), &y[0], &x[0], alpha)
+	default:
+		axpyF64Generic(alpha, x, y)
+	}
+}
+
+func addWidened(dst []float64, x []float32, alpha float64) {
+	x = x[:len(dst)]
+	switch {
+	case len(dst) == 0:
+	case useVectorAVX512:
+		addWidenedAVX512(len(dst), &dst[0], &x[0], alpha)
+	case useVectorAVX2:
+		addWidenedAVX2(len(dst), &dst[0], &x[0], alpha)
+	default:
+		addWidenedGeneric(dst, x, alpha)
+	}
+}

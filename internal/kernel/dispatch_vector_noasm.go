@@ -51,3 +51,7 @@ func someF32ToF16[T ~uint16](dst []T, src []float32) int { return 0 }
 func someBF16ToF32[T ~uint16](dst []float32, src []T) int { return 0 }
 
 func someF32ToBF16[T ~uint16](dst []T, src []float32) int { return 0 }
+
+func axpyF64(alpha float64, x, y []float64) { axpyF64Generic(alpha, x, y) }
+
+func addWidened(dst []float64, x []float32, alpha float64) { addWidenedGeneric(dst, x, alpha) }

@@ -7,19 +7,15 @@ import "unsafe"
 func Transpose[T any](dst []T, ldd int, src []T, lds, rows, cols int) {
 	need("Transpose src", len(src), rows, cols, lds)
 	need("Transpose dst", len(dst), cols, rows, ldd)
-	if unsafe.Sizeof(*new(T)) == 4 && rows > 0 && cols > 0 {
-		s, d := unsafe.Slice((*uint32)(unsafe.Pointer(&src[0])), len(src)), unsafe.Slice((*uint32)(unsafe.Pointer(&dst[0])), len(dst))
-		const strip = 256 // columns whose lines of dst stay cached while the strips of eight rows pass
-		done := 0
-		for j := 0; j < cols; j += strip {
-			done = transposeStrips(d[j*ldd:], ldd, s[j:], lds, rows, min(strip, cols-j))
-			for i := done; i < rows; i++ {
-				for c, v := range s[i*lds+j : i*lds+min(j+strip, cols)] {
-					d[(j+c)*ldd+i] = v
-				}
-			}
+	if rows > 0 && cols > 0 {
+		switch unsafe.Sizeof(*new(T)) {
+		case 4:
+			transposeWords(viewAs[uint32](dst), ldd, viewAs[uint32](src), lds, rows, cols)
+			return
+		case 8:
+			transposeWords(viewAs[uint64](dst), ldd, viewAs[uint64](src), lds, rows, cols)
+			return
 		}
-		return
 	}
 	// Blocks of 32 x 32 keep the lines that the columns touch in the first-level cache.
 	const block = 32
@@ -34,4 +30,21 @@ func Transpose[T any](dst []T, ldd int, src []T, lds, rows, cols int) {
 			}
 		}
 	}
+}
+
+func transposeWords[W uint32 | uint64](dst []W, ldd int, src []W, lds, rows, cols int) {
+	const strip = 256 // columns whose lines of dst stay cached while the strips of rows pass
+	for j := 0; j < cols; j += strip {
+		done := transposeStrips(dst[j*ldd:], ldd, src[j:], lds, rows, min(strip, cols-j))
+		for i := done; i < rows; i++ {
+			for c, v := range src[i*lds+j : i*lds+min(j+strip, cols)] {
+				dst[(j+c)*ldd+i] = v
+			}
+		}
+	}
+}
+
+// viewAs is a slice that is not empty as words of another type of the same size.
+func viewAs[W, T any](x []T) []W {
+	return unsafe.Slice((*W)(unsafe.Pointer(&x[0])), len(x))
 }

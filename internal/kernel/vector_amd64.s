@@ -254,6 +254,83 @@ done:
 	VZEROUPPER
 	RET
 
+// func axpyF64AVX512(n int, dst *float64, x *float64, alpha float64)
+// Requires: AVX, AVX512F, FMA3
+TEXT ·axpyF64AVX512(SB), NOSPLIT, $0-32
+	VBROADCASTSD alpha+24(FP), Z0
+	MOVQ         n+0(FP), AX
+	MOVQ         dst+8(FP), CX
+	MOVQ         x+16(FP), DX
+
+whole:
+	CMPQ        AX, $0x08
+	JLT         part
+	VMOVUPS     (CX), Z1
+	VMOVUPS     (DX), Z2
+	VFMADD231PD Z2, Z0, Z1
+	VMOVUPS     Z1, (CX)
+	ADDQ        $0x40, CX
+	ADDQ        $0x40, DX
+	SUBQ        $0x08, AX
+	JMP         whole
+
+part:
+	TESTQ AX, AX
+	JZ    done
+
+one:
+	VMOVSD      (DX), X1
+	VMOVSD      (CX), X2
+	VFMADD231SD X1, X0, X2
+	VMOVSD      X2, (CX)
+	ADDQ        $0x08, CX
+	ADDQ        $0x08, DX
+	DECQ        AX
+	JNZ         one
+
+done:
+	VZEROUPPER
+	RET
+
+// func addWidenedAVX512(n int, dst *float64, x *float32, alpha float64)
+// Requires: AVX, AVX512F, FMA3
+TEXT ·addWidenedAVX512(SB), NOSPLIT, $0-32
+	VBROADCASTSD alpha+24(FP), Z0
+	MOVQ         n+0(FP), AX
+	MOVQ         dst+8(FP), CX
+	MOVQ         x+16(FP), DX
+
+whole:
+	CMPQ        AX, $0x08
+	JLT         part
+	VMOVUPS     (CX), Z1
+	VCVTPS2PD   (DX), Z2
+	VFMADD231PD Z2, Z0, Z1
+	VMOVUPS     Z1, (CX)
+	ADDQ        $0x40, CX
+	ADDQ        $0x20, DX
+	SUBQ        $0x08, AX
+	JMP         whole
+
+part:
+	TESTQ AX, AX
+	JZ    done
+
+one:
+	VMOVSS      (DX), X1
+	VCVTSS2SD   X1, X1, X1
+	VMOVSD      (CX), X2
+	VFMADD231SD X1, X0, X2
+	VMOVSD      X2, (CX)
+	ADDQ        $0x08, CX
+	ADDQ        $0x04, DX
+	DECQ        AX
+	JNZ         one
+
+done:
+	VZEROUPPER
+	RET
+
 // func dotAVX512(n int, a *float32, b *float32) float32
 // Requires: AVX, AVX512F, BMI2
 TEXT ·dotAVX512(SB), NOSPLIT, $0-28
@@ -771,6 +848,83 @@ part:
 	VMASKMOVPS  (DX), Y3, Y2
 	VFMADD231PS Y2, Y0, Y1
 	VMASKMOVPS  Y1, Y3, (CX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func axpyF64AVX2(n int, dst *float64, x *float64, alpha float64)
+// Requires: AVX, FMA3
+TEXT ·axpyF64AVX2(SB), NOSPLIT, $0-32
+	VBROADCASTSD alpha+24(FP), Y0
+	MOVQ         n+0(FP), AX
+	MOVQ         dst+8(FP), CX
+	MOVQ         x+16(FP), DX
+
+whole:
+	CMPQ        AX, $0x04
+	JLT         part
+	VMOVUPS     (CX), Y1
+	VMOVUPS     (DX), Y2
+	VFMADD231PD Y2, Y0, Y1
+	VMOVUPS     Y1, (CX)
+	ADDQ        $0x20, CX
+	ADDQ        $0x20, DX
+	SUBQ        $0x04, AX
+	JMP         whole
+
+part:
+	TESTQ AX, AX
+	JZ    done
+
+one:
+	VMOVSD      (DX), X1
+	VMOVSD      (CX), X2
+	VFMADD231SD X1, X0, X2
+	VMOVSD      X2, (CX)
+	ADDQ        $0x08, CX
+	ADDQ        $0x08, DX
+	DECQ        AX
+	JNZ         one
+
+done:
+	VZEROUPPER
+	RET
+
+// func addWidenedAVX2(n int, dst *float64, x *float32, alpha float64)
+// Requires: AVX, FMA3
+TEXT ·addWidenedAVX2(SB), NOSPLIT, $0-32
+	VBROADCASTSD alpha+24(FP), Y0
+	MOVQ         n+0(FP), AX
+	MOVQ         dst+8(FP), CX
+	MOVQ         x+16(FP), DX
+
+whole:
+	CMPQ        AX, $0x04
+	JLT         part
+	VMOVUPS     (CX), Y1
+	VCVTPS2PD   (DX), Y2
+	VFMADD231PD Y2, Y0, Y1
+	VMOVUPS     Y1, (CX)
+	ADDQ        $0x20, CX
+	ADDQ        $0x10, DX
+	SUBQ        $0x04, AX
+	JMP         whole
+
+part:
+	TESTQ AX, AX
+	JZ    done
+
+one:
+	VMOVSS      (DX), X1
+	VCVTSS2SD   X1, X1, X1
+	VMOVSD      (CX), X2
+	VFMADD231SD X1, X0, X2
+	VMOVSD      X2, (CX)
+	ADDQ        $0x08, CX
+	ADDQ        $0x04, DX
+	DECQ        AX
+	JNZ         one
 
 done:
 	VZEROUPPER

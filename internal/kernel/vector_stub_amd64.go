@@ -39,6 +39,16 @@ func clipAVX512(n int, dst *float32, x *float32, lo float32, hi float32)
 //go:noescape
 func axpyAVX512(n int, dst *float32, x *float32, alpha float32)
 
+// axpyF64AVX512 computes dst[i] += alpha*x[i] for i < n, fused.
+//
+//go:noescape
+func axpyF64AVX512(n int, dst *float64, x *float64, alpha float64)
+
+// addWidenedAVX512 computes dst[i] += alpha*float64(x[i]) for i < n, fused.
+//
+//go:noescape
+func addWidenedAVX512(n int, dst *float64, x *float32, alpha float64)
+
 // dotAVX512 computes the sum of a[i]*b[i] for i < n.
 //
 //go:noescape
@@ -88,6 +98,16 @@ func clipAVX2(n int, dst *float32, x *float32, lo float32, hi float32)
 //
 //go:noescape
 func axpyAVX2(n int, dst *float32, x *float32, alpha float32)
+
+// axpyF64AVX2 computes dst[i] += alpha*x[i] for i < n, fused.
+//
+//go:noescape
+func axpyF64AVX2(n int, dst *float64, x *float64, alpha float64)
+
+// addWidenedAVX2 computes dst[i] += alpha*float64(x[i]) for i < n, fused.
+//
+//go:noescape
+func addWidenedAVX2(n int, dst *float64, x *float32, alpha float64)
 
 // dotAVX2 computes the sum of a[i]*b[i] for i < n.
 //

@@ -17,6 +17,8 @@ func vector(g *gen) {
 		scaleShift(g, wide)
 		clip(g, wide)
 		axpy(g, wide)
+		axpyF64(g, wide, false)
+		axpyF64(g, wide, true)
 		dot(g, wide)
 		sum(g, wide)
 		minMax(g, wide)
@@ -118,6 +120,60 @@ func axpy(g *gen, wide bool) {
 	g.loadMasked(wide, at(x, 0), mask, v)
 	g.VFMADD231PS(v, alpha, y)
 	g.storeMasked(wide, y, mask, at(dst, 0))
+	g.Label("done")
+	g.VZEROUPPER()
+	g.RET()
+}
+
+// axpyF64 is axpy on float64 sums; with widening, of float32 values.
+func axpyF64(g *gen, wide, widening bool) {
+	if widening {
+		g.function("addWidened"+isaName(wide), "func(n int, dst *float64, x *float32, alpha float64)", "dst[i] += alpha*float64(x[i]) for i < n, fused.")
+	} else {
+		g.function("axpyF64"+isaName(wide), "func(n int, dst, x *float64, alpha float64)", "dst[i] += alpha*x[i] for i < n, fused.")
+	}
+	alpha := g.vec(wide)
+	g.VBROADCASTSD(g.argAddr("alpha"), alpha)
+	n, dst, x := g.arg("n"), g.arg("dst"), g.arg("x")
+	y, v := g.vec(wide), g.vec(wide)
+	step := lanes(wide) / 2
+	size := 8
+	if widening {
+		size = 4
+	}
+	g.Label("whole")
+	g.CMPQ(n, Imm(uint64(step)))
+	g.JLT(LabelRef("part"))
+	g.VMOVUPS(at(dst, 0), y)
+	if widening {
+		g.VCVTPS2PD(at(x, 0), v)
+	} else {
+		g.VMOVUPS(at(x, 0), v)
+	}
+	g.VFMADD231PD(v, alpha, y)
+	g.VMOVUPS(y, at(dst, 0))
+	g.ADDQ(Imm(uint64(8*step)), dst)
+	g.ADDQ(Imm(uint64(size*step)), x)
+	g.SUBQ(Imm(uint64(step)), n)
+	g.JMP(LabelRef("whole"))
+	g.Label("part")
+	g.TESTQ(n, n)
+	g.JZ(LabelRef("done"))
+	one, sum, factor := g.XMM(), g.XMM(), alpha.AsX()
+	g.Label("one")
+	if widening {
+		g.VMOVSS(at(x, 0), one)
+		g.VCVTSS2SD(one, one, one)
+	} else {
+		g.VMOVSD(at(x, 0), one)
+	}
+	g.VMOVSD(at(dst, 0), sum)
+	g.VFMADD231SD(one, factor, sum)
+	g.VMOVSD(sum, at(dst, 0))
+	g.ADDQ(Imm(8), dst)
+	g.ADDQ(Imm(uint64(size)), x)
+	g.DECQ(n)
+	g.JNZ(LabelRef("one"))
 	g.Label("done")
 	g.VZEROUPPER()
 	g.RET()
