@@ -5,7 +5,7 @@ PEERS  ?= .peers
 FUZZTIME ?= 1m
 TOOL    = go tool -modfile=tools/go.mod
 
-.PHONY: build test test-all lint format generate bench interop interop-full conformance example-models fuzz bench-size
+.PHONY: build test test-all lint format generate bench interop interop-full conformance example-models fuzz bench-size report-check
 
 build: ; go build -trimpath -o bin/neuroquant ./cmd/neuroquant
 
@@ -24,6 +24,8 @@ bench: ; go test -run '^$$' -bench . -benchtime 0.5s ./...
 bench-size: ; go test -C internal/shapes -count=1 -run 'TestSize$$' -full
 
 conformance: ; go test -C internal/format/onnx -count=1 -run 'TestConformance$$' -table
+
+report-check: ; go test -C e2e -count=1 . -screenshots $(CURDIR)/out/screenshots
 
 interop: build $(PEERS)/interop/ready ; go run ./internal/example/gen -training=false -out $(PEERS)/example-data && $(PEERS)/interop/bin/python interop/check_onnxruntime.py bin/neuroquant $(SHARED) $(PEERS)/example-data
 

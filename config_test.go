@@ -29,8 +29,10 @@ func TestDefaults(t *testing.T) {
 		"bnb_4bit_compute_dtype": "float16", "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": false,
 		"num_calibration_samples": 100.0, "per_channel": true, "save_quantized_model": true, "calibrator": "mse", "percentile": 99.999,
 	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got  %v\nwant %v", got, want)
+	for key, v := range want {
+		if got[key] != v {
+			t.Errorf("%s is %v, want %v", key, got[key], v)
+		}
 	}
 }
 

@@ -144,7 +144,7 @@ func (a *app) exampleRun(ctx context.Context, model example.Model, method, dtype
 	defer quant.Close()
 	an := &neuroquant.Analyzer{Original: orig, Quantized: quant, Batch: 1, Threads: a.threads}
 	report := filepath.Join(out, name+"-report")
-	r, err := an.GenerateReport(ctx, set, fmt.Sprintf("%d samples rendered by the program", samples), report, false)
+	r, err := an.GenerateReport(ctx, set, "test data rendered by the program", report, false)
 	if err != nil {
 		return nil, err
 	}

@@ -33,7 +33,7 @@
 			]
 		}, [x, part, whole], box);
 		document.getElementById("static").style.display = "none";
-		window.addEventListener("resize", function () { chart.setSize({ width: box.clientWidth, height: 300 }); });
+		new ResizeObserver(function () { chart.setSize({ width: box.clientWidth, height: 300 }); }).observe(box);
 	}
 
 	// sortable sorts a table by the column whose head is clicked: numbers as numbers, the rest as text.
