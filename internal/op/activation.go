@@ -60,14 +60,8 @@ var slopes = floats | wideInts
 func (*PRelu) Kind() string { return "PRelu" }
 
 func (*PRelu) Infer(in []graph.Type) ([]graph.Type, error) {
-	if err := want(in, 2, 2); err != nil {
-		return nil, err
-	}
-	d, err := sameDType(in...)
+	d, err := inferCommon(in, 2, 2, slopes)
 	if err != nil {
-		return nil, err
-	}
-	if err := slopes.check(0, d); err != nil {
 		return nil, err
 	}
 	return []graph.Type{retyped(in[0], d)}, nil
@@ -321,12 +315,8 @@ func (*Shrink) Kind() string { return "Shrink" }
 func (*Shrink) Infer(in []graph.Type) ([]graph.Type, error) { return inferUnary(in, numbers) }
 
 func (o *Shrink) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
-	in, err := args(in, 1, 1)
+	t, err := single(in, numbers)
 	if err != nil {
-		return nil, err
-	}
-	t := in[0]
-	if err := numbers.check(0, t.DType); err != nil {
 		return nil, err
 	}
 	f := func(v float64) float64 {

@@ -136,6 +136,15 @@ func knownInts(t graph.Type) ([]int, bool) {
 	return v, err == nil
 }
 
+// axisOrFlat resolves an axis; without one the tensor is taken as one-dimensional.
+func axisOrFlat(t *tensor.Tensor, axis *int) (*tensor.Tensor, int, error) {
+	if axis == nil {
+		return t.Reshape(t.Len()), 0, nil
+	}
+	a, err := tensor.Axis(*axis, t.Rank())
+	return t, a, err
+}
+
 // axesOf resolves axes against a rank: negative ones count from the end; the result is sorted. An axis given twice is an error.
 func axesOf(axes []int, rank int) ([]int, error) {
 	out := make([]int, len(axes))
@@ -283,6 +292,27 @@ func sameDType(in ...graph.Type) (tensor.DType, error) {
 		}
 	}
 	return d, nil
+}
+
+// inferCommon checks the number of inputs (see [want]) and returns the element type that they share, which must be one of set.
+func inferCommon(in []graph.Type, required, most int, set dtypeSet) (tensor.DType, error) {
+	if err := want(in, required, most); err != nil {
+		return tensor.Invalid, err
+	}
+	d, err := sameDType(in...)
+	if err == nil {
+		err = set.check(0, d)
+	}
+	return d, err
+}
+
+// single returns the only input of an operator, whose element type must be one of set.
+func single(in []*tensor.Tensor, set dtypeSet) (*tensor.Tensor, error) {
+	in, err := args(in, 1, 1)
+	if err != nil {
+		return nil, err
+	}
+	return in[0], set.check(0, in[0].DType)
 }
 
 // sameElems is [sameDType] for tensors; nil ones are skipped.

@@ -55,13 +55,7 @@ type FusedMatMul struct {
 func (*FusedMatMul) Kind() string { return "com.microsoft.FusedMatMul" }
 
 func (o *FusedMatMul) Infer(in []graph.Type) ([]graph.Type, error) {
-	if err := want(in, 2, 2); err != nil {
-		return nil, err
-	}
-	d, err := sameDType(in...)
-	if err == nil {
-		err = floats.check(0, d)
-	}
+	d, err := inferCommon(in, 2, 2, floats)
 	if err != nil {
 		return nil, err
 	}

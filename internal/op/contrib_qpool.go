@@ -59,21 +59,29 @@ func swapChannels(e *graph.Env, t *tensor.Tensor, back bool) *tensor.Tensor {
 	return y
 }
 
-func (o *QLinearAveragePool) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
-	in, err := optionalZeros(in, 4, 5, 2)
-	if err != nil {
-		return nil, err
+// poolOperand returns the codes that are pooled, channels before the spatial dimensions, and the parameters of them and of the
+// result.
+func poolOperand(e *graph.Env, in []*tensor.Tensor, required int, channelsLast bool) (x *tensor.Tensor, px, py quantParam, err error) {
+	if in, err = optionalZeros(in, required, 5, 2); err != nil {
+		return nil, px, py, err
 	}
-	x := in[0]
-	px, py, err := quantPair(x, in[1], in[2], in[3], arg(in, 4))
-	if err != nil {
-		return nil, err
+	x = in[0]
+	if px, py, err = quantPair(x, in[1], in[2], in[3], arg(in, 4)); err != nil {
+		return nil, px, py, err
 	}
 	if x.Rank() < 3 {
-		return nil, fmt.Errorf("want at least 3 dimensions, got %v", x)
+		return nil, px, py, fmt.Errorf("want at least 3 dimensions, got %v", x)
 	}
-	if o.ChannelsLast {
+	if channelsLast {
 		x = swapChannels(e, x, false)
+	}
+	return x, px, py, nil
+}
+
+func (o *QLinearAveragePool) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
+	x, px, py, err := poolOperand(e, in, 4, o.ChannelsLast)
+	if err != nil {
+		return nil, err
 	}
 	g, shape, err := newPool(&o.Window, o.CeilMode, x.Shape)
 	if err != nil {
@@ -142,20 +150,9 @@ func (o *QLinearGlobalAveragePool) Infer(in []graph.Type) ([]graph.Type, error) 
 }
 
 func (o *QLinearGlobalAveragePool) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
-	in, err := optionalZeros(in, 5, 5, 2)
+	x, px, py, err := poolOperand(e, in, 5, o.ChannelsLast)
 	if err != nil {
 		return nil, err
-	}
-	x := in[0]
-	px, py, err := quantPair(x, in[1], in[2], in[3], in[4])
-	if err != nil {
-		return nil, err
-	}
-	if x.Rank() < 3 {
-		return nil, fmt.Errorf("want at least 3 dimensions, got %v", x)
-	}
-	if o.ChannelsLast {
-		x = swapChannels(e, x, false)
 	}
 	shape := x.Shape.Clone()
 	for i := range shape[2:] {

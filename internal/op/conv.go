@@ -25,13 +25,7 @@ type Conv struct {
 func (*Conv) Kind() string { return "Conv" }
 
 func (o *Conv) Infer(in []graph.Type) ([]graph.Type, error) {
-	if err := want(in, 2, 3); err != nil {
-		return nil, err
-	}
-	d, err := sameDType(in...)
-	if err == nil {
-		err = floats.check(0, d)
-	}
+	d, err := inferCommon(in, 2, 3, floats)
 	if err != nil {
 		return nil, err
 	}

@@ -20,13 +20,7 @@ type DeformConv struct {
 func (*DeformConv) Kind() string { return "DeformConv" }
 
 func (o *DeformConv) Infer(in []graph.Type) ([]graph.Type, error) {
-	if err := want(in, 3, 5); err != nil {
-		return nil, err
-	}
-	d, err := sameDType(in...)
-	if err == nil {
-		err = floats.check(0, d)
-	}
+	d, err := inferCommon(in, 3, 5, floats)
 	if err != nil {
 		return nil, err
 	}
@@ -159,13 +153,7 @@ type CausalConvWithState struct {
 func (*CausalConvWithState) Kind() string { return "CausalConvWithState" }
 
 func (o *CausalConvWithState) Infer(in []graph.Type) ([]graph.Type, error) {
-	if err := want(in, 2, 4); err != nil {
-		return nil, err
-	}
-	d, err := sameDType(in...)
-	if err == nil {
-		err = floats.check(0, d)
-	}
+	d, err := inferCommon(in, 2, 4, floats)
 	if err != nil {
 		return nil, err
 	}

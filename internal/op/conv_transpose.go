@@ -91,13 +91,7 @@ func (o *ConvTranspose) transposed(in, kernel []int) (geometry, error) {
 }
 
 func (o *ConvTranspose) Infer(in []graph.Type) ([]graph.Type, error) {
-	if err := want(in, 2, 3); err != nil {
-		return nil, err
-	}
-	d, err := sameDType(in...)
-	if err == nil {
-		err = floats.check(0, d)
-	}
+	d, err := inferCommon(in, 2, 3, floats)
 	if err != nil {
 		return nil, err
 	}

@@ -100,13 +100,7 @@ func parseEquation(s string, ranks []int) (*equation, error) {
 func isLetter(l label) bool { return l >= 'a' && l <= 'z' || l >= 'A' && l <= 'Z' }
 
 func (o *Einsum) Infer(in []graph.Type) ([]graph.Type, error) {
-	if err := want(in, 1, -1); err != nil {
-		return nil, err
-	}
-	d, err := sameDType(in...)
-	if err == nil {
-		err = linearTypes.check(0, d)
-	}
+	d, err := inferCommon(in, 1, -1, linearTypes)
 	if err != nil {
 		return nil, err
 	}

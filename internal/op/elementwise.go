@@ -92,11 +92,8 @@ func inferBinary(in []graph.Type, set dtypeSet) ([]graph.Type, error) {
 
 // inferSame is inferBinary for any number of inputs.
 func inferSame(in []graph.Type, set dtypeSet) ([]graph.Type, error) {
-	d, err := sameDType(in...)
+	d, err := inferCommon(in, 0, -1, set)
 	if err != nil {
-		return nil, err
-	}
-	if err := set.check(0, d); err != nil {
 		return nil, err
 	}
 	return one(broadcastTypes(d, in...))

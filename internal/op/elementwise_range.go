@@ -16,14 +16,8 @@ type Clip struct{}
 func (*Clip) Kind() string { return "Clip" }
 
 func (*Clip) Infer(in []graph.Type) ([]graph.Type, error) {
-	if err := want(in, 1, 3); err != nil {
-		return nil, err
-	}
-	d, err := sameDType(in...)
+	d, err := inferCommon(in, 1, 3, numbers)
 	if err != nil {
-		return nil, err
-	}
-	if err := numbers.check(0, d); err != nil {
 		return nil, err
 	}
 	return []graph.Type{retyped(in[0], d)}, nil

@@ -52,12 +52,8 @@ const (
 )
 
 func evalUnary(e *graph.Env, in []*tensor.Tensor, set dtypeSet, op unary) ([]*tensor.Tensor, error) {
-	in, err := args(in, 1, 1)
+	t, err := single(in, set)
 	if err != nil {
-		return nil, err
-	}
-	t := in[0]
-	if err := set.check(0, t.DType); err != nil {
 		return nil, err
 	}
 	out := e.New(t.DType, t.Shape...)

@@ -21,14 +21,8 @@ func (*Range) Kind() string { return "Range" }
 var rangeTypes = floats | dtypes(tensor.Int16, tensor.Int32, tensor.Int64)
 
 func (r *Range) Infer(in []graph.Type) ([]graph.Type, error) {
-	if err := want(in, 3, 3); err != nil {
-		return nil, err
-	}
-	d, err := sameDType(in...)
+	d, err := inferCommon(in, 3, 3, rangeTypes)
 	if err != nil {
-		return nil, err
-	}
-	if err := rangeTypes.check(0, d); err != nil {
 		return nil, err
 	}
 	out := graph.Ranked(d, graph.Unknown)

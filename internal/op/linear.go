@@ -25,13 +25,7 @@ type MatMul struct{}
 func (*MatMul) Kind() string { return "MatMul" }
 
 func (*MatMul) Infer(in []graph.Type) ([]graph.Type, error) {
-	if err := want(in, 2, 2); err != nil {
-		return nil, err
-	}
-	d, err := sameDType(in...)
-	if err == nil {
-		err = linearTypes.check(0, d)
-	}
+	d, err := inferCommon(in, 2, 2, linearTypes)
 	if err != nil {
 		return nil, err
 	}

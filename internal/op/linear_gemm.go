@@ -18,13 +18,7 @@ type Gemm struct {
 func (*Gemm) Kind() string { return "Gemm" }
 
 func (o *Gemm) Infer(in []graph.Type) ([]graph.Type, error) {
-	if err := want(in, 2, 3); err != nil {
-		return nil, err
-	}
-	d, err := sameDType(in...)
-	if err == nil {
-		err = linearTypes.check(0, d)
-	}
+	d, err := inferCommon(in, 2, 3, linearTypes)
 	if err != nil {
 		return nil, err
 	}

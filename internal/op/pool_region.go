@@ -317,13 +317,7 @@ type MaxRoiPool struct {
 func (*MaxRoiPool) Kind() string { return "MaxRoiPool" }
 
 func (o *MaxRoiPool) Infer(in []graph.Type) ([]graph.Type, error) {
-	if err := want(in, 2, 2); err != nil {
-		return nil, err
-	}
-	d, err := sameDType(in...)
-	if err == nil {
-		err = floats.check(0, d)
-	}
+	d, err := inferCommon(in, 2, 2, floats)
 	if err != nil {
 		return nil, err
 	}

@@ -296,12 +296,8 @@ func (o *Multinomial) Infer(in []graph.Type) ([]graph.Type, error) {
 }
 
 func (o *Multinomial) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
-	in, err := args(in, 1, 1)
+	t, err := single(in, floats)
 	if err != nil {
-		return nil, err
-	}
-	t := in[0]
-	if err := floats.check(0, t.DType); err != nil {
 		return nil, err
 	}
 	d, err := o.check()

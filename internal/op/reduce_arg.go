@@ -63,12 +63,8 @@ func (o *ArgExtreme) Infer(in []graph.Type) ([]graph.Type, error) {
 }
 
 func (o *ArgExtreme) eval(e *graph.Env, in []*tensor.Tensor, greatest bool) ([]*tensor.Tensor, error) {
-	in, err := args(in, 1, 1)
+	t, err := single(in, numbers)
 	if err != nil {
-		return nil, err
-	}
-	t := in[0]
-	if err := numbers.check(0, t.DType); err != nil {
 		return nil, err
 	}
 	if t.Rank() == 0 {

@@ -119,10 +119,8 @@ func (o *Compress) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, er
 	if err := booleans.check(1, in[1].DType); err != nil {
 		return nil, err
 	}
-	x, axis := in[0], 0
-	if o.Axis == nil {
-		x = x.Reshape(x.Len())
-	} else if axis, err = tensor.Axis(*o.Axis, x.Rank()); err != nil {
+	x, axis, err := axisOrFlat(in[0], o.Axis)
+	if err != nil {
 		return nil, err
 	}
 	at := []int{}

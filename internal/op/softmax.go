@@ -79,12 +79,8 @@ func inferAlong(in []graph.Type, axis int) ([]graph.Type, error) {
 // evalAlong calls f with the input as float32 or float64, seen as matrices of rows x cols elements whose columns run along
 // the axis, and an output of the same type that f fills. A scalar is taken as one row.
 func evalAlong(e *graph.Env, in []*tensor.Tensor, axis int, f func(t, out *tensor.Tensor, rows, cols int)) ([]*tensor.Tensor, error) {
-	in, err := args(in, 1, 1)
+	t, err := single(in, floats)
 	if err != nil {
-		return nil, err
-	}
-	t := in[0]
-	if err := floats.check(0, t.DType); err != nil {
 		return nil, err
 	}
 	rows, cols := 1, 1

@@ -45,10 +45,8 @@ func (o *Unique) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, erro
 	if err != nil {
 		return nil, err
 	}
-	x, axis := in[0], 0
-	if o.Axis == nil {
-		x = x.Reshape(x.Len())
-	} else if axis, err = tensor.Axis(*o.Axis, x.Rank()); err != nil {
+	x, axis, err := axisOrFlat(in[0], o.Axis)
+	if err != nil {
 		return nil, err
 	}
 	// Each slice becomes a row of keys.
