@@ -5,7 +5,7 @@ PEERS  ?= .peers
 FUZZTIME ?= 1m
 TOOL    = go tool -modfile=tools/go.mod
 
-.PHONY: build test test-all lint format generate bench interop interop-full conformance example-models fuzz bench-size report-check
+.PHONY: build test test-all lint format generate bench interop interop-full conformance example-models fuzz bench-size report-check bench-peers bench-torch
 
 build: ; go build -trimpath -o bin/neuroquant ./cmd/neuroquant
 
@@ -22,6 +22,10 @@ generate: ; go generate ./...
 bench: ; go test -run '^$$' -bench . -benchtime 0.5s ./...
 
 bench-size: ; go test -C internal/shapes -count=1 -run 'TestSize$$' -full
+
+bench-peers: $(PEERS)/interop/ready ; go run ./bench/peers -python $(PEERS)/interop/bin/python -dir $(PEERS)/bench-models $(BENCHFLAGS)
+
+bench-torch: $(PEERS)/full/ready ; go run ./bench/peers -python $(PEERS)/full/bin/python -torch $(PEERS)/full/bin/python -dir $(PEERS)/bench-models $(BENCHFLAGS)
 
 conformance: ; go test -C internal/format/onnx -count=1 -run 'TestConformance$$' -table
 

@@ -39,7 +39,7 @@ var layers = []string{
 	"internal/example internal/shapes",
 	"internal/example/*",
 	".",
-	"cmd/*",
+	"cmd/* bench/*",
 }
 
 func TestImportsGoDownward(t *testing.T) {

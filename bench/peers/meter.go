@@ -1,0 +1,72 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// meter tells how much of the machine other processes use while something is measured: a figure from a busy machine is worth
+// little. It reads Linux's /proc and knows nothing elsewhere.
+type meter struct {
+	children []int // processes that count as ours
+
+	begun     time.Time
+	all, mine float64
+	known     bool
+}
+
+// ticks is the unit of the times in /proc on every Linux that Go runs on.
+const ticks = 100
+
+func (m *meter) start() {
+	m.begun = time.Now()
+	m.all, m.mine, m.known = m.read()
+}
+
+// stop returns the share of all processors since start; -1 where it cannot be told.
+func (m *meter) stop() float64 {
+	all, mine, ok := m.read()
+	if !ok || !m.known {
+		return -1
+	}
+	busy := (all - m.all) - (mine - m.mine)
+	return max(0, busy/ticks/(time.Since(m.begun).Seconds()*float64(runtime.NumCPU())))
+}
+
+// read returns the ticks that all processes and ours have used.
+func (m *meter) read() (all, mine float64, ok bool) {
+	raw, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, 0, false
+	}
+	line, _, _ := bytes.Cut(raw, []byte("\n"))
+	for i, word := range strings.Fields(string(line)) {
+		if i == 1 || i == 2 || i == 3 || i == 6 || i == 7 { // user, nice, system, interrupts
+			all += number(word)
+		}
+	}
+	for _, pid := range append([]int{os.Getpid()}, m.children...) {
+		raw, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+		if err != nil {
+			continue
+		}
+		// The second field, the name, is in brackets and may hold anything.
+		words := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
+		if len(words) > 12 {
+			mine += number(words[11]) + number(words[12])
+		}
+	}
+	return all, mine, true
+}
+
+func number(s string) float64 {
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil {
+		return 0
+	}
+	return v
+}
