@@ -56,7 +56,7 @@ type RuntimeInfo struct {
 func CheckDependencies(method string) (*Dependencies, error) {
 	i := slices.IndexFunc(Methods(), func(m MethodInfo) bool { return m.Name == method })
 	if i < 0 {
-		return nil, fmt.Errorf("unknown method %q; the methods are %s", method, strings.Join(methodNames(false), ", "))
+		return nil, fmt.Errorf("unknown method %q; the methods are %s", method, strings.Join(MethodNames(false), ", "))
 	}
 	d := &Dependencies{Method: method, Available: Methods()[i].Available, Machine: thisMachine()}
 	for _, k := range impl.List() {
@@ -66,7 +66,7 @@ func CheckDependencies(method string) (*Dependencies, error) {
 		d.Notes = append(d.Notes, err.Error())
 	}
 	if !d.Available {
-		d.Notes = append(d.Notes, fmt.Sprintf("method %s is not in this version; available: %s", method, strings.Join(methodNames(true), ", ")))
+		d.Notes = append(d.Notes, fmt.Sprintf("method %s is not in this version; available: %s", method, strings.Join(MethodNames(true), ", ")))
 	}
 	if runtime.GOARCH != "amd64" {
 		d.Notes = append(d.Notes, "kernels in assembly exist for amd64; here the portable ones run")

@@ -154,9 +154,9 @@ func (c Config) Validate() error {
 	method, err := quantize.Find(c.Method)
 	switch {
 	case i < 0:
-		bad("method", "unknown method %q%s; the methods are %s", c.Method, config.Suggest(c.Method, methodNames(false)), strings.Join(methodNames(false), ", "))
+		bad("method", "unknown method %q%s; the methods are %s", c.Method, config.Suggest(c.Method, MethodNames(false)), strings.Join(MethodNames(false), ", "))
 	case err != nil:
-		bad("method", "%s is not available in this version; available: %s", c.Method, strings.Join(methodNames(true), ", "))
+		bad("method", "%s is not available in this version; available: %s", c.Method, strings.Join(MethodNames(true), ", "))
 	case !slices.Contains(method.Weights, c.DType):
 		bad("dtype", "unknown dtype %q%s; method %s stores %s", c.DType, config.Suggest(c.DType, method.Weights), c.Method, strings.Join(method.Weights, ", "))
 	}
@@ -188,7 +188,8 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-func methodNames(available bool) []string {
+// MethodNames lists the names of [Methods], all or those that this version has.
+func MethodNames(available bool) []string {
 	var out []string
 	for _, m := range Methods() {
 		if m.Available || !available {
@@ -199,6 +200,8 @@ func methodNames(available bool) []string {
 }
 
 func (c Config) recipe() quantize.Recipe {
-	return quantize.Recipe{Method: c.Method, Weight: c.DType, PerTensor: !c.PerChannel, Keep: c.Keep, Only: c.Only,
-		Calibrator: quantize.Calibrator{Method: c.Calibrator, Percentile: c.Percentile, Levels: 256}}
+	return quantize.Recipe{
+		Method: c.Method, Weight: c.DType, PerTensor: !c.PerChannel, Keep: c.Keep, Only: c.Only,
+		Calibrator: quantize.Calibrator{Method: c.Calibrator, Percentile: c.Percentile, Levels: 256},
+	}
 }

@@ -67,7 +67,7 @@ func ExampleConfig(method string) ([]byte, error) {
 	presets := map[string]func() Config{"dynamic": DynamicConfig, "static": StaticConfig, "qat": QATConfig, "gptq": GPTQ4BitConfig, "awq": AWQ4BitConfig, "bitsandbytes": BitsAndBytes4BitConfig}
 	preset := presets[method]
 	if preset == nil {
-		return nil, fmt.Errorf("unknown method %q%s; the methods are %s", method, config.Suggest(method, methodNames(false)), strings.Join(methodNames(false), ", "))
+		return nil, fmt.Errorf("unknown method %q%s; the methods are %s", method, config.Suggest(method, MethodNames(false)), strings.Join(MethodNames(false), ", "))
 	}
 	c := preset()
 	if err := c.Validate(); err != nil {

@@ -60,7 +60,7 @@ func Recommend(modelType, useCase string) (*Recommendation, error) {
 	}
 	a := recommendations[[2]string{modelType, useCase}]
 	r := &Recommendation{ModelType: modelType, UseCase: useCase, Method: a.method, Why: a.why}
-	available := methodNames(true)
+	available := MethodNames(true)
 	r.Available = slices.Contains(available, a.method)
 	if !r.Available && useCase == "inference" && slices.Contains(available, "dynamic") {
 		r.Instead = "dynamic"

@@ -67,7 +67,7 @@ func (a *app) checkCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&method, "method", "dynamic", "the method to check for")
-	complete(c, "method", methodNames(false)...)
+	complete(c, "method", neuroquant.MethodNames(false)...)
 	return c
 }
 

@@ -54,7 +54,7 @@ func (a *app) configCommand() *cobra.Command {
 	}
 	initialize.Flags().StringVar(&method, "method", "dynamic", "the method to configure")
 	initialize.Flags().BoolVar(&force, "force", false, "replace FILE")
-	complete(initialize, "method", methodNames(true)...)
+	complete(initialize, "method", neuroquant.MethodNames(true)...)
 	validate := &cobra.Command{
 		Use:   "validate FILE",
 		Short: "Check a configuration file and report every mistake with line and column",

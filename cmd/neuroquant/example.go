@@ -51,7 +51,7 @@ renders, print one table and write the models and reports.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			methods := []string{method}
 			if method == "all" {
-				methods = methodNames(true)
+				methods = neuroquant.MethodNames(true)
 			}
 			if samples < 1 {
 				return usagef("--samples: want at least 1, got %d", samples)
@@ -89,7 +89,7 @@ renders, print one table and write the models and reports.`,
 	c.Flags().StringVar(&out, "out", "neuroquant-example", "folder for models and reports")
 	c.Flags().IntVar(&samples, "samples", 500, "test samples to compare on")
 	c.Flags().BoolVar(&force, "force", false, "replace files of a folder that exists")
-	complete(c, "method", append(methodNames(true), "all")...)
+	complete(c, "method", append(neuroquant.MethodNames(true), "all")...)
 	return c
 }
 

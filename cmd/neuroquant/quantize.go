@@ -117,7 +117,7 @@ Methods that calibrate take --data for it. With --data the result is also compar
 	f.StringVar(&report, "report", "", "also write the analysis report to this folder")
 	d.add(f)
 	d.addRun(f)
-	complete(c, "method", methodNames(true)...)
+	complete(c, "method", neuroquant.MethodNames(true)...)
 	complete(c, "dtype", neuroquant.Methods()[0].DTypes...)
 	complete(c, "device", "auto", "cpu")
 	return c

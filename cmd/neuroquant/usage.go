@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/neurotrain/neuroquant"
 	"github.com/neurotrain/neuroquant/internal/config"
 )
 
@@ -120,14 +119,4 @@ func complete(c *cobra.Command, flag string, values ...string) {
 	if err != nil {
 		panic(err) // the flag exists
 	}
-}
-
-func methodNames(available bool) []string {
-	var names []string
-	for _, m := range neuroquant.Methods() {
-		if m.Available || !available {
-			names = append(names, m.Name)
-		}
-	}
-	return names
 }
