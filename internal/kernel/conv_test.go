@@ -143,6 +143,11 @@ func TestConvInt8(t *testing.T) {
 			wScale := randomF32(r, make([]float32, []int{1, s.OutC}[i%2]))
 			bias := randomF32(r, make([]float32, s.OutC*(i/2%2)))
 			const xScale = 0.37
+			q := randomRequant(r, s.OutC, terms)
+			addend := make([]int32, s.OutC*(i%2))
+			for o := range addend {
+				addend[o] = r.Int32N(20000) - 10000
+			}
 			packed := PackConvInt8(&s, w, wSigned, wzp)
 			n := s.Batch * s.OutC * product(s.Out())
 			lo, hi := s.Activation.bounds()
@@ -151,7 +156,9 @@ func TestConvInt8(t *testing.T) {
 				f, checkF := guarded[float32](n, r.IntN(16))
 				ConvInt8(p, &s, x, xSigned, xzp, packed, y)
 				ConvInt8F32(p, &s, x, xSigned, xzp, xScale, packed, wScale, bias, f)
-				for _, err := range []error{check(), checkF()} {
+				codes, checkCodes := guarded[byte](n, r.IntN(64))
+				ConvInt8Requant(p, &s, x, xSigned, xzp, packed, addend, q, codes)
+				for _, err := range []error{check(), checkF(), checkCodes()} {
 					if err != nil {
 						t.Fatalf("%+v: %v", s, err)
 					}
@@ -165,6 +172,9 @@ func TestConvInt8(t *testing.T) {
 					}
 					if y[index] != sum {
 						t.Fatalf("%+v: threads %d: y[%d] = %d, want %d", s, p.Threads(), index, y[index], sum)
+					}
+					if code := q.code(sum+valueAt(addend, o), o); codes[index] != code {
+						t.Fatalf("%+v: threads %d: code %d is %d, want %d (%+v)", s, p.Threads(), index, codes[index], code, *q)
 					}
 					want := float32(float32(sum) * float32(xScale*at(wScale, o)))
 					if len(bias) > 0 {

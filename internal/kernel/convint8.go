@@ -86,7 +86,7 @@ func ConvInt8(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int32, w *Packe
 		}, func(o, at int, acc int32) { y[at] = acc })
 		return
 	}
-	c.productInt8(p, x, xSigned, xzp, w, 1, nil, nil, func(rows, n, at int, acc []int32, terms []finishRow, u []int32) {
+	c.productInt8(p, x, xSigned, xzp, w, nil, func(rows, n, at int, acc []int32, terms []finishRow, u []int32) {
 		finishInt32(rows, n, acc, terms, u, nil, y[at:], c.plane)
 	})
 }
@@ -118,8 +118,53 @@ func ConvInt8F32(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int32, xScal
 		})
 		return
 	}
-	c.productInt8(p, x, xSigned, xzp, w, xScale, wScale, bias, func(rows, n, at int, acc []int32, terms []finishRow, u []int32) {
+	c.productInt8(p, x, xSigned, xzp, w, func(o int, t *finishRow) {
+		t.scale = xScale * at(wScale, o)
+		if len(bias) != 0 {
+			t.bias = bias[o]
+		}
+	}, func(rows, n, at int, acc []int32, terms []finishRow, u []int32) {
 		finishF32(rows, n, acc, terms, u, nil, nil, nil, lo, hi, y[at:], c.plane)
+	})
+}
+
+// ConvInt8Requant is ConvInt8 followed by the addition of an int32 bias per output channel (empty for none; it wraps
+// like the sum) and requantization with a scale for each channel or one for all: ONNX QLinearConv. y holds the codes. The activation of s
+// does not count.
+func ConvInt8Requant(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int32, w *PackedConvInt8, bias []int32, q *Requant, y []byte) {
+	checkConv(s, len(x), len(y), len(bias))
+	lo, hi := q.check(s.OutC)
+	c := planConv(s)
+	if s.depthwise() {
+		row := func(o int) finishRow {
+			t := finishRow{scale: at(q.Scale, o)}
+			if len(bias) != 0 {
+				t.add = bias[o]
+			}
+			return t
+		}
+		c.depthwiseInt8(p, x, xSigned, xzp, w, func(o, at int, acc []float32) {
+			terms := []finishRow{row(o)}
+			var sums [panelWidth]int32
+			for i := 0; i < len(acc); i += panelWidth {
+				part := acc[i:min(i+panelWidth, len(acc))]
+				for j, v := range part {
+					sums[j] = int32(v)
+				}
+				finishCodes(1, len(part), sums[:], terms, nil, nil, nil, lo, hi, q.Zero, y[at+i:], panelWidth)
+			}
+		}, func(o, at int, acc int32) {
+			finishCodesGeneric(1, 1, []int32{acc}, []finishRow{row(o)}, nil, nil, nil, lo, hi, q.Zero, y[at:], 1)
+		})
+		return
+	}
+	c.productInt8(p, x, xSigned, xzp, w, func(o int, t *finishRow) {
+		t.scale = at(q.Scale, o)
+		if len(bias) != 0 {
+			t.add += bias[o]
+		}
+	}, func(rows, n, at int, acc []int32, terms []finishRow, u []int32) {
+		finishCodes(rows, n, acc, terms, u, nil, nil, lo, hi, q.Zero, y[at:], c.plane)
 	})
 }
 
@@ -127,7 +172,9 @@ func ConvInt8F32(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int32, xScal
 // position. Images are woven into words of four channels first, with x unsigned:
 //
 //	sum (w-zw)*(x-zx) = sum w*x - zx*sum w + terms*zw*zx - zw * sum x
-func (c *convPlan) productInt8(p *Pool, x []byte, xSigned bool, xzp int32, w *PackedConvInt8, xScale float32, wScale, bias []float32,
+//
+// prepare, if given, completes what the end of the product needs of a channel.
+func (c *convPlan) productInt8(p *Pool, x []byte, xSigned bool, xzp int32, w *PackedConvInt8, prepare func(o int, t *finishRow),
 	finish func(rows, n, at int, acc []int32, terms []finishRow, u []int32)) {
 	s := c.s
 	if s.Batch == 0 || c.plane == 0 {
@@ -140,13 +187,13 @@ func (c *convPlan) productInt8(p *Pool, x []byte, xSigned bool, xzp int32, w *Pa
 	}
 	terms := make([]finishRow, s.OutC)
 	for o := range terms {
-		t := finishRow{add: -xzp * w.sum[o], scale: xScale * at(wScale, o), bias: negativeZero}
+		t := finishRow{add: -xzp * w.sum[o], bias: negativeZero}
 		if w.zero != nil {
 			t.add += int32(w.terms) * w.zero[o] * xzp
 			t.p = -w.zero[o]
 		}
-		if len(bias) != 0 {
-			t.bias = bias[o]
+		if prepare != nil {
+			prepare(o, &t)
 		}
 		terms[o] = t
 	}

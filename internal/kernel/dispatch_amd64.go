@@ -498,6 +498,33 @@ func finishF32(rows, n int, acc []int32, terms []finishRow, u, v []int32, scale,
 	}
 }
 
+func finishCodes(rows, n int, acc []int32, terms []finishRow, u, v []int32, scale []float32, lo, hi float32, zp int32, dst []byte, ldd int) {
+	checkFinish(rows, n, len(acc), len(terms), u, v, len(dst), ldd)
+	if scale != nil {
+		needLen("finish scale", len(scale), n)
+	}
+	switch {
+	case useFinishAVX512:
+		finishCodesAVX512(rows, n, &acc[0], &terms[0].add, unsafe.SliceData(u), unsafe.SliceData(v), unsafe.SliceData(scale), lo, hi, zp, &dst[0], ldd)
+	case useFinishAVX2 && n >= 8:
+		whole := n &^ 7
+		finishCodesAVX2(rows, whole, &acc[0], &terms[0].add, unsafe.SliceData(u), unsafe.SliceData(v), unsafe.SliceData(scale), lo, hi, zp, &dst[0], ldd)
+		if whole < n {
+			finishCodesGeneric(rows, n-whole, acc[whole:], terms, from(u, whole), from(v, whole), from(scale, whole), lo, hi, zp, dst[whole:], ldd)
+		}
+	default:
+		finishCodesGeneric(rows, n, acc, terms, u, v, scale, lo, hi, zp, dst, ldd)
+	}
+}
+
+// from is x[i:], or nil if x is nil.
+func from[T any](x []T, i int) []T {
+	if x == nil {
+		return nil
+	}
+	return x[i:]
+}
+
 func checkFinish(rows, n, lenAcc, lenTerms int, u, v []int32, lenDst, ldd int) {
 	padded := (n + 15) &^ 15
 	if rows < 1 || n < 1 || padded > panelWidth {

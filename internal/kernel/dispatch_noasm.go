@@ -69,3 +69,7 @@ func packPairs(dst []uint32, width int, src []uint16, ld, whole int) int { retur
 func interleave2(dst []uint32, r0, r1 []uint16) { interleave2Generic(dst, r0, r1) }
 
 func pairBF16(dst []uint32, r0, r1 []float32) { pairBF16Generic(dst, r0, r1) }
+
+func finishCodes(rows, n int, acc []int32, terms []finishRow, u, v []int32, scale []float32, lo, hi float32, zp int32, dst []byte, ldd int) {
+	finishCodesGeneric(rows, n, acc, terms, u, v, scale, lo, hi, zp, dst, ldd)
+}

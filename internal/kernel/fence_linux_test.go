@@ -83,6 +83,7 @@ func TestNothingOutsideIsTouched(t *testing.T) {
 					packed := PackInt8(k, n, b8, ldb, true, transB, zp)
 					GemmInt8(nil, m, n, k, a8, k, true, nil, packed, c32, n)
 					GemmInt8F32(nil, m, n, k, a8, k, false, nil, scale[:1], packed, scale, bias, c, n)
+					GemmInt8Requant(nil, m, n, k, a8, k, false, 3, packed, zp, &Requant{Scale: scale}, octets(m*n), n)
 				}
 			}
 			for i, s := range convShapes() {
@@ -97,6 +98,7 @@ func TestNothingOutsideIsTouched(t *testing.T) {
 				x8 := octets(len(x))
 				ConvInt8(nil, &s, x8, true, 3, packed, fenced(t, make([]int32, n), front))
 				ConvInt8F32(nil, &s, x8, false, 3, 0.1, packed, bias, bias, y)
+				ConvInt8Requant(nil, &s, x8, false, 3, packed, nil, &Requant{Scale: bias}, octets(n))
 			}
 			for n := 1; n < 70; n++ {
 				x, y, dst := floats(n), floats(n), floats(n)

@@ -16,7 +16,7 @@ import (
 // implementation alike. m, n, k must agree with b.Size().
 func GemmInt8(p *Pool, m, n, k int, a []byte, lda int, aSigned bool, azp []int32, b *PackedInt8, c []int32, ldc int) {
 	checkGemmInt8(m, n, k, len(a), lda, azp, b, len(c), ldc)
-	b.multiply(p, m, a, lda, aSigned, azp, nil, func(rows, n, row, col int, acc []int32, terms []finishRow, u, v []int32) {
+	b.multiply(p, m, a, lda, aSigned, azp, nil, nil, func(rows, n, row, col int, acc []int32, terms []finishRow, u, v []int32) {
 		finishInt32(rows, n, acc, terms, u, v, c[row*ldc+col:], ldc)
 	})
 }
@@ -42,7 +42,7 @@ func GemmInt8F32(p *Pool, m, n, k int, a []byte, lda int, aSigned bool, azp []in
 		aScale, bScale = scaled, nil
 	}
 	lo, hi := Activation{}.bounds()
-	b.multiply(p, m, a, lda, aSigned, azp, aScale, func(rows, n, row, col int, acc []int32, terms []finishRow, u, v []int32) {
+	b.multiply(p, m, a, lda, aSigned, azp, aScale, nil, func(rows, n, row, col int, acc []int32, terms []finishRow, u, v []int32) {
 		var scale, add []float32
 		if len(bScale) != 0 {
 			scale = bScale[col:]
@@ -217,7 +217,9 @@ var negativeZero = float32(math.Copysign(0, -1))
 // the zero points, to finish. In the domain where A is unsigned and B signed,
 //
 //	sum (a-za)*(b-zb) = sum a*b + za*(k*zb - sum b) - zb * sum a
-func (b *PackedInt8) multiply(p *Pool, m int, a []byte, lda int, aSigned bool, azp []int32, aScale []float32,
+//
+// If given, whole holds the second term, and what else is to be added to a column.
+func (b *PackedInt8) multiply(p *Pool, m int, a []byte, lda int, aSigned bool, azp []int32, aScale []float32, whole []int32,
 	finish func(rows, n, row, col int, acc []int32, terms []finishRow, u, v []int32)) {
 	n := b.cols.n
 	if m == 0 || n == 0 {
@@ -238,6 +240,10 @@ func (b *PackedInt8) multiply(p *Pool, m int, a []byte, lda int, aSigned bool, a
 	if aSigned {
 		flip, offset = 0x80808080, 128
 	}
+	shift := b.shift
+	if whole != nil {
+		shift = whole
+	}
 	p.For(rowTasks*parts, 1, func(lo, hi int) {
 		rowsMax := min(rowsPerTask, m) + mr
 		buf := borrow(rowsMax*k4*4 + rowsMax*int(unsafe.Sizeof(finishRow{})) + mr*panelWidth*4)
@@ -251,6 +257,9 @@ func (b *PackedInt8) multiply(p *Pool, m int, a []byte, lda int, aSigned bool, a
 			packRowsInt8(packed, mr, a, lda, i0, i1, b.k, flip)
 			for i := i0; i < i1; i++ {
 				row := finishRow{p: at(azp, i) + offset, scale: at(aScale, i), bias: negativeZero}
+				if whole != nil {
+					row.p = 1
+				}
 				if b.zero != nil {
 					row.q = -sumBytes(a[i*lda:i*lda+b.k], flip)
 				}
@@ -259,7 +268,7 @@ func (b *PackedInt8) multiply(p *Pool, m int, a []byte, lda int, aSigned bool, a
 			for i := t % parts * panels / parts; i < (t%parts+1)*panels/parts; i++ {
 				data, col, width := b.panel(i)
 				valid := min(width, n-col)
-				u, v := b.shift[col:col+width], b.zero
+				u, v := shift[col:col+width], b.zero
 				if v != nil {
 					v = v[col : col+width]
 				}

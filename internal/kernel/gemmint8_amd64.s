@@ -2052,101 +2052,6 @@ rows:
 	VZEROUPPER
 	RET
 
-// func finishF32AVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, bias *float32, lo float32, hi float32, dst *float32, ldd int)
-// Requires: AVX, AVX512F, BMI2, CMOV
-TEXT ·finishF32AVX512(SB), NOSPLIT, $0-88
-	VBROADCASTSS lo+64(FP), Z6
-	VBROADCASTSS hi+68(FP), Z7
-	MOVQ         rows+0(FP), AX
-	MOVQ         n+8(FP), CX
-	MOVQ         acc+16(FP), DX
-	MOVQ         row+24(FP), BX
-	MOVQ         u+32(FP), SI
-	MOVQ         v+40(FP), DI
-	MOVQ         dst+72(FP), R8
-	MOVQ         ldd+80(FP), R9
-	SHLQ         $0x02, R9
-	MOVQ         scale+48(FP), R10
-	MOVQ         bias+56(FP), R11
-
-columns:
-	MOVQ      $-1, R12
-	BZHIQ     CX, R12, R12
-	KMOVW     R12, K1
-	VPXORD    Z0, Z0, Z0
-	TESTQ     SI, SI
-	JZ        u
-	VMOVDQU32 (SI), Z0
-
-u:
-	VPXORD    Z1, Z1, Z1
-	TESTQ     DI, DI
-	JZ        v
-	VMOVDQU32 (DI), Z1
-
-v:
-	VBROADCASTSS one<>+0(SB), Z4
-	TESTQ        R10, R10
-	JZ           scale
-	VMOVUPS.Z    (R10), K1, Z4
-
-scale:
-	VBROADCASTSS minusZero<>+0(SB), Z5
-	TESTQ        R11, R11
-	JZ           bias
-	VMOVUPS.Z    (R11), K1, Z5
-
-bias:
-	MOVQ AX, R12
-	MOVQ R8, R13
-	MOVQ BX, R14
-	MOVQ DX, R15
-
-rows:
-	VPBROADCASTD (R14), Z2
-	VPADDD       (R15), Z2, Z2
-	VPMULLD.BCST 4(R14), Z0, Z3
-	VPADDD       Z3, Z2, Z2
-	VPMULLD.BCST 8(R14), Z1, Z3
-	VPADDD       Z3, Z2, Z2
-	VCVTDQ2PS    Z2, Z2
-	VMULPS.BCST  12(R14), Z4, Z3
-	VMULPS       Z3, Z2, Z2
-	VADDPS       Z5, Z2, Z2
-	VADDPS.BCST  16(R14), Z2, Z2
-	VMAXPS       Z2, Z6, Z2
-	VMINPS       Z2, Z7, Z2
-	VMOVUPS      Z2, K1, (R13)
-	ADDQ         R9, R13
-	ADDQ         $0x14, R14
-	ADDQ         $0xc0, R15
-	DECQ         R12
-	JNZ          rows
-	ADDQ         $0x40, DX
-	ADDQ         $0x40, R8
-	LEAQ         64(SI), R12
-	TESTQ        SI, SI
-	CMOVQNE      R12, SI
-	LEAQ         64(DI), R12
-	TESTQ        DI, DI
-	CMOVQNE      R12, DI
-	LEAQ         64(R10), R12
-	TESTQ        R10, R10
-	CMOVQNE      R12, R10
-	LEAQ         64(R11), R12
-	TESTQ        R11, R11
-	CMOVQNE      R12, R11
-	SUBQ         $0x10, CX
-	JG           columns
-	VZEROUPPER
-	RET
-
-DATA one<>+0(SB)/4, $0x3f800000
-GLOBL one<>(SB), RODATA|NOPTR, $4
-
-DATA minusZero<>+0(SB)/4, $0x80000000
-GLOBL minusZero<>(SB), RODATA|NOPTR, $4
-
 // func finishInt32AVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, dst *int32, ldd int)
 // Requires: AVX, AVX2, CMOV
 TEXT ·finishInt32AVX2(SB), NOSPLIT, $0-64
@@ -2247,6 +2152,101 @@ DATA laneMasks<>+120(SB)/4, $0x00000000
 DATA laneMasks<>+124(SB)/4, $0x00000000
 GLOBL laneMasks<>(SB), RODATA|NOPTR, $128
 
+// func finishF32AVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, bias *float32, lo float32, hi float32, dst *float32, ldd int)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·finishF32AVX512(SB), NOSPLIT, $0-88
+	VBROADCASTSS lo+64(FP), Z6
+	VBROADCASTSS hi+68(FP), Z7
+	MOVQ         rows+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVQ         acc+16(FP), DX
+	MOVQ         row+24(FP), BX
+	MOVQ         u+32(FP), SI
+	MOVQ         v+40(FP), DI
+	MOVQ         dst+72(FP), R8
+	MOVQ         ldd+80(FP), R9
+	SHLQ         $0x02, R9
+	MOVQ         scale+48(FP), R10
+	MOVQ         bias+56(FP), R11
+
+columns:
+	MOVQ      $-1, R12
+	BZHIQ     CX, R12, R12
+	KMOVW     R12, K1
+	VPXORD    Z0, Z0, Z0
+	TESTQ     SI, SI
+	JZ        u
+	VMOVDQU32 (SI), Z0
+
+u:
+	VPXORD    Z1, Z1, Z1
+	TESTQ     DI, DI
+	JZ        v
+	VMOVDQU32 (DI), Z1
+
+v:
+	VBROADCASTSS one<>+0(SB), Z4
+	TESTQ        R10, R10
+	JZ           scale
+	VMOVUPS.Z    (R10), K1, Z4
+
+scale:
+	VBROADCASTSS minusZero<>+0(SB), Z5
+	TESTQ        R11, R11
+	JZ           bias
+	VMOVUPS.Z    (R11), K1, Z5
+
+bias:
+	MOVQ AX, R12
+	MOVQ R8, R13
+	MOVQ BX, R14
+	MOVQ DX, R15
+
+rows:
+	VPBROADCASTD (R14), Z2
+	VPADDD       (R15), Z2, Z2
+	VPMULLD.BCST 4(R14), Z0, Z3
+	VPADDD       Z3, Z2, Z2
+	VPMULLD.BCST 8(R14), Z1, Z3
+	VPADDD       Z3, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VMULPS.BCST  12(R14), Z4, Z3
+	VMULPS       Z3, Z2, Z2
+	VADDPS       Z5, Z2, Z2
+	VADDPS.BCST  16(R14), Z2, Z2
+	VMAXPS       Z2, Z6, Z2
+	VMINPS       Z2, Z7, Z2
+	VMOVUPS      Z2, K1, (R13)
+	ADDQ         R9, R13
+	ADDQ         $0x14, R14
+	ADDQ         $0xc0, R15
+	DECQ         R12
+	JNZ          rows
+	ADDQ         $0x40, DX
+	ADDQ         $0x40, R8
+	LEAQ         64(SI), R12
+	TESTQ        SI, SI
+	CMOVQNE      R12, SI
+	LEAQ         64(DI), R12
+	TESTQ        DI, DI
+	CMOVQNE      R12, DI
+	LEAQ         64(R10), R12
+	TESTQ        R10, R10
+	CMOVQNE      R12, R10
+	LEAQ         64(R11), R12
+	TESTQ        R11, R11
+	CMOVQNE      R12, R11
+	SUBQ         $0x10, CX
+	JG           columns
+	VZEROUPPER
+	RET
+
+DATA one<>+0(SB)/4, $0x3f800000
+GLOBL one<>(SB), RODATA|NOPTR, $4
+
+DATA minusZero<>+0(SB)/4, $0x80000000
+GLOBL minusZero<>(SB), RODATA|NOPTR, $4
+
 // func finishF32AVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, bias *float32, lo float32, hi float32, dst *float32, ldd int)
 // Requires: AVX, AVX2, CMOV
 TEXT ·finishF32AVX2(SB), NOSPLIT, $0-88
@@ -2343,3 +2343,181 @@ rows:
 	JG           columns
 	VZEROUPPER
 	RET
+
+// func finishCodesAVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, lo float32, hi float32, zp int32, dst *byte, ldd int)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·finishCodesAVX512(SB), NOSPLIT, $0-88
+	VBROADCASTSS lo+56(FP), Z5
+	VBROADCASTSS hi+60(FP), Z6
+	VBROADCASTSS zp+64(FP), Z7
+	MOVQ         rows+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVQ         acc+16(FP), DX
+	MOVQ         row+24(FP), BX
+	MOVQ         u+32(FP), SI
+	MOVQ         v+40(FP), DI
+	MOVQ         dst+72(FP), R8
+	MOVQ         ldd+80(FP), R9
+	MOVQ         scale+48(FP), R10
+
+columns:
+	MOVQ      $-1, R11
+	BZHIQ     CX, R11, R11
+	KMOVW     R11, K1
+	VPXORD    Z0, Z0, Z0
+	TESTQ     SI, SI
+	JZ        u
+	VMOVDQU32 (SI), Z0
+
+u:
+	VPXORD    Z1, Z1, Z1
+	TESTQ     DI, DI
+	JZ        v
+	VMOVDQU32 (DI), Z1
+
+v:
+	VBROADCASTSS one<>+0(SB), Z4
+	TESTQ        R10, R10
+	JZ           scale
+	VMOVUPS.Z    (R10), K1, Z4
+
+scale:
+	MOVQ AX, R11
+	MOVQ R8, R12
+	MOVQ BX, R13
+	MOVQ DX, R14
+
+rows:
+	VPBROADCASTD (R13), Z2
+	VPADDD       (R14), Z2, Z2
+	VPMULLD.BCST 4(R13), Z0, Z3
+	VPADDD       Z3, Z2, Z2
+	VPMULLD.BCST 8(R13), Z1, Z3
+	VPADDD       Z3, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VMULPS.BCST  12(R13), Z4, Z3
+	VMULPS       Z3, Z2, Z2
+	VMAXPS       Z5, Z2, Z2
+	VMINPS       Z6, Z2, Z2
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z7, Z2, Z2
+	VPMOVDB      Z2, K1, (R12)
+	ADDQ         R9, R12
+	ADDQ         $0x14, R13
+	ADDQ         $0xc0, R14
+	DECQ         R11
+	JNZ          rows
+	ADDQ         $0x40, DX
+	ADDQ         $0x10, R8
+	LEAQ         64(SI), R11
+	TESTQ        SI, SI
+	CMOVQNE      R11, SI
+	LEAQ         64(DI), R11
+	TESTQ        DI, DI
+	CMOVQNE      R11, DI
+	LEAQ         64(R10), R11
+	TESTQ        R10, R10
+	CMOVQNE      R11, R10
+	SUBQ         $0x10, CX
+	JG           columns
+	VZEROUPPER
+	RET
+
+// func finishCodesAVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, lo float32, hi float32, zp int32, dst *byte, ldd int)
+// Requires: AVX, AVX2, CMOV
+TEXT ·finishCodesAVX2(SB), NOSPLIT, $0-88
+	VBROADCASTSS lo+56(FP), Y5
+	VBROADCASTSS hi+60(FP), Y6
+	VBROADCASTSS zp+64(FP), Y7
+	MOVQ         rows+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVQ         acc+16(FP), DX
+	MOVQ         row+24(FP), BX
+	MOVQ         u+32(FP), SI
+	MOVQ         v+40(FP), DI
+	MOVQ         dst+72(FP), R8
+	MOVQ         ldd+80(FP), R9
+	MOVQ         scale+48(FP), R10
+
+columns:
+	MOVQ    $0x00000008, R11
+	CMPQ    CX, R11
+	CMOVQLT CX, R11
+	NEGQ    R11
+	LEAQ    laneMasks<>+0(SB), R12
+	VMOVUPS 64(R12)(R11*4), Y0
+	VMOVUPS Y0, Y2
+	VPXOR   Y0, Y0, Y0
+	TESTQ   SI, SI
+	JZ      u
+	VMOVDQU (SI), Y0
+
+u:
+	VPXOR   Y1, Y1, Y1
+	TESTQ   DI, DI
+	JZ      v
+	VMOVDQU (DI), Y1
+
+v:
+	VBROADCASTSS one<>+0(SB), Y4
+	TESTQ        R10, R10
+	JZ           scale
+	VMASKMOVPS   (R10), Y2, Y4
+
+scale:
+	MOVQ AX, R11
+	MOVQ R8, R12
+	MOVQ BX, R13
+	MOVQ DX, R14
+
+rows:
+	VPBROADCASTD (R13), Y2
+	VPADDD       (R14), Y2, Y2
+	VPBROADCASTD 4(R13), Y3
+	VPMULLD      Y0, Y3, Y3
+	VPADDD       Y3, Y2, Y2
+	VPBROADCASTD 8(R13), Y3
+	VPMULLD      Y1, Y3, Y3
+	VPADDD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 12(R13), Y3
+	VMULPS       Y4, Y3, Y3
+	VMULPS       Y3, Y2, Y2
+	VMAXPS       Y5, Y2, Y2
+	VMINPS       Y6, Y2, Y2
+	VCVTPS2DQ    Y2, Y2
+	VPADDD       Y7, Y2, Y2
+	VPSHUFB      lowBytes<>+0(SB), Y2, Y2
+	VEXTRACTI128 $0x01, Y2, X3
+	VPUNPCKLDQ   X3, X2, X3
+	VMOVQ        X3, (R12)
+	ADDQ         R9, R12
+	ADDQ         $0x14, R13
+	ADDQ         $0xc0, R14
+	DECQ         R11
+	JNZ          rows
+	ADDQ         $0x20, DX
+	ADDQ         $0x08, R8
+	LEAQ         32(SI), R11
+	TESTQ        SI, SI
+	CMOVQNE      R11, SI
+	LEAQ         32(DI), R11
+	TESTQ        DI, DI
+	CMOVQNE      R11, DI
+	LEAQ         32(R10), R11
+	TESTQ        R10, R10
+	CMOVQNE      R11, R10
+	SUBQ         $0x08, CX
+	JG           columns
+	VZEROUPPER
+	RET
+
+DATA lowBytes<>+0(SB)/4, $0x0c080400
+DATA lowBytes<>+4(SB)/4, $0x80808080
+DATA lowBytes<>+8(SB)/4, $0x80808080
+DATA lowBytes<>+12(SB)/4, $0x80808080
+DATA lowBytes<>+16(SB)/4, $0x0c080400
+DATA lowBytes<>+20(SB)/4, $0x80808080
+DATA lowBytes<>+24(SB)/4, $0x80808080
+DATA lowBytes<>+28(SB)/4, $0x80808080
+GLOBL lowBytes<>(SB), RODATA|NOPTR, $32

@@ -266,16 +266,6 @@ func tileInt8SU1x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 //go:noescape
 func finishInt32AVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, dst *int32, ldd int)
 
-// finishF32AVX512 computes the end of an integer product, for i < rows and j < n <= 48
-//
-//	s = acc[i*48+j] + row[i].add + row[i].p*u[j] + row[i].q*v[j]
-//	dst[i*ldd+j] = min(max(float32(s)*(row[i].scale*scale[j]) + bias[j] + row[i].bias, lo), hi)
-//
-// row points to finishRow values. u, v, scale and bias may be nil and then do not count; u and v are read in whole vectors.
-//
-//go:noescape
-func finishF32AVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, bias *float32, lo float32, hi float32, dst *float32, ldd int)
-
 // finishInt32AVX2 computes the end of an integer product, for i < rows and j < n <= 48
 //
 //	s = acc[i*48+j] + row[i].add + row[i].p*u[j] + row[i].q*v[j]
@@ -286,6 +276,16 @@ func finishF32AVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32
 //go:noescape
 func finishInt32AVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, dst *int32, ldd int)
 
+// finishF32AVX512 computes the end of an integer product, for i < rows and j < n <= 48
+//
+//	s = acc[i*48+j] + row[i].add + row[i].p*u[j] + row[i].q*v[j]
+//	dst[i*ldd+j] = min(max(float32(s)*(row[i].scale*scale[j]) + bias[j] + row[i].bias, lo), hi)
+//
+// row points to finishRow values. u, v, scale and bias may be nil and then do not count; u and v are read in whole vectors.
+//
+//go:noescape
+func finishF32AVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, bias *float32, lo float32, hi float32, dst *float32, ldd int)
+
 // finishF32AVX2 computes the end of an integer product, for i < rows and j < n <= 48
 //
 //	s = acc[i*48+j] + row[i].add + row[i].p*u[j] + row[i].q*v[j]
@@ -295,3 +295,24 @@ func finishInt32AVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32
 //
 //go:noescape
 func finishF32AVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, bias *float32, lo float32, hi float32, dst *float32, ldd int)
+
+// finishCodesAVX512 computes the end of an integer product, for i < rows and j < n <= 48
+//
+//	s = acc[i*48+j] + row[i].add + row[i].p*u[j] + row[i].q*v[j]
+//	dst[i*ldd+j] = rne(min(max(float32(s)*(row[i].scale*scale[j]), lo), hi)) + zp
+//
+// row points to finishRow values. u, v and scale may be nil and then do not count; u and v are read in whole vectors.
+//
+//go:noescape
+func finishCodesAVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, lo float32, hi float32, zp int32, dst *byte, ldd int)
+
+// finishCodesAVX2 computes the end of an integer product, for i < rows and j < n <= 48
+//
+//	s = acc[i*48+j] + row[i].add + row[i].p*u[j] + row[i].q*v[j]
+//	dst[i*ldd+j] = rne(min(max(float32(s)*(row[i].scale*scale[j]), lo), hi)) + zp
+//
+// row points to finishRow values. u, v and scale may be nil and then do not count; u and v are read in whole vectors.
+// n is a multiple of 8.
+//
+//go:noescape
+func finishCodesAVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, lo float32, hi float32, zp int32, dst *byte, ldd int)

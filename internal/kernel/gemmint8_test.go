@@ -13,6 +13,14 @@ func widen(v byte, signed bool) int32 {
 	return int32(v)
 }
 
+// valueAt is v[i], or 0 of an empty v.
+func valueAt(v []int32, i int) int32 {
+	if len(v) == 0 {
+		return 0
+	}
+	return v[i]
+}
+
 // checkGemmInt8Case checks a product of random or extreme bytes of any signs and zero points, with
 // guard zones and the gaps between the rows of C watched.
 func checkGemmInt8Case(t *testing.T, r *rand.Rand, ps []*Pool, m, n, k int, extreme bool) {
@@ -85,6 +93,15 @@ func checkGemmInt8Case(t *testing.T, r *rand.Rand, ps []*Pool, m, n, k int, extr
 			wantF[i*ldc+j] = f
 		}
 	}
+	q := randomRequant(r, n, k)
+	addend := make([]int32, n*r.IntN(2))
+	for j := range addend {
+		addend[j] = r.Int32N(20000) - 10000
+	}
+	oneZero := azp
+	if len(azp) > 1 {
+		oneZero = azp[:1]
+	}
 	for _, p := range ps {
 		what := fmt.Sprintf("%dx%dx%d A signed %v zero %d, B signed %v zero %d transposed %v, threads %d", m, n, k, aSigned, len(azp), bSigned, len(bzp), transB, p.Threads())
 		c, checkC := guarded[int32](len(want), r.IntN(16))
@@ -99,6 +116,27 @@ func checkGemmInt8Case(t *testing.T, r *rand.Rand, ps []*Pool, m, n, k int, extr
 		}
 		if err := checkF(); err != nil {
 			t.Fatalf("%s: float32: %v", what, err)
+		}
+		codes, checkCodes := guarded[byte](len(want), r.IntN(64))
+		GemmInt8Requant(p, m, n, k, a, lda, aSigned, at(oneZero, 0), packed, addend, q, codes, ldc)
+		if err := checkCodes(); err != nil {
+			t.Fatalf("%s: codes: %v", what, err)
+		}
+		for x := range codes {
+			i, j := x/ldc, x%ldc
+			if j >= n {
+				if codes[x] != 0xa5 {
+					t.Fatalf("%s: codes: gap element %d was overwritten", what, x)
+				}
+				continue
+			}
+			sum := want[x]
+			for l := range k { // the codes have one zero point for all rows
+				sum += (at(azp, i) - at(oneZero, 0)) * bAt[j*k+l]
+			}
+			if code := q.code(sum+valueAt(addend, j), j); codes[x] != code {
+				t.Fatalf("%s: code %d is %d, want %d (%+v)", what, x, codes[x], code, *q)
+			}
 		}
 		for x := range c {
 			if c[x] != want[x] || f[x] != wantF[x] {

@@ -45,10 +45,10 @@ func gemmInt8(g *gen) {
 			tileInt8AVX2(g, rows, aSigned)
 		}
 	}
-	finishAVX512(g, false)
-	finishAVX512(g, true)
-	finishAVX2(g, false)
-	finishAVX2(g, true)
+	for _, kind := range []finishKind{finishSums, finishFloat, finishCodes} {
+		finishAVX512(g, kind)
+		finishAVX2(g, kind)
+	}
 }
 
 func tileInt8VNNI(g *gen, rows, width int, aSigned bool) {
@@ -156,22 +156,42 @@ func tileInt8AVX2(g *gen, rows int, aSigned bool) {
 	g.RET()
 }
 
+// finishKind is what the end of an integer product stores.
+type finishKind int
+
 const (
-	finishInt32Signature = "func(rows, n int, acc *int32, row *int32, u, v *int32, dst *int32, ldd int)"
-	finishF32Signature   = "func(rows, n int, acc *int32, row *int32, u, v *int32, scale, bias *float32, lo, hi float32, dst *float32, ldd int)"
+	finishSums  finishKind = iota // int32
+	finishFloat                   // float32
+	finishCodes                   // bytes
 )
 
-func finishDoc(float bool) []string {
+func (f finishKind) name() string { return [...]string{"finishInt32", "finishF32", "finishCodes"}[f] }
+
+func (f finishKind) signature() string {
+	return [...]string{
+		"func(rows, n int, acc *int32, row *int32, u, v *int32, dst *int32, ldd int)",
+		"func(rows, n int, acc *int32, row *int32, u, v *int32, scale, bias *float32, lo, hi float32, dst *float32, ldd int)",
+		"func(rows, n int, acc *int32, row *int32, u, v *int32, scale *float32, lo, hi float32, zp int32, dst *byte, ldd int)",
+	}[f]
+}
+
+func (f finishKind) doc() []string {
 	doc := []string{
 		"the end of an integer product, for i < rows and j < n <= 48",
 		"",
 		"\ts = acc[i*48+j] + row[i].add + row[i].p*u[j] + row[i].q*v[j]",
 	}
-	if float {
+	switch f {
+	case finishFloat:
 		return append(doc,
 			"\tdst[i*ldd+j] = min(max(float32(s)*(row[i].scale*scale[j]) + bias[j] + row[i].bias, lo), hi)",
 			"",
 			"row points to finishRow values. u, v, scale and bias may be nil and then do not count; u and v are read in whole vectors.")
+	case finishCodes:
+		return append(doc,
+			"\tdst[i*ldd+j] = rne(min(max(float32(s)*(row[i].scale*scale[j]), lo), hi)) + zp",
+			"",
+			"row points to finishRow values. u, v and scale may be nil and then do not count; u and v are read in whole vectors.")
 	}
 	return append(doc,
 		"\tdst[i*ldd+j] = s",
@@ -187,12 +207,23 @@ const (
 
 // finish emits the loops shared by both instruction sets: for each vector of columns, for each row.
 // prepare loads what belongs to the columns, one does one vector of one row.
-func (g *gen) finish(lanes int, float bool, prepare func(n, u, v, scale, bias reg.GPVirtual), one func(acc, row, dst reg.GPVirtual)) {
+func (g *gen) finish(lanes int, kind finishKind, prepare func(n, u, v, scale, bias reg.GPVirtual), one func(acc, row, dst reg.GPVirtual)) {
 	rows, n, acc, row, u, v, dst, ldd := g.arg("rows"), g.arg("n"), g.arg("acc"), g.arg("row"), g.arg("u"), g.arg("v"), g.arg("dst"), g.arg("ldd")
-	g.SHLQ(Imm(2), ldd)
+	size := 4
+	if kind == finishCodes {
+		size = 1
+	} else {
+		g.SHLQ(Imm(2), ldd)
+	}
+	advance := []reg.GPVirtual{u, v}
 	var scale, bias reg.GPVirtual
-	if float {
-		scale, bias = g.arg("scale"), g.arg("bias")
+	if kind != finishSums {
+		scale = g.arg("scale")
+		advance = append(advance, scale)
+	}
+	if kind == finishFloat {
+		bias = g.arg("bias")
+		advance = append(advance, bias)
 	}
 	r, d, s := g.GP64(), g.GP64(), g.GP64()
 	acc2 := g.GP64()
@@ -211,11 +242,7 @@ func (g *gen) finish(lanes int, float bool, prepare func(n, u, v, scale, bias re
 	g.JNZ(LabelRef("rows"))
 	step := uint64(4 * lanes)
 	g.ADDQ(Imm(step), acc)
-	g.ADDQ(Imm(step), dst)
-	advance := []reg.GPVirtual{u, v}
-	if float {
-		advance = append(advance, scale, bias)
-	}
+	g.ADDQ(Imm(uint64(size*lanes)), dst)
 	for _, p := range advance { // a nil pointer stays nil
 		next := g.GP64()
 		g.LEAQ(at(p, int(step)), next)
@@ -237,27 +264,28 @@ func (g *gen) ifGiven(p reg.GPVirtual, label string, otherwise, then func()) {
 	g.Label(label)
 }
 
-func finishAVX512(g *gen, float bool) {
-	if float {
-		g.function("finishF32AVX512", finishF32Signature, finishDoc(true)...)
-	} else {
-		g.function("finishInt32AVX512", finishInt32Signature, finishDoc(false)...)
-	}
-	uv, vv, x, t, sv, bv, lo, hi := g.ZMM(), g.ZMM(), g.ZMM(), g.ZMM(), g.ZMM(), g.ZMM(), g.ZMM(), g.ZMM()
+func finishAVX512(g *gen, kind finishKind) {
+	g.function(kind.name()+"AVX512", kind.signature(), kind.doc()...)
+	uv, vv, x, t, sv, bv, lo, hi, zp := g.ZMM(), g.ZMM(), g.ZMM(), g.ZMM(), g.ZMM(), g.ZMM(), g.ZMM(), g.ZMM(), g.ZMM()
 	mask := g.K()
-	if float {
+	if kind != finishSums {
 		g.VBROADCASTSS(g.argAddr("lo"), lo)
 		g.VBROADCASTSS(g.argAddr("hi"), hi)
 	}
-	g.finish(16, float, func(n, u, v, scale, bias reg.GPVirtual) {
+	if kind == finishCodes {
+		g.VBROADCASTSS(g.argAddr("zp"), zp)
+	}
+	g.finish(16, kind, func(n, u, v, scale, bias reg.GPVirtual) {
 		bits := g.GP64()
 		g.MOVQ(I32(-1), bits)
 		g.BZHIQ(n, bits, bits)
 		g.KMOVW(bits.As32(), mask)
 		g.ifGiven(u, "u", func() { g.VPXORD(uv, uv, uv) }, func() { g.VMOVDQU32(at(u, 0), uv) })
 		g.ifGiven(v, "v", func() { g.VPXORD(vv, vv, vv) }, func() { g.VMOVDQU32(at(v, 0), vv) })
-		if float {
+		if kind != finishSums {
 			g.ifGiven(scale, "scale", func() { g.VBROADCASTSS(g.dwords("one", 0x3f800000), sv) }, func() { g.VMOVUPS_Z(at(scale, 0), mask, sv) })
+		}
+		if kind == finishFloat {
 			g.ifGiven(bias, "bias", func() { g.VBROADCASTSS(g.dwords("minusZero", 0x80000000), bv) }, func() { g.VMOVUPS_Z(at(bias, 0), mask, bv) })
 		}
 	}, func(acc, row, dst reg.GPVirtual) {
@@ -267,13 +295,21 @@ func finishAVX512(g *gen, float bool) {
 		g.VPADDD(t, x, x)
 		g.VPMULLD_BCST(at(row, rowQ), vv, t)
 		g.VPADDD(t, x, x)
-		if !float {
+		if kind == finishSums {
 			g.VMOVDQU32(x, mask, at(dst, 0))
 			return
 		}
 		g.VCVTDQ2PS(x, x)
 		g.VMULPS_BCST(at(row, rowScale), sv, t)
 		g.VMULPS(t, x, x)
+		if kind == finishCodes {
+			g.VMAXPS(lo, x, x) // of a NaN and lo, lo
+			g.VMINPS(hi, x, x)
+			g.VCVTPS2DQ(x, x) // rounds half to even
+			g.VPADDD(zp, x, x)
+			g.VPMOVDB(x, mask, at(dst, 0))
+			return
+		}
 		g.VADDPS(bv, x, x)
 		g.VADDPS_BCST(at(row, rowBias), x, x)
 		g.VMAXPS(x, lo, x)
@@ -282,24 +318,30 @@ func finishAVX512(g *gen, float bool) {
 	})
 }
 
-func finishAVX2(g *gen, float bool) {
-	if float {
-		g.function("finishF32AVX2", finishF32Signature, finishDoc(true)...)
-	} else {
-		g.function("finishInt32AVX2", finishInt32Signature, finishDoc(false)...)
+// finishAVX2 stores bytes in whole vectors of eight only: n is a multiple of eight for them.
+func finishAVX2(g *gen, kind finishKind) {
+	doc := kind.doc()
+	if kind == finishCodes {
+		doc = append(doc, "n is a multiple of 8.")
 	}
-	uv, vv, x, t, sv, bv, lo, hi := g.YMM(), g.YMM(), g.YMM(), g.YMM(), g.YMM(), g.YMM(), g.YMM(), g.YMM()
+	g.function(kind.name()+"AVX2", kind.signature(), doc...)
+	uv, vv, x, t, sv, bv, lo, hi, zp := g.YMM(), g.YMM(), g.YMM(), g.YMM(), g.YMM(), g.YMM(), g.YMM(), g.YMM(), g.YMM()
 	mask := g.YMM()
-	if float {
+	if kind != finishSums {
 		g.VBROADCASTSS(g.argAddr("lo"), lo)
 		g.VBROADCASTSS(g.argAddr("hi"), hi)
 	}
-	g.finish(8, float, func(n, u, v, scale, bias reg.GPVirtual) {
+	if kind == finishCodes {
+		g.VBROADCASTSS(g.argAddr("zp"), zp)
+	}
+	g.finish(8, kind, func(n, u, v, scale, bias reg.GPVirtual) {
 		g.VMOVUPS(g.laneMask(n), mask)
 		g.ifGiven(u, "u", func() { g.VPXOR(uv, uv, uv) }, func() { g.VMOVDQU(at(u, 0), uv) })
 		g.ifGiven(v, "v", func() { g.VPXOR(vv, vv, vv) }, func() { g.VMOVDQU(at(v, 0), vv) })
-		if float {
+		if kind != finishSums {
 			g.ifGiven(scale, "scale", func() { g.VBROADCASTSS(g.dwords("one", 0x3f800000), sv) }, func() { g.VMASKMOVPS(at(scale, 0), mask, sv) })
+		}
+		if kind == finishFloat {
 			g.ifGiven(bias, "bias", func() { g.VBROADCASTSS(g.dwords("minusZero", 0x80000000), bv) }, func() { g.VMASKMOVPS(at(bias, 0), mask, bv) })
 		}
 	}, func(acc, row, dst reg.GPVirtual) {
@@ -311,7 +353,7 @@ func finishAVX2(g *gen, float bool) {
 		g.VPBROADCASTD(at(row, rowQ), t)
 		g.VPMULLD(vv, t, t)
 		g.VPADDD(t, x, x)
-		if !float {
+		if kind == finishSums {
 			g.VPMASKMOVD(x, mask, at(dst, 0))
 			return
 		}
@@ -319,6 +361,14 @@ func finishAVX2(g *gen, float bool) {
 		g.VBROADCASTSS(at(row, rowScale), t)
 		g.VMULPS(sv, t, t)
 		g.VMULPS(t, x, x)
+		if kind == finishCodes {
+			g.VMAXPS(lo, x, x)
+			g.VMINPS(hi, x, x)
+			g.VCVTPS2DQ(x, x)
+			g.VPADDD(zp, x, x)
+			g.storeBytes8(x, dst)
+			return
+		}
 		g.VADDPS(bv, x, x)
 		g.VBROADCASTSS(at(row, rowBias), t)
 		g.VADDPS(t, x, x)
@@ -326,4 +376,13 @@ func finishAVX2(g *gen, float bool) {
 		g.VMINPS(x, hi, x)
 		g.VMASKMOVPS(x, mask, at(dst, 0))
 	})
+}
+
+// storeBytes8 stores the low bytes of eight words.
+func (g *gen) storeBytes8(x reg.VecVirtual, dst reg.GPVirtual) {
+	g.VPSHUFB(g.dwords("lowBytes", 0x0c080400, 0x80808080, 0x80808080, 0x80808080, 0x0c080400, 0x80808080, 0x80808080, 0x80808080), x, x)
+	high := g.XMM()
+	g.VEXTRACTI128(Imm(1), x, high)
+	g.VPUNPCKLDQ(high, x.AsX(), high)
+	g.VMOVQ(high, at(dst, 0))
 }
