@@ -186,6 +186,9 @@ func (a *Analyzer) Analyze(ctx context.Context, set data.Set, description string
 	if r.Accuracy, err = a.CompareAccuracy(ctx, set); err != nil {
 		return nil, err
 	}
+	if set != nil && r.Accuracy.Samples < set.Len() {
+		r.Notes = append(r.Notes, fmt.Sprintf("The model takes batches of a fixed size: the last %d samples do not fill one and were left out.", set.Len()-r.Accuracy.Samples))
+	}
 	for _, o := range r.Accuracy.Outputs {
 		if o.NonFinite > 0 {
 			r.Notes = append(r.Notes, fmt.Sprintf("Output %s: %d values are NaN or infinite in one of the models and not in the other; the errors leave them out.", o.Name, o.NonFinite))

@@ -3,11 +3,14 @@ package main
 import (
 	"archive/zip"
 	"bytes"
+	"encoding/json"
 	"image"
 	"image/color"
 	"image/png"
+	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/neurotrain/neuroquant/data"
@@ -139,5 +142,37 @@ func TestBadData(t *testing.T) {
 			failing(t, dir, exitFailed, test.want, append([]string{"eval", model}, flags...)...)
 			failing(t, dir, exitFailed, test.want, append([]string{"analyze", model, model, filepath.Join(dir, "report")}, flags...)...)
 		})
+	}
+}
+
+// Samples that a model of a fixed batch size cannot take, and scores that are not numbers, are told and not passed over.
+func TestDataThatIsNotAllUsed(t *testing.T) {
+	dir := t.TempDir()
+	path, x, y := filepath.Join(dir, "m.onnx"), filepath.Join(dir, "x.npy"), filepath.Join(dir, "y.npy")
+	m := perceptron()
+	m.Graph.Inputs[0], m.Graph.Outputs[0] = value("x", onnxFloat, dims(2, 4)), value("y", onnxFloat, dims(2, 3))
+	m.Graph.Initializers[1] = floats("b", []int64{3}, 1, float32(math.NaN()), 3)
+	save(t, m, path)
+	array(t, x, make([]float32, 20), 5, 4)
+	array(t, y, []int64{0, 1, 2, 0, 1}, 5)
+	var stdout, stderr bytes.Buffer
+	if code := run([]string{"eval", path, "--data", x, "--labels", y}, &stdout, &stderr); code != exitDone {
+		t.Fatal(&stderr)
+	}
+	for _, want := range []string{"the last 1 samples do not fill one", "4 samples have scores that are NaN"} {
+		if !strings.Contains(stdout.String(), want) {
+			t.Errorf("%q is missing: %s", want, &stdout)
+		}
+	}
+	stdout.Reset()
+	if code := run([]string{"eval", path, "--data", x, "--labels", y, "--json"}, &stdout, &stderr); code != exitDone {
+		t.Fatal(&stderr)
+	}
+	var doc struct {
+		Samples, NonFinite int
+		Loss               *float64
+	}
+	if err := json.Unmarshal(bytes.ReplaceAll(stdout.Bytes(), []byte("non_finite"), []byte("NonFinite")), &doc); err != nil || doc.Samples != 4 || doc.NonFinite != 4 || doc.Loss == nil {
+		t.Errorf("%v: %s", err, &stdout)
 	}
 }

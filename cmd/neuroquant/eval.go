@@ -42,6 +42,9 @@ func (a *app) evalCommand() *cobra.Command {
 				return a.printJSON(s)
 			}
 			a.table([]string{"samples", "top-1", "top-5", "loss"}, [][]string{{fmt.Sprint(s.Samples), percent(s.Top1), percent(s.Top5), fmt.Sprintf("%.4f", s.Loss)}}, 0, 1, 2, 3)
+			if left := set.Len() - s.Samples; left > 0 {
+				a.printf("note: the model takes batches of a fixed size; the last %d samples do not fill one and were left out\n", left)
+			}
 			if s.NonFinite > 0 {
 				a.printf("note: %d samples have scores that are NaN or infinite\n", s.NonFinite)
 			}
