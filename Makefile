@@ -29,7 +29,7 @@ bench-torch: $(PEERS)/full/ready ; go run ./bench/peers -python $(PEERS)/full/bi
 
 conformance: ; go test -C internal/format/onnx -count=1 -run 'TestConformance$$' -table
 
-report-check: ; go test -C e2e -count=1 . -screenshots $(CURDIR)/$(PEERS)/screenshots
+report-check: ; go test -C e2e -count=1 . -screenshots $(abspath $(PEERS)/screenshots)
 
 interop: build $(PEERS)/interop/ready ; go run ./internal/example/gen -training=false -out $(PEERS)/example-data && $(PEERS)/interop/bin/python interop/check_onnxruntime.py bin/neuroquant $(SHARED) $(PEERS)/example-data
 

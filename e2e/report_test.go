@@ -111,7 +111,7 @@ func visit(t *testing.T, path, page, scheme string) (context.Context, *watch) {
 	if err := chromedp.Listen(ctx, w.add); err != nil {
 		t.Fatal(err)
 	}
-	limited, cancel := context.WithTimeout(ctx, time.Minute)
+	limited, cancel := context.WithTimeout(ctx, 4*time.Minute)
 	t.Cleanup(cancel)
 	media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}
 	err := chromedp.Do(limited, call(network.Enable, network.EnableParams{}), call(logdomain.Enable, cdp.Empty{}), call(runtime.Enable, cdp.Empty{}),
