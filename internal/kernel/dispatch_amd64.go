@@ -354,6 +354,15 @@ func transposeStrips[W uint32 | uint64](dst []W, width int, src []W, ld, rows, k
 	return i
 }
 
+func useByteStrips() bool { return useTransposeAVX2 }
+
+// transposeByteStrip transposes eight rows of cols bytes, a multiple of 16.
+func transposeByteStrip(dst []byte, ldd int, src []byte, lds, cols int) {
+	need("transposeByteStrip source", len(src), 8, cols, lds)
+	need("transposeByteStrip destination", len(dst), cols, 8, ldd)
+	transposeBytesAVX2(cols/16, &src[0], lds, &dst[0], ldd)
+}
+
 // copyPanels packs k rows of many panels of 192 bytes side by side; it reports whether it did.
 func copyPanels[W any](dst, src []W, ld, k, many int) bool {
 	size := sizeOf[W]()

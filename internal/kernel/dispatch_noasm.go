@@ -73,3 +73,7 @@ func pairBF16(dst []uint32, r0, r1 []float32) { pairBF16Generic(dst, r0, r1) }
 func finishCodes(rows, n int, acc []int32, terms []finishRow, u, v []int32, scale []float32, lo, hi float32, zp int32, dst []byte, ldd int) {
 	finishCodesGeneric(rows, n, acc, terms, u, v, scale, lo, hi, zp, dst, ldd)
 }
+
+func useByteStrips() bool { return false }
+
+func transposeByteStrip(dst []byte, ldd int, src []byte, lds, cols int) {}

@@ -9,6 +9,9 @@ func Transpose[T any](dst []T, ldd int, src []T, lds, rows, cols int) {
 	need("Transpose dst", len(dst), cols, rows, ldd)
 	if rows > 0 && cols > 0 {
 		switch unsafe.Sizeof(*new(T)) {
+		case 1:
+			transposeOctets(viewAs[byte](dst), ldd, viewAs[byte](src), lds, rows, cols)
+			return
 		case 4:
 			transposeWords(viewAs[uint32](dst), ldd, viewAs[uint32](src), lds, rows, cols)
 			return
@@ -17,7 +20,11 @@ func Transpose[T any](dst []T, ldd int, src []T, lds, rows, cols int) {
 			return
 		}
 	}
-	// Blocks of 32 x 32 keep the lines that the columns touch in the first-level cache.
+	transposeBlocks(dst, ldd, src, lds, rows, cols)
+}
+
+// transposeBlocks goes by blocks of 32 x 32, which keep the lines that the columns touch in the first-level cache.
+func transposeBlocks[T any](dst []T, ldd int, src []T, lds, rows, cols int) {
 	const block = 32
 	for i0 := 0; i0 < rows; i0 += block {
 		i1 := min(i0+block, rows)
@@ -29,6 +36,27 @@ func Transpose[T any](dst []T, ldd int, src []T, lds, rows, cols int) {
 				}
 			}
 		}
+	}
+}
+
+// transposeOctets does strips of eight rows in vectors, and what is left by blocks.
+func transposeOctets(dst []byte, ldd int, src []byte, lds, rows, cols int) {
+	const strip = 512 // columns whose lines of dst stay cached while the strips of rows pass
+	i, j := rows&^7, cols&^15
+	if i == 0 || j == 0 || !useByteStrips() {
+		transposeBlocks(dst, ldd, src, lds, rows, cols)
+		return
+	}
+	for c := 0; c < j; c += strip {
+		for r := 0; r < i; r += 8 {
+			transposeByteStrip(dst[c*ldd+r:], ldd, src[r*lds+c:], lds, min(strip, j-c))
+		}
+	}
+	if i < rows {
+		transposeBlocks(dst[i:], ldd, src[i*lds:], lds, rows-i, cols)
+	}
+	if j < cols {
+		transposeBlocks(dst[j*ldd:], ldd, src[j:], lds, i, cols-j)
 	}
 }
 

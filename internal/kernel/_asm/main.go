@@ -38,6 +38,7 @@ var files = []struct {
 	{"gemmint8", gemmInt8},
 	{"pack", pack},
 	{"conv", conv},
+	{"codes", codes},
 	{"vector", vector},
 	{"convert", convert},
 	{"elementary", elementary},
