@@ -11,7 +11,7 @@ import (
 )
 
 // fusedOps is empty on purpose. The operators of the lowered form ([PackedMatMul], [PackedConv], [DynamicQuantMatMul],
-// [DynamicQuantConv]) hold weights packed for this machine; they are made by their constructors, never by name, and a graph that
+// [DynamicQuantConv], [PackedQLinearConv] ...) hold weights packed for this machine; they are made by their constructors, never by name, and a graph that
 // contains them is never saved.
 var fusedOps = table{}
 

@@ -200,14 +200,14 @@ func (o *DynamicQuantConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Te
 	if err != nil {
 		return nil, err
 	}
-	codes, scale, zero, done, err := dynamicCodes(e, in)
+	codes, c, done, err := dynamicCodes(e, in)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
 	t := e.New(tensor.Float32, shape...)
 	y := tensor.Data[float32](t)
-	kernel.ConvInt8F32(e.Workers(), s, codes, false, zero, scale, o.packed, o.scale, o.bias, y)
+	kernel.ConvInt8F32(e.Workers(), s, codes, c.signed(), c.Zero, c.Scale, o.packed, o.scale, o.bias, y)
 	o.finish(e, s, y, residual)
 	return []*tensor.Tensor{t}, nil
 }

@@ -109,7 +109,8 @@ func NewQuantMatMulWeight(t *tensor.Tensor, trans bool, scale, zero *tensor.Tens
 // DynamicQuantizeLinear, MatMulInteger, Cast, Mul by Mul(x scale, weight scale), Add of the bias, activation.
 //
 // It takes x float32 [..., K], which it quantizes as a whole; or, where other nodes share the quantized tensor, what
-// DynamicQuantizeLinear returned: codes uint8 [..., K], scale and zero point. It has no ONNX form and is never saved.
+// DynamicQuantizeLinear returned: codes uint8 [..., K], scale and zero point; with codes quantized in another way these may be
+// int8. It has no ONNX form and is never saved.
 type DynamicQuantMatMul struct {
 	weight     *QuantMatMulWeight
 	bias       []float32
@@ -144,24 +145,28 @@ func wantDynamic(in []graph.Type) error {
 	if len(in) == 1 {
 		return wantFloat32(0, in[0].DType)
 	}
-	return dtypes(tensor.Uint8).check(0, in[0].DType)
+	return bytes8.check(0, in[0].DType)
 }
 
-// dynamicCodes returns the codes, scale and zero point of the inputs of a dynamically quantized operator, and a function that ends their use.
-func dynamicCodes(e *graph.Env, in []*tensor.Tensor) (codes []byte, scale float32, zero int32, done func(), err error) {
+// dynamicCodes returns the codes and their parameters of the inputs of a dynamically quantized operator, and a function that ends
+// their use.
+func dynamicCodes(e *graph.Env, in []*tensor.Tensor) (codes []byte, c Codes, done func(), err error) {
 	x := in[0]
 	if len(in) == 1 {
 		if err := wantFloat32(0, x.DType); err != nil {
-			return nil, 0, 0, nil, err
+			return nil, c, nil, err
 		}
 		codes, done = borrow(x.Len())
-		scale, zero = dynamicQuantize(e, codes, tensor.Data[float32](x))
-		return codes, scale, zero, done, nil
+		c.DType = tensor.Uint8
+		c.Scale, c.Zero = dynamicQuantize(e, codes, tensor.Data[float32](x))
+		return codes, c, done, nil
 	}
-	if x.DType != tensor.Uint8 || in[1].DType != tensor.Float32 || in[1].Len() != 1 || in[2].DType != tensor.Uint8 || in[2].Len() != 1 {
-		return nil, 0, 0, nil, fmt.Errorf("want uint8 codes, a float32 scale and a uint8 zero point, got %v, %v and %v", x, in[1], in[2])
+	if !bytes8.has(x.DType) || in[1].DType != tensor.Float32 || in[1].Len() != 1 || in[2].DType != x.DType || in[2].Len() != 1 {
+		return nil, c, nil, fmt.Errorf("want 8-bit codes, a float32 scale and a zero point of their type, got %v, %v and %v", x, in[1], in[2])
 	}
-	return x.Bytes(), tensor.Item[float32](in[1]), int32(tensor.Item[uint8](in[2])), func() {}, nil
+	c = Codes{DType: x.DType, Scale: tensor.Item[float32](in[1])}
+	c.Zero = valueOf(in[2].Bytes()[0], c.signed())
+	return x.Bytes(), c, func() {}, nil
 }
 
 func (o *DynamicQuantMatMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
@@ -177,14 +182,14 @@ func (o *DynamicQuantMatMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.
 	if err != nil {
 		return nil, err
 	}
-	codes, scale, zero, done, err := dynamicCodes(e, in)
+	codes, c, done, err := dynamicCodes(e, in)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
 	t := e.New(tensor.Float32, shape...)
 	y := tensor.Data[float32](t)
-	kernel.GemmInt8F32(e.Workers(), rows, n, k, codes, max(k, 1), false, []int32{zero}, []float32{scale}, o.weight.packed, o.weight.scale, o.bias, y, max(n, 1))
+	kernel.GemmInt8F32(e.Workers(), rows, n, k, codes, max(k, 1), c.signed(), []int32{c.Zero}, []float32{c.Scale}, o.weight.packed, o.weight.scale, o.bias, y, max(n, 1))
 	o.activation.rowEpilogue(e, y, n, nil)
 	return []*tensor.Tensor{t}, nil
 }

@@ -1,0 +1,260 @@
+package op
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/kernel"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// Codes is how 8-bit codes stand for real numbers: x = Scale*(code - Zero).
+type Codes struct {
+	DType tensor.DType // Int8 or Uint8
+	Scale float32
+	Zero  int32
+}
+
+func (c Codes) signed() bool { return c.DType == tensor.Int8 }
+
+// Limits returns the least and the largest code of the type.
+func (c Codes) Limits() (lo, hi int32) {
+	if c.signed() {
+		return -128, 127
+	}
+	return 0, 255
+}
+
+// Code returns the code of a real number, as QuantizeLinear rounds and saturates it.
+func (c Codes) Code(v float32) int32 {
+	var b [1]byte
+	c.quantize(b[:], []float32{v})
+	return valueOf(b[0], c.signed())
+}
+
+func (c Codes) quantize(dst []byte, x []float32) {
+	if c.signed() {
+		kernel.QuantizeS8(dst, x, c.Scale, c.Zero)
+	} else {
+		kernel.QuantizeU8(dst, x, c.Scale, c.Zero)
+	}
+}
+
+func (c Codes) dequantize(dst []float32, x []byte) {
+	if c.signed() {
+		kernel.DequantizeS8(dst, x, c.Scale, c.Zero)
+	} else {
+		kernel.DequantizeU8(dst, x, c.Scale, c.Zero)
+	}
+}
+
+// check reports what integer operators cannot use.
+func (c Codes) check() error {
+	lo, hi := c.Limits()
+	if !bytes8.has(c.DType) || !(c.Scale > 0) || c.Zero < lo || c.Zero > hi {
+		return fmt.Errorf("codes %v with scale %g and zero point %d cannot be computed on", c.DType, c.Scale, c.Zero)
+	}
+	return nil
+}
+
+// QuantResult is what an integer product does with its sums: y = min(max(sat(rne(float32(acc+bias)*m) + Zero), Lo), Hi). The
+// limits are codes; those of a Relu or Clip before the rounding, which rounding does not move, or those of the type.
+type QuantResult struct {
+	Codes
+	Lo, Hi int32
+}
+
+// requantizing is the end of an integer product with constant weights.
+type requantizing struct {
+	QuantResult
+	bias []int32 // nil: zeros
+	m    []float32
+}
+
+// newRequantizing prepares the end of a product of n channels of codes x (the scale times a factor alpha) and weights of the
+// given scales.
+func newRequantizing(y QuantResult, x Codes, alpha float32, scale []float32, bias []int32, n int) (requantizing, error) {
+	if err := errors.Join(x.check(), y.check()); err != nil {
+		return requantizing{}, err
+	}
+	if lo, hi := y.Codes.Limits(); y.Lo < lo || y.Hi > hi || y.Lo > y.Hi {
+		return requantizing{}, fmt.Errorf("limits %d and %d are not those of a range of %v", y.Lo, y.Hi, y.DType)
+	}
+	if bias != nil && len(bias) != n {
+		return requantizing{}, fmt.Errorf("bias: want %d values, got %d", n, len(bias))
+	}
+	return requantizing{y, bias, multipliers(float32(alpha*x.Scale), scale, y.Scale, n)}, nil
+}
+
+// plane requantizes sums of one channel.
+func (r *requantizing) plane(dst []byte, acc []int32, channel int) {
+	lo, hi := float32(r.Lo-r.Zero), float32(r.Hi-r.Zero)
+	bias, m, zero := atOr(r.bias, channel), r.m[channel], r.Zero
+	acc = acc[:len(dst)]
+	for i, a := range acc {
+		dst[i] = byte(roundSmall(min(max(float32(float32(a+bias)*m), lo), hi)) + zero)
+	}
+}
+
+// row requantizes one sum of each channel.
+func (r *requantizing) row(dst []byte, acc []int32) {
+	lo, hi := float32(r.Lo-r.Zero), float32(r.Hi-r.Zero)
+	acc, m := acc[:len(dst)], r.m[:len(dst)]
+	for i, a := range acc {
+		if r.bias != nil {
+			a += r.bias[i]
+		}
+		dst[i] = byte(roundSmall(min(max(float32(float32(a)*m[i]), lo), hi)) + r.Zero)
+	}
+}
+
+// sums lends slices of the sums of integer products.
+var sums = sync.Pool{New: func() any { return new([]int32) }}
+
+// borrowSums returns n sums with undefined contents and a function that gives them back.
+func borrowSums(n int) ([]int32, func()) {
+	p := sums.Get().(*[]int32)
+	if cap(*p) < n {
+		*p = make([]int32, n)
+	}
+	return (*p)[:n], func() { sums.Put(p) }
+}
+
+// PackedQLinearConv is a lowered [QLinearConv] with constant weights and parameters, equal to it bit for bit but that its
+// result is limited where a Relu or Clip was; x and y may differ in type. Its only input is x. It has no ONNX form and is never saved.
+type PackedQLinearConv struct {
+	fusedConv
+	packed *kernel.PackedConvInt8
+	x      Codes
+	end    requantizing
+}
+
+// NewPackedQLinearConv packs the int8 or uint8 weight [M, C/group, kernel...] of o. scale and zero (nil: 0) have one value or
+// M; bias, which may be nil, has M values of scale x.Scale*scale.
+func NewPackedQLinearConv(o *Conv, w, scale, zero *tensor.Tensor, bias []int32, x Codes, y QuantResult) (*PackedQLinearConv, error) {
+	c, s, err := newFusedConv(o.Window, o.Group, w, nil, false, Activation{})
+	if err != nil {
+		return nil, err
+	}
+	p, err := newQuantParam("weight", w, scale, zero, s.OutC)
+	if err != nil {
+		return nil, err
+	}
+	end, err := newRequantizing(y, x, 1, p.scale, bias, s.OutC)
+	if err != nil {
+		return nil, err
+	}
+	return &PackedQLinearConv{c, kernel.PackConvInt8(s, w.Bytes(), p.signed, p.zero), x, end}, nil
+}
+
+func (*PackedQLinearConv) Kind() string { return "PackedQLinearConv" }
+
+func (o *PackedQLinearConv) Infer(in []graph.Type) ([]graph.Type, error) {
+	if err := wantCodes(in, o.x); err != nil {
+		return nil, err
+	}
+	t, err := o.infer(in[0])
+	t.DType = o.end.DType
+	return one(t, err)
+}
+
+// wantCodes checks the only input of an operator on codes x.
+func wantCodes(in []graph.Type, x Codes) error {
+	if err := want(in, 1, 1); err != nil {
+		return err
+	}
+	return dtypes(x.DType).check(0, in[0].DType)
+}
+
+// codeInput is wantCodes for values.
+func codeInput(in []*tensor.Tensor, x Codes) (*tensor.Tensor, error) {
+	in, err := args(in, 1, 1)
+	if err != nil {
+		return nil, err
+	}
+	return in[0], dtypes(x.DType).check(0, in[0].DType)
+}
+
+func (o *PackedQLinearConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
+	x, err := codeInput(in, o.x)
+	if err != nil {
+		return nil, err
+	}
+	s, shape, err := o.resolve(x, nil)
+	if err != nil {
+		return nil, err
+	}
+	t := e.New(o.end.DType, shape...)
+	y := t.Bytes()
+	if len(y) == 0 {
+		return []*tensor.Tensor{t}, nil
+	}
+	acc, done := borrowSums(len(y))
+	defer done()
+	kernel.ConvInt8(e.Workers(), s, x.Bytes(), o.x.signed(), o.x.Zero, o.packed, acc)
+	planes := s.Batch * s.OutC
+	plane := len(y) / planes
+	e.For(planes, max(1, elementGrain/plane), func(lo, hi int) {
+		for p := lo; p < hi; p++ {
+			o.end.plane(y[p*plane:(p+1)*plane], acc[p*plane:], p%s.OutC)
+		}
+	})
+	return []*tensor.Tensor{t}, nil
+}
+
+// PackedQLinearMatMul is a lowered [QLinearMatMul], or [QGemm] with a result in 8 bits, with a constant right operand and
+// constant parameters, equal to it bit for bit but that its result is limited where a Relu or Clip was. Its only input is the
+// codes [..., K]. It has no ONNX form and is never saved.
+type PackedQLinearMatMul struct {
+	weight *QuantMatMulWeight
+	x      Codes
+	end    requantizing
+}
+
+// NewPackedQLinearMatMul returns the operator; the product is multiplied by alpha. bias, which may be nil, has N values of scale
+// alpha*x.Scale times that of the weight.
+func NewPackedQLinearMatMul(w *QuantMatMulWeight, alpha float32, bias []int32, x Codes, y QuantResult) (*PackedQLinearMatMul, error) {
+	_, n := w.packed.Size()
+	end, err := newRequantizing(y, x, alpha, w.scale, bias, n)
+	if err != nil {
+		return nil, err
+	}
+	return &PackedQLinearMatMul{w, x, end}, nil
+}
+
+func (*PackedQLinearMatMul) Kind() string { return "PackedQLinearMatMul" }
+
+func (o *PackedQLinearMatMul) Infer(in []graph.Type) ([]graph.Type, error) {
+	if err := wantCodes(in, o.x); err != nil {
+		return nil, err
+	}
+	k, n := o.weight.packed.Size()
+	t, err := inferRows(in[0], k, n)
+	t.DType = o.end.DType
+	return one(t, err)
+}
+
+func (o *PackedQLinearMatMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
+	x, err := codeInput(in, o.x)
+	if err != nil {
+		return nil, err
+	}
+	k, n := o.weight.packed.Size()
+	rows, shape, err := leadingRows(x.Shape, k, n)
+	if err != nil {
+		return nil, err
+	}
+	t := e.New(o.end.DType, shape...)
+	y := t.Bytes()
+	acc, done := borrowSums(rows * n)
+	defer done()
+	kernel.GemmInt8(e.Workers(), rows, n, k, x.Bytes(), max(k, 1), o.x.signed(), []int32{o.x.Zero}, o.weight.packed, acc, max(n, 1))
+	e.For(rows, max(1, elementGrain/max(n, 1)), func(lo, hi int) {
+		for r := lo; r < hi; r++ {
+			o.end.row(y[r*n:(r+1)*n], acc[r*n:])
+		}
+	})
+	return []*tensor.Tensor{t}, nil
+}
