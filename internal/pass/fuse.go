@@ -13,13 +13,13 @@ import (
 type fuser struct {
 	g    *graph.Graph
 	uses map[*graph.Value][]*graph.Node
-	gone map[*graph.Node]bool        // swallowed by a fused node
-	at   map[*graph.Node]*graph.Node // fused node by the node whose place it takes
+	gone map[*graph.Node]bool          // swallowed by a fused node
+	at   map[*graph.Node][]*graph.Node // fused nodes by the node whose place they take
 	err  error
 }
 
 func newFuser(g *graph.Graph) *fuser {
-	return &fuser{g: g, uses: g.Uses(), gone: map[*graph.Node]bool{}, at: map[*graph.Node]*graph.Node{}}
+	return &fuser{g: g, uses: g.Uses(), gone: map[*graph.Node]bool{}, at: map[*graph.Node][]*graph.Node{}}
 }
 
 // finish puts the fused nodes into the graph.
@@ -30,7 +30,7 @@ func (f *fuser) finish() error {
 	var nodes []*graph.Node
 	for _, n := range f.g.Nodes {
 		if r := f.at[n]; r != nil {
-			nodes = append(nodes, r)
+			nodes = append(nodes, r...)
 		} else if !f.gone[n] {
 			nodes = append(nodes, n)
 		}
@@ -48,7 +48,7 @@ func (f *fuser) replace(chain []*graph.Node, o graph.Op, in ...*graph.Value) {
 	out := last.Out[0]
 	node := &graph.Node{Name: chain[0].Name, Op: o, In: in, Out: []*graph.Value{out}}
 	out.Node = node
-	f.at[last] = node
+	f.at[last] = []*graph.Node{node}
 }
 
 // next returns the only reader of a node's only output, or nil if there is another or the output leaves the graph.

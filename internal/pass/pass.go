@@ -32,6 +32,7 @@ var lowering = []Named{
 	{"recognize layer normalization", RecognizeLayerNorm},
 	{"recognize attention", RecognizeAttention},
 	{"fuse dynamic quantization", FuseDynamicQuant},
+	{"fuse static quantization", FuseQDQ},
 	{"decode weights", DecodeWeights},
 	{"fuse convolutions", FuseConv},
 	{"fuse matrix products", FuseMatMul},

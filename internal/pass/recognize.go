@@ -99,7 +99,7 @@ func RecognizeGelu(g *graph.Graph) error {
 		}
 		gelu, _ := op.New("Gelu")
 		f.replace(chain, gelu, x)
-		f.at[chain[len(chain)-1]].Out[0].Type = x.Type
+		chain[len(chain)-1].Out[0].Type = x.Type
 	}
 	return f.finish()
 }
