@@ -21,6 +21,7 @@ type Model struct {
 	m       *model.Model
 	bytes   int64 // on disk; 0 for a model that has not been written
 	threads int
+	labels  bool
 
 	once    sync.Once
 	session *exec.Session
@@ -88,7 +89,7 @@ func (m *Model) prepare() error {
 			m.err = fmt.Errorf("%s: %w", m.name(), err)
 			return
 		}
-		if m.session, m.err = exec.NewSession(g, exec.Options{Threads: m.threads}); m.err != nil {
+		if m.session, m.err = exec.NewSession(g, exec.Options{Threads: m.threads, Labels: m.labels}); m.err != nil {
 			m.err = fmt.Errorf("%s: %w", m.name(), m.err)
 		}
 	})

@@ -39,8 +39,10 @@ func memoryOf(ctx context.Context, model string, weights int64) (*memoryUse, err
 	if err := cmd.Run(); err != nil {
 		return nil, err
 	}
-	m := &memoryUse{Weights: weights, Limit: weights + memoryRoom}
-	return m, json.Unmarshal(out.Bytes(), m)
+	var m memoryUse
+	err = json.Unmarshal(out.Bytes(), &m)
+	m.Weights, m.Limit = weights, weights+memoryRoom
+	return &m, err
 }
 
 // reportMemory is what the process of its own does.

@@ -181,6 +181,9 @@ func (a *app) open(ctx context.Context, path string) (*neuroquant.Model, error) 
 		return nil, err
 	}
 	m.SetThreads(a.threads)
+	if a.cpuProfile != "" {
+		m.LabelProfiles()
+	}
 	a.log.Debug("opened", "path", path, "parameters", m.Parameters())
 	return m, nil
 }

@@ -1,18 +1,24 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/neurotrain/neuroquant"
 	"github.com/neurotrain/neuroquant/internal/report"
+	"github.com/neurotrain/neuroquant/tensor"
 )
 
 func (a *app) inspectCommand() *cobra.Command {
-	var tensors, asGraph bool
+	var tensors, asGraph, plan bool
+	var inputs []string
 	c := &cobra.Command{
 		Use:   "inspect MODEL",
 		Short: "Show inputs, outputs, operators and parameters of a model",
@@ -23,6 +29,16 @@ func (a *app) inspectCommand() *cobra.Command {
 				return err
 			}
 			defer m.Close()
+			if len(inputs) > 0 && !plan {
+				return usagef("inspect: --input goes with --plan")
+			}
+			if plan {
+				shapes, err := inputShapes(m, inputs)
+				if err != nil {
+					return err
+				}
+				return a.inspectPlan(cmd.Context(), m, shapes)
+			}
 			info := m.Inspect()
 			if a.json {
 				return a.printJSON(info)
@@ -73,7 +89,64 @@ func (a *app) inspectCommand() *cobra.Command {
 	}
 	c.Flags().BoolVar(&tensors, "tensors", false, "list every parameter tensor")
 	c.Flags().BoolVar(&asGraph, "graph", false, "print the graph as text, one line per node")
+	c.Flags().BoolVar(&plan, "plan", false, "print the nodes as they run on this machine, and the memory that a run takes")
+	c.Flags().StringArrayVar(&inputs, "input", nil, "NAME=SIZExSIZE..., the shape of an input to plan for, once per input; by default as declared, one sample at a time")
 	return c
+}
+
+// inputShapes reads NAME=2x3x224x224; the name may be left out where there is one input.
+func inputShapes(m *neuroquant.Model, specs []string) (map[string][]int, error) {
+	shapes := map[string][]int{}
+	for _, spec := range specs {
+		name, text, ok := cutLast(spec, "=")
+		if !ok {
+			infos := m.Inputs()
+			if len(infos) != 1 {
+				return nil, usagef("--input %q: want NAME=SHAPE; the model has %d inputs", spec, len(infos))
+			}
+			name, text = infos[0].Name, spec
+		}
+		if _, twice := shapes[name]; twice {
+			return nil, usagef("--input %s: given twice", name)
+		}
+		shape := []int{}
+		if text != "" {
+			for word := range strings.SplitSeq(text, "x") {
+				n, err := strconv.Atoi(word)
+				if err != nil || n < 0 {
+					return nil, usagef("--input %q: want sizes like 2x3x224x224, got %q", spec, text)
+				}
+				shape = append(shape, n)
+			}
+		}
+		shapes[name] = shape
+	}
+	return shapes, nil
+}
+
+// cutLast cuts s around the last sep.
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
+
+func (a *app) inspectPlan(ctx context.Context, m *neuroquant.Model, shapes map[string][]int) error {
+	p, err := m.RunPlan(ctx, shapes)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(p)
+	}
+	a.printf("%s\n", p.Graph)
+	for _, name := range slices.Sorted(maps.Keys(p.Inputs)) {
+		a.printf("input %s: %v\n", name, tensor.Shape(p.Inputs[name]))
+	}
+	a.printf("weights %s; values during a run %s at most; %s stay reserved between runs\n", report.Bytes(p.WeightBytes), report.Bytes(int64(p.PeakBytes)), report.Bytes(int64(p.KeptBytes)))
+	return nil
 }
 
 func shapeText(v neuroquant.ValueInfo) string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -18,21 +19,31 @@ import (
 func (a *app) runCommand() *cobra.Command {
 	var inputs []string
 	var out string
+	var profile bool
+	var runs int
 	c := &cobra.Command{
-		Use:   "run MODEL --input NAME=FILE.npy ... --out DIR",
-		Short: "Run a model on numpy arrays and write each output as NAME.npy",
+		Use:   "run MODEL --input NAME=FILE.npy ... [--out DIR] [--profile]",
+		Short: "Run a model on numpy arrays and write each output as NAME.npy, or show where its time goes",
 		Long: `Run a model on numpy arrays and write each output as NAME.npy. A model with one input takes --input FILE.npy as
-well. Characters of an output's name that a file name cannot hold become "_".`,
+well. Characters of an output's name that a file name cannot hold become "_".
+
+With --profile the model runs several times and a table shows the time of each node, fused and ordered as it runs on this
+machine; the outputs are then written only where --out says.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(inputs) == 0 {
 				return usagef("run: --input is missing")
 			}
-			if out == "" {
+			if out == "" && !profile {
 				return usagef("run: --out is missing")
 			}
-			if err := neuroquant.CheckOutput(out, true); err != nil {
-				return err
+			if runs < 1 {
+				return usagef("run: --runs: want at least 1, got %d", runs)
+			}
+			if out != "" {
+				if err := neuroquant.CheckOutput(out, true); err != nil {
+					return err
+				}
 			}
 			m, err := a.open(cmd.Context(), args[0])
 			if err != nil {
@@ -56,16 +67,33 @@ well. Characters of an output's name that a file name cannot hold become "_".`,
 					return fmt.Errorf("input %q: %w", name, err)
 				}
 			}
-			res, err := m.Run(cmd.Context(), in)
+			document := map[string]any{}
+			var res map[string]*tensor.Tensor
+			var times *neuroquant.Profile
+			if profile {
+				times, res, err = m.Profile(cmd.Context(), in, runs)
+				document["profile"] = times
+			} else {
+				res, err = m.Run(cmd.Context(), in)
+			}
 			if err != nil {
 				return err
 			}
-			list, err := writeOutputs(out, res)
-			if err != nil {
-				return err
+			var list []outputFile
+			if out != "" {
+				if list, err = writeOutputs(out, res); err != nil {
+					return err
+				}
+				document["outputs"] = list
 			}
 			if a.json {
-				return a.printJSON(map[string]any{"outputs": list})
+				return a.printJSON(document)
+			}
+			if times != nil {
+				a.printProfile(times)
+			}
+			if out == "" {
+				return nil
 			}
 			var rows [][]string
 			for _, w := range list {
@@ -77,7 +105,38 @@ well. Characters of an output's name that a file name cannot hold become "_".`,
 	}
 	c.Flags().StringArrayVar(&inputs, "input", nil, "NAME=FILE.npy, once per input")
 	c.Flags().StringVar(&out, "out", "", "folder for the outputs")
+	c.Flags().BoolVar(&profile, "profile", false, "show the time of each node")
+	c.Flags().IntVar(&runs, "runs", 10, "runs to profile, after one that is not counted")
 	return c
+}
+
+// printProfile prints the time by operator, then by node.
+func (a *app) printProfile(p *neuroquant.Profile) {
+	a.printf("%.3f ms a run, over %d runs\n\n", p.RunMS, p.Runs)
+	header := []string{"operator", "calls", "total ms", "ms a run", "share"}
+	cells := func(t neuroquant.NodeTime) []string {
+		return []string{fmt.Sprint(t.Calls), fmt.Sprintf("%.3f", t.TotalMS), fmt.Sprintf("%.3f", t.TotalMS/float64(p.Runs)), fmt.Sprintf("%.1f %%", 100*t.Share)}
+	}
+	byKind := map[string]neuroquant.NodeTime{}
+	for _, t := range p.Nodes {
+		k := byKind[t.Operator]
+		k.Operator, k.Calls, k.TotalMS, k.Share = t.Operator, k.Calls+t.Calls, k.TotalMS+t.TotalMS, k.Share+t.Share
+		byKind[t.Operator] = k
+	}
+	kinds := slices.SortedFunc(maps.Values(byKind), func(x, y neuroquant.NodeTime) int {
+		return cmp.Or(cmp.Compare(y.TotalMS, x.TotalMS), strings.Compare(x.Operator, y.Operator))
+	})
+	var rows [][]string
+	for _, t := range kinds {
+		rows = append(rows, append([]string{t.Operator}, cells(t)...))
+	}
+	a.table(header, rows, 1, 2, 3, 4)
+	a.printf("\n")
+	rows = nil
+	for _, t := range p.Nodes {
+		rows = append(rows, append([]string{t.Node, t.Operator}, cells(t)...))
+	}
+	a.table(append([]string{"node"}, header...), rows, 2, 3, 4, 5)
 }
 
 // outputFile is an output as it was written.

@@ -15,6 +15,9 @@ type memory struct {
 	fresh   []*buffer // given out to the node that is running
 	free    []*buffer // ascending capacity
 	nesting int       // inside subgraphs nothing is reused
+
+	inUse, peak int // bytes of live buffers now, and at most since the run began
+	reserved    int // bytes of all buffers that are kept
 }
 
 type buffer struct {
@@ -39,8 +42,11 @@ func (m *memory) alloc(n int) []byte {
 	b := m.find(n)
 	if b == nil {
 		b = &buffer{data: aligned(n)}
+		m.reserved += n
 	}
 	b.refs = 0
+	m.inUse += len(b.data)
+	m.peak = max(m.peak, m.inUse)
 	m.live[&b.data[0]] = b
 	m.fresh = append(m.fresh, b)
 	return b.data[:n:n]
@@ -116,6 +122,7 @@ func (m *memory) recycle(b *buffer) {
 		return // escaped meanwhile
 	}
 	delete(m.live, &b.data[0])
+	m.inUse -= len(b.data)
 	i := 0
 	for i < len(m.free) && len(m.free[i].data) < len(b.data) {
 		i++
@@ -134,7 +141,16 @@ func (m *memory) escape(t *tensor.Tensor) {
 		m.escape(e)
 	}
 	if p := first(t); p != nil {
+		m.drop(p)
+	}
+}
+
+// drop forgets a live buffer, which somebody else holds from now on.
+func (m *memory) drop(p *byte) {
+	if b := m.live[p]; b != nil {
 		delete(m.live, p)
+		m.inUse -= len(b.data)
+		m.reserved -= len(b.data)
 	}
 }
 
@@ -153,9 +169,8 @@ func (m *memory) leave(fresh []*buffer) {
 
 // reset forgets what is still live, which happens after errors; free buffers are kept for the next run.
 func (m *memory) reset() {
-	for p, b := range m.live {
-		delete(m.live, p)
-		b.refs = 0
+	for p := range m.live {
+		m.drop(p)
 	}
 	m.fresh = m.fresh[:0]
 }

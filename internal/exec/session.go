@@ -3,6 +3,7 @@ package exec
 import (
 	"context"
 	"fmt"
+	"runtime/pprof"
 	"sync"
 	"time"
 
@@ -22,8 +23,10 @@ type Options struct {
 	Seed uint64
 	// Tap, if set, sees every node's inputs and outputs, those of subgraphs included. A session with a tap runs one call at a time.
 	Tap Tap
-	// Profile, if set, is called with the time each node took.
+	// Profile, if set, is called with the time each node took, without that of the nodes of its subgraphs.
 	Profile func(n *graph.Node, d time.Duration)
+	// Labels marks what the Go CPU profiler samples with the node and its operator, on all worker threads.
+	Labels bool
 }
 
 // Session runs a graph. It may be used by several goroutines at once.
@@ -34,9 +37,16 @@ type Session struct {
 	pool   *kernel.Pool
 	owned  bool
 
-	mu   sync.Mutex
-	idle []*run
-	tap  sync.Mutex
+	mu     sync.Mutex
+	idle   []*run
+	memory Memory
+	tap    sync.Mutex
+}
+
+// Memory is what runs of a session draw for values that nodes compute. What subgraphs compute is not counted.
+type Memory struct {
+	Peak     int // bytes of values, outputs included, that are there at once at most
+	Reserved int // bytes that the session keeps for the next run
 }
 
 // NewSession compiles the graph and loads its parameters. The graph must not be changed while the session is in use.
@@ -76,7 +86,7 @@ func (s *Session) Run(ctx context.Context, in []*tensor.Tensor) ([]*tensor.Tenso
 	if err := CheckInputs(s.plan.graph, in); err != nil {
 		return nil, err
 	}
-	if s.opts.Tap != nil || s.opts.Profile != nil {
+	if s.opts.Tap != nil || s.opts.Profile != nil || s.opts.Labels {
 		s.tap.Lock()
 		defer s.tap.Unlock()
 	}
@@ -133,10 +143,22 @@ func (s *Session) take() *run {
 
 func (s *Session) give(r *run) {
 	r.mem.reset()
-	r.env.Ctx = nil
+	r.env.Ctx, r.labels = nil, nil
 	s.mu.Lock()
 	s.idle = append(s.idle, r)
+	s.memory.Peak = max(s.memory.Peak, r.mem.peak)
 	s.mu.Unlock()
+}
+
+// Memory tells what the runs that have ended drew.
+func (s *Session) Memory() Memory {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.memory
+	for _, r := range s.idle {
+		m.Reserved += r.mem.reserved
+	}
+	return m
 }
 
 // run is the state of one call: the environment of its operators and the memory they draw from.
@@ -144,6 +166,9 @@ type run struct {
 	s   *Session
 	env graph.Env
 	mem memory
+
+	labels context.Context // of the profiler, while Options.Labels is set
+	inner  time.Duration   // that nodes of subgraphs took since the node that is running began
 }
 
 func (r *run) subgraph(g *graph.Graph, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
@@ -229,8 +254,16 @@ func (r *run) step(n *graph.Node, args []*tensor.Tensor) (res []*tensor.Tensor, 
 		}
 	}()
 	if r.s.opts.Profile != nil {
-		t0 := time.Now()
-		defer func() { r.s.opts.Profile(n, time.Since(t0)) }()
+		t0, before := time.Now(), r.inner
+		r.inner = 0
+		defer func() {
+			d := time.Since(t0)
+			r.s.opts.Profile(n, d-r.inner)
+			r.inner = before + d
+		}()
+	}
+	if r.s.opts.Labels {
+		defer r.label(n)()
 	}
 	outer := r.env.Out
 	r.env.Out = n.Out
@@ -240,4 +273,19 @@ func (r *run) step(n *graph.Node, args []*tensor.Tensor) (res []*tensor.Tensor, 
 		r.s.opts.Tap(n, args, res)
 	}
 	return res, err
+}
+
+// label marks the threads of the run with a node until the function that it returns is called.
+func (r *run) label(n *graph.Node) func() {
+	outer := r.labels
+	if outer == nil {
+		outer = r.env.Context()
+	}
+	mark := func(ctx context.Context) {
+		r.labels = ctx
+		pprof.SetGoroutineLabels(ctx)
+		r.s.pool.Label(ctx)
+	}
+	mark(pprof.WithLabels(outer, pprof.Labels("operator", n.Op.Kind(), "node", n.Name)))
+	return func() { mark(outer) }
 }

@@ -1,7 +1,9 @@
 package kernel
 
 import (
+	"context"
 	"runtime"
+	"runtime/pprof"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +38,7 @@ type Pool struct {
 	_     [64]byte
 
 	failure atomic.Pointer[failure]
+	labels  atomic.Pointer[context.Context]
 }
 
 type failure struct{ value any }
@@ -136,6 +139,13 @@ func (p *Pool) For(n, grain int, body func(lo, hi int)) {
 	}
 }
 
+// Label gives the workers the profiler labels of ctx (see package runtime/pprof) from their next job on.
+func (p *Pool) Label(ctx context.Context) {
+	if p != nil {
+		p.labels.Store(&ctx)
+	}
+}
+
 // Close ends the workers. A later For runs inline. Close must not run beside a For.
 func (p *Pool) Close() {
 	if p == nil || len(p.workers) == 0 || !p.busy.CompareAndSwap(false, true) {
@@ -170,12 +180,17 @@ func (p *Pool) work() {
 func (p *Pool) run(w *worker) {
 	runtime.LockOSThread()
 	var seen uint64
+	var labels *context.Context
 	idle := time.Now()
 	for i := 1; ; i++ {
 		s := p.state.Load()
 		if s&stateOpen != 0 && s/stateEpoch != seen {
 			if p.state.CompareAndSwap(s, s+1) {
 				seen = s / stateEpoch
+				if l := p.labels.Load(); l != labels {
+					labels = l
+					pprof.SetGoroutineLabels(*l)
+				}
 				p.work()
 				p.state.Add(^uint64(0))
 				idle, i = time.Now(), 0
