@@ -3,7 +3,6 @@ package op
 import (
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/kernel"
@@ -68,9 +67,9 @@ type QuantResult struct {
 
 // requantizing is the end of an integer product with constant weights.
 type requantizing struct {
-	QuantResult
-	bias []int32 // nil: zeros
-	m    []float32
+	kernel.Requant
+	dtype tensor.DType
+	bias  []int32 // nil: zeros
 }
 
 // newRequantizing prepares the end of a product of n channels of codes x (the scale times a factor alpha) and weights of the
@@ -79,47 +78,15 @@ func newRequantizing(y QuantResult, x Codes, alpha float32, scale []float32, bia
 	if err := errors.Join(x.check(), y.check()); err != nil {
 		return requantizing{}, err
 	}
-	if lo, hi := y.Codes.Limits(); y.Lo < lo || y.Hi > hi || y.Lo > y.Hi {
+	if lo, hi := y.Codes.Limits(); y.Lo < lo || y.Hi > hi || y.Lo >= y.Hi {
 		return requantizing{}, fmt.Errorf("limits %d and %d are not those of a range of %v", y.Lo, y.Hi, y.DType)
 	}
 	if bias != nil && len(bias) != n {
 		return requantizing{}, fmt.Errorf("bias: want %d values, got %d", n, len(bias))
 	}
-	return requantizing{y, bias, multipliers(float32(alpha*x.Scale), scale, y.Scale, n)}, nil
-}
-
-// plane requantizes sums of one channel.
-func (r *requantizing) plane(dst []byte, acc []int32, channel int) {
-	lo, hi := float32(r.Lo-r.Zero), float32(r.Hi-r.Zero)
-	bias, m, zero := atOr(r.bias, channel), r.m[channel], r.Zero
-	acc = acc[:len(dst)]
-	for i, a := range acc {
-		dst[i] = byte(roundSmall(min(max(float32(float32(a+bias)*m), lo), hi)) + zero)
-	}
-}
-
-// row requantizes one sum of each channel.
-func (r *requantizing) row(dst []byte, acc []int32) {
-	lo, hi := float32(r.Lo-r.Zero), float32(r.Hi-r.Zero)
-	acc, m := acc[:len(dst)], r.m[:len(dst)]
-	for i, a := range acc {
-		if r.bias != nil {
-			a += r.bias[i]
-		}
-		dst[i] = byte(roundSmall(min(max(float32(float32(a)*m[i]), lo), hi)) + r.Zero)
-	}
-}
-
-// sums lends slices of the sums of integer products.
-var sums = sync.Pool{New: func() any { return new([]int32) }}
-
-// borrowSums returns n sums with undefined contents and a function that gives them back.
-func borrowSums(n int) ([]int32, func()) {
-	p := sums.Get().(*[]int32)
-	if cap(*p) < n {
-		*p = make([]int32, n)
-	}
-	return (*p)[:n], func() { sums.Put(p) }
+	return requantizing{kernel.Requant{
+		Scale: multipliers(float32(alpha*x.Scale), scale, y.Scale, n), Zero: y.Zero, Signed: y.signed(), Min: y.Lo, Max: y.Hi,
+	}, y.DType, bias}, nil
 }
 
 // PackedQLinearConv is a lowered [QLinearConv] with constant weights and parameters, equal to it bit for bit but that its
@@ -156,7 +123,7 @@ func (o *PackedQLinearConv) Infer(in []graph.Type) ([]graph.Type, error) {
 		return nil, err
 	}
 	t, err := o.infer(in[0])
-	t.DType = o.end.DType
+	t.DType = o.end.dtype
 	return one(t, err)
 }
 
@@ -186,21 +153,8 @@ func (o *PackedQLinearConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.T
 	if err != nil {
 		return nil, err
 	}
-	t := e.New(o.end.DType, shape...)
-	y := t.Bytes()
-	if len(y) == 0 {
-		return []*tensor.Tensor{t}, nil
-	}
-	acc, done := borrowSums(len(y))
-	defer done()
-	kernel.ConvInt8(e.Workers(), s, x.Bytes(), o.x.signed(), o.x.Zero, o.packed, acc)
-	planes := s.Batch * s.OutC
-	plane := len(y) / planes
-	e.For(planes, max(1, elementGrain/plane), func(lo, hi int) {
-		for p := lo; p < hi; p++ {
-			o.end.plane(y[p*plane:(p+1)*plane], acc[p*plane:], p%s.OutC)
-		}
-	})
+	t := e.New(o.end.dtype, shape...)
+	kernel.ConvInt8Requant(e.Workers(), s, x.Bytes(), o.x.signed(), o.x.Zero, o.packed, o.end.bias, &o.end.Requant, t.Bytes())
 	return []*tensor.Tensor{t}, nil
 }
 
@@ -232,7 +186,7 @@ func (o *PackedQLinearMatMul) Infer(in []graph.Type) ([]graph.Type, error) {
 	}
 	k, n := o.weight.packed.Size()
 	t, err := inferRows(in[0], k, n)
-	t.DType = o.end.DType
+	t.DType = o.end.dtype
 	return one(t, err)
 }
 
@@ -246,15 +200,7 @@ func (o *PackedQLinearMatMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor
 	if err != nil {
 		return nil, err
 	}
-	t := e.New(o.end.DType, shape...)
-	y := t.Bytes()
-	acc, done := borrowSums(rows * n)
-	defer done()
-	kernel.GemmInt8(e.Workers(), rows, n, k, x.Bytes(), max(k, 1), o.x.signed(), []int32{o.x.Zero}, o.weight.packed, acc, max(n, 1))
-	e.For(rows, max(1, elementGrain/max(n, 1)), func(lo, hi int) {
-		for r := lo; r < hi; r++ {
-			o.end.row(y[r*n:(r+1)*n], acc[r*n:])
-		}
-	})
+	t := e.New(o.end.dtype, shape...)
+	kernel.GemmInt8Requant(e.Workers(), rows, n, k, x.Bytes(), max(k, 1), o.x.signed(), o.x.Zero, o.weight.packed, o.end.bias, &o.end.Requant, t.Bytes(), max(n, 1))
 	return []*tensor.Tensor{t}, nil
 }
