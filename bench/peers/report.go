@@ -120,8 +120,10 @@ type grid struct {
 func (s *summary) grids() []grid {
 	cases := grid{"Time of a call", []string{"peer", "model", "type", "batch", "threads", "peer ms", "ours ms", "ratio", "limit", "", "peer share", "ours share", "cpu ratio", "others", "error"}, nil}
 	for _, r := range s.Results {
-		cases.rows = append(cases.rows, []string{r.Engine, r.Model, r.Kind, fmt.Sprint(r.Batch), fmt.Sprint(r.Threads), milliseconds(r.Peer), milliseconds(r.Ours),
-			times(r.Ratio), times(r.Limit), verdict(r.Pass), percent(r.PeerShare), percent(r.OursShare), times(r.RatioCPU), percent(r.Others), fmt.Sprintf("%.1e", r.Error)})
+		cases.rows = append(cases.rows, []string{
+			r.Engine, r.Model, r.Kind, fmt.Sprint(r.Batch), fmt.Sprint(r.Threads), milliseconds(r.Peer), milliseconds(r.Ours),
+			times(r.Ratio), times(r.Limit), verdict(r.Pass), percent(r.PeerShare), percent(r.OursShare), times(r.RatioCPU), percent(r.Others), fmt.Sprintf("%.1e", r.Error),
+		})
 	}
 	means := grid{"Geometric means", []string{"peer", "type", "cases", "ratio", "limit", ""}, nil}
 	for _, m := range s.Means {

@@ -175,7 +175,8 @@ func ConvInt8Requant(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int32, w
 //
 // prepare, if given, completes what the end of the product needs of a channel.
 func (c *convPlan) productInt8(p *Pool, x []byte, xSigned bool, xzp int32, w *PackedConvInt8, prepare func(o int, t *finishRow),
-	finish func(rows, n, at int, acc []int32, terms []finishRow, u []int32)) {
+	finish func(rows, n, at int, acc []int32, terms []finishRow, u []int32),
+) {
 	s := c.s
 	if s.Batch == 0 || c.plane == 0 {
 		return

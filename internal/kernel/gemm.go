@@ -161,7 +161,7 @@ func rowPanelsF32(mr, width, k int, a, b []float32, ldb int, c []float32, ldc, r
 // tileGeneric is the definition of the floating-point micro-kernels; rows of a panel lie height apart in
 // a, those of b ldb apart. See the generated declarations for the formula.
 func tileGeneric[T float32 | float64](height, k int, a, b []T, ldb int, c []T, ldc, rows, n int, alpha, beta T, load bool) {
-	for i := 0; i < rows; i++ {
+	for i := range rows {
 		for j := 0; j < n; j += 8 {
 			var s0, s1, s2, s3, s4, s5, s6, s7 T
 			for l := range k {

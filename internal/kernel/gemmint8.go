@@ -220,7 +220,8 @@ var negativeZero = float32(math.Copysign(0, -1))
 //
 // If given, whole holds the second term, and what else is to be added to a column.
 func (b *PackedInt8) multiply(p *Pool, m int, a []byte, lda int, aSigned bool, azp []int32, aScale []float32, whole []int32,
-	finish func(rows, n, row, col int, acc []int32, terms []finishRow, u, v []int32)) {
+	finish func(rows, n, row, col int, acc []int32, terms []finishRow, u, v []int32),
+) {
 	n := b.cols.n
 	if m == 0 || n == 0 {
 		return

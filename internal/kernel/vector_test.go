@@ -495,8 +495,13 @@ func BenchmarkVector(b *testing.B) {
 		name string
 		run  func()
 	}{
-		{"Add", func() { Add(y, x, x) }}, {"Exp", func() { Exp(y, x) }}, {"Gelu", func() { Gelu(y, x) }}, {"Softmax", func() { Softmax(y, x) }},
-		{"MinMax", func() { MinMax(x) }}, {"QuantizeU8", func() { QuantizeU8(q, x, 0.1, 3) }}, {"Transpose", func() { Transpose(y, 64, x, 64, 64, 64) }},
+		{"Add", func() { Add(y, x, x) }},
+		{"Exp", func() { Exp(y, x) }},
+		{"Gelu", func() { Gelu(y, x) }},
+		{"Softmax", func() { Softmax(y, x) }},
+		{"MinMax", func() { MinMax(x) }},
+		{"QuantizeU8", func() { QuantizeU8(q, x, 0.1, 3) }},
+		{"Transpose", func() { Transpose(y, 64, x, 64, 64, 64) }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			for b.Loop() {
