@@ -213,6 +213,10 @@ func benchmarkShapes() []ConvShape {
 	return []ConvShape{same(3, 64, 224, 7, 2, 1), same(64, 64, 56, 3, 1, 1), same(256, 256, 14, 3, 1, 1), same(512, 512, 7, 3, 1, 1), same(256, 64, 56, 1, 1, 1), same(16, 16, 32, 3, 1, 1), same(144, 144, 56, 3, 1, 144), same(144, 144, 56, 3, 2, 144)}
 }
 
+func shapeName(s *ConvShape) string {
+	return fmt.Sprintf("%dto%d/%dx%d/k%d/s%d/g%d", s.InC, s.OutC, s.In[0], s.In[1], s.Kernel[0], s.Stride[0], s.Group)
+}
+
 func BenchmarkConv(b *testing.B) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for _, s := range benchmarkShapes() {
@@ -220,7 +224,7 @@ func BenchmarkConv(b *testing.B) {
 		x, w := randomF32(r, make([]float32, s.InC*product(s.In))), randomF32(r, make([]float32, s.OutC*terms))
 		y := make([]float32, s.OutC*product(s.Out()))
 		work := 2 * float64(len(y)) * float64(terms)
-		label := fmt.Sprintf("%dto%d/%dx%d/k%d/s%d/g%d", s.InC, s.OutC, s.In[0], s.In[1], s.Kernel[0], s.Stride[0], s.Group)
+		label := shapeName(&s)
 		packed := PackConvF32(&s, w)
 		b.Run("f32/"+label, func(b *testing.B) {
 			onThreads(b, func(b *testing.B, p *Pool) {

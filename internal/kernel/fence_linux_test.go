@@ -100,6 +100,20 @@ func TestNothingOutsideIsTouched(t *testing.T) {
 				ConvInt8F32(nil, &s, x8, false, 3, 0.1, packed, bias, bias, y)
 				ConvInt8Requant(nil, &s, x8, false, 3, packed, nil, &Requant{Scale: bias}, octets(n))
 			}
+			for i, s := range nhwcShapes() {
+				if i%2 == 1 && front || s.Batch == 0 {
+					continue
+				}
+				n := s.Batch * s.OutC * product(s.Out())
+				packed := PackConvNHWC(&s, octets(s.OutC*s.InC/s.Group*product(s.Kernel)), true, nil)
+				x8, scale := octets(s.Batch*s.InC*product(s.In)), floats(s.OutC)
+				ConvInt8NHWC(nil, &s, x8, i%3 == 0, 3, packed, fenced(t, make([]int32, n), front))
+				ConvInt8NHWCF32(nil, &s, x8, false, 3, 0.1, packed, scale, scale, floats(n))
+				ConvInt8NHWCRequant(nil, &s, x8, i%3 == 0, 3, packed, nil, &Requant{Scale: scale}, octets(n))
+				if s.depthwise() && s.InC == s.OutC {
+					DepthwiseF32NHWC(nil, &s, floats(len(x8)), PackDepthwiseF32(&s, floats(s.InC*product(s.Kernel))), scale, floats(n))
+				}
+			}
 			for n := 1; n < 70; n++ {
 				x, y, dst := floats(n), floats(n), floats(n)
 				codes, halves := octets(n), fenced(t, make([]uint16, n), front)

@@ -1992,6 +1992,747 @@ finish:
 	VZEROUPPER
 	RET
 
+// func runsInt8x8x48AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
+TEXT ·runsInt8x8x48AVX512VNNI(SB), NOSPLIT, $0-56
+	MOVQ   runs+0(FP), AX
+	MOVQ   k4+8(FP), CX
+	MOVQ   src+16(FP), DX
+	MOVQ   offs+32(FP), BX
+	MOVQ   b+40(FP), SI
+	MOVQ   rows+24(FP), DI
+	MOVQ   (DI), R8
+	ADDQ   DX, R8
+	MOVQ   8(DI), R9
+	ADDQ   DX, R9
+	MOVQ   16(DI), R10
+	ADDQ   DX, R10
+	MOVQ   24(DI), R11
+	ADDQ   DX, R11
+	MOVQ   32(DI), R12
+	ADDQ   DX, R12
+	MOVQ   40(DI), R13
+	ADDQ   DX, R13
+	MOVQ   48(DI), R14
+	ADDQ   DX, R14
+	MOVQ   56(DI), DI
+	ADDQ   DX, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+
+run:
+	MOVQ (BX), DX
+	ADDQ $0x08, BX
+	MOVQ CX, R15
+
+word:
+	VMOVDQU8     (SI), Z24
+	VMOVDQU8     64(SI), Z25
+	VMOVDQU8     128(SI), Z26
+	ADDQ         $0x000000c0, SI
+	VPBROADCASTD (R8)(DX*1), Z27
+	VPDPBUSD     Z24, Z27, Z0
+	VPDPBUSD     Z25, Z27, Z1
+	VPDPBUSD     Z26, Z27, Z2
+	VPBROADCASTD (R9)(DX*1), Z27
+	VPDPBUSD     Z24, Z27, Z3
+	VPDPBUSD     Z25, Z27, Z4
+	VPDPBUSD     Z26, Z27, Z5
+	VPBROADCASTD (R10)(DX*1), Z27
+	VPDPBUSD     Z24, Z27, Z6
+	VPDPBUSD     Z25, Z27, Z7
+	VPDPBUSD     Z26, Z27, Z8
+	VPBROADCASTD (R11)(DX*1), Z27
+	VPDPBUSD     Z24, Z27, Z9
+	VPDPBUSD     Z25, Z27, Z10
+	VPDPBUSD     Z26, Z27, Z11
+	VPBROADCASTD (R12)(DX*1), Z27
+	VPDPBUSD     Z24, Z27, Z12
+	VPDPBUSD     Z25, Z27, Z13
+	VPDPBUSD     Z26, Z27, Z14
+	VPBROADCASTD (R13)(DX*1), Z27
+	VPDPBUSD     Z24, Z27, Z15
+	VPDPBUSD     Z25, Z27, Z16
+	VPDPBUSD     Z26, Z27, Z17
+	VPBROADCASTD (R14)(DX*1), Z27
+	VPDPBUSD     Z24, Z27, Z18
+	VPDPBUSD     Z25, Z27, Z19
+	VPDPBUSD     Z26, Z27, Z20
+	VPBROADCASTD (DI)(DX*1), Z27
+	VPDPBUSD     Z24, Z27, Z21
+	VPDPBUSD     Z25, Z27, Z22
+	VPDPBUSD     Z26, Z27, Z23
+	ADDQ         $0x04, DX
+	DECQ         R15
+	JNZ          word
+	DECQ         AX
+	JNZ          run
+	MOVQ         c+48(FP), AX
+	VMOVDQU32    Z0, (AX)
+	VMOVDQU32    Z1, 64(AX)
+	VMOVDQU32    Z2, 128(AX)
+	VMOVDQU32    Z3, 192(AX)
+	VMOVDQU32    Z4, 256(AX)
+	VMOVDQU32    Z5, 320(AX)
+	VMOVDQU32    Z6, 384(AX)
+	VMOVDQU32    Z7, 448(AX)
+	VMOVDQU32    Z8, 512(AX)
+	VMOVDQU32    Z9, 576(AX)
+	VMOVDQU32    Z10, 640(AX)
+	VMOVDQU32    Z11, 704(AX)
+	VMOVDQU32    Z12, 768(AX)
+	VMOVDQU32    Z13, 832(AX)
+	VMOVDQU32    Z14, 896(AX)
+	VMOVDQU32    Z15, 960(AX)
+	VMOVDQU32    Z16, 1024(AX)
+	VMOVDQU32    Z17, 1088(AX)
+	VMOVDQU32    Z18, 1152(AX)
+	VMOVDQU32    Z19, 1216(AX)
+	VMOVDQU32    Z20, 1280(AX)
+	VMOVDQU32    Z21, 1344(AX)
+	VMOVDQU32    Z22, 1408(AX)
+	VMOVDQU32    Z23, 1472(AX)
+	VZEROUPPER
+	RET
+
+// func runsInt8x8x32AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
+TEXT ·runsInt8x8x32AVX512VNNI(SB), NOSPLIT, $0-56
+	MOVQ   runs+0(FP), AX
+	MOVQ   k4+8(FP), CX
+	MOVQ   src+16(FP), DX
+	MOVQ   offs+32(FP), BX
+	MOVQ   b+40(FP), SI
+	MOVQ   rows+24(FP), DI
+	MOVQ   (DI), R8
+	ADDQ   DX, R8
+	MOVQ   8(DI), R9
+	ADDQ   DX, R9
+	MOVQ   16(DI), R10
+	ADDQ   DX, R10
+	MOVQ   24(DI), R11
+	ADDQ   DX, R11
+	MOVQ   32(DI), R12
+	ADDQ   DX, R12
+	MOVQ   40(DI), R13
+	ADDQ   DX, R13
+	MOVQ   48(DI), R14
+	ADDQ   DX, R14
+	MOVQ   56(DI), DI
+	ADDQ   DX, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+
+run:
+	MOVQ (BX), DX
+	ADDQ $0x08, BX
+	MOVQ CX, R15
+
+word:
+	VMOVDQU8     (SI), Z16
+	VMOVDQU8     64(SI), Z17
+	ADDQ         $0x00000080, SI
+	VPBROADCASTD (R8)(DX*1), Z18
+	VPDPBUSD     Z16, Z18, Z0
+	VPDPBUSD     Z17, Z18, Z1
+	VPBROADCASTD (R9)(DX*1), Z18
+	VPDPBUSD     Z16, Z18, Z2
+	VPDPBUSD     Z17, Z18, Z3
+	VPBROADCASTD (R10)(DX*1), Z18
+	VPDPBUSD     Z16, Z18, Z4
+	VPDPBUSD     Z17, Z18, Z5
+	VPBROADCASTD (R11)(DX*1), Z18
+	VPDPBUSD     Z16, Z18, Z6
+	VPDPBUSD     Z17, Z18, Z7
+	VPBROADCASTD (R12)(DX*1), Z18
+	VPDPBUSD     Z16, Z18, Z8
+	VPDPBUSD     Z17, Z18, Z9
+	VPBROADCASTD (R13)(DX*1), Z18
+	VPDPBUSD     Z16, Z18, Z10
+	VPDPBUSD     Z17, Z18, Z11
+	VPBROADCASTD (R14)(DX*1), Z18
+	VPDPBUSD     Z16, Z18, Z12
+	VPDPBUSD     Z17, Z18, Z13
+	VPBROADCASTD (DI)(DX*1), Z18
+	VPDPBUSD     Z16, Z18, Z14
+	VPDPBUSD     Z17, Z18, Z15
+	ADDQ         $0x04, DX
+	DECQ         R15
+	JNZ          word
+	DECQ         AX
+	JNZ          run
+	MOVQ         c+48(FP), AX
+	VMOVDQU32    Z0, (AX)
+	VMOVDQU32    Z1, 64(AX)
+	VMOVDQU32    Z2, 192(AX)
+	VMOVDQU32    Z3, 256(AX)
+	VMOVDQU32    Z4, 384(AX)
+	VMOVDQU32    Z5, 448(AX)
+	VMOVDQU32    Z6, 576(AX)
+	VMOVDQU32    Z7, 640(AX)
+	VMOVDQU32    Z8, 768(AX)
+	VMOVDQU32    Z9, 832(AX)
+	VMOVDQU32    Z10, 960(AX)
+	VMOVDQU32    Z11, 1024(AX)
+	VMOVDQU32    Z12, 1152(AX)
+	VMOVDQU32    Z13, 1216(AX)
+	VMOVDQU32    Z14, 1344(AX)
+	VMOVDQU32    Z15, 1408(AX)
+	VZEROUPPER
+	RET
+
+// func runsInt8x8x16AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
+TEXT ·runsInt8x8x16AVX512VNNI(SB), NOSPLIT, $0-56
+	MOVQ   runs+0(FP), AX
+	MOVQ   k4+8(FP), CX
+	MOVQ   src+16(FP), DX
+	MOVQ   offs+32(FP), BX
+	MOVQ   b+40(FP), SI
+	MOVQ   rows+24(FP), DI
+	MOVQ   (DI), R8
+	ADDQ   DX, R8
+	MOVQ   8(DI), R9
+	ADDQ   DX, R9
+	MOVQ   16(DI), R10
+	ADDQ   DX, R10
+	MOVQ   24(DI), R11
+	ADDQ   DX, R11
+	MOVQ   32(DI), R12
+	ADDQ   DX, R12
+	MOVQ   40(DI), R13
+	ADDQ   DX, R13
+	MOVQ   48(DI), R14
+	ADDQ   DX, R14
+	MOVQ   56(DI), DI
+	ADDQ   DX, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+
+run:
+	MOVQ (BX), DX
+	ADDQ $0x08, BX
+	MOVQ CX, R15
+
+word:
+	VMOVDQU8     (SI), Z8
+	ADDQ         $0x00000040, SI
+	VPBROADCASTD (R8)(DX*1), Z9
+	VPDPBUSD     Z8, Z9, Z0
+	VPBROADCASTD (R9)(DX*1), Z9
+	VPDPBUSD     Z8, Z9, Z1
+	VPBROADCASTD (R10)(DX*1), Z9
+	VPDPBUSD     Z8, Z9, Z2
+	VPBROADCASTD (R11)(DX*1), Z9
+	VPDPBUSD     Z8, Z9, Z3
+	VPBROADCASTD (R12)(DX*1), Z9
+	VPDPBUSD     Z8, Z9, Z4
+	VPBROADCASTD (R13)(DX*1), Z9
+	VPDPBUSD     Z8, Z9, Z5
+	VPBROADCASTD (R14)(DX*1), Z9
+	VPDPBUSD     Z8, Z9, Z6
+	VPBROADCASTD (DI)(DX*1), Z9
+	VPDPBUSD     Z8, Z9, Z7
+	ADDQ         $0x04, DX
+	DECQ         R15
+	JNZ          word
+	DECQ         AX
+	JNZ          run
+	MOVQ         c+48(FP), AX
+	VMOVDQU32    Z0, (AX)
+	VMOVDQU32    Z1, 192(AX)
+	VMOVDQU32    Z2, 384(AX)
+	VMOVDQU32    Z3, 576(AX)
+	VMOVDQU32    Z4, 768(AX)
+	VMOVDQU32    Z5, 960(AX)
+	VMOVDQU32    Z6, 1152(AX)
+	VMOVDQU32    Z7, 1344(AX)
+	VZEROUPPER
+	RET
+
+// func runsInt8x4x48AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
+TEXT ·runsInt8x4x48AVX512VNNI(SB), NOSPLIT, $0-56
+	MOVQ   runs+0(FP), AX
+	MOVQ   k4+8(FP), CX
+	MOVQ   src+16(FP), DX
+	MOVQ   offs+32(FP), BX
+	MOVQ   b+40(FP), SI
+	MOVQ   rows+24(FP), DI
+	MOVQ   (DI), R8
+	ADDQ   DX, R8
+	MOVQ   8(DI), R9
+	ADDQ   DX, R9
+	MOVQ   16(DI), R10
+	ADDQ   DX, R10
+	MOVQ   24(DI), DI
+	ADDQ   DX, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+
+run:
+	MOVQ (BX), DX
+	ADDQ $0x08, BX
+	MOVQ CX, R11
+
+word:
+	VMOVDQU8     (SI), Z12
+	VMOVDQU8     64(SI), Z13
+	VMOVDQU8     128(SI), Z14
+	ADDQ         $0x000000c0, SI
+	VPBROADCASTD (R8)(DX*1), Z15
+	VPDPBUSD     Z12, Z15, Z0
+	VPDPBUSD     Z13, Z15, Z1
+	VPDPBUSD     Z14, Z15, Z2
+	VPBROADCASTD (R9)(DX*1), Z15
+	VPDPBUSD     Z12, Z15, Z3
+	VPDPBUSD     Z13, Z15, Z4
+	VPDPBUSD     Z14, Z15, Z5
+	VPBROADCASTD (R10)(DX*1), Z15
+	VPDPBUSD     Z12, Z15, Z6
+	VPDPBUSD     Z13, Z15, Z7
+	VPDPBUSD     Z14, Z15, Z8
+	VPBROADCASTD (DI)(DX*1), Z15
+	VPDPBUSD     Z12, Z15, Z9
+	VPDPBUSD     Z13, Z15, Z10
+	VPDPBUSD     Z14, Z15, Z11
+	ADDQ         $0x04, DX
+	DECQ         R11
+	JNZ          word
+	DECQ         AX
+	JNZ          run
+	MOVQ         c+48(FP), AX
+	VMOVDQU32    Z0, (AX)
+	VMOVDQU32    Z1, 64(AX)
+	VMOVDQU32    Z2, 128(AX)
+	VMOVDQU32    Z3, 192(AX)
+	VMOVDQU32    Z4, 256(AX)
+	VMOVDQU32    Z5, 320(AX)
+	VMOVDQU32    Z6, 384(AX)
+	VMOVDQU32    Z7, 448(AX)
+	VMOVDQU32    Z8, 512(AX)
+	VMOVDQU32    Z9, 576(AX)
+	VMOVDQU32    Z10, 640(AX)
+	VMOVDQU32    Z11, 704(AX)
+	VZEROUPPER
+	RET
+
+// func runsInt8x4x32AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
+TEXT ·runsInt8x4x32AVX512VNNI(SB), NOSPLIT, $0-56
+	MOVQ   runs+0(FP), AX
+	MOVQ   k4+8(FP), CX
+	MOVQ   src+16(FP), DX
+	MOVQ   offs+32(FP), BX
+	MOVQ   b+40(FP), SI
+	MOVQ   rows+24(FP), DI
+	MOVQ   (DI), R8
+	ADDQ   DX, R8
+	MOVQ   8(DI), R9
+	ADDQ   DX, R9
+	MOVQ   16(DI), R10
+	ADDQ   DX, R10
+	MOVQ   24(DI), DI
+	ADDQ   DX, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+
+run:
+	MOVQ (BX), DX
+	ADDQ $0x08, BX
+	MOVQ CX, R11
+
+word:
+	VMOVDQU8     (SI), Z8
+	VMOVDQU8     64(SI), Z9
+	ADDQ         $0x00000080, SI
+	VPBROADCASTD (R8)(DX*1), Z10
+	VPDPBUSD     Z8, Z10, Z0
+	VPDPBUSD     Z9, Z10, Z1
+	VPBROADCASTD (R9)(DX*1), Z10
+	VPDPBUSD     Z8, Z10, Z2
+	VPDPBUSD     Z9, Z10, Z3
+	VPBROADCASTD (R10)(DX*1), Z10
+	VPDPBUSD     Z8, Z10, Z4
+	VPDPBUSD     Z9, Z10, Z5
+	VPBROADCASTD (DI)(DX*1), Z10
+	VPDPBUSD     Z8, Z10, Z6
+	VPDPBUSD     Z9, Z10, Z7
+	ADDQ         $0x04, DX
+	DECQ         R11
+	JNZ          word
+	DECQ         AX
+	JNZ          run
+	MOVQ         c+48(FP), AX
+	VMOVDQU32    Z0, (AX)
+	VMOVDQU32    Z1, 64(AX)
+	VMOVDQU32    Z2, 192(AX)
+	VMOVDQU32    Z3, 256(AX)
+	VMOVDQU32    Z4, 384(AX)
+	VMOVDQU32    Z5, 448(AX)
+	VMOVDQU32    Z6, 576(AX)
+	VMOVDQU32    Z7, 640(AX)
+	VZEROUPPER
+	RET
+
+// func runsInt8x4x16AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
+TEXT ·runsInt8x4x16AVX512VNNI(SB), NOSPLIT, $0-56
+	MOVQ   runs+0(FP), AX
+	MOVQ   k4+8(FP), CX
+	MOVQ   src+16(FP), DX
+	MOVQ   offs+32(FP), BX
+	MOVQ   b+40(FP), SI
+	MOVQ   rows+24(FP), DI
+	MOVQ   (DI), R8
+	ADDQ   DX, R8
+	MOVQ   8(DI), R9
+	ADDQ   DX, R9
+	MOVQ   16(DI), R10
+	ADDQ   DX, R10
+	MOVQ   24(DI), DI
+	ADDQ   DX, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+
+run:
+	MOVQ (BX), DX
+	ADDQ $0x08, BX
+	MOVQ CX, R11
+
+word:
+	VMOVDQU8     (SI), Z4
+	ADDQ         $0x00000040, SI
+	VPBROADCASTD (R8)(DX*1), Z5
+	VPDPBUSD     Z4, Z5, Z0
+	VPBROADCASTD (R9)(DX*1), Z5
+	VPDPBUSD     Z4, Z5, Z1
+	VPBROADCASTD (R10)(DX*1), Z5
+	VPDPBUSD     Z4, Z5, Z2
+	VPBROADCASTD (DI)(DX*1), Z5
+	VPDPBUSD     Z4, Z5, Z3
+	ADDQ         $0x04, DX
+	DECQ         R11
+	JNZ          word
+	DECQ         AX
+	JNZ          run
+	MOVQ         c+48(FP), AX
+	VMOVDQU32    Z0, (AX)
+	VMOVDQU32    Z1, 192(AX)
+	VMOVDQU32    Z2, 384(AX)
+	VMOVDQU32    Z3, 576(AX)
+	VZEROUPPER
+	RET
+
+// func runsInt8x2x48AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
+TEXT ·runsInt8x2x48AVX512VNNI(SB), NOSPLIT, $0-56
+	MOVQ   runs+0(FP), AX
+	MOVQ   k4+8(FP), CX
+	MOVQ   src+16(FP), DX
+	MOVQ   offs+32(FP), BX
+	MOVQ   b+40(FP), SI
+	MOVQ   rows+24(FP), DI
+	MOVQ   (DI), R8
+	ADDQ   DX, R8
+	MOVQ   8(DI), DI
+	ADDQ   DX, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+
+run:
+	MOVQ (BX), DX
+	ADDQ $0x08, BX
+	MOVQ CX, R9
+
+word:
+	VMOVDQU8     (SI), Z6
+	VMOVDQU8     64(SI), Z7
+	VMOVDQU8     128(SI), Z8
+	ADDQ         $0x000000c0, SI
+	VPBROADCASTD (R8)(DX*1), Z9
+	VPDPBUSD     Z6, Z9, Z0
+	VPDPBUSD     Z7, Z9, Z1
+	VPDPBUSD     Z8, Z9, Z2
+	VPBROADCASTD (DI)(DX*1), Z9
+	VPDPBUSD     Z6, Z9, Z3
+	VPDPBUSD     Z7, Z9, Z4
+	VPDPBUSD     Z8, Z9, Z5
+	ADDQ         $0x04, DX
+	DECQ         R9
+	JNZ          word
+	DECQ         AX
+	JNZ          run
+	MOVQ         c+48(FP), AX
+	VMOVDQU32    Z0, (AX)
+	VMOVDQU32    Z1, 64(AX)
+	VMOVDQU32    Z2, 128(AX)
+	VMOVDQU32    Z3, 192(AX)
+	VMOVDQU32    Z4, 256(AX)
+	VMOVDQU32    Z5, 320(AX)
+	VZEROUPPER
+	RET
+
+// func runsInt8x2x32AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
+TEXT ·runsInt8x2x32AVX512VNNI(SB), NOSPLIT, $0-56
+	MOVQ   runs+0(FP), AX
+	MOVQ   k4+8(FP), CX
+	MOVQ   src+16(FP), DX
+	MOVQ   offs+32(FP), BX
+	MOVQ   b+40(FP), SI
+	MOVQ   rows+24(FP), DI
+	MOVQ   (DI), R8
+	ADDQ   DX, R8
+	MOVQ   8(DI), DI
+	ADDQ   DX, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+
+run:
+	MOVQ (BX), DX
+	ADDQ $0x08, BX
+	MOVQ CX, R9
+
+word:
+	VMOVDQU8     (SI), Z4
+	VMOVDQU8     64(SI), Z5
+	ADDQ         $0x00000080, SI
+	VPBROADCASTD (R8)(DX*1), Z6
+	VPDPBUSD     Z4, Z6, Z0
+	VPDPBUSD     Z5, Z6, Z1
+	VPBROADCASTD (DI)(DX*1), Z6
+	VPDPBUSD     Z4, Z6, Z2
+	VPDPBUSD     Z5, Z6, Z3
+	ADDQ         $0x04, DX
+	DECQ         R9
+	JNZ          word
+	DECQ         AX
+	JNZ          run
+	MOVQ         c+48(FP), AX
+	VMOVDQU32    Z0, (AX)
+	VMOVDQU32    Z1, 64(AX)
+	VMOVDQU32    Z2, 192(AX)
+	VMOVDQU32    Z3, 256(AX)
+	VZEROUPPER
+	RET
+
+// func runsInt8x2x16AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
+TEXT ·runsInt8x2x16AVX512VNNI(SB), NOSPLIT, $0-56
+	MOVQ   runs+0(FP), AX
+	MOVQ   k4+8(FP), CX
+	MOVQ   src+16(FP), DX
+	MOVQ   offs+32(FP), BX
+	MOVQ   b+40(FP), SI
+	MOVQ   rows+24(FP), DI
+	MOVQ   (DI), R8
+	ADDQ   DX, R8
+	MOVQ   8(DI), DI
+	ADDQ   DX, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+
+run:
+	MOVQ (BX), DX
+	ADDQ $0x08, BX
+	MOVQ CX, R9
+
+word:
+	VMOVDQU8     (SI), Z2
+	ADDQ         $0x00000040, SI
+	VPBROADCASTD (R8)(DX*1), Z3
+	VPDPBUSD     Z2, Z3, Z0
+	VPBROADCASTD (DI)(DX*1), Z3
+	VPDPBUSD     Z2, Z3, Z1
+	ADDQ         $0x04, DX
+	DECQ         R9
+	JNZ          word
+	DECQ         AX
+	JNZ          run
+	MOVQ         c+48(FP), AX
+	VMOVDQU32    Z0, (AX)
+	VMOVDQU32    Z1, 192(AX)
+	VZEROUPPER
+	RET
+
+// func runsInt8x1x48AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
+TEXT ·runsInt8x1x48AVX512VNNI(SB), NOSPLIT, $0-56
+	MOVQ   runs+0(FP), AX
+	MOVQ   k4+8(FP), CX
+	MOVQ   src+16(FP), DX
+	MOVQ   offs+32(FP), BX
+	MOVQ   b+40(FP), SI
+	MOVQ   rows+24(FP), DI
+	MOVQ   (DI), DI
+	ADDQ   DX, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+
+run:
+	MOVQ (BX), DX
+	ADDQ $0x08, BX
+	MOVQ CX, R8
+
+word:
+	VMOVDQU8     (SI), Z3
+	VMOVDQU8     64(SI), Z4
+	VMOVDQU8     128(SI), Z5
+	ADDQ         $0x000000c0, SI
+	VPBROADCASTD (DI)(DX*1), Z6
+	VPDPBUSD     Z3, Z6, Z0
+	VPDPBUSD     Z4, Z6, Z1
+	VPDPBUSD     Z5, Z6, Z2
+	ADDQ         $0x04, DX
+	DECQ         R8
+	JNZ          word
+	DECQ         AX
+	JNZ          run
+	MOVQ         c+48(FP), AX
+	VMOVDQU32    Z0, (AX)
+	VMOVDQU32    Z1, 64(AX)
+	VMOVDQU32    Z2, 128(AX)
+	VZEROUPPER
+	RET
+
+// func runsInt8x1x32AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
+TEXT ·runsInt8x1x32AVX512VNNI(SB), NOSPLIT, $0-56
+	MOVQ   runs+0(FP), AX
+	MOVQ   k4+8(FP), CX
+	MOVQ   src+16(FP), DX
+	MOVQ   offs+32(FP), BX
+	MOVQ   b+40(FP), SI
+	MOVQ   rows+24(FP), DI
+	MOVQ   (DI), DI
+	ADDQ   DX, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+
+run:
+	MOVQ (BX), DX
+	ADDQ $0x08, BX
+	MOVQ CX, R8
+
+word:
+	VMOVDQU8     (SI), Z2
+	VMOVDQU8     64(SI), Z3
+	ADDQ         $0x00000080, SI
+	VPBROADCASTD (DI)(DX*1), Z4
+	VPDPBUSD     Z2, Z4, Z0
+	VPDPBUSD     Z3, Z4, Z1
+	ADDQ         $0x04, DX
+	DECQ         R8
+	JNZ          word
+	DECQ         AX
+	JNZ          run
+	MOVQ         c+48(FP), AX
+	VMOVDQU32    Z0, (AX)
+	VMOVDQU32    Z1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func runsInt8x1x16AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
+TEXT ·runsInt8x1x16AVX512VNNI(SB), NOSPLIT, $0-56
+	MOVQ   runs+0(FP), AX
+	MOVQ   k4+8(FP), CX
+	MOVQ   src+16(FP), DX
+	MOVQ   offs+32(FP), BX
+	MOVQ   b+40(FP), SI
+	MOVQ   rows+24(FP), DI
+	MOVQ   (DI), DI
+	ADDQ   DX, DI
+	VPXORD Z0, Z0, Z0
+
+run:
+	MOVQ (BX), DX
+	ADDQ $0x08, BX
+	MOVQ CX, R8
+
+word:
+	VMOVDQU8     (SI), Z1
+	ADDQ         $0x00000040, SI
+	VPBROADCASTD (DI)(DX*1), Z2
+	VPDPBUSD     Z1, Z2, Z0
+	ADDQ         $0x04, DX
+	DECQ         R8
+	JNZ          word
+	DECQ         AX
+	JNZ          run
+	MOVQ         c+48(FP), AX
+	VMOVDQU32    Z0, (AX)
+	VZEROUPPER
+	RET
+
 // func finishInt32AVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, dst *int32, ldd int)
 // Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·finishInt32AVX512(SB), NOSPLIT, $0-64

@@ -256,6 +256,114 @@ func tileInt8SU2x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 //go:noescape
 func tileInt8SU1x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
+// runsInt8x8x48AVX512VNNI computes a tile of 8 rows and 48 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*48+j)*4+t]
+//
+// with src unsigned and b signed bytes. Nothing saturates.
+//
+//go:noescape
+func runsInt8x8x48AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
+
+// runsInt8x8x32AVX512VNNI computes a tile of 8 rows and 32 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*32+j)*4+t]
+//
+// with src unsigned and b signed bytes. Nothing saturates.
+//
+//go:noescape
+func runsInt8x8x32AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
+
+// runsInt8x8x16AVX512VNNI computes a tile of 8 rows and 16 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*16+j)*4+t]
+//
+// with src unsigned and b signed bytes. Nothing saturates.
+//
+//go:noescape
+func runsInt8x8x16AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
+
+// runsInt8x4x48AVX512VNNI computes a tile of 4 rows and 48 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*48+j)*4+t]
+//
+// with src unsigned and b signed bytes. Nothing saturates.
+//
+//go:noescape
+func runsInt8x4x48AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
+
+// runsInt8x4x32AVX512VNNI computes a tile of 4 rows and 32 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*32+j)*4+t]
+//
+// with src unsigned and b signed bytes. Nothing saturates.
+//
+//go:noescape
+func runsInt8x4x32AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
+
+// runsInt8x4x16AVX512VNNI computes a tile of 4 rows and 16 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*16+j)*4+t]
+//
+// with src unsigned and b signed bytes. Nothing saturates.
+//
+//go:noescape
+func runsInt8x4x16AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
+
+// runsInt8x2x48AVX512VNNI computes a tile of 2 rows and 48 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*48+j)*4+t]
+//
+// with src unsigned and b signed bytes. Nothing saturates.
+//
+//go:noescape
+func runsInt8x2x48AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
+
+// runsInt8x2x32AVX512VNNI computes a tile of 2 rows and 32 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*32+j)*4+t]
+//
+// with src unsigned and b signed bytes. Nothing saturates.
+//
+//go:noescape
+func runsInt8x2x32AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
+
+// runsInt8x2x16AVX512VNNI computes a tile of 2 rows and 16 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*16+j)*4+t]
+//
+// with src unsigned and b signed bytes. Nothing saturates.
+//
+//go:noescape
+func runsInt8x2x16AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
+
+// runsInt8x1x48AVX512VNNI computes a tile of 1 rows and 48 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*48+j)*4+t]
+//
+// with src unsigned and b signed bytes. Nothing saturates.
+//
+//go:noescape
+func runsInt8x1x48AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
+
+// runsInt8x1x32AVX512VNNI computes a tile of 1 rows and 32 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*32+j)*4+t]
+//
+// with src unsigned and b signed bytes. Nothing saturates.
+//
+//go:noescape
+func runsInt8x1x32AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
+
+// runsInt8x1x16AVX512VNNI computes a tile of 1 rows and 16 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*16+j)*4+t]
+//
+// with src unsigned and b signed bytes. Nothing saturates.
+//
+//go:noescape
+func runsInt8x1x16AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
+
 // finishInt32AVX512 computes the end of an integer product, for i < rows and j < n <= 48
 //
 //	s = acc[i*48+j] + row[i].add + row[i].p*u[j] + row[i].q*v[j]

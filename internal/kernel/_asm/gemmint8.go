@@ -45,6 +45,11 @@ func gemmInt8(g *gen) {
 			tileInt8AVX2(g, rows, aSigned)
 		}
 	}
+	for _, rows := range []int{8, 4, 2, 1} {
+		for _, width := range []int{48, 32, 16} {
+			runsInt8VNNI(g, rows, width)
+		}
+	}
 	for _, kind := range []finishKind{finishSums, finishFloat, finishCodes} {
 		finishAVX512(g, kind)
 		finishAVX2(g, kind)
@@ -99,6 +104,69 @@ func tileInt8VNNI(g *gen, rows, width int, aSigned bool) {
 				g.VPADDD(acc[s][i][v], acc[0][i][v], acc[0][i][v])
 			}
 			g.VMOVDQU32(acc[0][i][v], at(c, 192*i+64*v))
+		}
+	}
+	g.VZEROUPPER()
+	g.RET()
+}
+
+// runsInt8VNNI is the tile of a convolution: A is not packed, its rows are runs of an image whose channels lie together.
+func runsInt8VNNI(g *gen, rows, width int) {
+	vecs := width / 16
+	g.function(name("runsInt8x%dx%dAVX512VNNI", rows, width), "func(runs, k4 int, src *byte, rows, offs *int, b *byte, c *int32)",
+		fmt.Sprintf("a tile of %d rows and %d columns of int32 sums, stored 48 apart", rows, width),
+		"",
+		name("\tc[i*48+j] = sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*%d+j)*4+t]", width),
+		"",
+		"with src unsigned and b signed bytes. Nothing saturates.")
+	runs, k4, src, offs, b := g.arg("runs"), g.arg("k4"), g.arg("src"), g.arg("offs"), g.arg("b")
+	list := g.GP64()
+	g.Load(g.Param("rows"), list)
+	row := make([]reg.GPVirtual, rows)
+	for i := range row {
+		row[i] = g.GP64()
+		g.MOVQ(at(list, 8*i), row[i])
+		g.ADDQ(src, row[i])
+	}
+	acc := make([][]reg.VecVirtual, rows)
+	for i := range acc {
+		for range vecs {
+			z := g.ZMM()
+			g.VPXORD(z, z, z)
+			acc[i] = append(acc[i], z)
+		}
+	}
+	bv := make([]reg.VecVirtual, vecs)
+	for v := range bv {
+		bv[v] = g.ZMM()
+	}
+	av := []reg.VecVirtual{g.ZMM(), g.ZMM()}
+	at0, left := g.GP64(), g.GP64()
+	g.Label("run")
+	g.MOVQ(at(offs, 0), at0)
+	g.ADDQ(Imm(8), offs)
+	g.MOVQ(k4, left)
+	g.Label("word")
+	for v := range vecs {
+		g.VMOVDQU8(at(b, 64*v), bv[v])
+	}
+	g.ADDQ(U32(uint32(4*width)), b)
+	for i := range rows {
+		w := av[i%2]
+		g.VPBROADCASTD(indexed(row[i], at0, 1, 0), w)
+		for v := range vecs {
+			g.VPDPBUSD(bv[v], w, acc[i][v])
+		}
+	}
+	g.ADDQ(Imm(4), at0)
+	g.DECQ(left)
+	g.JNZ(LabelRef("word"))
+	g.DECQ(runs)
+	g.JNZ(LabelRef("run"))
+	c := g.arg("c")
+	for i := range rows {
+		for v := range vecs {
+			g.VMOVDQU32(acc[i][v], at(c, 192*i+64*v))
 		}
 	}
 	g.VZEROUPPER()

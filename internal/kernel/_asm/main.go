@@ -38,6 +38,7 @@ var files = []struct {
 	{"gemmint8", gemmInt8},
 	{"pack", pack},
 	{"conv", conv},
+	{"depthwise", depthwise},
 	{"codes", codes},
 	{"vector", vector},
 	{"convert", convert},

@@ -1,0 +1,381 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"unsafe"
+)
+
+// Convolutions of 8-bit images whose channels lie together (NHWC): the bytes that one output reads are runs of
+// the image, so that the products read them where they lie, and nothing is gathered. A copy is made only to
+// pad the image, to bring signed bytes into the unsigned domain, or where runs are not whole words.
+
+// PackedConvNHWC holds the 8-bit weights of a convolution over channels-last images in the order in which the
+// kernels read them. It is read-only and may be used by several goroutines.
+type PackedConvNHWC struct {
+	groups []*PackedInt8 // one right operand per group: runs of words times output channels
+	depth  *depthwiseInt8
+	terms  int // products in the sum of one output
+}
+
+// runShape is how the input of one output position falls into runs of bytes that lie together: a whole row of taps where that
+// is so, otherwise a tap's channels.
+type runShape struct {
+	bytes, words int // of a run
+	taps         int // of the last axis in a run
+	count        int // of runs
+}
+
+func (s *ConvShape) runs() runShape {
+	last := len(s.Kernel) - 1
+	r := runShape{bytes: s.InC / s.Group, taps: 1, count: product(s.Kernel)}
+	if s.Group == 1 && axisOr(s.Dilation, last, 1) == 1 {
+		r.taps = s.Kernel[last]
+		r.bytes *= r.taps
+		r.count /= r.taps
+	}
+	r.words = (r.bytes + 3) / 4
+	return r
+}
+
+// PackConvNHWC packs the weights of s, laid out [OutC, InC/Group, Kernel...] as for PackConvInt8. Batch, In and
+// pads of s do not matter. w and wzp are not referenced afterwards.
+func PackConvNHWC(s *ConvShape, w []byte, signed bool, wzp []int32) *PackedConvNHWC {
+	s.check()
+	perIn, perOut, kernel := s.InC/s.Group, s.OutC/s.Group, product(s.Kernel)
+	q := &PackedConvNHWC{terms: perIn * kernel}
+	needLen("convolution weights", len(w), s.OutC*q.terms)
+	checkBroadcast("convolution weight zero point", len(wzp), s.OutC, true)
+	if s.depthwise() && perOut == 1 {
+		q.depth = packDepthwiseInt8(s, w, signed, wzp)
+		return q
+	}
+	runs := s.runs()
+	k := 4 * runs.words * runs.count
+	b := make([]byte, k*perOut)
+	for g := range s.Group {
+		fill := byte(0)
+		if !signed {
+			fill = 0x80 // zero in the signed domain
+		}
+		for i := range b {
+			b[i] = fill
+		}
+		for o := range perOut {
+			row := b[o*k : (o+1)*k]
+			from := w[(g*perOut+o)*q.terms:]
+			for c := range perIn {
+				for t := range kernel {
+					row[t/runs.taps*4*runs.words+t%runs.taps*perIn+c] = from[c*kernel+t]
+				}
+			}
+		}
+		zero := wzp
+		if len(wzp) > 1 {
+			zero = wzp[g*perOut : (g+1)*perOut]
+		}
+		packed := PackInt8(k, perOut, b, k, signed, true, zero)
+		for j, z := range packed.zero { // the bytes that fill up a run are no terms of the sum
+			packed.shift[j] += int32(q.terms-k) * z
+		}
+		q.groups = append(q.groups, packed)
+	}
+	return q
+}
+
+// nhwcPlan is where everything lies in a convolution over channels-last images.
+type nhwcPlan struct {
+	s         *ConvShape
+	out       []int
+	plane     int // output positions of an image
+	runs      runShape
+	offs      []int // of each run from the first byte of an output position
+	step      []int // bytes between neighbours along each axis
+	image     int   // bytes of a padded image
+	padded    bool
+	xSigned   bool
+	zero      int32 // of x in the unsigned domain
+	perOut    int
+	perIn     int
+	positions int // output positions of the batch
+}
+
+func planNHWC(s *ConvShape, xSigned bool, xzp int32) *nhwcPlan {
+	last := len(s.In) - 1
+	c := &nhwcPlan{s: s, out: s.Out(), runs: s.runs(), step: make([]int, last+1), xSigned: xSigned, zero: xzp, perOut: s.OutC / s.Group, perIn: s.InC / s.Group}
+	c.plane = product(c.out)
+	c.positions = s.Batch * c.plane
+	depthwise := s.depthwise() && c.perOut == 1 // reads whole pixels
+	c.padded = xSigned || c.runs.bytes%4 != 0 && !depthwise
+	if xSigned {
+		c.zero += 128
+	}
+	c.image = s.InC
+	for i := last; i >= 0; i-- {
+		before, after := axisOr(s.PadBegin, i, 0), axisOr(s.PadEnd, i, 0)
+		c.padded = c.padded || before+after > 0
+		c.step[i] = c.image
+		c.image *= s.In[i] + before + after
+	}
+	kernel := append([]int(nil), s.Kernel...)
+	kernel[last] /= c.runs.taps
+	c.offs = make([]int, c.runs.count)
+	for r := range c.offs {
+		rest := r
+		for i := last; i >= 0; i-- {
+			c.offs[r] += rest % kernel[i] * axisOr(s.Dilation, i, 1) * c.step[i]
+			rest /= kernel[i]
+		}
+	}
+	return c
+}
+
+// position is the offset of the first byte that output position o of the batch reads, in the first group.
+func (c *nhwcPlan) position(o int) int {
+	b := o / c.plane
+	o %= c.plane
+	at := b * c.image
+	for i := len(c.out) - 1; i >= 0; i-- {
+		at += o % c.out[i] * axisOr(c.s.Stride, i, 1) * c.step[i]
+		o /= c.out[i]
+	}
+	return at
+}
+
+// bring returns the images as the kernels read them, and the buffer to be released, if any.
+func (c *nhwcPlan) bring(p *Pool, x []byte) ([]byte, *buffer) {
+	s := c.s
+	if !c.padded {
+		return x, nil
+	}
+	buf := borrow(s.Batch*c.image + 4)
+	dst := buf.bytes()[:s.Batch*c.image+4]
+	last := len(s.In) - 1
+	line := s.In[last] * s.InC // bytes of a row as given and, in the middle, as padded
+	before, row := axisOr(s.PadBegin, last, 0)*s.InC, (s.In[last]+axisOr(s.PadBegin, last, 0)+axisOr(s.PadEnd, last, 0))*s.InC
+	rows := 0
+	if row > 0 {
+		rows = s.Batch * c.image / row
+	}
+	if rows*row < 1<<15 {
+		p = nil
+	}
+	p.For(rows, max(1, (1<<14)/max(row, 1)), func(lo, hi int) {
+		for r := lo; r < hi; r++ {
+			to := dst[r*row : (r+1)*row]
+			from, rest, inside, size := 0, r, true, 1
+			for i := last - 1; i >= 0; i-- {
+				n := s.In[i] + axisOr(s.PadBegin, i, 0) + axisOr(s.PadEnd, i, 0)
+				at := rest%n - axisOr(s.PadBegin, i, 0)
+				rest /= n
+				inside = inside && at >= 0 && at < s.In[i]
+				from += at * size
+				size *= s.In[i]
+			}
+			if !inside || line == 0 {
+				fillBytes(to, byte(c.zero))
+				continue
+			}
+			from = (rest*size + from) * line
+			fillBytes(to[:before], byte(c.zero))
+			fillBytes(to[before+line:], byte(c.zero))
+			if c.xSigned {
+				flipBytes(to[before:before+line], x[from:from+line])
+			} else {
+				copy(to[before:before+line], x[from:from+line])
+			}
+		}
+	})
+	return dst, buf
+}
+
+func fillBytes(x []byte, v byte) {
+	for i := range x {
+		x[i] = v
+	}
+}
+
+// flipBytes copies signed bytes to the unsigned domain.
+func flipBytes(dst, src []byte) {
+	i := 0
+	for ; i+8 <= len(dst); i += 8 {
+		binary.LittleEndian.PutUint64(dst[i:], binary.LittleEndian.Uint64(src[i:])^0x8080808080808080)
+	}
+	for ; i < len(dst); i++ {
+		dst[i] = src[i] ^ 0x80
+	}
+}
+
+// ConvInt8NHWC is ConvInt8 for channels-last images: x is [Batch, In..., InC], y [Batch, Out()..., OutC].
+func ConvInt8NHWC(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int32, w *PackedConvNHWC, y []int32) {
+	checkConv(s, len(x), len(y), 0)
+	c := planNHWC(s, xSigned, xzp)
+	c.run(p, x, w, nil, nil, func(rows, n, at int, acc []int32, terms []finishRow, u, v []int32, _ []float32) {
+		finishInt32(rows, n, acc, terms, u, v, y[at:], s.OutC)
+	})
+}
+
+// ConvInt8NHWCF32 is ConvInt8F32 for channels-last images.
+func ConvInt8NHWCF32(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int32, xScale float32, w *PackedConvNHWC, wScale, bias []float32, y []float32) {
+	checkConv(s, len(x), len(y), len(bias))
+	checkBroadcast("convolution weight scale", len(wScale), s.OutC, false)
+	c := planNHWC(s, xSigned, xzp)
+	lo, hi := s.Activation.bounds()
+	scale := make([]float32, s.OutC)
+	for o := range scale {
+		scale[o] = xScale * at(wScale, o)
+	}
+	c.run(p, x, w, nil, scale, func(rows, n, at int, acc []int32, terms []finishRow, u, v []int32, scale []float32) {
+		var add []float32
+		if len(bias) != 0 {
+			add = bias[at%s.OutC:]
+		}
+		finishF32(rows, n, acc, terms, u, v, scale, add, lo, hi, y[at:], s.OutC)
+	})
+}
+
+// ConvInt8NHWCRequant is ConvInt8Requant for channels-last images: ONNX QLinearConv between transposes.
+func ConvInt8NHWCRequant(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int32, w *PackedConvNHWC, bias []int32, q *Requant, y []byte) {
+	checkConv(s, len(x), len(y), len(bias))
+	lo, hi := q.check(s.OutC)
+	c := planNHWC(s, xSigned, xzp)
+	scale := q.Scale
+	if len(scale) == 1 {
+		scale = make([]float32, s.OutC)
+		for o := range scale {
+			scale[o] = q.Scale[0]
+		}
+	}
+	if w.depth != nil && c.depthwiseCodes(p, x, w.depth, bias, scale, lo, hi, q.Zero, y) {
+		return
+	}
+	c.run(p, x, w, bias, scale, func(rows, n, at int, acc []int32, terms []finishRow, u, v []int32, scale []float32) {
+		finishCodes(rows, n, acc, terms, u, v, scale, lo, hi, q.Zero, y[at:], s.OutC)
+	})
+}
+
+// finishTile stores rows x n sums whose first goes to index at of the output, with the scales of their channels.
+type finishTile func(rows, n, at int, acc []int32, terms []finishRow, u, v []int32, scale []float32)
+
+// run computes the exact sums with bias added and hands them tile by tile to finish.
+func (c *nhwcPlan) run(p *Pool, x []byte, w *PackedConvNHWC, bias []int32, scale []float32, finish finishTile) {
+	if c.positions == 0 {
+		return
+	}
+	image, buf := c.bring(p, x)
+	if buf != nil {
+		defer buf.release()
+	}
+	if w.depth != nil {
+		c.depthwise(p, image, w.depth, bias, scale, finish)
+		return
+	}
+	for g, b := range w.groups {
+		c.group(p, g, image, b, bias, scale, finish)
+	}
+}
+
+// group is the product of one group: output positions times output channels.
+func (c *nhwcPlan) group(p *Pool, g int, image []byte, b *PackedInt8, bias []int32, scale []float32, finish finishTile) {
+	const mr = 8
+	k4 := c.runs.words * c.runs.count
+	count := b.cols.panels()
+	rowsPerTask, parts := rowSplit(p, c.positions, count, c.positions*c.perOut*k4)
+	rowTasks := (c.positions + rowsPerTask - 1) / rowsPerTask
+	if rowTasks*parts == 1 {
+		p = nil
+	}
+	columns := borrow(4 * len(b.shift))
+	defer columns.release()
+	whole := columns.i32()[:len(b.shift)] // what is added to all sums of a channel
+	for j, v := range b.shift {
+		whole[j] = c.zero * v
+	}
+	if len(bias) != 0 {
+		for j, v := range bias[g*c.perOut : (g+1)*c.perOut] {
+			whole[j] += v
+		}
+	}
+	image = image[g*c.perIn:]
+	direct := useRunsInt8()
+	p.For(rowTasks*parts, 1, func(lo, hi int) {
+		packedWords := 0
+		if !direct {
+			packedWords = k4 * (rowsPerTask + mr)
+		}
+		buf := borrow(4*(mr*panelWidth+packedWords) + int(unsafe.Sizeof(finishRow{}))*rowsPerTask + 8*(rowsPerTask+mr))
+		defer buf.release()
+		raw := view[int](buf)
+		starts := raw[:rowsPerTask+mr]
+		rest := buf.i32()[2*len(starts):]
+		acc, packed := rest[:mr*panelWidth], buf.u32()[2*len(starts)+mr*panelWidth:][:packedWords]
+		terms := unsafe.Slice((*finishRow)(unsafe.Pointer(&rest[mr*panelWidth+packedWords])), rowsPerTask)
+		for t := lo; t < hi; t++ {
+			i0 := t / parts * rowsPerTask
+			i1 := min(i0+rowsPerTask, c.positions)
+			c.prepareRows(image, starts, terms, i0, i1, b.zero != nil)
+			if !direct {
+				c.packRuns(packed, image, starts, i1-i0)
+			}
+			for i := t % parts * count / parts; i < (t%parts+1)*count/parts; i++ {
+				data, col, width := b.panel(i)
+				valid := min(width, b.cols.n-col)
+				u, v := whole[col:col+width], b.zero
+				if v != nil {
+					v = v[col : col+width]
+				}
+				var factors []float32
+				if scale != nil {
+					factors = scale[g*c.perOut+col:]
+				}
+				for r := 0; r < i1-i0; r += mr {
+					rows := min(mr, i1-i0-r)
+					height := panelRows(rows, mr)
+					if direct {
+						runsInt8(height, width, c.runs.words, image, starts[r:r+height], c.offs, data, acc)
+					} else {
+						tileInt8(false, height, width, k4, packed[r*k4:], data, acc)
+					}
+					finish(rows, valid, (i0+r)*c.s.OutC+g*c.perOut+col, acc, terms[r:], u, v, factors)
+				}
+			}
+		}
+	})
+}
+
+// prepareRows lists where the output positions [i0, i1) begin, the last several times to fill a tile, and what the end
+// of the product needs of each.
+func (c *nhwcPlan) prepareRows(image []byte, starts []int, terms []finishRow, i0, i1 int, sums bool) {
+	for i := i0; i < i1; i++ {
+		at := c.position(i)
+		starts[i-i0] = at
+		row := finishRow{p: 1, scale: 1, bias: negativeZero}
+		if sums {
+			for _, off := range c.offs {
+				row.q -= sumBytes(image[at+off:at+off+c.runs.bytes], 0)
+			}
+		}
+		terms[i-i0] = row
+	}
+	for i := i1 - i0; i < min(i1-i0+8, len(starts)); i++ {
+		starts[i] = starts[i1-i0-1]
+	}
+}
+
+// packRuns brings the input of rows positions into row panels as tileInt8 reads them.
+func (c *nhwcPlan) packRuns(dst []uint32, image []byte, starts []int, rows int) {
+	words := c.runs.words
+	for i := 0; i < rows; i += 8 {
+		valid := min(8, rows-i)
+		height := panelRows(valid, 8)
+		for r := range height {
+			at := starts[i+min(r, valid-1)]
+			for q, off := range c.offs {
+				line := image[at+off : at+off+4*words]
+				for l := range words {
+					dst[(q*words+l)*height+r] = binary.LittleEndian.Uint32(line[4*l:])
+				}
+			}
+		}
+		dst = dst[height*words*len(c.offs):]
+	}
+}

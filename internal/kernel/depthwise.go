@@ -1,0 +1,248 @@
+package kernel
+
+import "unsafe"
+
+// Depthwise convolutions of channels-last images: neighbouring channels are neighbouring lanes, and every tap is a
+// run of channels.
+
+// depthwiseInt8 holds the 8-bit weights of a depthwise convolution with one output per channel.
+type depthwiseInt8 struct {
+	channels, taps int
+	padded         int     // channels rounded up to whole vectors
+	exact          []int32 // [tap][padded]: weights less their zero points
+	sum            []int32 // per channel
+	// If every weight less its zero point is a signed byte: blocks of 64 channels; in a block, for every four taps,
+	// four vectors of the taps' bytes side by side, in the order of blockLane.
+	quads []byte
+}
+
+const channelBlock = 64
+
+// blockLane is the channel of a block that lane i of vector v of four holds: what weaving the bytes of four taps within
+// 128-bit lanes makes of 64 channels.
+func blockLane(v, i int) int { return i/4*16 + v*4 + i%4 }
+
+func packDepthwiseInt8(s *ConvShape, w []byte, signed bool, wzp []int32) *depthwiseInt8 {
+	taps := product(s.Kernel)
+	d := &depthwiseInt8{channels: s.InC, taps: taps, padded: (s.InC + 15) &^ 15, sum: make([]int32, s.InC)}
+	d.exact = make([]int32, taps*d.padded)
+	narrow := true
+	for c := range s.InC {
+		for t := range taps {
+			v := int32(w[c*taps+t])
+			if signed {
+				v = int32(int8(w[c*taps+t]))
+			}
+			v -= at(wzp, c)
+			narrow = narrow && v == int32(int8(v))
+			d.exact[t*d.padded+c] = v
+			d.sum[c] += v
+		}
+	}
+	if narrow {
+		count := (taps + 3) / 4
+		d.quads = make([]byte, (s.InC+channelBlock-1)/channelBlock*count*4*channelBlock)
+		for c := range s.InC {
+			block := d.quads[c/channelBlock*count*4*channelBlock:]
+			lane, v, word := c%channelBlock/16, c%16/4, c%4
+			for t := range taps {
+				block[(t/4*4+v)*64+(lane*4+word)*4+t%4] = byte(d.exact[t*d.padded+c])
+			}
+		}
+	}
+	return d
+}
+
+// tapRows calls f for every run of output positions along the last axis: where its input begins, its first output position,
+// their number, and the bytes between the inputs of neighbours.
+func (c *nhwcPlan) tapRows(p *Pool, work int, f func(from, first, count, step int)) {
+	last := len(c.out) - 1
+	width := c.out[last]
+	rows := c.positions / width
+	if work < 2*minTask {
+		p = nil
+	}
+	p.For(rows, max(1, rows/(8*p.Threads())), func(lo, hi int) {
+		for r := lo; r < hi; r++ {
+			f(c.position(r*width), r*width, width, axisOr(c.s.Stride, last, 1)*c.step[last])
+		}
+	})
+}
+
+// depthwise computes the exact sums in tiles of up to 48 channels.
+func (c *nhwcPlan) depthwise(p *Pool, image []byte, d *depthwiseInt8, bias []int32, scale []float32, finish finishTile) {
+	const rows = 8
+	columns := borrow(4 * d.padded)
+	defer columns.release()
+	whole := columns.i32()[:d.padded]
+	d.columns(whole, c.zero, bias)
+	c.tapRows(p, c.positions*d.channels*d.taps, func(from, first, count, step int) {
+		buf := borrow(4 * rows * panelWidth)
+		defer buf.release()
+		acc := buf.i32()[:rows*panelWidth]
+		var terms [rows]finishRow
+		for i := range terms {
+			terms[i] = finishRow{p: 1, scale: 1, bias: negativeZero}
+		}
+		for i := 0; i < count; i += rows {
+			valid := min(rows, count-i)
+			for ch := 0; ch < d.channels; ch += panelWidth {
+				n := min(panelWidth, d.channels-ch)
+				tapsInt8(valid, n, image[from+i*step+ch:], step, c.offs, d.exact[ch:], d.padded, acc)
+				var factors []float32
+				if scale != nil {
+					factors = scale[ch:]
+				}
+				finish(valid, n, (first+i)*d.channels+ch, acc, terms[:valid], whole[ch:], nil, factors)
+			}
+		}
+	})
+}
+
+// columns sets dst[c] to what is added to the sums of channel c: bias - zero*sum of the weights.
+func (d *depthwiseInt8) columns(dst []int32, zero int32, bias []int32) {
+	for ch, sum := range d.sum {
+		dst[ch] = -zero * sum
+	}
+	for ch, v := range bias {
+		dst[ch] += v
+	}
+	clear(dst[d.channels:])
+}
+
+// depthwiseCodes computes codes in blocks of 64 channels where there is a kernel for that; it reports whether there is.
+func (c *nhwcPlan) depthwiseCodes(p *Pool, x []byte, d *depthwiseInt8, bias []int32, scale []float32, lo, hi float32, zp int32, y []byte) bool {
+	if d.quads == nil || !useDepthwiseBlocks() || c.positions == 0 {
+		return d.quads != nil && useDepthwiseBlocks()
+	}
+	image, copied := c.bring(p, x)
+	if copied != nil {
+		defer copied.release()
+	}
+	blocks := (d.channels + channelBlock - 1) / channelBlock
+	buf := borrow(4 * (d.padded + 2*blocks*channelBlock))
+	defer buf.release()
+	whole := buf.i32()[:d.padded]
+	d.columns(whole, c.zero, bias)
+	starts := buf.i32()[d.padded:][:blocks*channelBlock]
+	factors := buf.f32()[d.padded+blocks*channelBlock:][:blocks*channelBlock]
+	for b := range blocks {
+		for v := range 4 {
+			for i := range 16 {
+				at, ch := b*channelBlock+v*16+i, b*channelBlock+blockLane(v, i)
+				starts[at], factors[at] = 0, 0
+				if ch < d.channels {
+					starts[at], factors[at] = whole[ch], scale[ch]
+				}
+			}
+		}
+	}
+	quads := (d.taps + 3) / 4
+	offs := make([]int, 4*quads)
+	for t := range offs {
+		offs[t] = c.offs[min(t, d.taps-1)] // beyond the taps weights are zero
+	}
+	c.tapRows(p, c.positions*d.channels*d.taps, func(from, first, count, step int) {
+		for b := range blocks {
+			ch := b * channelBlock
+			depthwiseBlock(count, min(channelBlock, d.channels-ch), image[from+ch:], step, offs, d.quads[b*quads*4*channelBlock:],
+				starts[ch:ch+channelBlock], factors[ch:ch+channelBlock], lo, hi, zp, y[first*d.channels+ch:], d.channels)
+		}
+	})
+	return true
+}
+
+// tapsInt8Generic sets c[i*48+j] to the sum over t of src[i*step+offs[t]+j]*w[t*ldw+j], for rows x n.
+func tapsInt8Generic(rows, n int, src []byte, step int, offs []int, w []int32, ldw int, c []int32) {
+	for i := range rows {
+		row := c[i*panelWidth : i*panelWidth+n]
+		clear(row)
+		for t, off := range offs {
+			line := src[i*step+off:][:n]
+			for j, v := range line {
+				row[j] += int32(v) * w[t*ldw+j]
+			}
+		}
+	}
+}
+
+// PackedDepthwiseF32 holds the float32 weights of a depthwise convolution over channels-last images. It is read-only and may be used
+// by several goroutines.
+type PackedDepthwiseF32 struct {
+	channels, padded int
+	w                []float32 // [tap][padded]
+}
+
+// PackDepthwiseF32 packs weights laid out [InC, 1, Kernel...] of a convolution whose InC, OutC and Group are equal. w is not
+// referenced afterwards.
+func PackDepthwiseF32(s *ConvShape, w []float32) *PackedDepthwiseF32 {
+	s.check()
+	if s.InC != s.Group || s.OutC != s.Group {
+		panic("kernel: not a depthwise convolution with one output per channel")
+	}
+	taps := product(s.Kernel)
+	needLen("convolution weights", len(w), s.InC*taps)
+	d := &PackedDepthwiseF32{channels: s.InC, padded: (s.InC + 15) &^ 15}
+	d.w = make([]float32, taps*d.padded)
+	for c := range s.InC {
+		for t := range taps {
+			d.w[t*d.padded+c] = w[c*taps+t]
+		}
+	}
+	return d
+}
+
+// DepthwiseF32NHWC is ConvF32 of a depthwise convolution for channels-last images: x is [Batch, In..., InC], y [Batch, Out()..., InC].
+func DepthwiseF32NHWC(p *Pool, s *ConvShape, x []float32, w *PackedDepthwiseF32, bias, y []float32) {
+	checkConv(s, len(x), len(y), len(bias))
+	if s.InC != w.channels || s.OutC != w.channels || s.Group != w.channels {
+		panic("kernel: weights are packed for another depthwise convolution")
+	}
+	// An image of floats is one of four times as many bytes.
+	octets := *s
+	octets.InC, octets.OutC, octets.Group = 4*s.InC, 4*s.OutC, 4*s.Group
+	c := planNHWC(&octets, false, 0)
+	if c.positions == 0 {
+		return
+	}
+	source := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
+	image, buf := c.bring(p, source)
+	if buf != nil {
+		defer buf.release()
+	}
+	floats := unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(image))), len(image)/4)
+	offs := make([]int, len(c.offs))
+	for t, off := range c.offs {
+		offs[t] = off / 4
+	}
+	start := borrow(4 * w.padded)
+	defer start.release()
+	add := start.f32()[:w.padded]
+	for i := range add {
+		add[i] = negativeZero
+	}
+	copy(add, bias[:min(len(bias), w.channels)])
+	lo, hi := s.Activation.bounds()
+	c.tapRows(p, c.positions*w.channels*len(offs), func(from, first, count, step int) {
+		tapsF32(count, w.channels, floats[from/4:], step/4, offs, w.w, w.padded, add, lo, hi, y[first*w.channels:], w.channels)
+	})
+}
+
+// tapsF32Generic sets dst[i*ldd+j] to the clipped sum of start[j] and src[i*step+offs[t]+j]*w[t*ldw+j] over t, for rows x n.
+func tapsF32Generic(rows, n int, src []float32, step int, offs []int, w []float32, ldw int, start []float32, lo, hi float32, dst []float32, ldd int) {
+	for i := range rows {
+		for j := range n {
+			v := start[j]
+			for t, off := range offs {
+				v += src[i*step+off+j] * w[t*ldw+j]
+			}
+			if v < lo {
+				v = lo
+			}
+			if v > hi {
+				v = hi
+			}
+			dst[i*ldd+j] = v
+		}
+	}
+}

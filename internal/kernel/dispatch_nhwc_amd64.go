@@ -1,0 +1,137 @@
+//go:build !purego
+
+package kernel
+
+import (
+	"unsafe"
+
+	"github.com/neurotrain/neuroquant/internal/impl"
+)
+
+var (
+	useRunsVNNI                          bool
+	useDepthwiseVNNI                     bool
+	useDepthwiseAVX512, useDepthwiseAVX2 bool
+)
+
+func init() {
+	impl.Register("convNHWC", impl.AVX512VNNI, &useRunsVNNI)
+	impl.Register("depthwise", impl.AVX512VNNI, &useDepthwiseVNNI)
+	impl.Register("depthwise", impl.AVX512, &useDepthwiseAVX512)
+	impl.Register("depthwise", impl.AVX2, &useDepthwiseAVX2)
+}
+
+// useRunsInt8 reports whether runsInt8 is there.
+func useRunsInt8() bool { return useRunsVNNI }
+
+// runsInt8 sets c[i*48+j], for len(starts) = height rows and width columns, to the sum over runs r, words l < words and t < 4 of
+// src[starts[i]+offs[r]+4*l+t], unsigned, times the signed byte t of word (r*words+l)*width+j of b.
+func runsInt8(height, width, words int, src []byte, starts, offs []int, b []byte, c []int32) {
+	lowest, highest, last, first := starts[0], starts[0], offs[0], offs[0]
+	for _, o := range starts {
+		lowest, highest = min(lowest, o), max(highest, o)
+	}
+	for _, o := range offs {
+		first, last = min(first, o), max(last, o)
+	}
+	if lowest+first < 0 || len(starts) != height || words < 1 {
+		panic("kernel: runsInt8: not a tile")
+	}
+	needLen("runsInt8 source", len(src), highest+last+4*words)
+	needLen("runsInt8 weights", len(b), len(offs)*words*4*width)
+	needLen("runsInt8 sums", len(c), height*panelWidth)
+	f := runsTile(height<<8 | width)
+	f(len(offs), words, unsafe.SliceData(src), &starts[0], &offs[0], &b[0], &c[0])
+}
+
+func runsTile(shape int) func(runs, k4 int, src *byte, rows, offs *int, b *byte, c *int32) {
+	switch shape {
+	case 8<<8 | 48:
+		return runsInt8x8x48AVX512VNNI
+	case 8<<8 | 32:
+		return runsInt8x8x32AVX512VNNI
+	case 8<<8 | 16:
+		return runsInt8x8x16AVX512VNNI
+	case 4<<8 | 48:
+		return runsInt8x4x48AVX512VNNI
+	case 4<<8 | 32:
+		return runsInt8x4x32AVX512VNNI
+	case 4<<8 | 16:
+		return runsInt8x4x16AVX512VNNI
+	case 2<<8 | 48:
+		return runsInt8x2x48AVX512VNNI
+	case 2<<8 | 32:
+		return runsInt8x2x32AVX512VNNI
+	case 2<<8 | 16:
+		return runsInt8x2x16AVX512VNNI
+	case 1<<8 | 48:
+		return runsInt8x1x48AVX512VNNI
+	case 1<<8 | 32:
+		return runsInt8x1x32AVX512VNNI
+	case 1<<8 | 16:
+		return runsInt8x1x16AVX512VNNI
+	}
+	panic("kernel: no such tile")
+}
+
+// tapsInt8 is tapsInt8Generic for n <= 48; w is padded to whole vectors.
+func tapsInt8(rows, n int, src []byte, step int, offs []int, w []int32, ldw int, c []int32) {
+	checkTapRows("tapsInt8", rows, n, len(src), step, offs, len(w), ldw)
+	need("tapsInt8 sums", len(c), rows, n, panelWidth)
+	done := 0
+	switch {
+	case useDepthwiseAVX512:
+		needLen("tapsInt8 sums", len(c), (rows-1)*panelWidth+(n+15)&^15)
+		tapsInt8AVX512(rows, n, &src[0], step, len(offs), &offs[0], &w[0], ldw, &c[0])
+		return
+	case useDepthwiseAVX2 && n >= 8:
+		done = n &^ 7
+		tapsInt8AVX2(rows, done, &src[0], step, len(offs), &offs[0], &w[0], ldw, &c[0])
+	}
+	if done < n {
+		tapsInt8Generic(rows, n-done, src[done:], step, offs, w[done:], ldw, c[done:])
+	}
+}
+
+// tapsF32 is tapsF32Generic; w and start are padded to whole vectors.
+func tapsF32(rows, n int, src []float32, step int, offs []int, w []float32, ldw int, start []float32, lo, hi float32, dst []float32, ldd int) {
+	checkTapRows("tapsF32", rows, n, len(src), step, offs, len(w), ldw)
+	needLen("tapsF32 start", len(start), (n+15)&^15)
+	need("tapsF32 destination", len(dst), rows, n, ldd)
+	switch {
+	case useDepthwiseAVX512:
+		tapsF32AVX512(rows, n, &src[0], step, len(offs), &offs[0], &w[0], ldw, &start[0], lo, hi, &dst[0], ldd)
+	case useDepthwiseAVX2:
+		tapsF32AVX2(rows, n, &src[0], step, len(offs), &offs[0], &w[0], ldw, &start[0], lo, hi, &dst[0], ldd)
+	default:
+		tapsF32Generic(rows, n, src, step, offs, w, ldw, start, lo, hi, dst, ldd)
+	}
+}
+
+func checkTapRows(what string, rows, n, lenSrc, step int, offs []int, lenW, ldw int) {
+	lowest, highest := offs[0], offs[0]
+	for _, o := range offs {
+		lowest, highest = min(lowest, o), max(highest, o)
+	}
+	if rows < 1 || n < 1 || lowest < 0 || step < 0 {
+		panic("kernel: " + what + ": negative offset or nothing to do")
+	}
+	needLen(what+" source", lenSrc, (rows-1)*step+highest+n)
+	needLen(what+" weights", lenW, (len(offs)-1)*ldw+(n+15)&^15)
+}
+
+func useDepthwiseBlocks() bool { return useDepthwiseVNNI }
+
+// depthwiseBlock computes the codes of rows positions and up to 64 channels; the weights, starts and scales lie in the order
+// of blockLane.
+func depthwiseBlock(rows, n int, src []byte, step int, offs []int, w []byte, start []int32, scale []float32, lo, hi float32, zp int32, dst []byte, ldd int) {
+	checkTapRows("depthwiseBlock", rows, n, len(src), step, offs, len(offs)*channelBlock, channelBlock)
+	needLen("depthwiseBlock weights", len(w), len(offs)*channelBlock)
+	needLen("depthwiseBlock channels", min(len(start), len(scale)), channelBlock)
+	need("depthwiseBlock destination", len(dst), rows, n, ldd)
+	flip := uint32(0)
+	if lo+float32(zp) < 0 || zp < 0 || hi+float32(zp) < 0 { // signed codes: -128 is stored as 0 and flipped back
+		zp, flip = zp+128, 0x80808080
+	}
+	depthwiseBlockAVX512VNNI(rows, n, &src[0], step, len(offs)/4, &offs[0], &w[0], &start[0], &scale[0], lo, hi, zp, flip, &dst[0], ldd)
+}

@@ -1,0 +1,20 @@
+//go:build !amd64 || purego
+
+package kernel
+
+func useRunsInt8() bool { return false }
+
+func runsInt8(height, width, words int, src []byte, starts, offs []int, b []byte, c []int32) {}
+
+func tapsInt8(rows, n int, src []byte, step int, offs []int, w []int32, ldw int, c []int32) {
+	tapsInt8Generic(rows, n, src, step, offs, w, ldw, c)
+}
+
+func tapsF32(rows, n int, src []float32, step int, offs []int, w []float32, ldw int, start []float32, lo, hi float32, dst []float32, ldd int) {
+	tapsF32Generic(rows, n, src, step, offs, w, ldw, start, lo, hi, dst, ldd)
+}
+
+func useDepthwiseBlocks() bool { return false }
+
+func depthwiseBlock(rows, n int, src []byte, step int, offs []int, w []byte, start []int32, scale []float32, lo, hi float32, zp int32, dst []byte, ldd int) {
+}
