@@ -43,25 +43,23 @@ func channelsBack(t graph.Type, last bool) graph.Type {
 	return t
 }
 
-// swapChannels brings 8-bit [batch, spatial..., channels] to [batch, channels, spatial...], or with back the other way.
-func swapChannels(e *graph.Env, t *tensor.Tensor, back bool) *tensor.Tensor {
-	n := t.Rank()
-	rows, cols := t.Shape[1:n-1].Len(), t.Shape[n-1]
-	shape := append(tensor.Shape{t.Shape[0], cols}, t.Shape[1:n-1]...)
-	if back {
-		rows, cols = t.Shape[1], t.Shape[2:].Len()
-		shape = append(append(tensor.Shape{t.Shape[0]}, t.Shape[2:]...), rows)
+// channelsSecondOf and channelsBackOf do the same to shapes.
+func channelsSecondOf(s tensor.Shape, last bool) tensor.Shape {
+	if n := len(s); last && n > 2 {
+		return append(tensor.Shape{s[0], s[n-1]}, s[1:n-1]...)
 	}
-	y := e.New(t.DType, shape...)
-	for b := range t.Shape[0] {
-		kernel.Transpose(y.Bytes()[b*rows*cols:], max(rows, 1), t.Bytes()[b*rows*cols:], max(cols, 1), rows, cols)
-	}
-	return y
+	return s
 }
 
-// poolOperand returns the codes that are pooled, channels before the spatial dimensions, and the parameters of them and of the
-// result.
-func poolOperand(e *graph.Env, in []*tensor.Tensor, required int, channelsLast bool) (x *tensor.Tensor, px, py quantParam, err error) {
+func channelsBackOf(s tensor.Shape, last bool) tensor.Shape {
+	if last && len(s) > 2 {
+		return append(append(tensor.Shape{s[0]}, s[2:]...), s[1])
+	}
+	return s
+}
+
+// poolOperand returns the codes that are pooled and the parameters of them and of the result.
+func poolOperand(in []*tensor.Tensor, required int) (x *tensor.Tensor, px, py quantParam, err error) {
 	if in, err = optionalZeros(in, required, 5, 2); err != nil {
 		return nil, px, py, err
 	}
@@ -72,66 +70,26 @@ func poolOperand(e *graph.Env, in []*tensor.Tensor, required int, channelsLast b
 	if x.Rank() < 3 {
 		return nil, px, py, fmt.Errorf("want at least 3 dimensions, got %v", x)
 	}
-	if channelsLast {
-		x = swapChannels(e, x, false)
-	}
 	return x, px, py, nil
 }
 
-func (o *QLinearAveragePool) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
-	x, px, py, err := poolOperand(e, in, 4, o.ChannelsLast)
-	if err != nil {
-		return nil, err
-	}
-	g, shape, err := newPool(&o.Window, o.CeilMode, x.Shape)
-	if err != nil {
-		return nil, err
-	}
-	y := e.New(x.DType, shape...)
-	size, outSize := tensor.Shape(g.in).Len(), tensor.Shape(g.out).Len()
-	src, dst := x.Bytes(), y.Bytes()
-	g.planes(e, shape[0]*shape[1], func(_, in, out int) {
-		averageBytes(&g, o.CountIncludePad, px, py, src[in:in+size], dst[out:out+outSize])
-	})
-	if o.ChannelsLast {
-		y = swapChannels(e, y, true)
-	}
-	return []*tensor.Tensor{y}, nil
+// code is the parameters of a whole operand as kernels take them.
+func (p *quantParam) code() *kernel.Code {
+	return &kernel.Code{Scale: p.scale[0], Zero: p.zeroAt(), Signed: p.signed}
 }
 
-// averageBytes is averagePlane on codes: sums are exact, the mean is scaled in float32 and rounded once, the zero point added
-// before, as ONNX Runtime does.
-func averageBytes(g *geometry, pads bool, px, py quantParam, src, dst []byte) {
-	o := 0
-	for qd := range g.out[0] {
-		d0, d1, ds := g.taps(0, qd)
-		for qh := range g.out[1] {
-			h0, h1, hs := g.taps(1, qh)
-			for qw := range g.out[2] {
-				w0, w1, ws := g.taps(2, qw)
-				sum := int32(0)
-				for d := d0; d < d1; d++ {
-					for h := h0; h < h1; h++ {
-						line := ((ds+d*g.dilation[0])*g.in[1]+hs+h*g.dilation[1])*g.in[2] + ws
-						for w := w0; w < w1; w++ {
-							sum += valueOf(src[line+w*g.dilation[2]], px.signed)
-						}
-					}
-				}
-				count := (d1 - d0) * (h1 - h0) * (w1 - w0)
-				sum -= int32(count) * px.zeroAt()
-				if pads {
-					count = g.inside(0, qd) * g.inside(1, qh) * g.inside(2, qw)
-				}
-				mean := float32(0)
-				if count > 0 {
-					mean = float32(float32(sum)*px.scale[0]) / float32(count)
-				}
-				dst[o] = py.round(mean/py.scale[0] + float32(py.zeroAt()))
-				o++
-			}
-		}
+func (o *QLinearAveragePool) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
+	x, px, py, err := poolOperand(in, 4)
+	if err != nil {
+		return nil, err
 	}
+	g, shape, err := newPool(&o.Window, o.CeilMode, channelsSecondOf(x.Shape, o.ChannelsLast))
+	if err != nil {
+		return nil, err
+	}
+	y := e.New(x.DType, channelsBackOf(shape, o.ChannelsLast)...)
+	kernel.AveragePoolCodes(e.Workers(), g.poolShape(shape[0], shape[1], o.ChannelsLast), x.Bytes(), px.code(), o.CountIncludePad, g.padEnd, y.Bytes(), py.code())
+	return []*tensor.Tensor{y}, nil
 }
 
 // QLinearGlobalAveragePool is com.microsoft.QLinearGlobalAveragePool (X, x_scale, x_zero_point, y_scale, y_zero_point).
@@ -150,32 +108,19 @@ func (o *QLinearGlobalAveragePool) Infer(in []graph.Type) ([]graph.Type, error) 
 }
 
 func (o *QLinearGlobalAveragePool) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
-	x, px, py, err := poolOperand(e, in, 5, o.ChannelsLast)
+	x, px, py, err := poolOperand(in, 5)
 	if err != nil {
 		return nil, err
 	}
-	shape := x.Shape.Clone()
-	for i := range shape[2:] {
-		shape[2+i] = 1
-	}
-	size := x.Shape[2:].Len()
+	shape := channelsSecondOf(x.Shape, o.ChannelsLast).Clone()
+	size := shape[2:].Len()
 	if size == 0 {
 		return nil, fmt.Errorf("no spatial elements in %v", x)
 	}
-	y := e.New(x.DType, shape...)
-	m := px.scale[0] / float32(float32(size)*py.scale[0])
-	e.For(y.Len(), max(1, elementGrain/size), func(lo, hi int) {
-		for p := lo; p < hi; p++ {
-			sum := int32(0)
-			for _, b := range x.Bytes()[p*size : (p+1)*size] {
-				sum += valueOf(b, px.signed)
-			}
-			acc := [1]int32{sum - int32(size)*px.zeroAt()}
-			requantize(y.Bytes()[p:p+1], acc[:], 0, m, py.zeroAt(), py.signed)
-		}
-	})
-	if o.ChannelsLast {
-		y = swapChannels(e, y, true)
+	for i := range shape[2:] {
+		shape[2+i] = 1
 	}
+	y := e.New(x.DType, channelsBackOf(shape, o.ChannelsLast)...)
+	kernel.GlobalAveragePoolCodes(e.Workers(), shape[0], shape[1], size, o.ChannelsLast, x.Bytes(), px.code(), y.Bytes(), py.code())
 	return []*tensor.Tensor{y}, nil
 }

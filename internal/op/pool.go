@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/kernel"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -103,6 +104,9 @@ func (o *MaxPool) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, err
 	if err != nil {
 		return nil, err
 	}
+	if o.OmitIndices && bytes8.has(in[0].DType) {
+		return o.evalCodes(e, in[0])
+	}
 	switch in[0].DType {
 	case tensor.Int8:
 		return evalMaxPool[int8](e, o, in[0], tensor.Data[int8](in[0]), nil)
@@ -120,6 +124,25 @@ func (o *MaxPool) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, err
 		func() ([]*tensor.Tensor, error) {
 			return evalMaxPool(e, o, in[0], tensor.Data[float64](in[0]), realOutput[float64])
 		})
+}
+
+// evalCodes is the maximum of 8-bit integers, without indices.
+func (o *MaxPool) evalCodes(e *graph.Env, x *tensor.Tensor) ([]*tensor.Tensor, error) {
+	g, shape, err := newPool(&o.Window, o.CeilMode, x.Shape)
+	if err != nil {
+		return nil, err
+	}
+	y := e.New(x.DType, shape...)
+	kernel.MaxPoolCodes(e.Workers(), g.poolShape(shape[0], shape[1], false), x.Bytes(), x.DType == tensor.Int8, y.Bytes())
+	return []*tensor.Tensor{y}, nil
+}
+
+// poolShape is the geometry as the kernels for codes take it.
+func (g *geometry) poolShape(batch, channels int, channelsLast bool) *kernel.PoolShape {
+	return &kernel.PoolShape{
+		Batch: batch, Channels: channels, In: g.in, Out: g.out, Kernel: g.kernel, Stride: g.stride, Dilation: g.dilation, Pad: g.padBegin,
+		ChannelsLast: channelsLast,
+	}
 }
 
 func evalMaxPool[T float32 | float64 | int8 | uint8](e *graph.Env, o *MaxPool, t *tensor.Tensor, x []T,
