@@ -76,9 +76,9 @@ func NewActivation(o graph.Op, in []*tensor.Tensor, given func(i int) bool) (Act
 	return Activation{}, false
 }
 
-// rowEpilogue adds the bias to each row of y [rows, cols] and applies the activation; bias may be nil.
-func (a Activation) rowEpilogue(e *graph.Env, y []float32, cols int, bias []float32) {
-	if bias == nil && a.row == nil || cols == 0 {
+// rowEpilogue adds the bias to each row of y [rows, cols], then other, and applies the activation; both may be nil.
+func (a Activation) rowEpilogue(e *graph.Env, y []float32, cols int, bias, other []float32) {
+	if bias == nil && other == nil && a.row == nil || cols == 0 {
 		return
 	}
 	e.For(len(y)/cols, max(1, elementGrain/4/cols), func(lo, hi int) {
@@ -86,6 +86,9 @@ func (a Activation) rowEpilogue(e *graph.Env, y []float32, cols int, bias []floa
 			row := y[r*cols : (r+1)*cols]
 			if bias != nil {
 				kernel.Add(row, row, bias)
+			}
+			if other != nil {
+				kernel.Add(row, row, other[r*cols:(r+1)*cols])
 			}
 			if a.row != nil {
 				a.row(row, row)
@@ -108,6 +111,38 @@ func (a Activation) addEpilogue(e *graph.Env, y, other []float32) {
 			a.row(row, row)
 		}
 	})
+}
+
+// finish adds a residual to y, which is fresh and has rows of cols values, after the bias, and applies the activation. A
+// residual of another shape is broadcast with y.
+func (a Activation) finish(e *graph.Env, y *tensor.Tensor, cols int, bias []float32, residual *tensor.Tensor) (*tensor.Tensor, error) {
+	data := tensor.Data[float32](y)
+	if residual == nil {
+		a.rowEpilogue(e, data, cols, bias, nil)
+		return y, nil
+	}
+	if err := wantFloat32(1, residual.DType); err != nil {
+		return nil, err
+	}
+	if residual.Shape.Equal(y.Shape) {
+		a.rowEpilogue(e, data, cols, bias, tensor.Data[float32](residual))
+		return y, nil
+	}
+	Activation{}.rowEpilogue(e, data, cols, bias, nil)
+	sum, err := (&Add{}).Eval(e, []*tensor.Tensor{y, residual})
+	if err != nil {
+		return nil, fmt.Errorf("residual: %w", err)
+	}
+	a.addEpilogue(e, tensor.Data[float32](sum[0]), nil)
+	return sum[0], nil
+}
+
+// withResidual is the type of y with a residual added to it.
+func withResidual(y, residual graph.Type) (graph.Type, error) {
+	if err := wantFloat32(1, residual.DType); err != nil {
+		return y, err
+	}
+	return broadcastTypes(tensor.Float32, y, residual)
 }
 
 // scratch lends byte slices for codes that live within one Eval.

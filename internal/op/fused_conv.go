@@ -47,9 +47,21 @@ func (c *fusedConv) suffix() string {
 	return c.activation.name
 }
 
-// infer returns the output type for the type of x.
-func (c *fusedConv) infer(x graph.Type) (graph.Type, error) {
-	return inferConv(tensor.Float32, &c.window, c.group, x, graph.Shaped(tensor.Float32, c.weight))
+// infer returns the output type for the types of x and, if there is one, the residual.
+func (c *fusedConv) infer(x graph.Type, residual []graph.Type) (graph.Type, error) {
+	t, err := inferConv(tensor.Float32, &c.window, c.group, x, graph.Shaped(tensor.Float32, c.weight))
+	if err != nil || len(residual) == 0 {
+		return t, err
+	}
+	return withResidual(t, residual[0])
+}
+
+// splitTypes takes the type of the residual, if there is one, off the types of inputs.
+func splitTypes(in []graph.Type, residual bool) (x, last []graph.Type) {
+	if !residual || len(in) == 0 {
+		return in, nil
+	}
+	return in[:len(in)-1], in[len(in)-1:]
 }
 
 // split takes the residual, which may be nil, off the inputs.
@@ -61,16 +73,20 @@ func (c *fusedConv) split(in []*tensor.Tensor) (x []*tensor.Tensor, residual *te
 }
 
 // finish adds the residual and applies the activation where the kernel has not.
-func (c *fusedConv) finish(e *graph.Env, s *kernel.ConvShape, y []float32, residual *tensor.Tensor) {
+func (c *fusedConv) finish(e *graph.Env, s *kernel.ConvShape, y, residual *tensor.Tensor) ([]*tensor.Tensor, error) {
 	a := c.activation
 	if s.Activation.Kind != kernel.NoActivation {
 		a = Activation{}
 	}
-	var other []float32
-	if residual != nil {
-		other = tensor.Data[float32](residual)
+	if residual == nil || residual.Shape.Equal(y.Shape) {
+		var other []float32
+		if residual != nil {
+			other = tensor.Data[float32](residual)
+		}
+		a.addEpilogue(e, tensor.Data[float32](y), other)
+		return []*tensor.Tensor{y}, nil
 	}
-	a.addEpilogue(e, y, other)
+	return one(a.finish(e, y, y.Len(), nil, residual))
 }
 
 // resolve returns the shape of the convolution, with the activation if the kernel can apply it, and that of its output.
@@ -81,14 +97,14 @@ func (c *fusedConv) resolve(x *tensor.Tensor, residual *tensor.Tensor) (*kernel.
 	}
 	if residual == nil {
 		s.Activation = c.activation.conv
-	} else if residual.DType != tensor.Float32 || !residual.Shape.Equal(shape) {
-		return nil, nil, fmt.Errorf("residual: want float32[%v], got %v", shape, residual)
+	} else if err := wantFloat32(1, residual.DType); err != nil {
+		return nil, nil, fmt.Errorf("residual: %w", err)
 	}
 	return s, shape, nil
 }
 
 // PackedConv is a lowered Conv with constant weights: activation(conv(x, W) + bias + residual) for x float32; the residual is
-// an optional second input of the output's shape. It has no ONNX form and is never saved.
+// an optional second input, broadcast where its shape differs. It has no ONNX form and is never saved.
 type PackedConv struct {
 	fusedConv
 	packed *kernel.PackedConvF32
@@ -123,7 +139,7 @@ func (o *PackedConv) Infer(in []graph.Type) ([]graph.Type, error) {
 	if err := wantFloat32(0, in[0].DType); err != nil {
 		return nil, err
 	}
-	return one(o.infer(in[0]))
+	return one(o.infer(in[0], in[1:]))
 }
 
 func (o *PackedConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
@@ -147,8 +163,7 @@ func (o *PackedConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, 
 	t := e.New(tensor.Float32, shape...)
 	y := tensor.Data[float32](t)
 	kernel.ConvF32Packed(e.Workers(), s, tensor.Data[float32](x), o.packed, o.bias, y)
-	o.finish(e, s, y, residual)
-	return []*tensor.Tensor{t}, nil
+	return o.finish(e, s, t, residual)
 }
 
 // DynamicQuantConv is a lowered dynamically quantized convolution with constant 8-bit weights, bit for bit equal to the chain
@@ -178,13 +193,11 @@ func NewDynamicQuantConv(o *ConvInteger, w, scale, zero, bias *tensor.Tensor, re
 func (o *DynamicQuantConv) Kind() string { return "DynamicQuantConv" + o.suffix() }
 
 func (o *DynamicQuantConv) Infer(in []graph.Type) ([]graph.Type, error) {
-	if o.residual && len(in) > 0 {
-		in = in[:len(in)-1]
-	}
+	in, residual := splitTypes(in, o.residual)
 	if err := wantDynamic(in); err != nil {
 		return nil, err
 	}
-	return one(o.infer(in[0]))
+	return one(o.infer(in[0], residual))
 }
 
 func (o *DynamicQuantConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
@@ -208,6 +221,5 @@ func (o *DynamicQuantConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Te
 	t := e.New(tensor.Float32, shape...)
 	y := tensor.Data[float32](t)
 	kernel.ConvInt8F32(e.Workers(), s, codes, c.signed(), c.Zero, c.Scale, o.packed, o.scale, o.bias, y)
-	o.finish(e, s, y, residual)
-	return []*tensor.Tensor{t}, nil
+	return o.finish(e, s, t, residual)
 }

@@ -28,29 +28,61 @@ func NewMatMulWeight(t *tensor.Tensor, trans bool) (*MatMulWeight, error) {
 	return &MatMulWeight{kernel.PackB(trans, k, n, v, ldb)}, nil
 }
 
-// PackedMatMul is a lowered MatMul or Gemm with a constant right operand: activation(Alpha*x*W + bias) for x float32 [..., K]
-// and W [K, N]. It has no ONNX form and is never saved.
+// PackedMatMul is a lowered MatMul or Gemm with a constant right operand: activation(Alpha*x*W + bias + residual) for x float32
+// [..., K] and W [K, N]; the residual is an optional second input, broadcast where its shape differs. It has no ONNX form and
+// is never saved.
 type PackedMatMul struct {
-	weight     *MatMulWeight
-	alpha      float32
+	weight *MatMulWeight
+	alpha  float32
+	rowEnd
+}
+
+// rowEnd is what follows a product with a constant matrix.
+type rowEnd struct {
 	bias       []float32
+	residual   bool // the last input is added before the activation
 	activation Activation
+}
+
+func (o *rowEnd) suffix() string {
+	if o.residual {
+		return "Add" + o.activation.name
+	}
+	return o.activation.name
+}
+
+// infer returns the output type for the types of x and, if there is one, the residual.
+func (o *rowEnd) infer(x graph.Type, residual []graph.Type, k, n int) (graph.Type, error) {
+	t, err := inferRows(x, k, n)
+	if err != nil || len(residual) == 0 {
+		return t, err
+	}
+	return withResidual(t, residual[0])
+}
+
+// split takes the residual, which may be nil, off the inputs.
+func (o *rowEnd) split(in []*tensor.Tensor) (x []*tensor.Tensor, residual *tensor.Tensor) {
+	if !o.residual || len(in) == 0 {
+		return in, nil
+	}
+	return in[:len(in)-1], in[len(in)-1]
 }
 
 // NewPackedMatMul returns the operator. bias, which may be nil, has N values or one; a factor beta of Gemm is applied to it
 // beforehand.
-func NewPackedMatMul(w *MatMulWeight, alpha float32, bias *tensor.Tensor, a Activation) (*PackedMatMul, error) {
+func NewPackedMatMul(w *MatMulWeight, alpha float32, bias *tensor.Tensor, residual bool, a Activation) (*PackedMatMul, error) {
 	_, n := w.packed.Size()
 	b, err := biasFloats(bias, n)
 	if err != nil {
 		return nil, err
 	}
-	return &PackedMatMul{w, alpha, b, a}, nil
+	return &PackedMatMul{w, alpha, rowEnd{b, residual, a}}, nil
 }
 
-func (o *PackedMatMul) Kind() string { return "PackedMatMul" + o.activation.name }
+func (o *PackedMatMul) Kind() string { return "PackedMatMul" + o.suffix() }
 
 func (o *PackedMatMul) Infer(in []graph.Type) ([]graph.Type, error) {
+	in, residual := splitTypes(in, o.residual)
 	if err := want(in, 1, 1); err != nil {
 		return nil, err
 	}
@@ -58,10 +90,11 @@ func (o *PackedMatMul) Infer(in []graph.Type) ([]graph.Type, error) {
 		return nil, err
 	}
 	k, n := o.weight.packed.Size()
-	return one(inferRows(in[0], k, n))
+	return one(o.infer(in[0], residual, k, n))
 }
 
 func (o *PackedMatMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
+	in, residual := o.split(in)
 	in, err := args(in, 1, 1)
 	if err != nil {
 		return nil, err
@@ -77,8 +110,7 @@ func (o *PackedMatMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor
 	t := e.New(tensor.Float32, shape...)
 	y := tensor.Data[float32](t)
 	kernel.GemmF32Packed(e.Workers(), false, rows, o.alpha, tensor.Data[float32](in[0]), max(k, 1), o.weight.packed, 0, y, max(n, 1))
-	o.activation.rowEpilogue(e, y, n, o.bias)
-	return []*tensor.Tensor{t}, nil
+	return one(o.activation.finish(e, t, n, o.bias, residual))
 }
 
 // QuantMatMulWeight is a constant 8-bit matrix [K, N] packed for integer products, with its scale per tensor or per column.
@@ -112,29 +144,29 @@ func NewQuantMatMulWeight(t *tensor.Tensor, trans bool, scale, zero *tensor.Tens
 // DynamicQuantizeLinear returned: codes uint8 [..., K], scale and zero point; with codes quantized in another way these may be
 // int8. It has no ONNX form and is never saved.
 type DynamicQuantMatMul struct {
-	weight     *QuantMatMulWeight
-	bias       []float32
-	activation Activation
+	weight *QuantMatMulWeight
+	rowEnd
 }
 
 // NewDynamicQuantMatMul returns the operator. bias, which may be nil, has N values or one.
-func NewDynamicQuantMatMul(w *QuantMatMulWeight, bias *tensor.Tensor, a Activation) (*DynamicQuantMatMul, error) {
+func NewDynamicQuantMatMul(w *QuantMatMulWeight, bias *tensor.Tensor, residual bool, a Activation) (*DynamicQuantMatMul, error) {
 	_, n := w.packed.Size()
 	b, err := biasFloats(bias, n)
 	if err != nil {
 		return nil, err
 	}
-	return &DynamicQuantMatMul{w, b, a}, nil
+	return &DynamicQuantMatMul{w, rowEnd{b, residual, a}}, nil
 }
 
-func (o *DynamicQuantMatMul) Kind() string { return "DynamicQuantMatMul" + o.activation.name }
+func (o *DynamicQuantMatMul) Kind() string { return "DynamicQuantMatMul" + o.suffix() }
 
 func (o *DynamicQuantMatMul) Infer(in []graph.Type) ([]graph.Type, error) {
+	in, residual := splitTypes(in, o.residual)
 	if err := wantDynamic(in); err != nil {
 		return nil, err
 	}
 	k, n := o.weight.packed.Size()
-	return one(inferRows(in[0], k, n))
+	return one(o.infer(in[0], residual, k, n))
 }
 
 // wantDynamic checks the inputs of a dynamically quantized operator: x, or codes, scale and zero point.
@@ -170,6 +202,7 @@ func dynamicCodes(e *graph.Env, in []*tensor.Tensor) (codes []byte, c Codes, don
 }
 
 func (o *DynamicQuantMatMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
+	in, residual := o.split(in)
 	in, err := args(in, len(in), 3)
 	if err != nil {
 		return nil, err
@@ -190,6 +223,5 @@ func (o *DynamicQuantMatMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.
 	t := e.New(tensor.Float32, shape...)
 	y := tensor.Data[float32](t)
 	kernel.GemmInt8F32(e.Workers(), rows, n, k, codes, max(k, 1), c.signed(), []int32{c.Zero}, []float32{c.Scale}, o.weight.packed, o.weight.scale, o.bias, y, max(n, 1))
-	o.activation.rowEpilogue(e, y, n, nil)
-	return []*tensor.Tensor{t}, nil
+	return one(o.activation.finish(e, t, n, nil, residual))
 }

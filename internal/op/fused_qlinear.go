@@ -122,7 +122,7 @@ func (o *PackedQLinearConv) Infer(in []graph.Type) ([]graph.Type, error) {
 	if err := wantCodes(in, o.x); err != nil {
 		return nil, err
 	}
-	t, err := o.infer(in[0])
+	t, err := o.infer(in[0], nil)
 	t.DType = o.end.dtype
 	return one(t, err)
 }

@@ -127,7 +127,7 @@ func TestPackedMatMul(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				o, err := NewPackedMatMul(weight, 1, bias, a)
+				o, err := NewPackedMatMul(weight, 1, bias, false, a)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -136,6 +136,71 @@ func TestPackedMatMul(t *testing.T) {
 				}
 				checkKinds(t, o, c.run(o, x), x)
 			}
+		}
+	}
+}
+
+// TestResidual compares with an Add behind the product or convolution, of the same shape and of shapes that are broadcast.
+func TestResidual(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 12))
+	pool := kernel.NewPool(2)
+	defer pool.Close()
+	c := chain{t, &graph.Env{Pool: pool}}
+	relu, _ := NewActivation(&Relu{}, nil, nil)
+	x, w, bias := randomFloats(r, 2, 3, 7), randomFloats(r, 7, 9), randomFloats(r, 9)
+	weight, err := NewMatMulWeight(w, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	codes, scale := randomBytes(r, tensor.Int8, 7, 9), tensor.Scalar[float32](0.01)
+	quantWeight, err := NewQuantMatMulWeight(codes, false, scale, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	product := c.run(&Add{}, c.run(&MatMul{}, x, w), bias)
+	q := c.all(&DynamicQuantizeLinear{}, x)
+	quantProduct := c.dequantized(c.run(&MatMulInteger{}, q[0], codes, q[2]), q[1], scale, bias)
+	for _, shape := range []tensor.Shape{{2, 3, 9}, {3, 9}, {1, 1, 1}, {}, {2, 1, 9}, {4, 1, 3, 9}} {
+		residual := randomFloats(r, shape...)
+		o, err := NewPackedMatMul(weight, 1, bias, true, relu)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := c.run(o, x, residual)
+		if err := compareGolden(got, c.run(&Relu{}, c.run(&Add{}, product, residual)), 1e-5); err != nil {
+			t.Errorf("%v: %v", shape, err)
+		}
+		checkKinds(t, o, got, x, residual)
+		d, err := NewDynamicQuantMatMul(quantWeight, bias, true, relu)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := c.run(&Relu{}, c.run(&Add{}, quantProduct, residual))
+		sameBits(t, fmt.Sprint(shape), c.run(d, x, residual), want)
+		sameBits(t, fmt.Sprint(shape), c.run(d, append(q, residual)...), want)
+		checkKinds(t, d, want, x, residual)
+	}
+	conv := &Conv{Group: 1}
+	image, kernels := randomFloats(r, 2, 3, 5, 5), randomFloats(r, 4, 3, 3, 3)
+	for _, shape := range []tensor.Shape{{2, 4, 3, 3}, {4, 1, 1}, {1, 4, 3, 1}} {
+		residual := randomFloats(r, shape...)
+		o, err := NewPackedConv(conv, kernels, nil, true, relu)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := c.run(&Relu{}, c.run(&Add{}, c.run(conv, image, kernels), residual))
+		if err := compareGolden(c.run(o, image, residual), want, 1e-5); err != nil {
+			t.Errorf("%v: %v", shape, err)
+		}
+		checkKinds(t, o, want, image, residual)
+	}
+	o, err := NewPackedMatMul(weight, 1, bias, true, relu)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []*tensor.Tensor{randomFloats(r, 5), tensor.New(tensor.Float64, 9)} {
+		if _, err := o.Eval(c.e, []*tensor.Tensor{x, bad}); err == nil {
+			t.Errorf("accepts the residual %v", bad)
 		}
 	}
 }
@@ -161,7 +226,7 @@ func TestDynamicQuantMatMul(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				o, err := NewDynamicQuantMatMul(weight, bias, a)
+				o, err := NewDynamicQuantMatMul(weight, bias, false, a)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -1,8 +1,6 @@
 package pass
 
 import (
-	"slices"
-
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/op"
 	"github.com/neurotrain/neuroquant/tensor"
@@ -105,8 +103,8 @@ func (f *fuser) activation(n *graph.Node, v *graph.Value) (op.Activation, bool) 
 }
 
 // tail extends a chain, whose last node computes a float32 value, by what a fused operator can do at its end: the Add of a
-// constant bias that channels says is one value per channel, the Add of another value of the same shape, an activation.
-func (f *fuser) tail(chain []*graph.Node, bias *tensor.Tensor, channels func(*tensor.Tensor) *tensor.Tensor, residualToo bool) ([]*graph.Node, *tensor.Tensor, *graph.Value, op.Activation) {
+// constant bias that channels says is one value per channel, the Add of another value, an activation.
+func (f *fuser) tail(chain []*graph.Node, bias *tensor.Tensor, channels func(*tensor.Tensor) *tensor.Tensor) ([]*graph.Node, *tensor.Tensor, *graph.Value, op.Activation) {
 	var residual *graph.Value
 	last := chain[len(chain)-1]
 	n := f.next(last)
@@ -119,8 +117,8 @@ func (f *fuser) tail(chain []*graph.Node, bias *tensor.Tensor, channels func(*te
 			}
 		}
 	}
-	if residualToo && n != nil && n.Op.Kind() == "Add" {
-		if o := other(n, last.Out[0]); o != nil && !f.g.IsParam(o) && sameShape(o.Type, last.Out[0].Type) && sameShape(o.Type, n.Out[0].Type) {
+	if n != nil && n.Op.Kind() == "Add" {
+		if o := other(n, last.Out[0]); o != nil && !f.g.IsParam(o) && o.Type.DType == tensor.Float32 && last.Out[0].Type.DType == tensor.Float32 {
 			residual = o
 			chain, last = append(chain, n), n
 			n = f.next(last)
@@ -131,14 +129,6 @@ func (f *fuser) tail(chain []*graph.Node, bias *tensor.Tensor, channels func(*te
 		chain = append(chain, n)
 	}
 	return chain, bias, residual, a
-}
-
-// sameShape reports whether two float32 types are certain to have the same shape at run time.
-func sameShape(a, b graph.Type) bool {
-	if !a.Ranked || !b.Ranked || len(a.Dims) != len(b.Dims) || a.DType != tensor.Float32 || b.DType != tensor.Float32 {
-		return false
-	}
-	return !slices.ContainsFunc(a.Dims, func(d graph.Dim) bool { return d == graph.Unknown }) && slices.Equal(a.Dims, b.Dims)
 }
 
 // rowBias returns a bias for the last dimension of n columns: one value, or a row.

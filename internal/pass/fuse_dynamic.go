@@ -48,7 +48,7 @@ func FuseDynamicQuant(g *graph.Graph) error {
 			}
 			var bias *tensor.Tensor
 			var a op.Activation
-			chain, bias, residual, a = f.tail(chain, nil, channelBias(w.Shape[0], spatial), true)
+			chain, bias, residual, a = f.tail(chain, nil, channelBias(w.Shape[0], spatial))
 			o, err = op.NewDynamicQuantConv(i, w, scale, c.zero, bias, residual != nil, a)
 		case *op.MatMulInteger:
 			cols := c.weight.Shape[1]
@@ -67,8 +67,8 @@ func FuseDynamicQuant(g *graph.Graph) error {
 			}
 			var bias *tensor.Tensor
 			var a op.Activation
-			chain, bias, _, a = f.tail(chain, nil, rowBias(cols), false)
-			o, err = op.NewDynamicQuantMatMul(packed[k], bias, a)
+			chain, bias, residual, a = f.tail(chain, nil, rowBias(cols))
+			o, err = op.NewDynamicQuantMatMul(packed[k], bias, residual != nil, a)
 		}
 		if err != nil {
 			return fmt.Errorf("node %q (%s): %w", n.Name, n.Op.Kind(), err)

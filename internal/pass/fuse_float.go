@@ -26,7 +26,7 @@ func FuseConv(g *graph.Graph) error {
 				continue
 			}
 		}
-		chain, bias, residual, a := f.tail([]*graph.Node{n}, bias, channelBias(w.Shape[0], len(w.Shape)-2), true)
+		chain, bias, residual, a := f.tail([]*graph.Node{n}, bias, channelBias(w.Shape[0], len(w.Shape)-2))
 		o, err := op.NewPackedConv(c, w, bias, residual != nil, a)
 		if err != nil {
 			return fmt.Errorf("node %q (Conv): %w", n.Name, err)
@@ -97,12 +97,16 @@ func FuseMatMul(g *graph.Graph) error {
 			}
 			packed[k] = p
 		}
-		chain, bias, _, a := f.tail([]*graph.Node{n}, bias, rowBias(cols), false)
-		o, err := op.NewPackedMatMul(packed[k], alpha, bias, a)
+		chain, bias, residual, a := f.tail([]*graph.Node{n}, bias, rowBias(cols))
+		o, err := op.NewPackedMatMul(packed[k], alpha, bias, residual != nil, a)
 		if err != nil {
 			return fmt.Errorf("node %q (%s): %w", n.Name, n.Op.Kind(), err)
 		}
-		f.replace(chain, o, n.In[0])
+		in := []*graph.Value{n.In[0]}
+		if residual != nil {
+			in = append(in, residual)
+		}
+		f.replace(chain, o, in...)
 	}
 	return f.finish()
 }

@@ -155,7 +155,7 @@ func (f *qdqFuser) conv(n *graph.Node, o *op.Conv) {
 			return
 		}
 	}
-	chain, b, residual, a := f.tail([]*graph.Node{n}, floatBias(bias), channelBias(w.channels, len(w.codes.Shape)-2), true)
+	chain, b, residual, a := f.tail([]*graph.Node{n}, floatBias(bias), channelBias(w.channels, len(w.codes.Shape)-2))
 	p, err := op.NewDynamicQuantConv(&op.ConvInteger{Window: o.Window, Group: o.Group}, w.codes, w.scale, w.zero, b, residual != nil, a)
 	if err != nil {
 		return
@@ -228,11 +228,16 @@ func (f *qdqFuser) product(n *graph.Node, alpha, beta float32, trans bool) {
 	if alpha != 1 {
 		scale = graph.Param(f.names.Fresh(scale.Name), tensor.Scalar(alpha*x.Scale))
 	}
-	chain, b, _, a := f.tail([]*graph.Node{n}, floatBias(bias), rowBias(w.channels), false)
-	o, err := op.NewDynamicQuantMatMul(p, b, a)
-	if err == nil {
-		f.float(chain, o, x.codes, scale, f.zero(x.zero, x.Codes))
+	chain, b, residual, a := f.tail([]*graph.Node{n}, floatBias(bias), rowBias(w.channels))
+	o, err := op.NewDynamicQuantMatMul(p, b, residual != nil, a)
+	if err != nil {
+		return
 	}
+	in := []*graph.Value{x.codes, scale, f.zero(x.zero, x.Codes)}
+	if residual != nil {
+		in = append(in, residual)
+	}
+	f.float(chain, o, in...)
 }
 
 // maxProducts is how many products of two 9-bit differences int32 is certain to hold.

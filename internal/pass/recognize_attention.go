@@ -83,7 +83,7 @@ func (f *fuser) attention(soft *graph.Node) error {
 			return nil, 0, 0
 		}
 		r := single(t.In[0])
-		if r == nil || r.Op.Kind() != "Reshape" || !splits(r.In[0].Type, r.Out[0].Type) {
+		if r == nil || !f.splits(r) {
 			return nil, 0, 0
 		}
 		chain = append(chain, t, r)
@@ -99,7 +99,7 @@ func (f *fuser) attention(soft *graph.Node) error {
 		return nil
 	}
 	v, vHeads, _ := unsplit(mixed.In[1], 0, 2, 1, 3)
-	if v == nil || vHeads != heads || !splits(flat.Out[0].Type, merge.Out[0].Type) {
+	if v == nil || vHeads != heads || !f.merges(flat) {
 		return nil
 	}
 	o, _ := op.New("Attention")
@@ -142,16 +142,39 @@ func isTranspose(n *graph.Node, perm ...int) bool {
 	return ok && slices.Equal(t.Perm, perm)
 }
 
-// splits reports whether a reshape from whole to parts is certain to split the last of three dimensions in two.
-func splits(whole, parts graph.Type) bool {
+// splits reports whether n is a Reshape that is certain to split the last of three dimensions in two.
+func (f *fuser) splits(n *graph.Node) bool {
+	return n.Op.Kind() == "Reshape" && f.splitsLast(n, n.In[0].Type, n.Out[0].Type)
+}
+
+// merges reports whether n is a Reshape that is certain to join the last two of four dimensions.
+func (f *fuser) merges(n *graph.Node) bool {
+	return n.Op.Kind() == "Reshape" && f.splitsLast(n, n.Out[0].Type, n.In[0].Type)
+}
+
+// splitsLast reports whether the Reshape n keeps the first two dimensions of whole and parts, one of which it makes of the other.
+func (f *fuser) splitsLast(n *graph.Node, whole, parts graph.Type) bool {
 	if !whole.Ranked || !parts.Ranked || len(whole.Dims) != 3 || len(parts.Dims) != 4 || whole.DType != tensor.Float32 {
 		return false
 	}
 	w, p := whole.Dims, parts.Dims
+	if !p[2].IsKnown() || !p[3].IsKnown() || !w[2].IsKnown() || w[2].Size != p[2].Size*p[3].Size || w[2].Size == 0 {
+		return false
+	}
+	// A dimension is kept where the shape says so by 0, where the types agree, or where it is the only one left.
+	shape := f.constant(n.In[1])
+	var words []int64
+	if o, ok := n.Op.(*op.Reshape); ok && shape != nil && !o.AllowZero {
+		words, _ = shape.Ints()
+	}
+	kept := 0
 	for i := range 2 {
-		if w[i] != p[i] || w[i] == graph.Unknown {
+		switch {
+		case i < len(words) && words[i] == 0, w[i] == p[i] && w[i] != graph.Unknown:
+			kept++
+		case i >= len(words) || words[i] != -1:
 			return false
 		}
 	}
-	return p[2].IsKnown() && p[3].IsKnown() && w[2].IsKnown() && w[2].Size == p[2].Size*p[3].Size
+	return kept > 0
 }
