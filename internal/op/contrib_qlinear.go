@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/kernel"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -42,23 +43,9 @@ func (p *quantParam) limits() (lo, hi int32) {
 	return 0, 255
 }
 
-// round returns the stored byte of a code that has a fraction: rounded half to even with the zero point already added.
-func (p *quantParam) round(v float32) byte {
-	lo, hi := p.limits()
-	if !(v > float32(lo)) {
-		return byte(lo)
-	}
-	return byte(roundSmall(min(v, float32(hi))))
-}
-
 // apply sets dst[i] = t[src[i]].
 func (t *byteTable) apply(e *graph.Env, dst, src []byte) {
-	e.For(len(src), elementGrain, func(lo, hi int) {
-		out := dst[lo:hi]
-		for i, b := range src[lo:hi] {
-			out[i] = t[b]
-		}
-	})
+	eachRow(e, dst, src, func(dst, x []byte) { kernel.Lookup(dst, x, (*[256]byte)(t)) })
 }
 
 // inferBytes checks that an input is of 8 bits and returns its element type.
@@ -89,18 +76,8 @@ func (*QLinearAdd) Infer(in []graph.Type) ([]graph.Type, error) { return inferQL
 
 func (*QLinearAdd) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
 	return evalQLinearBinary(e, in, func(pa, pb, pc quantParam) func(dst, a, b []byte) {
-		ra, rb := pa.scale[0]/pc.scale[0], pb.scale[0]/pc.scale[0]
-		fixed := float32(pc.zeroAt()) - float32(float32(ra*float32(pa.zeroAt()))+float32(rb*float32(pb.zeroAt())))
-		var ta, tb [256]float32
-		for i := range ta {
-			ta[i] = float32(float32(valueOf(byte(i), pa.signed))*ra) + fixed
-			tb[i] = float32(valueOf(byte(i), pb.signed)) * rb
-		}
-		return func(dst, a, b []byte) {
-			for i := range dst {
-				dst[i] = pc.round(ta[a[i]] + tb[b[i]])
-			}
-		}
+		qa, qb, qc := pa.code(), pb.code(), pc.code()
+		return func(dst, a, b []byte) { kernel.AddCodes(dst, qc, a, qa, b, qb) }
 	})
 }
 
@@ -115,17 +92,8 @@ func (*QLinearMul) Infer(in []graph.Type) ([]graph.Type, error) { return inferQL
 
 func (*QLinearMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
 	return evalQLinearBinary(e, in, func(pa, pb, pc quantParam) func(dst, a, b []byte) {
-		m, zc := float32(pa.scale[0]*pb.scale[0])/pc.scale[0], float32(pc.zeroAt())
-		var ta, tb [256]int32
-		for i := range ta {
-			ta[i] = valueOf(byte(i), pa.signed) - pa.zeroAt()
-			tb[i] = valueOf(byte(i), pb.signed) - pb.zeroAt()
-		}
-		return func(dst, a, b []byte) {
-			for i := range dst {
-				dst[i] = pc.round(float32(float32(ta[a[i]]*tb[b[i]])*m) + zc)
-			}
-		}
+		qa, qb, qc := pa.code(), pb.code(), pc.code()
+		return func(dst, a, b []byte) { kernel.MulCodes(dst, qc, a, qa, b, qb) }
 	})
 }
 

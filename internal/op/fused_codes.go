@@ -151,6 +151,6 @@ func (o *CodeTable) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, e
 		return nil, err
 	}
 	y := e.New(o.y, x.Shape...)
-	eachRow(e, y.Bytes(), x.Bytes(), func(dst, x []byte) { kernel.Lookup(dst, x, (*[256]byte)(&o.byteTable)) })
+	o.apply(e, y.Bytes(), x.Bytes())
 	return []*tensor.Tensor{y}, nil
 }

@@ -3,6 +3,7 @@ package op
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/kernel"
@@ -84,8 +85,14 @@ func newRequantizing(y QuantResult, x Codes, alpha float32, scale []float32, bia
 	if bias != nil && len(bias) != n {
 		return requantizing{}, fmt.Errorf("bias: want %d values, got %d", n, len(bias))
 	}
+	m := multipliers(float32(alpha*x.Scale), scale, y.Scale, n)
+	for _, v := range m {
+		if math.IsInf(float64(v), 0) || math.IsNaN(float64(v)) {
+			return requantizing{}, fmt.Errorf("scales %g, %v and %g are too far apart", x.Scale, scale, y.Scale)
+		}
+	}
 	return requantizing{kernel.Requant{
-		Scale: multipliers(float32(alpha*x.Scale), scale, y.Scale, n), Zero: y.Zero, Signed: y.signed(), Min: y.Lo, Max: y.Hi,
+		Scale: m, Zero: y.Zero, Signed: y.signed(), Min: y.Lo, Max: y.Hi,
 	}, y.DType, bias}, nil
 }
 

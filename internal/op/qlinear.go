@@ -8,32 +8,14 @@ import (
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
-// requantize sets dst[i] = sat(rne(float32(acc[i]+bias)*m) + zp) in uint8, or in two's complement int8 if signed: how ONNX
-// Runtime narrows the sums of an integer product. bias wraps like the sum.
-func requantize(dst []byte, acc []int32, bias int32, m float32, zp int32, signed bool) {
-	lo, hi := float32(-zp), float32(255-zp)
-	if signed {
-		lo, hi = float32(-128-zp), float32(127-zp)
-	}
-	acc = acc[:len(dst)]
-	for i, a := range acc {
-		v := float32(float32(a+bias) * m)
-		if !(v > lo) {
-			v = lo
-		} else if v > hi {
-			v = hi
-		}
-		dst[i] = byte(roundSmall(v) + zp)
-	}
-}
-
 // roundSmall rounds half to even a value of magnitude below 2^22: adding 1.5*2^23 leaves no room for a fraction.
 func roundSmall(v float32) int32 {
 	const magic = 3 << 22
 	return int32(float32(v+magic) - magic)
 }
 
-// requantizeColumns is [requantize] for one row of sums with a bias and a multiplier per column; bias may be nil.
+// requantizeColumns sets dst[i] = sat(rne(float32(acc[i]+bias[i])*m[i]) + zp) in uint8, or in two's complement int8 if signed:
+// how ONNX Runtime narrows a row of the sums of an integer product. bias, which may be nil, wraps like the sum.
 func requantizeColumns(dst []byte, acc, bias []int32, m []float32, zp int32, signed bool) {
 	lo, hi := float32(-zp), float32(255-zp)
 	if signed {
@@ -163,7 +145,9 @@ func (o *QLinearConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor,
 	}
 	m := multipliers(px.scale[0], pw.scale, py.scale[0], s.OutC)
 	y := e.New(in[7].DType, shape...)
-	qlinearConv(e, s, x.Bytes(), px, kernel.PackConvInt8(s, w.Bytes(), pw.signed, pw.zero), bias, m, py, y.Bytes())
+	packed := kernel.PackConvInt8(s, w.Bytes(), pw.signed, pw.zero)
+	requant := kernel.Requant{Scale: m, Zero: py.zeroAt(), Signed: py.signed}
+	kernel.ConvInt8Requant(e.Workers(), s, x.Bytes(), px.signed, px.zeroAt(), packed, bias, &requant, y.Bytes())
 	return []*tensor.Tensor{y}, nil
 }
 
@@ -176,23 +160,6 @@ func bias32(t *tensor.Tensor, n int) ([]int32, error) {
 		return nil, fmt.Errorf("bias: want int32, got %v", t)
 	}
 	return tensor.Data[int32](t), biasOf(t, n)
-}
-
-// qlinearConv computes an integer convolution and requantizes it with a multiplier per output channel.
-func qlinearConv(e *graph.Env, s *kernel.ConvShape, x []byte, px quantParam, w *kernel.PackedConvInt8, bias []int32, m []float32, py quantParam, y []byte) {
-	acc := make([]int32, len(y))
-	kernel.ConvInt8(e.Workers(), s, x, px.signed, px.zeroAt(), w, acc)
-	planes := s.Batch * s.OutC
-	if planes == 0 {
-		return
-	}
-	plane := len(y) / planes
-	e.For(planes, max(1, elementGrain/max(plane, 1)), func(lo, hi int) {
-		for p := lo; p < hi; p++ {
-			c := p % s.OutC
-			requantize(y[p*plane:(p+1)*plane], acc[p*plane:(p+1)*plane], atOr(bias, c), m[c], py.zeroAt(), py.signed)
-		}
-	})
 }
 
 // QLinearMatMul is the ONNX operator QLinearMatMul: MatMulInteger requantized to y_scale and y_zero_point. a may have one
