@@ -335,26 +335,30 @@ func (c *nhwcPlan) group(p *Pool, g int, image []byte, b *PackedInt8, bias []int
 					} else {
 						tileInt8(false, height, width, k4, packed[r*k4:], data, acc)
 					}
-					finish(rows, valid, (i0+r)*c.s.OutC+g*c.perOut+col, acc, terms[r:], u, v, factors)
+					var own []finishRow
+					if b.zero != nil {
+						own = terms[r:]
+					}
+					finish(rows, valid, (i0+r)*c.s.OutC+g*c.perOut+col, acc, own, u, v, factors)
 				}
 			}
 		}
 	})
 }
 
-// prepareRows lists where the output positions [i0, i1) begin, the last several times to fill a tile, and what the end
-// of the product needs of each.
+// prepareRows lists where the output positions [i0, i1) begin, the last several times to fill a tile, and with sums what the
+// zero points of the weights need of each.
 func (c *nhwcPlan) prepareRows(image []byte, starts []int, terms []finishRow, i0, i1 int, sums bool) {
 	for i := i0; i < i1; i++ {
 		at := c.position(i)
 		starts[i-i0] = at
-		row := finishRow{p: 1, scale: 1, bias: negativeZero}
 		if sums {
+			row := columnsOnly
 			for _, off := range c.offs {
 				row.q -= sumBytes(image[at+off:at+off+c.runs.bytes], 0)
 			}
+			terms[i-i0] = row
 		}
-		terms[i-i0] = row
 	}
 	for i := i1 - i0; i < min(i1-i0+8, len(starts)); i++ {
 		starts[i] = starts[i1-i0-1]

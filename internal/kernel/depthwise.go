@@ -80,10 +80,6 @@ func (c *nhwcPlan) depthwise(p *Pool, image []byte, d *depthwiseInt8, bias []int
 		buf := borrow(4 * rows * panelWidth)
 		defer buf.release()
 		acc := buf.i32()[:rows*panelWidth]
-		var terms [rows]finishRow
-		for i := range terms {
-			terms[i] = finishRow{p: 1, scale: 1, bias: negativeZero}
-		}
 		for i := 0; i < count; i += rows {
 			valid := min(rows, count-i)
 			for ch := 0; ch < d.channels; ch += panelWidth {
@@ -93,7 +89,7 @@ func (c *nhwcPlan) depthwise(p *Pool, image []byte, d *depthwiseInt8, bias []int
 				if scale != nil {
 					factors = scale[ch:]
 				}
-				finish(valid, n, (first+i)*d.channels+ch, acc, terms[:valid], whole[ch:], nil, factors)
+				finish(valid, n, (first+i)*d.channels+ch, acc, nil, whole[ch:], nil, factors)
 			}
 		}
 	})

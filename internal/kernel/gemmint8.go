@@ -34,15 +34,27 @@ func GemmInt8F32(p *Pool, m, n, k int, a []byte, lda int, aSigned bool, azp []in
 	if len(bias) != 0 {
 		needLen("GemmInt8F32 bias", len(bias), n)
 	}
-	if len(bScale) == 1 && n != 1 { // fold the common factor into the rows
-		scaled := make([]float32, len(aScale))
-		for i, s := range aScale {
-			scaled[i] = s * bScale[0]
+	buf := borrow(4 * (m + len(b.shift) + n))
+	defer buf.release()
+	var whole []int32
+	scales := buf.f32()[len(b.shift):]
+	switch {
+	case len(aScale) == 1 && len(azp) <= 1: // all rows alike: everything goes into the columns
+		whole = b.columns(buf.i32(), at(azp, 0), aSigned, nil)
+		scales = scales[:n]
+		for j := range scales {
+			scales[j] = aScale[0] * at(bScale, j)
 		}
-		aScale, bScale = scaled, nil
+		aScale, bScale = nil, scales
+	case len(bScale) == 1: // the common factor goes into the rows
+		scales = scales[:len(aScale)]
+		for i, s := range aScale {
+			scales[i] = s * bScale[0]
+		}
+		aScale, bScale = scales, nil
 	}
 	lo, hi := Activation{}.bounds()
-	b.multiply(p, m, a, lda, aSigned, azp, aScale, nil, func(rows, n, row, col int, acc []int32, terms []finishRow, u, v []int32) {
+	b.multiply(p, m, a, lda, aSigned, azp, aScale, whole, func(rows, n, row, col int, acc []int32, terms []finishRow, u, v []int32) {
 		var scale, add []float32
 		if len(bScale) != 0 {
 			scale = bScale[col:]
@@ -52,6 +64,22 @@ func GemmInt8F32(p *Pool, m, n, k int, a []byte, lda int, aSigned bool, azp []in
 		}
 		finishF32(rows, n, acc, terms, u, v, scale, add, lo, hi, c[row*ldc+col:], ldc)
 	})
+}
+
+// columns sets dst to what is added to the sums of each packed column where A has one zero point: the zero point
+// times the column's shift, and the bias.
+func (b *PackedInt8) columns(dst []int32, azp int32, aSigned bool, bias []int32) []int32 {
+	if aSigned {
+		azp += 128
+	}
+	dst = dst[:len(b.shift)]
+	for j, s := range b.shift {
+		dst[j] = azp * s
+	}
+	for j, v := range bias {
+		dst[j] += v
+	}
+	return dst
 }
 
 func checkGemmInt8(m, n, k, lenA, lda int, azp []int32, b *PackedInt8, lenC, ldc int) {
@@ -218,7 +246,8 @@ var negativeZero = float32(math.Copysign(0, -1))
 //
 //	sum (a-za)*(b-zb) = sum a*b + za*(k*zb - sum b) - zb * sum a
 //
-// If given, whole holds the second term, and what else is to be added to a column.
+// If given, whole holds the second term, and what else is to be added to a column. The rows have no terms then
+// where B has no zero points either and aScale is nil.
 func (b *PackedInt8) multiply(p *Pool, m int, a []byte, lda int, aSigned bool, azp []int32, aScale []float32, whole []int32,
 	finish func(rows, n, row, col int, acc []int32, terms []finishRow, u, v []int32),
 ) {
@@ -245,6 +274,7 @@ func (b *PackedInt8) multiply(p *Pool, m int, a []byte, lda int, aSigned bool, a
 	if whole != nil {
 		shift = whole
 	}
+	plain := whole != nil && b.zero == nil && aScale == nil
 	p.For(rowTasks*parts, 1, func(lo, hi int) {
 		rowsMax := min(rowsPerTask, m) + mr
 		buf := borrow(rowsMax*k4*4 + rowsMax*int(unsafe.Sizeof(finishRow{})) + mr*panelWidth*4)
@@ -256,10 +286,13 @@ func (b *PackedInt8) multiply(p *Pool, m int, a []byte, lda int, aSigned bool, a
 			i0 := t / parts * rowsPerTask
 			i1 := min(i0+rowsPerTask, m)
 			packRowsInt8(packed, mr, a, lda, i0, i1, b.k, flip)
-			for i := i0; i < i1; i++ {
-				row := finishRow{p: at(azp, i) + offset, scale: at(aScale, i), bias: negativeZero}
-				if whole != nil {
-					row.p = 1
+			for i := i0; i < i1 && !plain; i++ {
+				row := columnsOnly
+				if whole == nil {
+					row.p = at(azp, i) + offset
+				}
+				if aScale != nil {
+					row.scale = at(aScale, i)
 				}
 				if b.zero != nil {
 					row.q = -sumBytes(a[i*lda:i*lda+b.k], flip)
@@ -277,7 +310,11 @@ func (b *PackedInt8) multiply(p *Pool, m int, a []byte, lda int, aSigned bool, a
 					rows := min(mr, i1-r)
 					height := panelRows(rows, mr)
 					tileInt8(false, height, width, k4, packed[(r-i0)*k4:], data, acc)
-					finish(rows, valid, r, col, acc, terms[r-i0:], u, v)
+					if plain {
+						finish(rows, valid, r, col, acc, nil, u, v)
+					} else {
+						finish(rows, valid, r, col, acc, terms[r-i0:], u, v)
+					}
 				}
 			}
 		}
@@ -349,7 +386,7 @@ func tileInt8Generic(aSigned bool, height, width, k4 int, a []uint32, b []byte, 
 
 func finishInt32Generic(rows, n int, acc []int32, terms []finishRow, u, v []int32, dst []int32, ldd int) {
 	for i := range rows {
-		r := &terms[i]
+		r := rowTerms(terms, i)
 		for j := range n {
 			dst[i*ldd+j] = r.sum(acc[i*panelWidth+j], at0(u, j), at0(v, j))
 		}
@@ -358,7 +395,7 @@ func finishInt32Generic(rows, n int, acc []int32, terms []finishRow, u, v []int3
 
 func finishF32Generic(rows, n int, acc []int32, terms []finishRow, u, v []int32, scale, bias []float32, lo, hi float32, dst []float32, ldd int) {
 	for i := range rows {
-		r := &terms[i]
+		r := rowTerms(terms, i)
 		for j := range n {
 			s := r.scale
 			if scale != nil {
@@ -378,6 +415,17 @@ func finishF32Generic(rows, n int, acc []int32, terms []finishRow, u, v []int32,
 			dst[i*ldd+j] = f
 		}
 	}
+}
+
+// columnsOnly is what the absence of terms stands for.
+var columnsOnly = finishRow{p: 1, scale: 1, bias: negativeZero}
+
+// rowTerms returns the terms of row i; nil stands for columnsOnly.
+func rowTerms(terms []finishRow, i int) *finishRow {
+	if terms == nil {
+		return &columnsOnly
+	}
+	return &terms[i]
 }
 
 func (r *finishRow) sum(acc, u, v int32) int32 { return acc + r.add + r.p*u + r.q*v }

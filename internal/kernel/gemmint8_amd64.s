@@ -2739,33 +2739,33 @@ TEXT ·finishInt32AVX512(SB), NOSPLIT, $0-64
 	MOVQ rows+0(FP), AX
 	MOVQ n+8(FP), CX
 	MOVQ acc+16(FP), DX
-	MOVQ row+24(FP), BX
-	MOVQ u+32(FP), SI
-	MOVQ v+40(FP), DI
-	MOVQ dst+48(FP), R8
-	MOVQ ldd+56(FP), R9
-	SHLQ $0x02, R9
+	MOVQ dst+48(FP), BX
+	MOVQ ldd+56(FP), SI
+	SHLQ $0x02, SI
+	MOVQ u+32(FP), DI
+	MOVQ v+40(FP), R8
+	MOVQ row+24(FP), R9
 
 columns:
-	MOVQ      $-1, R10
-	BZHIQ     CX, R10, R10
-	KMOVW     R10, K1
-	VPXORD    Z0, Z0, Z0
-	TESTQ     SI, SI
-	JZ        u
-	VMOVDQU32 (SI), Z0
+	MOVQ         $-1, R10
+	BZHIQ        CX, R10, R10
+	KMOVW        R10, K1
+	VBROADCASTSS word00000000<>+0(SB), Z0
+	TESTQ        DI, DI
+	JZ           u
+	VMOVUPS      (DI), Z0
 
 u:
-	VPXORD    Z1, Z1, Z1
-	TESTQ     DI, DI
-	JZ        v
-	VMOVDQU32 (DI), Z1
+	VBROADCASTSS word00000000<>+0(SB), Z1
+	TESTQ        R8, R8
+	JZ           v
+	VMOVUPS      (R8), Z1
 
 v:
 	MOVQ AX, R10
-	MOVQ R8, R11
-	MOVQ BX, R12
+	MOVQ BX, R11
 	MOVQ DX, R13
+	MOVQ R9, R12
 
 rows:
 	VPBROADCASTD (R12), Z2
@@ -2774,24 +2774,27 @@ rows:
 	VPADDD       Z3, Z2, Z2
 	VPMULLD.BCST 8(R12), Z1, Z3
 	VPADDD       Z3, Z2, Z2
-	VMOVDQU32    Z2, K1, (R11)
-	ADDQ         R9, R11
+	VMOVUPS      Z2, K1, (R11)
+	ADDQ         SI, R11
 	ADDQ         $0x14, R12
-	ADDQ         $0xc0, R13
+	ADDQ         $0x000000c0, R13
 	DECQ         R10
 	JNZ          rows
 	ADDQ         $0x40, DX
-	ADDQ         $0x40, R8
-	LEAQ         64(SI), R10
-	TESTQ        SI, SI
-	CMOVQNE      R10, SI
+	ADDQ         $0x40, BX
 	LEAQ         64(DI), R10
 	TESTQ        DI, DI
 	CMOVQNE      R10, DI
+	LEAQ         64(R8), R10
+	TESTQ        R8, R8
+	CMOVQNE      R10, R8
 	SUBQ         $0x10, CX
 	JG           columns
 	VZEROUPPER
 	RET
+
+DATA word00000000<>+0(SB)/4, $0x00000000
+GLOBL word00000000<>(SB), RODATA|NOPTR, $4
 
 // func finishInt32AVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, dst *int32, ldd int)
 // Requires: AVX, AVX2, CMOV
@@ -2799,37 +2802,36 @@ TEXT ·finishInt32AVX2(SB), NOSPLIT, $0-64
 	MOVQ rows+0(FP), AX
 	MOVQ n+8(FP), CX
 	MOVQ acc+16(FP), DX
-	MOVQ row+24(FP), BX
-	MOVQ u+32(FP), SI
-	MOVQ v+40(FP), DI
-	MOVQ dst+48(FP), R8
-	MOVQ ldd+56(FP), R9
-	SHLQ $0x02, R9
+	MOVQ dst+48(FP), BX
+	MOVQ ldd+56(FP), SI
+	SHLQ $0x02, SI
+	MOVQ u+32(FP), DI
+	MOVQ v+40(FP), R8
+	MOVQ row+24(FP), R9
 
 columns:
-	MOVQ    $0x00000008, R10
-	CMPQ    CX, R10
-	CMOVQLT CX, R10
-	NEGQ    R10
-	LEAQ    laneMasks<>+0(SB), R11
-	VMOVUPS 64(R11)(R10*4), Y0
-	VMOVUPS Y0, Y4
-	VPXOR   Y0, Y0, Y0
-	TESTQ   SI, SI
-	JZ      u
-	VMOVDQU (SI), Y0
+	MOVQ         $0x00000008, R10
+	CMPQ         CX, R10
+	CMOVQLT      CX, R10
+	NEGQ         R10
+	LEAQ         laneMasks<>+0(SB), R11
+	VMOVUPS      64(R11)(R10*4), Y4
+	VBROADCASTSS word00000000<>+0(SB), Y0
+	TESTQ        DI, DI
+	JZ           u
+	VMOVUPS      (DI), Y0
 
 u:
-	VPXOR   Y1, Y1, Y1
-	TESTQ   DI, DI
-	JZ      v
-	VMOVDQU (DI), Y1
+	VBROADCASTSS word00000000<>+0(SB), Y1
+	TESTQ        R8, R8
+	JZ           v
+	VMOVUPS      (R8), Y1
 
 v:
 	MOVQ AX, R10
-	MOVQ R8, R11
-	MOVQ BX, R12
+	MOVQ BX, R11
 	MOVQ DX, R13
+	MOVQ R9, R12
 
 rows:
 	VPBROADCASTD (R12), Y2
@@ -2840,20 +2842,20 @@ rows:
 	VPBROADCASTD 8(R12), Y3
 	VPMULLD      Y1, Y3, Y3
 	VPADDD       Y3, Y2, Y2
-	VPMASKMOVD   Y2, Y4, (R11)
-	ADDQ         R9, R11
+	VMASKMOVPS   Y2, Y4, (R11)
+	ADDQ         SI, R11
 	ADDQ         $0x14, R12
-	ADDQ         $0xc0, R13
+	ADDQ         $0x000000c0, R13
 	DECQ         R10
 	JNZ          rows
 	ADDQ         $0x20, DX
-	ADDQ         $0x20, R8
-	LEAQ         32(SI), R10
-	TESTQ        SI, SI
-	CMOVQNE      R10, SI
+	ADDQ         $0x20, BX
 	LEAQ         32(DI), R10
 	TESTQ        DI, DI
 	CMOVQNE      R10, DI
+	LEAQ         32(R8), R10
+	TESTQ        R8, R8
+	CMOVQNE      R10, R8
 	SUBQ         $0x08, CX
 	JG           columns
 	VZEROUPPER
@@ -2893,193 +2895,590 @@ DATA laneMasks<>+120(SB)/4, $0x00000000
 DATA laneMasks<>+124(SB)/4, $0x00000000
 GLOBL laneMasks<>(SB), RODATA|NOPTR, $128
 
-// func finishF32AVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, bias *float32, lo float32, hi float32, dst *float32, ldd int)
+// func finishInt32ColumnsAVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, dst *int32, ldd int)
 // Requires: AVX, AVX512F, BMI2, CMOV
-TEXT ·finishF32AVX512(SB), NOSPLIT, $0-88
-	VBROADCASTSS lo+64(FP), Z6
-	VBROADCASTSS hi+68(FP), Z7
-	MOVQ         rows+0(FP), AX
-	MOVQ         n+8(FP), CX
-	MOVQ         acc+16(FP), DX
-	MOVQ         row+24(FP), BX
-	MOVQ         u+32(FP), SI
-	MOVQ         v+40(FP), DI
-	MOVQ         dst+72(FP), R8
-	MOVQ         ldd+80(FP), R9
-	SHLQ         $0x02, R9
-	MOVQ         scale+48(FP), R10
-	MOVQ         bias+56(FP), R11
+TEXT ·finishInt32ColumnsAVX512(SB), NOSPLIT, $0-64
+	MOVQ rows+0(FP), AX
+	MOVQ n+8(FP), CX
+	MOVQ acc+16(FP), DX
+	MOVQ dst+48(FP), BX
+	MOVQ ldd+56(FP), SI
+	SHLQ $0x02, SI
+	MOVQ u+32(FP), DI
 
 columns:
-	MOVQ      $-1, R12
-	BZHIQ     CX, R12, R12
-	KMOVW     R12, K1
-	VPXORD    Z0, Z0, Z0
-	TESTQ     SI, SI
-	JZ        u
-	VMOVDQU32 (SI), Z0
+	MOVQ         $-1, R8
+	BZHIQ        CX, R8, R8
+	KMOVW        R8, K1
+	VBROADCASTSS word00000000<>+0(SB), Z0
+	TESTQ        DI, DI
+	JZ           u
+	VMOVUPS      (DI), Z0
 
 u:
-	VPXORD    Z1, Z1, Z1
-	TESTQ     DI, DI
-	JZ        v
-	VMOVDQU32 (DI), Z1
-
-v:
-	VBROADCASTSS one<>+0(SB), Z4
-	TESTQ        R10, R10
-	JZ           scale
-	VMOVUPS.Z    (R10), K1, Z4
-
-scale:
-	VBROADCASTSS minusZero<>+0(SB), Z5
-	TESTQ        R11, R11
-	JZ           bias
-	VMOVUPS.Z    (R11), K1, Z5
-
-bias:
-	MOVQ AX, R12
-	MOVQ R8, R13
-	MOVQ BX, R14
-	MOVQ DX, R15
+	MOVQ AX, R8
+	MOVQ BX, R9
+	MOVQ DX, R10
 
 rows:
-	VPBROADCASTD (R14), Z2
-	VPADDD       (R15), Z2, Z2
-	VPMULLD.BCST 4(R14), Z0, Z3
-	VPADDD       Z3, Z2, Z2
-	VPMULLD.BCST 8(R14), Z1, Z3
-	VPADDD       Z3, Z2, Z2
-	VCVTDQ2PS    Z2, Z2
-	VMULPS.BCST  12(R14), Z4, Z3
-	VMULPS       Z3, Z2, Z2
-	VADDPS       Z5, Z2, Z2
-	VADDPS.BCST  16(R14), Z2, Z2
-	VMAXPS       Z2, Z6, Z2
-	VMINPS       Z2, Z7, Z2
-	VMOVUPS      Z2, K1, (R13)
-	ADDQ         R9, R13
-	ADDQ         $0x14, R14
-	ADDQ         $0xc0, R15
-	DECQ         R12
+	VPADDD  (R10), Z0, Z1
+	VMOVUPS Z1, K1, (R9)
+	ADDQ    SI, R9
+	ADDQ    $0x000000c0, R10
+	DECQ    R8
+	JNZ     rows
+	ADDQ    $0x40, DX
+	ADDQ    $0x40, BX
+	LEAQ    64(DI), R8
+	TESTQ   DI, DI
+	CMOVQNE R8, DI
+	SUBQ    $0x10, CX
+	JG      columns
+	VZEROUPPER
+	RET
+
+// func finishInt32ColumnsAVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, dst *int32, ldd int)
+// Requires: AVX, AVX2, CMOV
+TEXT ·finishInt32ColumnsAVX2(SB), NOSPLIT, $0-64
+	MOVQ rows+0(FP), AX
+	MOVQ n+8(FP), CX
+	MOVQ acc+16(FP), DX
+	MOVQ dst+48(FP), BX
+	MOVQ ldd+56(FP), SI
+	SHLQ $0x02, SI
+	MOVQ u+32(FP), DI
+
+columns:
+	MOVQ         $0x00000008, R8
+	CMPQ         CX, R8
+	CMOVQLT      CX, R8
+	NEGQ         R8
+	LEAQ         laneMasks<>+0(SB), R9
+	VMOVUPS      64(R9)(R8*4), Y2
+	VBROADCASTSS word00000000<>+0(SB), Y0
+	TESTQ        DI, DI
+	JZ           u
+	VMOVUPS      (DI), Y0
+
+u:
+	MOVQ AX, R8
+	MOVQ BX, R9
+	MOVQ DX, R10
+
+rows:
+	VPADDD     (R10), Y0, Y1
+	VMASKMOVPS Y1, Y2, (R9)
+	ADDQ       SI, R9
+	ADDQ       $0x000000c0, R10
+	DECQ       R8
+	JNZ        rows
+	ADDQ       $0x20, DX
+	ADDQ       $0x20, BX
+	LEAQ       32(DI), R8
+	TESTQ      DI, DI
+	CMOVQNE    R8, DI
+	SUBQ       $0x08, CX
+	JG         columns
+	VZEROUPPER
+	RET
+
+// func finishInt32RowsAVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, dst *int32, ldd int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·finishInt32RowsAVX512(SB), NOSPLIT, $0-64
+	MOVQ rows+0(FP), AX
+	MOVQ n+8(FP), CX
+	MOVQ acc+16(FP), DX
+	MOVQ dst+48(FP), BX
+	MOVQ ldd+56(FP), SI
+	SHLQ $0x02, SI
+	MOVQ row+24(FP), DI
+
+columns:
+	MOVQ  $-1, R8
+	BZHIQ CX, R8, R8
+	KMOVW R8, K1
+	MOVQ  AX, R8
+	MOVQ  BX, R9
+	MOVQ  DX, R11
+	MOVQ  DI, R10
+
+rows:
+	VPBROADCASTD (R10), Z0
+	VPADDD       (R11), Z0, Z0
+	VMOVUPS      Z0, K1, (R9)
+	ADDQ         SI, R9
+	ADDQ         $0x14, R10
+	ADDQ         $0x000000c0, R11
+	DECQ         R8
 	JNZ          rows
 	ADDQ         $0x40, DX
-	ADDQ         $0x40, R8
-	LEAQ         64(SI), R12
-	TESTQ        SI, SI
-	CMOVQNE      R12, SI
-	LEAQ         64(DI), R12
-	TESTQ        DI, DI
-	CMOVQNE      R12, DI
-	LEAQ         64(R10), R12
-	TESTQ        R10, R10
-	CMOVQNE      R12, R10
-	LEAQ         64(R11), R12
-	TESTQ        R11, R11
-	CMOVQNE      R12, R11
+	ADDQ         $0x40, BX
 	SUBQ         $0x10, CX
 	JG           columns
 	VZEROUPPER
 	RET
 
-DATA one<>+0(SB)/4, $0x3f800000
-GLOBL one<>(SB), RODATA|NOPTR, $4
+// func finishInt32RowsAVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, dst *int32, ldd int)
+// Requires: AVX, AVX2, CMOV
+TEXT ·finishInt32RowsAVX2(SB), NOSPLIT, $0-64
+	MOVQ rows+0(FP), AX
+	MOVQ n+8(FP), CX
+	MOVQ acc+16(FP), DX
+	MOVQ dst+48(FP), BX
+	MOVQ ldd+56(FP), SI
+	SHLQ $0x02, SI
+	MOVQ row+24(FP), DI
 
-DATA minusZero<>+0(SB)/4, $0x80000000
-GLOBL minusZero<>(SB), RODATA|NOPTR, $4
+columns:
+	MOVQ    $0x00000008, R8
+	CMPQ    CX, R8
+	CMOVQLT CX, R8
+	NEGQ    R8
+	LEAQ    laneMasks<>+0(SB), R9
+	VMOVUPS 64(R9)(R8*4), Y1
+	MOVQ    AX, R8
+	MOVQ    BX, R9
+	MOVQ    DX, R11
+	MOVQ    DI, R10
+
+rows:
+	VPBROADCASTD (R10), Y0
+	VPADDD       (R11), Y0, Y0
+	VMASKMOVPS   Y0, Y1, (R9)
+	ADDQ         SI, R9
+	ADDQ         $0x14, R10
+	ADDQ         $0x000000c0, R11
+	DECQ         R8
+	JNZ          rows
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
+	SUBQ         $0x08, CX
+	JG           columns
+	VZEROUPPER
+	RET
+
+// func finishF32AVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, bias *float32, lo float32, hi float32, dst *float32, ldd int)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·finishF32AVX512(SB), NOSPLIT, $0-88
+	MOVQ         rows+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVQ         acc+16(FP), DX
+	MOVQ         dst+72(FP), BX
+	MOVQ         ldd+80(FP), SI
+	SHLQ         $0x02, SI
+	MOVQ         u+32(FP), DI
+	MOVQ         v+40(FP), R8
+	MOVQ         scale+48(FP), R9
+	MOVQ         bias+56(FP), R10
+	MOVQ         row+24(FP), R11
+	VBROADCASTSS lo+64(FP), Z6
+	VBROADCASTSS hi+68(FP), Z7
+
+columns:
+	MOVQ         $-1, R12
+	BZHIQ        CX, R12, R12
+	KMOVW        R12, K1
+	VBROADCASTSS word00000000<>+0(SB), Z0
+	TESTQ        DI, DI
+	JZ           u
+	VMOVUPS      (DI), Z0
+
+u:
+	VBROADCASTSS word00000000<>+0(SB), Z1
+	TESTQ        R8, R8
+	JZ           v
+	VMOVUPS      (R8), Z1
+
+v:
+	VBROADCASTSS word3f800000<>+0(SB), Z2
+	TESTQ        R9, R9
+	JZ           scale
+	VMOVUPS.Z    (R9), K1, Z2
+
+scale:
+	VBROADCASTSS word80000000<>+0(SB), Z3
+	TESTQ        R10, R10
+	JZ           bias
+	VMOVUPS.Z    (R10), K1, Z3
+
+bias:
+	MOVQ AX, R12
+	MOVQ BX, R13
+	MOVQ DX, R15
+	MOVQ R11, R14
+
+rows:
+	VPBROADCASTD (R14), Z4
+	VPADDD       (R15), Z4, Z4
+	VPMULLD.BCST 4(R14), Z0, Z5
+	VPADDD       Z5, Z4, Z4
+	VPMULLD.BCST 8(R14), Z1, Z5
+	VPADDD       Z5, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VBROADCASTSS 12(R14), Z5
+	VMULPS       Z2, Z5, Z5
+	VMULPS       Z5, Z4, Z4
+	VADDPS       Z3, Z4, Z4
+	VBROADCASTSS 16(R14), Z5
+	VADDPS       Z5, Z4, Z4
+	VMAXPS       Z4, Z6, Z4
+	VMINPS       Z4, Z7, Z4
+	VMOVUPS      Z4, K1, (R13)
+	ADDQ         SI, R13
+	ADDQ         $0x14, R14
+	ADDQ         $0x000000c0, R15
+	DECQ         R12
+	JNZ          rows
+	ADDQ         $0x40, DX
+	ADDQ         $0x40, BX
+	LEAQ         64(DI), R12
+	TESTQ        DI, DI
+	CMOVQNE      R12, DI
+	LEAQ         64(R8), R12
+	TESTQ        R8, R8
+	CMOVQNE      R12, R8
+	LEAQ         64(R9), R12
+	TESTQ        R9, R9
+	CMOVQNE      R12, R9
+	LEAQ         64(R10), R12
+	TESTQ        R10, R10
+	CMOVQNE      R12, R10
+	SUBQ         $0x10, CX
+	JG           columns
+	VZEROUPPER
+	RET
+
+DATA word3f800000<>+0(SB)/4, $0x3f800000
+GLOBL word3f800000<>(SB), RODATA|NOPTR, $4
+
+DATA word80000000<>+0(SB)/4, $0x80000000
+GLOBL word80000000<>(SB), RODATA|NOPTR, $4
 
 // func finishF32AVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, bias *float32, lo float32, hi float32, dst *float32, ldd int)
 // Requires: AVX, AVX2, CMOV
 TEXT ·finishF32AVX2(SB), NOSPLIT, $0-88
-	VBROADCASTSS lo+64(FP), Y6
-	VBROADCASTSS hi+68(FP), Y7
 	MOVQ         rows+0(FP), AX
 	MOVQ         n+8(FP), CX
 	MOVQ         acc+16(FP), DX
-	MOVQ         row+24(FP), BX
-	MOVQ         u+32(FP), SI
-	MOVQ         v+40(FP), DI
-	MOVQ         dst+72(FP), R8
-	MOVQ         ldd+80(FP), R9
-	SHLQ         $0x02, R9
-	MOVQ         scale+48(FP), R10
-	MOVQ         bias+56(FP), R11
+	MOVQ         dst+72(FP), BX
+	MOVQ         ldd+80(FP), SI
+	SHLQ         $0x02, SI
+	MOVQ         u+32(FP), DI
+	MOVQ         v+40(FP), R8
+	MOVQ         scale+48(FP), R9
+	MOVQ         bias+56(FP), R10
+	MOVQ         row+24(FP), R11
+	VBROADCASTSS lo+64(FP), Y6
+	VBROADCASTSS hi+68(FP), Y7
 
 columns:
-	MOVQ    $0x00000008, R12
-	CMPQ    CX, R12
-	CMOVQLT CX, R12
-	NEGQ    R12
-	LEAQ    laneMasks<>+0(SB), R13
-	VMOVUPS 64(R13)(R12*4), Y0
-	VMOVUPS Y0, Y8
-	VPXOR   Y0, Y0, Y0
-	TESTQ   SI, SI
-	JZ      u
-	VMOVDQU (SI), Y0
+	MOVQ         $0x00000008, R12
+	CMPQ         CX, R12
+	CMOVQLT      CX, R12
+	NEGQ         R12
+	LEAQ         laneMasks<>+0(SB), R13
+	VMOVUPS      64(R13)(R12*4), Y8
+	VBROADCASTSS word00000000<>+0(SB), Y0
+	TESTQ        DI, DI
+	JZ           u
+	VMOVUPS      (DI), Y0
 
 u:
-	VPXOR   Y1, Y1, Y1
-	TESTQ   DI, DI
-	JZ      v
-	VMOVDQU (DI), Y1
+	VBROADCASTSS word00000000<>+0(SB), Y1
+	TESTQ        R8, R8
+	JZ           v
+	VMOVUPS      (R8), Y1
 
 v:
-	VBROADCASTSS one<>+0(SB), Y4
-	TESTQ        R10, R10
+	VBROADCASTSS word3f800000<>+0(SB), Y2
+	TESTQ        R9, R9
 	JZ           scale
-	VMASKMOVPS   (R10), Y8, Y4
+	VMASKMOVPS   (R9), Y8, Y2
 
 scale:
-	VBROADCASTSS minusZero<>+0(SB), Y5
-	TESTQ        R11, R11
+	VBROADCASTSS word80000000<>+0(SB), Y3
+	TESTQ        R10, R10
 	JZ           bias
-	VMASKMOVPS   (R11), Y8, Y5
+	VMASKMOVPS   (R10), Y8, Y3
 
 bias:
 	MOVQ AX, R12
-	MOVQ R8, R13
-	MOVQ BX, R14
+	MOVQ BX, R13
 	MOVQ DX, R15
+	MOVQ R11, R14
 
 rows:
-	VPBROADCASTD (R14), Y2
-	VPADDD       (R15), Y2, Y2
-	VPBROADCASTD 4(R14), Y3
-	VPMULLD      Y0, Y3, Y3
-	VPADDD       Y3, Y2, Y2
-	VPBROADCASTD 8(R14), Y3
-	VPMULLD      Y1, Y3, Y3
-	VPADDD       Y3, Y2, Y2
-	VCVTDQ2PS    Y2, Y2
-	VBROADCASTSS 12(R14), Y3
-	VMULPS       Y4, Y3, Y3
-	VMULPS       Y3, Y2, Y2
-	VADDPS       Y5, Y2, Y2
-	VBROADCASTSS 16(R14), Y3
-	VADDPS       Y3, Y2, Y2
-	VMAXPS       Y2, Y6, Y2
-	VMINPS       Y2, Y7, Y2
-	VMASKMOVPS   Y2, Y8, (R13)
-	ADDQ         R9, R13
+	VPBROADCASTD (R14), Y4
+	VPADDD       (R15), Y4, Y4
+	VPBROADCASTD 4(R14), Y5
+	VPMULLD      Y0, Y5, Y5
+	VPADDD       Y5, Y4, Y4
+	VPBROADCASTD 8(R14), Y5
+	VPMULLD      Y1, Y5, Y5
+	VPADDD       Y5, Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS 12(R14), Y5
+	VMULPS       Y2, Y5, Y5
+	VMULPS       Y5, Y4, Y4
+	VADDPS       Y3, Y4, Y4
+	VBROADCASTSS 16(R14), Y5
+	VADDPS       Y5, Y4, Y4
+	VMAXPS       Y4, Y6, Y4
+	VMINPS       Y4, Y7, Y4
+	VMASKMOVPS   Y4, Y8, (R13)
+	ADDQ         SI, R13
 	ADDQ         $0x14, R14
-	ADDQ         $0xc0, R15
+	ADDQ         $0x000000c0, R15
 	DECQ         R12
 	JNZ          rows
 	ADDQ         $0x20, DX
-	ADDQ         $0x20, R8
-	LEAQ         32(SI), R12
-	TESTQ        SI, SI
-	CMOVQNE      R12, SI
+	ADDQ         $0x20, BX
 	LEAQ         32(DI), R12
 	TESTQ        DI, DI
 	CMOVQNE      R12, DI
+	LEAQ         32(R8), R12
+	TESTQ        R8, R8
+	CMOVQNE      R12, R8
+	LEAQ         32(R9), R12
+	TESTQ        R9, R9
+	CMOVQNE      R12, R9
 	LEAQ         32(R10), R12
 	TESTQ        R10, R10
 	CMOVQNE      R12, R10
-	LEAQ         32(R11), R12
-	TESTQ        R11, R11
-	CMOVQNE      R12, R11
+	SUBQ         $0x08, CX
+	JG           columns
+	VZEROUPPER
+	RET
+
+// func finishF32ColumnsAVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, bias *float32, lo float32, hi float32, dst *float32, ldd int)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·finishF32ColumnsAVX512(SB), NOSPLIT, $0-88
+	MOVQ         rows+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVQ         acc+16(FP), DX
+	MOVQ         dst+72(FP), BX
+	MOVQ         ldd+80(FP), SI
+	SHLQ         $0x02, SI
+	MOVQ         u+32(FP), DI
+	MOVQ         scale+48(FP), R8
+	MOVQ         bias+56(FP), R9
+	VBROADCASTSS lo+64(FP), Z4
+	VBROADCASTSS hi+68(FP), Z5
+
+columns:
+	MOVQ         $-1, R10
+	BZHIQ        CX, R10, R10
+	KMOVW        R10, K1
+	VBROADCASTSS word00000000<>+0(SB), Z0
+	TESTQ        DI, DI
+	JZ           u
+	VMOVUPS      (DI), Z0
+
+u:
+	VBROADCASTSS word3f800000<>+0(SB), Z1
+	TESTQ        R8, R8
+	JZ           scale
+	VMOVUPS.Z    (R8), K1, Z1
+
+scale:
+	VBROADCASTSS word80000000<>+0(SB), Z2
+	TESTQ        R9, R9
+	JZ           bias
+	VMOVUPS.Z    (R9), K1, Z2
+
+bias:
+	MOVQ AX, R10
+	MOVQ BX, R11
+	MOVQ DX, R12
+
+rows:
+	VPADDD    (R12), Z0, Z3
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z1, Z3, Z3
+	VADDPS    Z2, Z3, Z3
+	VMAXPS    Z3, Z4, Z3
+	VMINPS    Z3, Z5, Z3
+	VMOVUPS   Z3, K1, (R11)
+	ADDQ      SI, R11
+	ADDQ      $0x000000c0, R12
+	DECQ      R10
+	JNZ       rows
+	ADDQ      $0x40, DX
+	ADDQ      $0x40, BX
+	LEAQ      64(DI), R10
+	TESTQ     DI, DI
+	CMOVQNE   R10, DI
+	LEAQ      64(R8), R10
+	TESTQ     R8, R8
+	CMOVQNE   R10, R8
+	LEAQ      64(R9), R10
+	TESTQ     R9, R9
+	CMOVQNE   R10, R9
+	SUBQ      $0x10, CX
+	JG        columns
+	VZEROUPPER
+	RET
+
+// func finishF32ColumnsAVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, bias *float32, lo float32, hi float32, dst *float32, ldd int)
+// Requires: AVX, AVX2, CMOV
+TEXT ·finishF32ColumnsAVX2(SB), NOSPLIT, $0-88
+	MOVQ         rows+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVQ         acc+16(FP), DX
+	MOVQ         dst+72(FP), BX
+	MOVQ         ldd+80(FP), SI
+	SHLQ         $0x02, SI
+	MOVQ         u+32(FP), DI
+	MOVQ         scale+48(FP), R8
+	MOVQ         bias+56(FP), R9
+	VBROADCASTSS lo+64(FP), Y4
+	VBROADCASTSS hi+68(FP), Y5
+
+columns:
+	MOVQ         $0x00000008, R10
+	CMPQ         CX, R10
+	CMOVQLT      CX, R10
+	NEGQ         R10
+	LEAQ         laneMasks<>+0(SB), R11
+	VMOVUPS      64(R11)(R10*4), Y6
+	VBROADCASTSS word00000000<>+0(SB), Y0
+	TESTQ        DI, DI
+	JZ           u
+	VMOVUPS      (DI), Y0
+
+u:
+	VBROADCASTSS word3f800000<>+0(SB), Y1
+	TESTQ        R8, R8
+	JZ           scale
+	VMASKMOVPS   (R8), Y6, Y1
+
+scale:
+	VBROADCASTSS word80000000<>+0(SB), Y2
+	TESTQ        R9, R9
+	JZ           bias
+	VMASKMOVPS   (R9), Y6, Y2
+
+bias:
+	MOVQ AX, R10
+	MOVQ BX, R11
+	MOVQ DX, R12
+
+rows:
+	VPADDD     (R12), Y0, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMULPS     Y1, Y3, Y3
+	VADDPS     Y2, Y3, Y3
+	VMAXPS     Y3, Y4, Y3
+	VMINPS     Y3, Y5, Y3
+	VMASKMOVPS Y3, Y6, (R11)
+	ADDQ       SI, R11
+	ADDQ       $0x000000c0, R12
+	DECQ       R10
+	JNZ        rows
+	ADDQ       $0x20, DX
+	ADDQ       $0x20, BX
+	LEAQ       32(DI), R10
+	TESTQ      DI, DI
+	CMOVQNE    R10, DI
+	LEAQ       32(R8), R10
+	TESTQ      R8, R8
+	CMOVQNE    R10, R8
+	LEAQ       32(R9), R10
+	TESTQ      R9, R9
+	CMOVQNE    R10, R9
+	SUBQ       $0x08, CX
+	JG         columns
+	VZEROUPPER
+	RET
+
+// func finishF32RowsAVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, bias *float32, lo float32, hi float32, dst *float32, ldd int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·finishF32RowsAVX512(SB), NOSPLIT, $0-88
+	MOVQ         rows+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVQ         acc+16(FP), DX
+	MOVQ         dst+72(FP), BX
+	MOVQ         ldd+80(FP), SI
+	SHLQ         $0x02, SI
+	MOVQ         row+24(FP), DI
+	VBROADCASTSS lo+64(FP), Z2
+	VBROADCASTSS hi+68(FP), Z3
+
+columns:
+	MOVQ  $-1, R8
+	BZHIQ CX, R8, R8
+	KMOVW R8, K1
+	MOVQ  AX, R8
+	MOVQ  BX, R9
+	MOVQ  DX, R11
+	MOVQ  DI, R10
+
+rows:
+	VPBROADCASTD (R10), Z0
+	VPADDD       (R11), Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VBROADCASTSS 12(R10), Z1
+	VMULPS       Z1, Z0, Z0
+	VBROADCASTSS 16(R10), Z1
+	VADDPS       Z1, Z0, Z0
+	VMAXPS       Z0, Z2, Z0
+	VMINPS       Z0, Z3, Z0
+	VMOVUPS      Z0, K1, (R9)
+	ADDQ         SI, R9
+	ADDQ         $0x14, R10
+	ADDQ         $0x000000c0, R11
+	DECQ         R8
+	JNZ          rows
+	ADDQ         $0x40, DX
+	ADDQ         $0x40, BX
+	SUBQ         $0x10, CX
+	JG           columns
+	VZEROUPPER
+	RET
+
+// func finishF32RowsAVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, bias *float32, lo float32, hi float32, dst *float32, ldd int)
+// Requires: AVX, AVX2, CMOV
+TEXT ·finishF32RowsAVX2(SB), NOSPLIT, $0-88
+	MOVQ         rows+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVQ         acc+16(FP), DX
+	MOVQ         dst+72(FP), BX
+	MOVQ         ldd+80(FP), SI
+	SHLQ         $0x02, SI
+	MOVQ         row+24(FP), DI
+	VBROADCASTSS lo+64(FP), Y2
+	VBROADCASTSS hi+68(FP), Y3
+
+columns:
+	MOVQ    $0x00000008, R8
+	CMPQ    CX, R8
+	CMOVQLT CX, R8
+	NEGQ    R8
+	LEAQ    laneMasks<>+0(SB), R9
+	VMOVUPS 64(R9)(R8*4), Y4
+	MOVQ    AX, R8
+	MOVQ    BX, R9
+	MOVQ    DX, R11
+	MOVQ    DI, R10
+
+rows:
+	VPBROADCASTD (R10), Y0
+	VPADDD       (R11), Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 12(R10), Y1
+	VMULPS       Y1, Y0, Y0
+	VBROADCASTSS 16(R10), Y1
+	VADDPS       Y1, Y0, Y0
+	VMAXPS       Y0, Y2, Y0
+	VMINPS       Y0, Y3, Y0
+	VMASKMOVPS   Y0, Y4, (R9)
+	ADDQ         SI, R9
+	ADDQ         $0x14, R10
+	ADDQ         $0x000000c0, R11
+	DECQ         R8
+	JNZ          rows
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
 	SUBQ         $0x08, CX
 	JG           columns
 	VZEROUPPER
@@ -3088,77 +3487,78 @@ rows:
 // func finishCodesAVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, lo float32, hi float32, zp int32, dst *byte, ldd int)
 // Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·finishCodesAVX512(SB), NOSPLIT, $0-88
-	VBROADCASTSS lo+56(FP), Z5
-	VBROADCASTSS hi+60(FP), Z6
-	VBROADCASTSS zp+64(FP), Z7
 	MOVQ         rows+0(FP), AX
 	MOVQ         n+8(FP), CX
 	MOVQ         acc+16(FP), DX
-	MOVQ         row+24(FP), BX
-	MOVQ         u+32(FP), SI
-	MOVQ         v+40(FP), DI
-	MOVQ         dst+72(FP), R8
-	MOVQ         ldd+80(FP), R9
-	MOVQ         scale+48(FP), R10
+	MOVQ         dst+72(FP), BX
+	MOVQ         ldd+80(FP), SI
+	MOVQ         u+32(FP), DI
+	MOVQ         v+40(FP), R8
+	MOVQ         scale+48(FP), R9
+	MOVQ         row+24(FP), R10
+	VBROADCASTSS lo+56(FP), Z5
+	VBROADCASTSS hi+60(FP), Z6
+	VBROADCASTSS zp+64(FP), Z7
 
 columns:
-	MOVQ      $-1, R11
-	BZHIQ     CX, R11, R11
-	KMOVW     R11, K1
-	VPXORD    Z0, Z0, Z0
-	TESTQ     SI, SI
-	JZ        u
-	VMOVDQU32 (SI), Z0
+	MOVQ         $-1, R11
+	BZHIQ        CX, R11, R11
+	KMOVW        R11, K1
+	VBROADCASTSS word00000000<>+0(SB), Z0
+	TESTQ        DI, DI
+	JZ           u
+	VMOVUPS      (DI), Z0
 
 u:
-	VPXORD    Z1, Z1, Z1
-	TESTQ     DI, DI
-	JZ        v
-	VMOVDQU32 (DI), Z1
+	VBROADCASTSS word00000000<>+0(SB), Z1
+	TESTQ        R8, R8
+	JZ           v
+	VMOVUPS      (R8), Z1
 
 v:
-	VBROADCASTSS one<>+0(SB), Z4
-	TESTQ        R10, R10
+	VBROADCASTSS word3f800000<>+0(SB), Z2
+	TESTQ        R9, R9
 	JZ           scale
-	VMOVUPS.Z    (R10), K1, Z4
+	VMOVUPS.Z    (R9), K1, Z2
 
 scale:
 	MOVQ AX, R11
-	MOVQ R8, R12
-	MOVQ BX, R13
+	MOVQ BX, R12
 	MOVQ DX, R14
+	MOVQ R10, R13
 
 rows:
-	VPBROADCASTD (R13), Z2
-	VPADDD       (R14), Z2, Z2
-	VPMULLD.BCST 4(R13), Z0, Z3
-	VPADDD       Z3, Z2, Z2
-	VPMULLD.BCST 8(R13), Z1, Z3
-	VPADDD       Z3, Z2, Z2
-	VCVTDQ2PS    Z2, Z2
-	VMULPS.BCST  12(R13), Z4, Z3
-	VMULPS       Z3, Z2, Z2
-	VMAXPS       Z5, Z2, Z2
-	VMINPS       Z6, Z2, Z2
-	VCVTPS2DQ    Z2, Z2
-	VPADDD       Z7, Z2, Z2
-	VPMOVDB      Z2, K1, (R12)
-	ADDQ         R9, R12
+	VPBROADCASTD (R13), Z3
+	VPADDD       (R14), Z3, Z3
+	VPMULLD.BCST 4(R13), Z0, Z4
+	VPADDD       Z4, Z3, Z3
+	VPMULLD.BCST 8(R13), Z1, Z4
+	VPADDD       Z4, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VBROADCASTSS 12(R13), Z4
+	VMULPS       Z2, Z4, Z4
+	VMULPS       Z4, Z3, Z3
+	VMAXPS       Z5, Z3, Z3
+	VMINPS       Z6, Z3, Z3
+	VCVTPS2DQ    Z3, Z3
+	VPADDD       Z7, Z3, Z3
+	VPMOVDB      Z3, K1, (R12)
+	ADDQ         SI, R12
 	ADDQ         $0x14, R13
-	ADDQ         $0xc0, R14
+	ADDQ         $0x000000c0, R14
 	DECQ         R11
 	JNZ          rows
 	ADDQ         $0x40, DX
-	ADDQ         $0x10, R8
-	LEAQ         64(SI), R11
-	TESTQ        SI, SI
-	CMOVQNE      R11, SI
+	ADDQ         $0x10, BX
 	LEAQ         64(DI), R11
 	TESTQ        DI, DI
 	CMOVQNE      R11, DI
-	LEAQ         64(R10), R11
-	TESTQ        R10, R10
-	CMOVQNE      R11, R10
+	LEAQ         64(R8), R11
+	TESTQ        R8, R8
+	CMOVQNE      R11, R8
+	LEAQ         64(R9), R11
+	TESTQ        R9, R9
+	CMOVQNE      R11, R9
 	SUBQ         $0x10, CX
 	JG           columns
 	VZEROUPPER
@@ -3167,87 +3567,86 @@ rows:
 // func finishCodesAVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, lo float32, hi float32, zp int32, dst *byte, ldd int)
 // Requires: AVX, AVX2, CMOV
 TEXT ·finishCodesAVX2(SB), NOSPLIT, $0-88
-	VBROADCASTSS lo+56(FP), Y5
-	VBROADCASTSS hi+60(FP), Y6
-	VBROADCASTSS zp+64(FP), Y7
 	MOVQ         rows+0(FP), AX
 	MOVQ         n+8(FP), CX
 	MOVQ         acc+16(FP), DX
-	MOVQ         row+24(FP), BX
-	MOVQ         u+32(FP), SI
-	MOVQ         v+40(FP), DI
-	MOVQ         dst+72(FP), R8
-	MOVQ         ldd+80(FP), R9
-	MOVQ         scale+48(FP), R10
+	MOVQ         dst+72(FP), BX
+	MOVQ         ldd+80(FP), SI
+	MOVQ         u+32(FP), DI
+	MOVQ         v+40(FP), R8
+	MOVQ         scale+48(FP), R9
+	MOVQ         row+24(FP), R10
+	VBROADCASTSS lo+56(FP), Y5
+	VBROADCASTSS hi+60(FP), Y6
+	VBROADCASTSS zp+64(FP), Y7
 
 columns:
-	MOVQ    $0x00000008, R11
-	CMPQ    CX, R11
-	CMOVQLT CX, R11
-	NEGQ    R11
-	LEAQ    laneMasks<>+0(SB), R12
-	VMOVUPS 64(R12)(R11*4), Y0
-	VMOVUPS Y0, Y2
-	VPXOR   Y0, Y0, Y0
-	TESTQ   SI, SI
-	JZ      u
-	VMOVDQU (SI), Y0
+	MOVQ         $0x00000008, R11
+	CMPQ         CX, R11
+	CMOVQLT      CX, R11
+	NEGQ         R11
+	LEAQ         laneMasks<>+0(SB), R12
+	VMOVUPS      64(R12)(R11*4), Y3
+	VBROADCASTSS word00000000<>+0(SB), Y0
+	TESTQ        DI, DI
+	JZ           u
+	VMOVUPS      (DI), Y0
 
 u:
-	VPXOR   Y1, Y1, Y1
-	TESTQ   DI, DI
-	JZ      v
-	VMOVDQU (DI), Y1
+	VBROADCASTSS word00000000<>+0(SB), Y1
+	TESTQ        R8, R8
+	JZ           v
+	VMOVUPS      (R8), Y1
 
 v:
-	VBROADCASTSS one<>+0(SB), Y4
-	TESTQ        R10, R10
+	VBROADCASTSS word3f800000<>+0(SB), Y2
+	TESTQ        R9, R9
 	JZ           scale
-	VMASKMOVPS   (R10), Y2, Y4
+	VMASKMOVPS   (R9), Y3, Y2
 
 scale:
 	MOVQ AX, R11
-	MOVQ R8, R12
-	MOVQ BX, R13
+	MOVQ BX, R12
 	MOVQ DX, R14
+	MOVQ R10, R13
 
 rows:
-	VPBROADCASTD (R13), Y2
-	VPADDD       (R14), Y2, Y2
-	VPBROADCASTD 4(R13), Y3
-	VPMULLD      Y0, Y3, Y3
-	VPADDD       Y3, Y2, Y2
-	VPBROADCASTD 8(R13), Y3
-	VPMULLD      Y1, Y3, Y3
-	VPADDD       Y3, Y2, Y2
-	VCVTDQ2PS    Y2, Y2
-	VBROADCASTSS 12(R13), Y3
+	VPBROADCASTD (R13), Y3
+	VPADDD       (R14), Y3, Y3
+	VPBROADCASTD 4(R13), Y4
+	VPMULLD      Y0, Y4, Y4
+	VPADDD       Y4, Y3, Y3
+	VPBROADCASTD 8(R13), Y4
+	VPMULLD      Y1, Y4, Y4
+	VPADDD       Y4, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS 12(R13), Y4
+	VMULPS       Y2, Y4, Y4
 	VMULPS       Y4, Y3, Y3
-	VMULPS       Y3, Y2, Y2
-	VMAXPS       Y5, Y2, Y2
-	VMINPS       Y6, Y2, Y2
-	VCVTPS2DQ    Y2, Y2
-	VPADDD       Y7, Y2, Y2
-	VPSHUFB      lowBytes<>+0(SB), Y2, Y2
-	VEXTRACTI128 $0x01, Y2, X3
-	VPUNPCKLDQ   X3, X2, X3
-	VMOVQ        X3, (R12)
-	ADDQ         R9, R12
+	VMAXPS       Y5, Y3, Y3
+	VMINPS       Y6, Y3, Y3
+	VCVTPS2DQ    Y3, Y3
+	VPADDD       Y7, Y3, Y3
+	VPSHUFB      lowBytes<>+0(SB), Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X4
+	VPUNPCKLDQ   X4, X3, X4
+	VMOVQ        X4, (R12)
+	ADDQ         SI, R12
 	ADDQ         $0x14, R13
-	ADDQ         $0xc0, R14
+	ADDQ         $0x000000c0, R14
 	DECQ         R11
 	JNZ          rows
 	ADDQ         $0x20, DX
-	ADDQ         $0x08, R8
-	LEAQ         32(SI), R11
-	TESTQ        SI, SI
-	CMOVQNE      R11, SI
+	ADDQ         $0x08, BX
 	LEAQ         32(DI), R11
 	TESTQ        DI, DI
 	CMOVQNE      R11, DI
-	LEAQ         32(R10), R11
-	TESTQ        R10, R10
-	CMOVQNE      R11, R10
+	LEAQ         32(R8), R11
+	TESTQ        R8, R8
+	CMOVQNE      R11, R8
+	LEAQ         32(R9), R11
+	TESTQ        R9, R9
+	CMOVQNE      R11, R9
 	SUBQ         $0x08, CX
 	JG           columns
 	VZEROUPPER
@@ -3262,3 +3661,225 @@ DATA lowBytes<>+20(SB)/4, $0x80808080
 DATA lowBytes<>+24(SB)/4, $0x80808080
 DATA lowBytes<>+28(SB)/4, $0x80808080
 GLOBL lowBytes<>(SB), RODATA|NOPTR, $32
+
+// func finishCodesColumnsAVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, lo float32, hi float32, zp int32, dst *byte, ldd int)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·finishCodesColumnsAVX512(SB), NOSPLIT, $0-88
+	MOVQ         rows+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVQ         acc+16(FP), DX
+	MOVQ         dst+72(FP), BX
+	MOVQ         ldd+80(FP), SI
+	MOVQ         u+32(FP), DI
+	MOVQ         scale+48(FP), R8
+	VBROADCASTSS lo+56(FP), Z3
+	VBROADCASTSS hi+60(FP), Z4
+	VBROADCASTSS zp+64(FP), Z5
+
+columns:
+	MOVQ         $-1, R9
+	BZHIQ        CX, R9, R9
+	KMOVW        R9, K1
+	VBROADCASTSS word00000000<>+0(SB), Z0
+	TESTQ        DI, DI
+	JZ           u
+	VMOVUPS      (DI), Z0
+
+u:
+	VBROADCASTSS word3f800000<>+0(SB), Z1
+	TESTQ        R8, R8
+	JZ           scale
+	VMOVUPS.Z    (R8), K1, Z1
+
+scale:
+	MOVQ AX, R9
+	MOVQ BX, R10
+	MOVQ DX, R11
+
+rows:
+	VPADDD    (R11), Z0, Z2
+	VCVTDQ2PS Z2, Z2
+	VMULPS    Z1, Z2, Z2
+	VMAXPS    Z3, Z2, Z2
+	VMINPS    Z4, Z2, Z2
+	VCVTPS2DQ Z2, Z2
+	VPADDD    Z5, Z2, Z2
+	VPMOVDB   Z2, K1, (R10)
+	ADDQ      SI, R10
+	ADDQ      $0x000000c0, R11
+	DECQ      R9
+	JNZ       rows
+	ADDQ      $0x40, DX
+	ADDQ      $0x10, BX
+	LEAQ      64(DI), R9
+	TESTQ     DI, DI
+	CMOVQNE   R9, DI
+	LEAQ      64(R8), R9
+	TESTQ     R8, R8
+	CMOVQNE   R9, R8
+	SUBQ      $0x10, CX
+	JG        columns
+	VZEROUPPER
+	RET
+
+// func finishCodesColumnsAVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, lo float32, hi float32, zp int32, dst *byte, ldd int)
+// Requires: AVX, AVX2, CMOV
+TEXT ·finishCodesColumnsAVX2(SB), NOSPLIT, $0-88
+	MOVQ         rows+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVQ         acc+16(FP), DX
+	MOVQ         dst+72(FP), BX
+	MOVQ         ldd+80(FP), SI
+	MOVQ         u+32(FP), DI
+	MOVQ         scale+48(FP), R8
+	VBROADCASTSS lo+56(FP), Y3
+	VBROADCASTSS hi+60(FP), Y4
+	VBROADCASTSS zp+64(FP), Y5
+
+columns:
+	MOVQ         $0x00000008, R9
+	CMPQ         CX, R9
+	CMOVQLT      CX, R9
+	NEGQ         R9
+	LEAQ         laneMasks<>+0(SB), R10
+	VMOVUPS      64(R10)(R9*4), Y2
+	VBROADCASTSS word00000000<>+0(SB), Y0
+	TESTQ        DI, DI
+	JZ           u
+	VMOVUPS      (DI), Y0
+
+u:
+	VBROADCASTSS word3f800000<>+0(SB), Y1
+	TESTQ        R8, R8
+	JZ           scale
+	VMASKMOVPS   (R8), Y2, Y1
+
+scale:
+	MOVQ AX, R9
+	MOVQ BX, R10
+	MOVQ DX, R11
+
+rows:
+	VPADDD       (R11), Y0, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       Y1, Y2, Y2
+	VMAXPS       Y3, Y2, Y2
+	VMINPS       Y4, Y2, Y2
+	VCVTPS2DQ    Y2, Y2
+	VPADDD       Y5, Y2, Y2
+	VPSHUFB      lowBytes<>+0(SB), Y2, Y2
+	VEXTRACTI128 $0x01, Y2, X6
+	VPUNPCKLDQ   X6, X2, X6
+	VMOVQ        X6, (R10)
+	ADDQ         SI, R10
+	ADDQ         $0x000000c0, R11
+	DECQ         R9
+	JNZ          rows
+	ADDQ         $0x20, DX
+	ADDQ         $0x08, BX
+	LEAQ         32(DI), R9
+	TESTQ        DI, DI
+	CMOVQNE      R9, DI
+	LEAQ         32(R8), R9
+	TESTQ        R8, R8
+	CMOVQNE      R9, R8
+	SUBQ         $0x08, CX
+	JG           columns
+	VZEROUPPER
+	RET
+
+// func finishCodesRowsAVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, lo float32, hi float32, zp int32, dst *byte, ldd int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·finishCodesRowsAVX512(SB), NOSPLIT, $0-88
+	MOVQ         rows+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVQ         acc+16(FP), DX
+	MOVQ         dst+72(FP), BX
+	MOVQ         ldd+80(FP), SI
+	MOVQ         row+24(FP), DI
+	VBROADCASTSS lo+56(FP), Z2
+	VBROADCASTSS hi+60(FP), Z3
+	VBROADCASTSS zp+64(FP), Z4
+
+columns:
+	MOVQ  $-1, R8
+	BZHIQ CX, R8, R8
+	KMOVW R8, K1
+	MOVQ  AX, R8
+	MOVQ  BX, R9
+	MOVQ  DX, R11
+	MOVQ  DI, R10
+
+rows:
+	VPBROADCASTD (R10), Z0
+	VPADDD       (R11), Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VBROADCASTSS 12(R10), Z1
+	VMULPS       Z1, Z0, Z0
+	VMAXPS       Z2, Z0, Z0
+	VMINPS       Z3, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z4, Z0, Z0
+	VPMOVDB      Z0, K1, (R9)
+	ADDQ         SI, R9
+	ADDQ         $0x14, R10
+	ADDQ         $0x000000c0, R11
+	DECQ         R8
+	JNZ          rows
+	ADDQ         $0x40, DX
+	ADDQ         $0x10, BX
+	SUBQ         $0x10, CX
+	JG           columns
+	VZEROUPPER
+	RET
+
+// func finishCodesRowsAVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, lo float32, hi float32, zp int32, dst *byte, ldd int)
+// Requires: AVX, AVX2, CMOV
+TEXT ·finishCodesRowsAVX2(SB), NOSPLIT, $0-88
+	MOVQ         rows+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVQ         acc+16(FP), DX
+	MOVQ         dst+72(FP), BX
+	MOVQ         ldd+80(FP), SI
+	MOVQ         row+24(FP), DI
+	VBROADCASTSS lo+56(FP), Y2
+	VBROADCASTSS hi+60(FP), Y3
+	VBROADCASTSS zp+64(FP), Y4
+
+columns:
+	MOVQ    $0x00000008, R8
+	CMPQ    CX, R8
+	CMOVQLT CX, R8
+	NEGQ    R8
+	LEAQ    laneMasks<>+0(SB), R9
+	VMOVUPS 64(R9)(R8*4), Y0
+	MOVQ    AX, R8
+	MOVQ    BX, R9
+	MOVQ    DX, R11
+	MOVQ    DI, R10
+
+rows:
+	VPBROADCASTD (R10), Y0
+	VPADDD       (R11), Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 12(R10), Y1
+	VMULPS       Y1, Y0, Y0
+	VMAXPS       Y2, Y0, Y0
+	VMINPS       Y3, Y0, Y0
+	VCVTPS2DQ    Y0, Y0
+	VPADDD       Y4, Y0, Y0
+	VPSHUFB      lowBytes<>+0(SB), Y0, Y0
+	VEXTRACTI128 $0x01, Y0, X1
+	VPUNPCKLDQ   X1, X0, X1
+	VMOVQ        X1, (R9)
+	ADDQ         SI, R9
+	ADDQ         $0x14, R10
+	ADDQ         $0x000000c0, R11
+	DECQ         R8
+	JNZ          rows
+	ADDQ         $0x20, DX
+	ADDQ         $0x08, BX
+	SUBQ         $0x08, CX
+	JG           columns
+	VZEROUPPER
+	RET

@@ -369,7 +369,7 @@ func runsInt8x1x16AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, 
 //	s = acc[i*48+j] + row[i].add + row[i].p*u[j] + row[i].q*v[j]
 //	dst[i*ldd+j] = s
 //
-// row points to finishRow values. u and v may be nil and then do not count; they are read in whole vectors.
+// row points to finishRow values. Columns given as nil do not count; u and v are read in whole vectors.
 //
 //go:noescape
 func finishInt32AVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, dst *int32, ldd int)
@@ -379,17 +379,57 @@ func finishInt32AVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int
 //	s = acc[i*48+j] + row[i].add + row[i].p*u[j] + row[i].q*v[j]
 //	dst[i*ldd+j] = s
 //
-// row points to finishRow values. u and v may be nil and then do not count; they are read in whole vectors.
+// row points to finishRow values. Columns given as nil do not count; u and v are read in whole vectors.
 //
 //go:noescape
 func finishInt32AVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, dst *int32, ldd int)
+
+// finishInt32ColumnsAVX512 computes the end of an integer product, for i < rows and j < n <= 48
+//
+//	s = acc[i*48+j] + u[j]
+//	dst[i*ldd+j] = s
+//
+// row points to finishRow values. Columns given as nil do not count; u and v are read in whole vectors.
+//
+//go:noescape
+func finishInt32ColumnsAVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, dst *int32, ldd int)
+
+// finishInt32ColumnsAVX2 computes the end of an integer product, for i < rows and j < n <= 48
+//
+//	s = acc[i*48+j] + u[j]
+//	dst[i*ldd+j] = s
+//
+// row points to finishRow values. Columns given as nil do not count; u and v are read in whole vectors.
+//
+//go:noescape
+func finishInt32ColumnsAVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, dst *int32, ldd int)
+
+// finishInt32RowsAVX512 computes the end of an integer product, for i < rows and j < n <= 48
+//
+//	s = acc[i*48+j] + row[i].add
+//	dst[i*ldd+j] = s
+//
+// row points to finishRow values. Columns given as nil do not count; u and v are read in whole vectors.
+//
+//go:noescape
+func finishInt32RowsAVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, dst *int32, ldd int)
+
+// finishInt32RowsAVX2 computes the end of an integer product, for i < rows and j < n <= 48
+//
+//	s = acc[i*48+j] + row[i].add
+//	dst[i*ldd+j] = s
+//
+// row points to finishRow values. Columns given as nil do not count; u and v are read in whole vectors.
+//
+//go:noescape
+func finishInt32RowsAVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, dst *int32, ldd int)
 
 // finishF32AVX512 computes the end of an integer product, for i < rows and j < n <= 48
 //
 //	s = acc[i*48+j] + row[i].add + row[i].p*u[j] + row[i].q*v[j]
 //	dst[i*ldd+j] = min(max(float32(s)*(row[i].scale*scale[j]) + bias[j] + row[i].bias, lo), hi)
 //
-// row points to finishRow values. u, v, scale and bias may be nil and then do not count; u and v are read in whole vectors.
+// row points to finishRow values. Columns given as nil do not count; u and v are read in whole vectors.
 //
 //go:noescape
 func finishF32AVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, bias *float32, lo float32, hi float32, dst *float32, ldd int)
@@ -399,17 +439,57 @@ func finishF32AVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32
 //	s = acc[i*48+j] + row[i].add + row[i].p*u[j] + row[i].q*v[j]
 //	dst[i*ldd+j] = min(max(float32(s)*(row[i].scale*scale[j]) + bias[j] + row[i].bias, lo), hi)
 //
-// row points to finishRow values. u, v, scale and bias may be nil and then do not count; u and v are read in whole vectors.
+// row points to finishRow values. Columns given as nil do not count; u and v are read in whole vectors.
 //
 //go:noescape
 func finishF32AVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, bias *float32, lo float32, hi float32, dst *float32, ldd int)
+
+// finishF32ColumnsAVX512 computes the end of an integer product, for i < rows and j < n <= 48
+//
+//	s = acc[i*48+j] + u[j]
+//	dst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j], lo), hi)
+//
+// row points to finishRow values. Columns given as nil do not count; u and v are read in whole vectors.
+//
+//go:noescape
+func finishF32ColumnsAVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, bias *float32, lo float32, hi float32, dst *float32, ldd int)
+
+// finishF32ColumnsAVX2 computes the end of an integer product, for i < rows and j < n <= 48
+//
+//	s = acc[i*48+j] + u[j]
+//	dst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j], lo), hi)
+//
+// row points to finishRow values. Columns given as nil do not count; u and v are read in whole vectors.
+//
+//go:noescape
+func finishF32ColumnsAVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, bias *float32, lo float32, hi float32, dst *float32, ldd int)
+
+// finishF32RowsAVX512 computes the end of an integer product, for i < rows and j < n <= 48
+//
+//	s = acc[i*48+j] + row[i].add
+//	dst[i*ldd+j] = min(max(float32(s)*row[i].scale + row[i].bias, lo), hi)
+//
+// row points to finishRow values. Columns given as nil do not count; u and v are read in whole vectors.
+//
+//go:noescape
+func finishF32RowsAVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, bias *float32, lo float32, hi float32, dst *float32, ldd int)
+
+// finishF32RowsAVX2 computes the end of an integer product, for i < rows and j < n <= 48
+//
+//	s = acc[i*48+j] + row[i].add
+//	dst[i*ldd+j] = min(max(float32(s)*row[i].scale + row[i].bias, lo), hi)
+//
+// row points to finishRow values. Columns given as nil do not count; u and v are read in whole vectors.
+//
+//go:noescape
+func finishF32RowsAVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, bias *float32, lo float32, hi float32, dst *float32, ldd int)
 
 // finishCodesAVX512 computes the end of an integer product, for i < rows and j < n <= 48
 //
 //	s = acc[i*48+j] + row[i].add + row[i].p*u[j] + row[i].q*v[j]
 //	dst[i*ldd+j] = rne(min(max(float32(s)*(row[i].scale*scale[j]), lo), hi)) + zp
 //
-// row points to finishRow values. u, v and scale may be nil and then do not count; u and v are read in whole vectors.
+// row points to finishRow values. Columns given as nil do not count; u and v are read in whole vectors.
 //
 //go:noescape
 func finishCodesAVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, lo float32, hi float32, zp int32, dst *byte, ldd int)
@@ -419,8 +499,50 @@ func finishCodesAVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int
 //	s = acc[i*48+j] + row[i].add + row[i].p*u[j] + row[i].q*v[j]
 //	dst[i*ldd+j] = rne(min(max(float32(s)*(row[i].scale*scale[j]), lo), hi)) + zp
 //
-// row points to finishRow values. u, v and scale may be nil and then do not count; u and v are read in whole vectors.
+// row points to finishRow values. Columns given as nil do not count; u and v are read in whole vectors.
 // n is a multiple of 8.
 //
 //go:noescape
 func finishCodesAVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, lo float32, hi float32, zp int32, dst *byte, ldd int)
+
+// finishCodesColumnsAVX512 computes the end of an integer product, for i < rows and j < n <= 48
+//
+//	s = acc[i*48+j] + u[j]
+//	dst[i*ldd+j] = rne(min(max(float32(s)*scale[j], lo), hi)) + zp
+//
+// row points to finishRow values. Columns given as nil do not count; u and v are read in whole vectors.
+//
+//go:noescape
+func finishCodesColumnsAVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, lo float32, hi float32, zp int32, dst *byte, ldd int)
+
+// finishCodesColumnsAVX2 computes the end of an integer product, for i < rows and j < n <= 48
+//
+//	s = acc[i*48+j] + u[j]
+//	dst[i*ldd+j] = rne(min(max(float32(s)*scale[j], lo), hi)) + zp
+//
+// row points to finishRow values. Columns given as nil do not count; u and v are read in whole vectors.
+// n is a multiple of 8.
+//
+//go:noescape
+func finishCodesColumnsAVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, lo float32, hi float32, zp int32, dst *byte, ldd int)
+
+// finishCodesRowsAVX512 computes the end of an integer product, for i < rows and j < n <= 48
+//
+//	s = acc[i*48+j] + row[i].add
+//	dst[i*ldd+j] = rne(min(max(float32(s)*row[i].scale, lo), hi)) + zp
+//
+// row points to finishRow values. Columns given as nil do not count; u and v are read in whole vectors.
+//
+//go:noescape
+func finishCodesRowsAVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, lo float32, hi float32, zp int32, dst *byte, ldd int)
+
+// finishCodesRowsAVX2 computes the end of an integer product, for i < rows and j < n <= 48
+//
+//	s = acc[i*48+j] + row[i].add
+//	dst[i*ldd+j] = rne(min(max(float32(s)*row[i].scale, lo), hi)) + zp
+//
+// row points to finishRow values. Columns given as nil do not count; u and v are read in whole vectors.
+// n is a multiple of 8.
+//
+//go:noescape
+func finishCodesRowsAVX2(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, lo float32, hi float32, zp int32, dst *byte, ldd int)

@@ -40,34 +40,21 @@ func GemmInt8Requant(p *Pool, m, n, k int, a []byte, lda int, aSigned bool, azp 
 	if len(bias) != 0 {
 		needLen("GemmInt8Requant bias", len(bias), n)
 	}
-	if aSigned {
-		azp += 128
-	}
-	buf := borrow(4 * len(b.shift))
+	buf := borrow(4 * (len(b.shift) + n))
 	defer buf.release()
-	whole := buf.i32()[:len(b.shift)]
-	for j, s := range b.shift {
-		whole[j] = azp * s
+	whole := b.columns(buf.i32(), azp, aSigned, bias)
+	scale := buf.f32()[len(b.shift):][:n]
+	for j := range scale {
+		scale[j] = at(q.Scale, j)
 	}
-	for j, v := range bias {
-		whole[j] += v
-	}
-	rowScale := []float32{1}
-	if len(q.Scale) == 1 {
-		rowScale = q.Scale
-	}
-	b.multiply(p, m, a, lda, aSigned, nil, rowScale, whole, func(rows, n, row, col int, acc []int32, terms []finishRow, u, v []int32) {
-		var scale []float32
-		if len(q.Scale) > 1 {
-			scale = q.Scale[col:]
-		}
-		finishCodes(rows, n, acc, terms, u, v, scale, lo, hi, q.Zero, c[row*ldc+col:], ldc)
+	b.multiply(p, m, a, lda, aSigned, nil, nil, whole, func(rows, n, row, col int, acc []int32, terms []finishRow, u, v []int32) {
+		finishCodes(rows, n, acc, terms, u, v, scale[col:], lo, hi, q.Zero, c[row*ldc+col:], ldc)
 	})
 }
 
 func finishCodesGeneric(rows, n int, acc []int32, terms []finishRow, u, v []int32, scale []float32, lo, hi float32, zp int32, dst []byte, ldd int) {
 	for i := range rows {
-		r := &terms[i]
+		r := rowTerms(terms, i)
 		for j := range n {
 			s := r.scale
 			if scale != nil {

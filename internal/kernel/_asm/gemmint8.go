@@ -51,8 +51,10 @@ func gemmInt8(g *gen) {
 		}
 	}
 	for _, kind := range []finishKind{finishSums, finishFloat, finishCodes} {
-		finishAVX512(g, kind)
-		finishAVX2(g, kind)
+		for _, terms := range []finishTerms{allTerms, columnTerms, rowTerms} {
+			finish(g, true, kind, terms)
+			finish(g, false, kind, terms)
+		}
 	}
 }
 
@@ -243,28 +245,32 @@ func (f finishKind) signature() string {
 	}[f]
 }
 
-func (f finishKind) doc() []string {
-	doc := []string{
-		"the end of an integer product, for i < rows and j < n <= 48",
-		"",
-		"\ts = acc[i*48+j] + row[i].add + row[i].p*u[j] + row[i].q*v[j]",
-	}
+// finishTerms is what is added to the raw sums and what scales them: products that the operands of most layers do not have
+// are left out where that is known.
+type finishTerms int
+
+const (
+	allTerms    finishTerms = iota
+	columnTerms             // no row terms: u and scale only
+	rowTerms                // no column terms
+)
+
+func (t finishTerms) name() string { return [...]string{"", "Columns", "Rows"}[t] }
+
+func (f finishKind) doc(t finishTerms) []string {
+	sum := [...]string{"acc[i*48+j] + row[i].add + row[i].p*u[j] + row[i].q*v[j]", "acc[i*48+j] + u[j]", "acc[i*48+j] + row[i].add"}[t]
+	scale := [...]string{"(row[i].scale*scale[j])", "scale[j]", "row[i].scale"}[t]
+	bias := [...]string{" + bias[j] + row[i].bias", " + bias[j]", " + row[i].bias"}[t]
+	doc := []string{"the end of an integer product, for i < rows and j < n <= 48", "", "\ts = " + sum}
 	switch f {
 	case finishFloat:
-		return append(doc,
-			"\tdst[i*ldd+j] = min(max(float32(s)*(row[i].scale*scale[j]) + bias[j] + row[i].bias, lo), hi)",
-			"",
-			"row points to finishRow values. u, v, scale and bias may be nil and then do not count; u and v are read in whole vectors.")
+		doc = append(doc, "\tdst[i*ldd+j] = min(max(float32(s)*"+scale+bias+", lo), hi)")
 	case finishCodes:
-		return append(doc,
-			"\tdst[i*ldd+j] = rne(min(max(float32(s)*(row[i].scale*scale[j]), lo), hi)) + zp",
-			"",
-			"row points to finishRow values. u, v and scale may be nil and then do not count; u and v are read in whole vectors.")
+		doc = append(doc, "\tdst[i*ldd+j] = rne(min(max(float32(s)*"+scale+", lo), hi)) + zp")
+	default:
+		doc = append(doc, "\tdst[i*ldd+j] = s")
 	}
-	return append(doc,
-		"\tdst[i*ldd+j] = s",
-		"",
-		"row points to finishRow values. u and v may be nil and then do not count; they are read in whole vectors.")
+	return append(doc, "", "row points to finishRow values. Columns given as nil do not count; u and v are read in whole vectors.")
 }
 
 // Offsets in the Go type finishRow.
@@ -272,56 +278,6 @@ const (
 	rowAdd, rowP, rowQ, rowScale, rowBias = 0, 4, 8, 12, 16
 	rowSize                               = 20
 )
-
-// finish emits the loops shared by both instruction sets: for each vector of columns, for each row.
-// prepare loads what belongs to the columns, one does one vector of one row.
-func (g *gen) finish(lanes int, kind finishKind, prepare func(n, u, v, scale, bias reg.GPVirtual), one func(acc, row, dst reg.GPVirtual)) {
-	rows, n, acc, row, u, v, dst, ldd := g.arg("rows"), g.arg("n"), g.arg("acc"), g.arg("row"), g.arg("u"), g.arg("v"), g.arg("dst"), g.arg("ldd")
-	size := 4
-	if kind == finishCodes {
-		size = 1
-	} else {
-		g.SHLQ(Imm(2), ldd)
-	}
-	advance := []reg.GPVirtual{u, v}
-	var scale, bias reg.GPVirtual
-	if kind != finishSums {
-		scale = g.arg("scale")
-		advance = append(advance, scale)
-	}
-	if kind == finishFloat {
-		bias = g.arg("bias")
-		advance = append(advance, bias)
-	}
-	r, d, s := g.GP64(), g.GP64(), g.GP64()
-	acc2 := g.GP64()
-	g.Label("columns")
-	prepare(n, u, v, scale, bias)
-	g.MOVQ(rows, r)
-	g.MOVQ(dst, d)
-	g.MOVQ(row, s)
-	g.MOVQ(acc, acc2)
-	g.Label("rows")
-	one(acc2, s, d)
-	g.ADDQ(ldd, d)
-	g.ADDQ(Imm(rowSize), s)
-	g.ADDQ(Imm(192), acc2)
-	g.DECQ(r)
-	g.JNZ(LabelRef("rows"))
-	step := uint64(4 * lanes)
-	g.ADDQ(Imm(step), acc)
-	g.ADDQ(Imm(uint64(size*lanes)), dst)
-	for _, p := range advance { // a nil pointer stays nil
-		next := g.GP64()
-		g.LEAQ(at(p, int(step)), next)
-		g.TESTQ(p, p)
-		g.CMOVQNE(next, p)
-	}
-	g.SUBQ(Imm(uint64(lanes)), n)
-	g.JG(LabelRef("columns"))
-	g.VZEROUPPER()
-	g.RET()
-}
 
 // ifGiven emits then where the pointer is not nil, otherwise the rest.
 func (g *gen) ifGiven(p reg.GPVirtual, label string, otherwise, then func()) {
@@ -332,69 +288,52 @@ func (g *gen) ifGiven(p reg.GPVirtual, label string, otherwise, then func()) {
 	g.Label(label)
 }
 
-func finishAVX512(g *gen, kind finishKind) {
-	g.function(kind.name()+"AVX512", kind.signature(), kind.doc()...)
-	uv, vv, x, t, sv, bv, lo, hi, zp := g.ZMM(), g.ZMM(), g.ZMM(), g.ZMM(), g.ZMM(), g.ZMM(), g.ZMM(), g.ZMM(), g.ZMM()
-	mask := g.K()
-	if kind != finishSums {
-		g.VBROADCASTSS(g.argAddr("lo"), lo)
-		g.VBROADCASTSS(g.argAddr("hi"), hi)
-	}
-	if kind == finishCodes {
-		g.VBROADCASTSS(g.argAddr("zp"), zp)
-	}
-	g.finish(16, kind, func(n, u, v, scale, bias reg.GPVirtual) {
-		bits := g.GP64()
-		g.MOVQ(I32(-1), bits)
-		g.BZHIQ(n, bits, bits)
-		g.KMOVW(bits.As32(), mask)
-		g.ifGiven(u, "u", func() { g.VPXORD(uv, uv, uv) }, func() { g.VMOVDQU32(at(u, 0), uv) })
-		g.ifGiven(v, "v", func() { g.VPXORD(vv, vv, vv) }, func() { g.VMOVDQU32(at(v, 0), vv) })
-		if kind != finishSums {
-			g.ifGiven(scale, "scale", func() { g.VBROADCASTSS(g.dwords("one", 0x3f800000), sv) }, func() { g.VMOVUPS_Z(at(scale, 0), mask, sv) })
-		}
-		if kind == finishFloat {
-			g.ifGiven(bias, "bias", func() { g.VBROADCASTSS(g.dwords("minusZero", 0x80000000), bv) }, func() { g.VMOVUPS_Z(at(bias, 0), mask, bv) })
-		}
-	}, func(acc, row, dst reg.GPVirtual) {
-		g.VPBROADCASTD(at(row, rowAdd), x)
-		g.VPADDD(at(acc, 0), x, x)
-		g.VPMULLD_BCST(at(row, rowP), uv, t)
-		g.VPADDD(t, x, x)
-		g.VPMULLD_BCST(at(row, rowQ), vv, t)
-		g.VPADDD(t, x, x)
-		if kind == finishSums {
-			g.VMOVDQU32(x, mask, at(dst, 0))
-			return
-		}
-		g.VCVTDQ2PS(x, x)
-		g.VMULPS_BCST(at(row, rowScale), sv, t)
-		g.VMULPS(t, x, x)
-		if kind == finishCodes {
-			g.VMAXPS(lo, x, x) // of a NaN and lo, lo
-			g.VMINPS(hi, x, x)
-			g.VCVTPS2DQ(x, x) // rounds half to even
-			g.VPADDD(zp, x, x)
-			g.VPMOVDB(x, mask, at(dst, 0))
-			return
-		}
-		g.VADDPS(bv, x, x)
-		g.VADDPS_BCST(at(row, rowBias), x, x)
-		g.VMAXPS(x, lo, x)
-		g.VMINPS(x, hi, x)
-		g.VMOVUPS(x, mask, at(dst, 0))
-	})
-}
-
-// finishAVX2 stores bytes in whole vectors of eight only: n is a multiple of eight for them.
-func finishAVX2(g *gen, kind finishKind) {
-	doc := kind.doc()
-	if kind == finishCodes {
+// finish goes through the vectors of columns, and for each through the rows. AVX2 stores bytes in whole vectors of
+// eight only.
+func finish(g *gen, wide bool, kind finishKind, terms finishTerms) {
+	doc := kind.doc(terms)
+	if kind == finishCodes && !wide {
 		doc = append(doc, "n is a multiple of 8.")
 	}
-	g.function(kind.name()+"AVX2", kind.signature(), doc...)
-	uv, vv, x, t, sv, bv, lo, hi, zp := g.YMM(), g.YMM(), g.YMM(), g.YMM(), g.YMM(), g.YMM(), g.YMM(), g.YMM(), g.YMM()
-	mask := g.YMM()
+	g.function(kind.name()+terms.name()+isaName(wide), kind.signature(), doc...)
+	useColumns, useRows := terms != rowTerms, terms != columnTerms
+	rows, n, acc, dst, ldd := g.arg("rows"), g.arg("n"), g.arg("acc"), g.arg("dst"), g.arg("ldd")
+	size := 4
+	if kind == finishCodes {
+		size = 1
+	} else {
+		g.SHLQ(Imm(2), ldd)
+	}
+	// The columns' values: where they lie, in what register they are, and what stands for a missing one.
+	type column struct {
+		from    reg.GPVirtual
+		value   reg.VecVirtual
+		missing uint32
+		whole   bool // padded to whole vectors
+	}
+	columns := map[string]*column{}
+	var order []string
+	add := func(name string, missing uint32, whole bool) {
+		columns[name] = &column{g.arg(name), g.vec(wide), missing, whole}
+		order = append(order, name)
+	}
+	if useColumns {
+		add("u", 0, true)
+		if useRows {
+			add("v", 0, true)
+		}
+		if kind != finishSums {
+			add("scale", 0x3f800000, false)
+		}
+		if kind == finishFloat {
+			add("bias", 0x80000000, false)
+		}
+	}
+	var row reg.GPVirtual
+	if useRows {
+		row = g.arg("row")
+	}
+	x, t, lo, hi, zp := g.vec(wide), g.vec(wide), g.vec(wide), g.vec(wide), g.vec(wide)
 	if kind != finishSums {
 		g.VBROADCASTSS(g.argAddr("lo"), lo)
 		g.VBROADCASTSS(g.argAddr("hi"), hi)
@@ -402,48 +341,106 @@ func finishAVX2(g *gen, kind finishKind) {
 	if kind == finishCodes {
 		g.VBROADCASTSS(g.argAddr("zp"), zp)
 	}
-	g.finish(8, kind, func(n, u, v, scale, bias reg.GPVirtual) {
-		g.VMOVUPS(g.laneMask(n), mask)
-		g.ifGiven(u, "u", func() { g.VPXOR(uv, uv, uv) }, func() { g.VMOVDQU(at(u, 0), uv) })
-		g.ifGiven(v, "v", func() { g.VPXOR(vv, vv, vv) }, func() { g.VMOVDQU(at(v, 0), vv) })
-		if kind != finishSums {
-			g.ifGiven(scale, "scale", func() { g.VBROADCASTSS(g.dwords("one", 0x3f800000), sv) }, func() { g.VMASKMOVPS(at(scale, 0), mask, sv) })
+	r, d, s, from := g.GP64(), g.GP64(), g.GP64(), g.GP64()
+	g.Label("columns")
+	mask := g.maskOf(wide, n)
+	for _, name := range order {
+		c := columns[name]
+		g.ifGiven(c.from, name, func() { g.VBROADCASTSS(g.word(c.missing), c.value) }, func() {
+			if c.whole {
+				g.VMOVUPS(at(c.from, 0), c.value)
+			} else {
+				g.loadMasked(wide, at(c.from, 0), mask, c.value)
+			}
+		})
+	}
+	g.MOVQ(rows, r)
+	g.MOVQ(dst, d)
+	g.MOVQ(acc, from)
+	if useRows {
+		g.MOVQ(row, s)
+	}
+	g.Label("rows")
+	if useRows {
+		g.VPBROADCASTD(at(s, rowAdd), x)
+		g.VPADDD(at(from, 0), x, x)
+		if useColumns {
+			g.addScaled(wide, at(s, rowP), columns["u"].value, t, x)
+			g.addScaled(wide, at(s, rowQ), columns["v"].value, t, x)
 		}
-		if kind == finishFloat {
-			g.ifGiven(bias, "bias", func() { g.VBROADCASTSS(g.dwords("minusZero", 0x80000000), bv) }, func() { g.VMASKMOVPS(at(bias, 0), mask, bv) })
-		}
-	}, func(acc, row, dst reg.GPVirtual) {
-		g.VPBROADCASTD(at(row, rowAdd), x)
-		g.VPADDD(at(acc, 0), x, x)
-		g.VPBROADCASTD(at(row, rowP), t)
-		g.VPMULLD(uv, t, t)
-		g.VPADDD(t, x, x)
-		g.VPBROADCASTD(at(row, rowQ), t)
-		g.VPMULLD(vv, t, t)
-		g.VPADDD(t, x, x)
-		if kind == finishSums {
-			g.VPMASKMOVD(x, mask, at(dst, 0))
-			return
-		}
+	} else {
+		g.VPADDD(at(from, 0), columns["u"].value, x)
+	}
+	if kind != finishSums {
 		g.VCVTDQ2PS(x, x)
-		g.VBROADCASTSS(at(row, rowScale), t)
-		g.VMULPS(sv, t, t)
-		g.VMULPS(t, x, x)
-		if kind == finishCodes {
-			g.VMAXPS(lo, x, x)
-			g.VMINPS(hi, x, x)
-			g.VCVTPS2DQ(x, x)
-			g.VPADDD(zp, x, x)
-			g.storeBytes8(x, dst)
-			return
+		switch {
+		case !useColumns:
+			g.VBROADCASTSS(at(s, rowScale), t)
+			g.VMULPS(t, x, x)
+		case !useRows:
+			g.VMULPS(columns["scale"].value, x, x)
+		default:
+			g.VBROADCASTSS(at(s, rowScale), t)
+			g.VMULPS(columns["scale"].value, t, t)
+			g.VMULPS(t, x, x)
 		}
-		g.VADDPS(bv, x, x)
-		g.VBROADCASTSS(at(row, rowBias), t)
-		g.VADDPS(t, x, x)
+	}
+	switch kind {
+	case finishFloat:
+		if useColumns {
+			g.VADDPS(columns["bias"].value, x, x)
+		}
+		if useRows {
+			g.VBROADCASTSS(at(s, rowBias), t)
+			g.VADDPS(t, x, x)
+		}
 		g.VMAXPS(x, lo, x)
 		g.VMINPS(x, hi, x)
-		g.VMASKMOVPS(x, mask, at(dst, 0))
-	})
+		g.storeMasked(wide, x, mask, at(d, 0))
+	case finishCodes:
+		g.VMAXPS(lo, x, x) // of a NaN and lo, lo
+		g.VMINPS(hi, x, x)
+		g.VCVTPS2DQ(x, x) // rounds half to even
+		g.VPADDD(zp, x, x)
+		if wide {
+			g.VPMOVDB(x, mask, at(d, 0))
+		} else {
+			g.storeBytes8(x, d)
+		}
+	default:
+		g.storeMasked(wide, x, mask, at(d, 0))
+	}
+	g.ADDQ(ldd, d)
+	if useRows {
+		g.ADDQ(Imm(rowSize), s)
+	}
+	g.ADDQ(U32(192), from)
+	g.DECQ(r)
+	g.JNZ(LabelRef("rows"))
+	step := 4 * lanes(wide)
+	g.ADDQ(Imm(uint64(step)), acc)
+	g.ADDQ(Imm(uint64(size*lanes(wide))), dst)
+	for _, name := range order { // a nil pointer stays nil
+		p, next := columns[name].from, g.GP64()
+		g.LEAQ(at(p, step), next)
+		g.TESTQ(p, p)
+		g.CMOVQNE(next, p)
+	}
+	g.SUBQ(Imm(uint64(lanes(wide))), n)
+	g.JG(LabelRef("columns"))
+	g.VZEROUPPER()
+	g.RET()
+}
+
+// addScaled adds the word at m times the words of v to x.
+func (g *gen) addScaled(wide bool, m Mem, v, t, x reg.VecVirtual) {
+	if wide {
+		g.VPMULLD_BCST(m, v, t)
+	} else {
+		g.VPBROADCASTD(m, t)
+		g.VPMULLD(v, t, t)
+	}
+	g.VPADDD(t, x, x)
 }
 
 // storeBytes8 stores the low bytes of eight words.
