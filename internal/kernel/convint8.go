@@ -10,9 +10,10 @@ import "unsafe"
 type PackedConvInt8 struct {
 	packed []uint32
 	exact  []float32
-	terms  int     // products in the sum of one output
-	zero   []int32 // per output channel, in the signed domain; nil if all are 0
-	sum    []int32 // per output channel, of the signed weights
+	last   *PackedConvNHWC // of a depthwise convolution with one output per channel, which runs with channels last
+	terms  int             // products in the sum of one output
+	zero   []int32         // per output channel, in the signed domain; nil if all are 0
+	sum    []int32         // per output channel, of the signed weights
 }
 
 const convRowsInt8 = 8
@@ -26,6 +27,10 @@ func PackConvInt8(s *ConvShape, w []byte, signed bool, wzp []int32) *PackedConvI
 	q := &PackedConvInt8{terms: perIn * kernel}
 	needLen("convolution weights", len(w), s.OutC*q.terms)
 	checkBroadcast("convolution weight zero point", len(wzp), s.OutC, true)
+	if s.depthwise() && perOut == 1 {
+		q.last = PackConvNHWC(s, w, signed, wzp)
+		return q
+	}
 	if s.depthwise() {
 		q.exact = make([]float32, s.OutC*kernel)
 		for i := range q.exact {
@@ -77,6 +82,10 @@ func PackConvInt8(s *ConvShape, w []byte, signed bool, wzp []int32) *PackedConvI
 // sum leaves int32 it wraps.
 func ConvInt8(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int32, w *PackedConvInt8, y []int32) {
 	checkConv(s, len(x), len(y), 0)
+	if w.last != nil {
+		viaChannelsLast(p, s, x, y, func(one *ConvShape, x []byte, y []int32) { ConvInt8NHWC(p, one, x, xSigned, xzp, w.last, y) })
+		return
+	}
 	c := planConv(s)
 	if s.depthwise() {
 		c.depthwiseInt8(p, x, xSigned, xzp, w, func(o, at int, acc []float32) {
@@ -100,6 +109,12 @@ func ConvInt8(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int32, w *Packe
 func ConvInt8F32(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int32, xScale float32, w *PackedConvInt8, wScale, bias []float32, y []float32) {
 	checkConv(s, len(x), len(y), len(bias))
 	checkBroadcast("convolution weight scale", len(wScale), s.OutC, false)
+	if w.last != nil {
+		viaChannelsLast(p, s, x, y, func(one *ConvShape, x []byte, y []float32) {
+			ConvInt8NHWCF32(p, one, x, xSigned, xzp, xScale, w.last, wScale, bias, y)
+		})
+		return
+	}
 	c := planConv(s)
 	lo, hi := s.Activation.bounds()
 	if s.depthwise() {
@@ -134,6 +149,10 @@ func ConvInt8F32(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int32, xScal
 func ConvInt8Requant(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int32, w *PackedConvInt8, bias []int32, q *Requant, y []byte) {
 	checkConv(s, len(x), len(y), len(bias))
 	lo, hi := q.check(s.OutC)
+	if w.last != nil {
+		viaChannelsLast(p, s, x, y, func(one *ConvShape, x, y []byte) { ConvInt8NHWCRequant(p, one, x, xSigned, xzp, w.last, bias, q, y) })
+		return
+	}
 	c := planConv(s)
 	if s.depthwise() {
 		row := func(o int) finishRow {
@@ -350,5 +369,36 @@ func (c *convPlan) depthwiseInt8(p *Pool, x []byte, xSigned bool, xzp int32, w *
 				}
 			}
 		}
+	})
+}
+
+// viaChannelsLast calls run for each image of a batch, brought from channels first and back.
+func viaChannelsLast[T any](p *Pool, s *ConvShape, x []byte, y []T, run func(one *ConvShape, x []byte, y []T)) {
+	in, out := product(s.In), product(s.Out())
+	if s.Batch*out == 0 {
+		return
+	}
+	one := *s
+	one.Batch = 1
+	size := sizeOf[T]() * s.OutC * out
+	buf := borrow(size + s.InC*in)
+	defer buf.release()
+	last, images := view[T](buf)[:s.OutC*out], buf.bytes()[size:size+s.InC*in]
+	for b := range s.Batch {
+		transposeOn(p, images, s.InC, x[b*s.InC*in:], in, s.InC, in)
+		run(&one, images, last)
+		transposeOn(p, y[b*s.OutC*out:], out, last, s.OutC, out, s.OutC)
+	}
+}
+
+// transposeOn is Transpose on the threads of p.
+func transposeOn[T any](p *Pool, dst []T, ldd int, src []T, lds, rows, cols int) {
+	const strip = 64 // rows of src a task
+	if rows*cols < 1<<15 {
+		p = nil
+	}
+	p.For((rows+strip-1)/strip, 1, func(lo, hi int) {
+		first, last := lo*strip, min(hi*strip, rows)
+		Transpose(dst[first:], ldd, src[first*lds:], lds, last-first, cols)
 	})
 }

@@ -172,12 +172,12 @@ func (c *nhwcPlan) bring(p *Pool, x []byte) ([]byte, *buffer) {
 				size *= s.In[i]
 			}
 			if !inside || line == 0 {
-				fillBytes(to, byte(c.zero))
+				fillWith(to, byte(c.zero))
 				continue
 			}
 			from = (rest*size + from) * line
-			fillBytes(to[:before], byte(c.zero))
-			fillBytes(to[before+line:], byte(c.zero))
+			fillWith(to[:before], byte(c.zero))
+			fillWith(to[before+line:], byte(c.zero))
 			if c.xSigned {
 				flipBytes(to[before:before+line], x[from:from+line])
 			} else {
@@ -186,12 +186,6 @@ func (c *nhwcPlan) bring(p *Pool, x []byte) ([]byte, *buffer) {
 		}
 	})
 	return dst, buf
-}
-
-func fillBytes(x []byte, v byte) {
-	for i := range x {
-		x[i] = v
-	}
 }
 
 // flipBytes copies signed bytes to the unsigned domain.

@@ -89,9 +89,7 @@ func pad[T any](c *convPlan, dst []T, fill T, put func(dst []T, from, step int))
 	last := len(c.s.In) - 1
 	width, before := c.s.In[last], axisOr(c.s.PadBegin, last, 0)
 	if !c.asIs {
-		for i := range dst {
-			dst[i] = fill
-		}
+		fillWith(dst, fill)
 	}
 	c.eachInputRow(func(from, to int) {
 		for phase := range c.phases {
@@ -105,6 +103,17 @@ func pad[T any](c *convPlan, dst []T, fill T, put func(dst []T, from, step int))
 			put(dst[start:start+count], from+x, c.phases)
 		}
 	})
+}
+
+// fillWith sets all elements of x to v.
+func fillWith[T any](x []T, v T) {
+	if len(x) == 0 {
+		return
+	}
+	x[0] = v
+	for n := 1; n < len(x); n *= 2 {
+		copy(x[n:], x[:n])
+	}
 }
 
 // padF32 writes the padded form of a float32 plane.

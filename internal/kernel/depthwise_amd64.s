@@ -55,7 +55,7 @@ tap:
 
 // func tapsF32AVX512(rows int, n int, src *float32, step int, nt int, offs *int, w *float32, ldw int, start *float32, lo float32, hi float32, dst *float32, ldd int)
 // Requires: AVX, AVX512F, BMI2
-TEXT ·tapsF32AVX512(SB), NOSPLIT, $0-96
+TEXT ·tapsF32AVX512(SB), NOSPLIT, $8-96
 	MOVQ         n+8(FP), AX
 	MOVQ         src+16(FP), CX
 	MOVQ         step+24(FP), DX
@@ -69,6 +69,7 @@ TEXT ·tapsF32AVX512(SB), NOSPLIT, $0-96
 	SHLQ         $0x02, R9
 	VBROADCASTSS lo+72(FP), Z0
 	VBROADCASTSS hi+76(FP), Z1
+	LEAQ         (DX)(DX*2), BP
 
 strip:
 	MOVQ  $-1, R10
@@ -79,68 +80,81 @@ strip:
 	MOVQ    start+64(FP), R14
 	ADDQ    CX, R14
 	SUBQ    src+16(FP), R14
-	VMOVUPS (R14), Z5
+	VMOVUPS (R14), Z2
 	MOVQ    rows+0(FP), R10
 	MOVQ    CX, R11
 	MOVQ    R8, R14
 
-pair:
-	CMPQ    R10, $0x02
-	JLT     single
-	VMOVAPS Z5, Z2
-	VMOVAPS Z5, Z3
+rows4:
+	CMPQ    R10, $0x04
+	JLT     rows1
+	VMOVAPS Z2, Z4
+	VMOVAPS Z2, Z5
+	VMOVAPS Z2, Z6
+	VMOVAPS Z2, Z7
 	MOVQ    SI, R13
 	XORQ    R12, R12
 
-pairTap:
+rows4Tap:
 	MOVQ        (BX)(R12*8), R15
 	LEAQ        (R11)(R15*4), R15
-	VMOVUPS     (R13), Z4
-	VMOVUPS.Z   (R15), K1, Z6
-	VFMADD231PS Z6, Z4, Z2
-	VMOVUPS.Z   (R15)(DX*1), K1, Z6
-	VFMADD231PS Z6, Z4, Z3
+	VMOVUPS     (R13), Z3
+	VMOVUPS.Z   (R15), K1, Z8
+	VFMADD231PS Z8, Z3, Z4
+	VMOVUPS.Z   (R15)(DX*1), K1, Z8
+	VFMADD231PS Z8, Z3, Z5
+	VMOVUPS.Z   (R15)(DX*2), K1, Z8
+	VFMADD231PS Z8, Z3, Z6
+	VMOVUPS.Z   (R15)(BP*1), K1, Z8
+	VFMADD231PS Z8, Z3, Z7
 	ADDQ        DI, R13
 	INCQ        R12
 	CMPQ        R12, nt+32(FP)
-	JLT         pairTap
-	VMAXPS      Z2, Z0, Z2
-	VMINPS      Z2, Z1, Z2
-	VMOVUPS     Z2, K1, (R14)
+	JLT         rows4Tap
+	VMAXPS      Z4, Z0, Z4
+	VMINPS      Z4, Z1, Z4
+	VMOVUPS     Z4, K1, (R14)
 	ADDQ        R9, R14
-	ADDQ        DX, R11
-	VMAXPS      Z3, Z0, Z3
-	VMINPS      Z3, Z1, Z3
-	VMOVUPS     Z3, K1, (R14)
+	VMAXPS      Z5, Z0, Z5
+	VMINPS      Z5, Z1, Z5
+	VMOVUPS     Z5, K1, (R14)
 	ADDQ        R9, R14
-	ADDQ        DX, R11
-	SUBQ        $0x02, R10
-	JMP         pair
+	VMAXPS      Z6, Z0, Z6
+	VMINPS      Z6, Z1, Z6
+	VMOVUPS     Z6, K1, (R14)
+	ADDQ        R9, R14
+	VMAXPS      Z7, Z0, Z7
+	VMINPS      Z7, Z1, Z7
+	VMOVUPS     Z7, K1, (R14)
+	ADDQ        R9, R14
+	LEAQ        (R11)(DX*4), R11
+	SUBQ        $0x04, R10
+	JMP         rows4
 
-single:
+rows1:
 	CMPQ    R10, $0x01
 	JLT     advance
-	VMOVAPS Z5, Z2
+	VMOVAPS Z2, Z4
 	MOVQ    SI, R13
 	XORQ    R12, R12
 
-singleTap:
+rows1Tap:
 	MOVQ        (BX)(R12*8), R15
 	LEAQ        (R11)(R15*4), R15
-	VMOVUPS     (R13), Z4
-	VMOVUPS.Z   (R15), K1, Z3
-	VFMADD231PS Z3, Z4, Z2
+	VMOVUPS     (R13), Z3
+	VMOVUPS.Z   (R15), K1, Z5
+	VFMADD231PS Z5, Z3, Z4
 	ADDQ        DI, R13
 	INCQ        R12
 	CMPQ        R12, nt+32(FP)
-	JLT         singleTap
-	VMAXPS      Z2, Z0, Z2
-	VMINPS      Z2, Z1, Z2
-	VMOVUPS     Z2, K1, (R14)
+	JLT         rows1Tap
+	VMAXPS      Z4, Z0, Z4
+	VMINPS      Z4, Z1, Z4
+	VMOVUPS     Z4, K1, (R14)
 	ADDQ        R9, R14
 	ADDQ        DX, R11
 	SUBQ        $0x01, R10
-	JMP         single
+	JMP         rows1
 
 advance:
 	ADDQ $0x40, CX
@@ -199,7 +213,7 @@ tap:
 
 // func tapsF32AVX2(rows int, n int, src *float32, step int, nt int, offs *int, w *float32, ldw int, start *float32, lo float32, hi float32, dst *float32, ldd int)
 // Requires: AVX, CMOV, FMA3
-TEXT ·tapsF32AVX2(SB), NOSPLIT, $0-96
+TEXT ·tapsF32AVX2(SB), NOSPLIT, $8-96
 	MOVQ         n+8(FP), AX
 	MOVQ         src+16(FP), CX
 	MOVQ         step+24(FP), DX
@@ -213,6 +227,7 @@ TEXT ·tapsF32AVX2(SB), NOSPLIT, $0-96
 	SHLQ         $0x02, R9
 	VBROADCASTSS lo+72(FP), Y0
 	VBROADCASTSS hi+76(FP), Y1
+	LEAQ         (DX)(DX*2), BP
 
 strip:
 	MOVQ    $0x00000008, R10
@@ -220,74 +235,87 @@ strip:
 	CMOVQLT AX, R10
 	NEGQ    R10
 	LEAQ    laneMasks<>+0(SB), R11
-	VMOVUPS 64(R11)(R10*4), Y2
+	VMOVUPS 64(R11)(R10*4), Y8
 
 	// start lies as far from its beginning as src
 	MOVQ    start+64(FP), R14
 	ADDQ    CX, R14
 	SUBQ    src+16(FP), R14
-	VMOVUPS (R14), Y6
+	VMOVUPS (R14), Y2
 	MOVQ    rows+0(FP), R10
 	MOVQ    CX, R11
 	MOVQ    R8, R14
 
-pair:
-	CMPQ    R10, $0x02
-	JLT     single
-	VMOVAPS Y6, Y3
-	VMOVAPS Y6, Y4
+rows4:
+	CMPQ    R10, $0x04
+	JLT     rows1
+	VMOVAPS Y2, Y4
+	VMOVAPS Y2, Y5
+	VMOVAPS Y2, Y6
+	VMOVAPS Y2, Y7
 	MOVQ    SI, R13
 	XORQ    R12, R12
 
-pairTap:
+rows4Tap:
 	MOVQ        (BX)(R12*8), R15
 	LEAQ        (R11)(R15*4), R15
-	VMOVUPS     (R13), Y5
-	VMASKMOVPS  (R15), Y2, Y7
-	VFMADD231PS Y7, Y5, Y3
-	VMASKMOVPS  (R15)(DX*1), Y2, Y7
-	VFMADD231PS Y7, Y5, Y4
+	VMOVUPS     (R13), Y3
+	VMASKMOVPS  (R15), Y8, Y9
+	VFMADD231PS Y9, Y3, Y4
+	VMASKMOVPS  (R15)(DX*1), Y8, Y9
+	VFMADD231PS Y9, Y3, Y5
+	VMASKMOVPS  (R15)(DX*2), Y8, Y9
+	VFMADD231PS Y9, Y3, Y6
+	VMASKMOVPS  (R15)(BP*1), Y8, Y9
+	VFMADD231PS Y9, Y3, Y7
 	ADDQ        DI, R13
 	INCQ        R12
 	CMPQ        R12, nt+32(FP)
-	JLT         pairTap
-	VMAXPS      Y3, Y0, Y3
-	VMINPS      Y3, Y1, Y3
-	VMASKMOVPS  Y3, Y2, (R14)
-	ADDQ        R9, R14
-	ADDQ        DX, R11
+	JLT         rows4Tap
 	VMAXPS      Y4, Y0, Y4
 	VMINPS      Y4, Y1, Y4
-	VMASKMOVPS  Y4, Y2, (R14)
+	VMASKMOVPS  Y4, Y8, (R14)
 	ADDQ        R9, R14
-	ADDQ        DX, R11
-	SUBQ        $0x02, R10
-	JMP         pair
+	VMAXPS      Y5, Y0, Y5
+	VMINPS      Y5, Y1, Y5
+	VMASKMOVPS  Y5, Y8, (R14)
+	ADDQ        R9, R14
+	VMAXPS      Y6, Y0, Y6
+	VMINPS      Y6, Y1, Y6
+	VMASKMOVPS  Y6, Y8, (R14)
+	ADDQ        R9, R14
+	VMAXPS      Y7, Y0, Y7
+	VMINPS      Y7, Y1, Y7
+	VMASKMOVPS  Y7, Y8, (R14)
+	ADDQ        R9, R14
+	LEAQ        (R11)(DX*4), R11
+	SUBQ        $0x04, R10
+	JMP         rows4
 
-single:
+rows1:
 	CMPQ    R10, $0x01
 	JLT     advance
-	VMOVAPS Y6, Y3
+	VMOVAPS Y2, Y4
 	MOVQ    SI, R13
 	XORQ    R12, R12
 
-singleTap:
+rows1Tap:
 	MOVQ        (BX)(R12*8), R15
 	LEAQ        (R11)(R15*4), R15
-	VMOVUPS     (R13), Y5
-	VMASKMOVPS  (R15), Y2, Y4
-	VFMADD231PS Y4, Y5, Y3
+	VMOVUPS     (R13), Y3
+	VMASKMOVPS  (R15), Y8, Y5
+	VFMADD231PS Y5, Y3, Y4
 	ADDQ        DI, R13
 	INCQ        R12
 	CMPQ        R12, nt+32(FP)
-	JLT         singleTap
-	VMAXPS      Y3, Y0, Y3
-	VMINPS      Y3, Y1, Y3
-	VMASKMOVPS  Y3, Y2, (R14)
+	JLT         rows1Tap
+	VMAXPS      Y4, Y0, Y4
+	VMINPS      Y4, Y1, Y4
+	VMASKMOVPS  Y4, Y8, (R14)
 	ADDQ        R9, R14
 	ADDQ        DX, R11
 	SUBQ        $0x01, R10
-	JMP         single
+	JMP         rows1
 
 advance:
 	ADDQ $0x20, CX

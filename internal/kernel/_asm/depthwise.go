@@ -71,8 +71,7 @@ func tapsInt8(g *gen, wide bool) {
 	g.RET()
 }
 
-// tapsF32 takes two vectors of channels and two positions at a time, so that enough sums are under way, and
-// what is left one by one.
+// tapsF32 takes four positions at a time, so that enough sums are under way, and what is left one by one.
 func tapsF32(g *gen, wide bool) {
 	g.function("tapsF32"+isaName(wide), "func(rows, n int, src *float32, step, nt int, offs *int, w *float32, ldw int, start *float32, lo, hi float32, dst *float32, ldd int)",
 		"a depthwise convolution of rows positions and n channels", "",
@@ -83,14 +82,12 @@ func tapsF32(g *gen, wide bool) {
 	g.SHLQ(Imm(2), ldw)
 	g.SHLQ(Imm(2), ldd)
 	lo, hi := g.broadcastArg(wide, "lo"), g.broadcastArg(wide, "hi")
-	left, from, t, tap := g.GP64(), g.GP64(), g.GP64(), g.GP64()
-	size := 4 * lanes(wide)
+	left, from, t, tap, to, off, three := g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64()
+	g.LEAQ(indexed(step, step, 2, 0), three)
+	begin, weight := g.vec(wide), g.vec(wide)
+	acc := []reg.VecVirtual{g.vec(wide), g.vec(wide), g.vec(wide), g.vec(wide)}
 	g.Label("strip")
 	mask := g.maskOf(wide, n)
-	first, second := g.vec(wide), g.vec(wide)
-	weight := g.vec(wide)
-	begin := g.vec(wide)
-	to := g.GP64()
 	g.Comment("start lies as far from its beginning as src")
 	g.Load(g.Param("start"), to)
 	g.ADDQ(src, to)
@@ -99,55 +96,51 @@ func tapsF32(g *gen, wide bool) {
 	g.Load(g.Param("rows"), left)
 	g.MOVQ(src, from)
 	g.MOVQ(dst, to)
-	for _, pair := range []bool{true, false} {
-		label, next := "pair", "single"
-		need := uint64(2)
-		if !pair {
-			label, next, need = "single", "advance", 1
+	for _, many := range []int{4, 1} {
+		label, next := name("rows%d", many), "rows1"
+		if many == 1 {
+			next = "advance"
 		}
 		g.Label(label)
-		g.CMPQ(left, Imm(need))
+		g.CMPQ(left, Imm(uint64(many)))
 		g.JLT(LabelRef(next))
-		g.VMOVAPS(begin, first)
-		if pair {
-			g.VMOVAPS(begin, second)
+		for i := range many {
+			g.VMOVAPS(begin, acc[i])
 		}
 		g.MOVQ(w, tap)
 		g.XORQ(t, t)
 		g.Label(label + "Tap")
-		off := g.GP64()
 		g.MOVQ(indexed(offs, t, 8, 0), off)
 		g.LEAQ(indexed(from, off, 4, 0), off)
 		g.VMOVUPS(at(tap, 0), weight)
-		x := g.vec(wide)
-		g.loadMasked(wide, at(off, 0), mask, x)
-		g.VFMADD231PS(x, weight, first)
-		if pair {
-			y := g.vec(wide)
-			g.loadMasked(wide, indexed(off, step, 1, 0), mask, y)
-			g.VFMADD231PS(y, weight, second)
+		for i, m := range []Mem{at(off, 0), indexed(off, step, 1, 0), indexed(off, step, 2, 0), indexed(off, three, 1, 0)}[:many] {
+			x := g.vec(wide)
+			g.loadMasked(wide, m, mask, x)
+			g.VFMADD231PS(x, weight, acc[i])
 		}
 		g.ADDQ(ldw, tap)
 		g.INCQ(t)
 		g.CMPQ(t, g.argAddr("nt"))
 		g.JLT(LabelRef(label + "Tap"))
-		for i, v := range []reg.VecVirtual{first, second} {
-			if i == 1 && !pair {
-				continue
-			}
+		for _, v := range acc[:many] {
 			g.VMAXPS(v, lo, v)
 			g.VMINPS(v, hi, v)
 			g.storeMasked(wide, v, mask, at(to, 0))
 			g.ADDQ(ldd, to)
+		}
+		if many == 4 {
+			g.LEAQ(indexed(from, step, 4, 0), from)
+		} else {
 			g.ADDQ(step, from)
 		}
-		g.SUBQ(Imm(need), left)
+		g.SUBQ(Imm(uint64(many)), left)
 		g.JMP(LabelRef(label))
 	}
+	size := uint64(4 * lanes(wide))
 	g.Label("advance")
-	g.ADDQ(Imm(uint64(size)), src)
-	g.ADDQ(Imm(uint64(size)), w)
-	g.ADDQ(Imm(uint64(size)), dst)
+	g.ADDQ(Imm(size), src)
+	g.ADDQ(Imm(size), w)
+	g.ADDQ(Imm(size), dst)
 	g.SUBQ(Imm(uint64(lanes(wide))), n)
 	g.JG(LabelRef("strip"))
 	g.VZEROUPPER()
