@@ -83,6 +83,20 @@ func divVector(dst, a, b []float32) bool {
 	return true
 }
 
+func maxVector(dst, a, b []float32) bool {
+	switch {
+	case len(dst) == 0:
+		return true
+	case useVectorAVX512:
+		maxAVX512(len(dst), &dst[0], &a[0], &b[0])
+	case useVectorAVX2:
+		maxAVX2(len(dst), &dst[0], &a[0], &b[0])
+	default:
+		return false
+	}
+	return true
+}
+
 func scaleShiftVector(dst, x []float32, s, t float32) bool {
 	switch {
 	case len(dst) == 0:

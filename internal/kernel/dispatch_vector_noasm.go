@@ -10,6 +10,8 @@ func mulVector(dst, a, b []float32) bool { return false }
 
 func divVector(dst, a, b []float32) bool { return false }
 
+func maxVector(dst, a, b []float32) bool { return false }
+
 func scaleShiftVector(dst, x []float32, s, t float32) bool { return false }
 
 func clipVector(dst, x []float32, lo, hi float32) bool { return false }

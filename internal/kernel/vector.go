@@ -57,6 +57,21 @@ func AddScalar(dst, x []float32, s float32) {
 	}
 }
 
+// Max sets dst[i] to a[i] where that is greater than b[i], else to b[i], for len(dst) elements: a NaN in a, or an equal
+// value there, loses.
+func Max(dst, a, b []float32) {
+	a, b = a[:len(dst)], b[:len(dst)]
+	if maxVector(dst, a, b) {
+		return
+	}
+	for i, v := range a {
+		if !(v > b[i]) {
+			v = b[i]
+		}
+		dst[i] = v
+	}
+}
+
 // Scale sets dst[i] = x[i] * s for len(dst) elements.
 func Scale(dst, x []float32, s float32) {
 	x = x[:len(dst)]

@@ -148,6 +148,42 @@ done:
 	VZEROUPPER
 	RET
 
+// func maxAVX512(n int, dst *float32, a *float32, b *float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·maxAVX512(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ a+16(FP), DX
+	MOVQ b+24(FP), BX
+
+whole:
+	CMPQ    AX, $0x10
+	JLT     part
+	VMOVUPS (DX), Z0
+	ADDQ    $0x40, DX
+	VMOVUPS (BX), Z1
+	ADDQ    $0x40, BX
+	VMAXPS  Z1, Z0, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ    $0x40, CX
+	SUBQ    $0x10, AX
+	JMP     whole
+
+part:
+	TESTQ     AX, AX
+	JZ        done
+	MOVQ      $-1, SI
+	BZHIQ     AX, SI, SI
+	KMOVW     SI, K1
+	VMOVUPS.Z (DX), K1, Z0
+	VMOVUPS.Z (BX), K1, Z1
+	VMAXPS    Z1, Z0, Z0
+	VMOVUPS   Z0, K1, (CX)
+
+done:
+	VZEROUPPER
+	RET
+
 // func scaleShiftAVX512(n int, dst *float32, x *float32, s float32, t float32)
 // Requires: AVX, AVX512F, BMI2
 TEXT ·scaleShiftAVX512(SB), NOSPLIT, $0-32
@@ -732,6 +768,45 @@ part:
 	VMASKMOVPS (DX), Y2, Y0
 	VMASKMOVPS (BX), Y2, Y1
 	VDIVPS     Y1, Y0, Y0
+	VMASKMOVPS Y0, Y2, (CX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func maxAVX2(n int, dst *float32, a *float32, b *float32)
+// Requires: AVX, CMOV
+TEXT ·maxAVX2(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ a+16(FP), DX
+	MOVQ b+24(FP), BX
+
+whole:
+	CMPQ    AX, $0x08
+	JLT     part
+	VMOVUPS (DX), Y0
+	ADDQ    $0x20, DX
+	VMOVUPS (BX), Y1
+	ADDQ    $0x20, BX
+	VMAXPS  Y1, Y0, Y0
+	VMOVUPS Y0, (CX)
+	ADDQ    $0x20, CX
+	SUBQ    $0x08, AX
+	JMP     whole
+
+part:
+	TESTQ      AX, AX
+	JZ         done
+	MOVQ       $0x00000008, SI
+	CMPQ       AX, SI
+	CMOVQLT    AX, SI
+	NEGQ       SI
+	LEAQ       laneMasks<>+0(SB), AX
+	VMOVUPS    64(AX)(SI*4), Y2
+	VMASKMOVPS (DX), Y2, Y0
+	VMASKMOVPS (BX), Y2, Y1
+	VMAXPS     Y1, Y0, Y0
 	VMASKMOVPS Y0, Y2, (CX)
 
 done:

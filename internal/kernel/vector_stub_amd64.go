@@ -24,6 +24,11 @@ func mulAVX512(n int, dst *float32, a *float32, b *float32)
 //go:noescape
 func divAVX512(n int, dst *float32, a *float32, b *float32)
 
+// maxAVX512 computes dst[i] = a[i] where that is greater than b[i], else b[i], for i < n.
+//
+//go:noescape
+func maxAVX512(n int, dst *float32, a *float32, b *float32)
+
 // scaleShiftAVX512 computes dst[i] = x[i]*s + t for i < n, the product rounded before the sum.
 //
 //go:noescape
@@ -83,6 +88,11 @@ func mulAVX2(n int, dst *float32, a *float32, b *float32)
 //
 //go:noescape
 func divAVX2(n int, dst *float32, a *float32, b *float32)
+
+// maxAVX2 computes dst[i] = a[i] where that is greater than b[i], else b[i], for i < n.
+//
+//go:noescape
+func maxAVX2(n int, dst *float32, a *float32, b *float32)
 
 // scaleShiftAVX2 computes dst[i] = x[i]*s + t for i < n, the product rounded before the sum.
 //

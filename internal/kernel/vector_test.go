@@ -47,6 +47,12 @@ func TestExactVectorFunctions(t *testing.T) {
 		{"Sub", Sub, func(a, b float32) float32 { return a - b }},
 		{"Mul", Mul, func(a, b float32) float32 { return a * b }},
 		{"Div", Div, func(a, b float32) float32 { return a / b }},
+		{"Max", Max, func(a, b float32) float32 {
+			if a > b {
+				return a
+			}
+			return b
+		}},
 		{"AddScalar", func(dst, a, _ []float32) { AddScalar(dst, a, u) }, func(a, _ float32) float32 { return a + u }},
 		{"Scale", func(dst, a, _ []float32) { Scale(dst, a, s) }, func(a, _ float32) float32 { return a * s }},
 		{"ScaleShift", func(dst, a, _ []float32) { ScaleShift(dst, a, s, u) }, func(a, _ float32) float32 { return float32(a*s) + u }},

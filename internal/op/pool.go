@@ -104,8 +104,13 @@ func (o *MaxPool) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, err
 	if err != nil {
 		return nil, err
 	}
-	if o.OmitIndices && bytes8.has(in[0].DType) {
-		return o.evalCodes(e, in[0])
+	if o.OmitIndices || !e.Wants(1) {
+		switch {
+		case bytes8.has(in[0].DType):
+			return o.evalCodes(e, in[0])
+		case in[0].DType == tensor.Float32:
+			return o.evalFloats(e, in[0])
+		}
 	}
 	switch in[0].DType {
 	case tensor.Int8:
@@ -137,7 +142,18 @@ func (o *MaxPool) evalCodes(e *graph.Env, x *tensor.Tensor) ([]*tensor.Tensor, e
 	return []*tensor.Tensor{y}, nil
 }
 
-// poolShape is the geometry as the kernels for codes take it.
+// evalFloats is the maximum of float32 values, without indices.
+func (o *MaxPool) evalFloats(e *graph.Env, x *tensor.Tensor) ([]*tensor.Tensor, error) {
+	g, shape, err := newPool(&o.Window, o.CeilMode, x.Shape)
+	if err != nil {
+		return nil, err
+	}
+	y := e.New(x.DType, shape...)
+	kernel.MaxPoolF32(e.Workers(), g.poolShape(shape[0], shape[1], false), tensor.Data[float32](x), tensor.Data[float32](y))
+	return []*tensor.Tensor{y}, nil
+}
+
+// poolShape is the geometry as the kernels take it.
 func (g *geometry) poolShape(batch, channels int, channelsLast bool) *kernel.PoolShape {
 	return &kernel.PoolShape{
 		Batch: batch, Channels: channels, In: g.in, Out: g.out, Kernel: g.kernel, Stride: g.stride, Dilation: g.dilation, Pad: g.padBegin,

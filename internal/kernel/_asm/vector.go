@@ -14,6 +14,7 @@ func vector(g *gen) {
 		binary(g, wide, "sub", "a[i] - b[i]", func(a, b reg.VecVirtual) { g.VSUBPS(b, a, a) })
 		binary(g, wide, "mul", "a[i] * b[i]", func(a, b reg.VecVirtual) { g.VMULPS(b, a, a) })
 		binary(g, wide, "div", "a[i] / b[i]", func(a, b reg.VecVirtual) { g.VDIVPS(b, a, a) })
+		binary(g, wide, "max", "a[i] where that is greater than b[i], else b[i],", func(a, b reg.VecVirtual) { g.VMAXPS(b, a, a) })
 		scaleShift(g, wide)
 		clip(g, wide)
 		axpy(g, wide)
