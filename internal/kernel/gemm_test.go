@@ -60,6 +60,7 @@ func checkGemmF32(t *testing.T, r *rand.Rand, ps []*Pool, transA, transB, packed
 			t.Fatalf("%s: differs from one thread: %v", what, err)
 		}
 	}
+	left, right := wide(a, transA, lda, m, k), wide(b, !transB, ldb, n, k)
 	for i := range m {
 		for j := range ldc {
 			at := i*ldc + j
@@ -72,22 +73,7 @@ func checkGemmF32(t *testing.T, r *rand.Rand, ps []*Pool, transA, transB, packed
 				}
 				continue
 			}
-			var sum, size float64
-			for l := range k {
-				va, vb := float64(0), float64(0)
-				if transA {
-					va = float64(a[l*lda+i])
-				} else {
-					va = float64(a[i*lda+l])
-				}
-				if transB {
-					vb = float64(b[j*ldb+l])
-				} else {
-					vb = float64(b[l*ldb+j])
-				}
-				sum += va * vb
-				size += math.Abs(va * vb)
-			}
+			sum, size := dotOf(left[i*k:(i+1)*k], right[j*k:(j+1)*k])
 			sum *= float64(alpha)
 			size *= math.Abs(float64(alpha))
 			if beta != 0 {
@@ -148,6 +134,19 @@ func TestGemmF32Blocks(t *testing.T) {
 				checkGemmF32(t, r, ps, v&1 != 0, v&2 != 0, false, d[0], d[1], d[2], 1, float32(i%2))
 			}
 			checkGemmF32(t, r, ps, i%2 == 1, i%3 == 1, true, d[0], d[1], d[2], -1.5, float32(i%2))
+		}
+	})
+}
+
+// Of large operands slices are packed at a time.
+func TestGemmF32Slices(t *testing.T) {
+	words, slice := packWords, sliceK
+	defer func() { packWords, sliceK = words, slice }()
+	packWords, sliceK = 60*blockK, blockK
+	onEach(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(5, 6))
+		for v := range 4 {
+			checkGemmF32(t, r, pools(t), v&1 != 0, v&2 != 0, false, rowsMax+1+v, 101+v, blockK+17, 0.5, float32(v%3))
 		}
 	})
 }

@@ -139,14 +139,13 @@ type blocked[W any] struct {
 }
 
 const (
-	// Of a right operand that is not packed before, at most packWords words are packed at a time, in
-	// slices of at most sliceK rows.
-	packWords = 4 << 20
-	sliceK    = 8 * blockK
-
 	minTask = 1 << 17 // multiply-adds that are worth a thread's attention
 	rowsMax = 192     // rows of a task: with the depth of a block about 300 KiB, for the second-level cache
 )
+
+// Of a right operand that is not packed before, at most packWords words are packed at a time, in slices of at most
+// sliceK rows. Tests make both small.
+var packWords, sliceK = 4 << 20, 8 * blockK
 
 // run multiplies by a right operand that is packed on the way.
 func (g *blocked[W]) run(p *Pool, pack packRight[W]) {

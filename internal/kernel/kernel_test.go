@@ -77,6 +77,32 @@ func sameBits(a, b []float32) error {
 	return nil
 }
 
+// wide returns a rows x cols matrix, stored with leading dimension ld and transposed if trans, in float64 row after row.
+func wide[T float32 | float64](x []T, trans bool, ld, rows, cols int) []float64 {
+	out := make([]float64, rows*cols)
+	for i := range rows {
+		for j := range cols {
+			if trans {
+				out[i*cols+j] = float64(x[j*ld+i])
+			} else {
+				out[i*cols+j] = float64(x[i*ld+j])
+			}
+		}
+	}
+	return out
+}
+
+// dotOf returns the sum of the products and of their magnitudes.
+func dotOf(a, b []float64) (sum, size float64) {
+	b = b[:len(a)]
+	for i, v := range a {
+		v *= b[i]
+		sum += v
+		size += math.Abs(v)
+	}
+	return sum, size
+}
+
 func TestSharedEnvironment(t *testing.T) {
 	if err := impl.EnvError(); err != nil {
 		t.Error(err)

@@ -71,6 +71,7 @@ func checkSyrk[T float32 | float64](t *testing.T, l linear[T]) {
 					t.Fatalf("%v: threads %d: %v", d, p.Threads(), err)
 				}
 			}
+			rows := wide(a, trans, lda, n, k)
 			for x := range n * (n + 3) {
 				i, j := x/(n+3), x%(n+3)
 				if j >= n || upper && j < i || !upper && j > i {
@@ -79,15 +80,9 @@ func checkSyrk[T float32 | float64](t *testing.T, l linear[T]) {
 					}
 					continue
 				}
-				sum, size := float64(beta)*float64(start[x]), math.Abs(float64(beta)*float64(start[x]))
-				for q := range k {
-					u, w := a[i*lda+q], a[j*lda+q]
-					if trans {
-						u, w = a[q*lda+i], a[q*lda+j]
-					}
-					sum += float64(alpha) * float64(u) * float64(w)
-					size += math.Abs(float64(alpha) * float64(u) * float64(w))
-				}
+				sum, size := dotOf(rows[i*k:(i+1)*k], rows[j*k:(j+1)*k])
+				sum = sum*float64(alpha) + float64(beta)*float64(start[x])
+				size = size*math.Abs(float64(alpha)) + math.Abs(float64(beta)*float64(start[x]))
 				if d := math.Abs(float64(first[x]) - sum); !(d <= float64(2*k+4)*epsilon[T]()*size+1e-37) {
 					t.Fatalf("%dx%d upper %v trans %v: (%d,%d) = %v, want %v", n, k, upper, trans, i, j, first[x], sum)
 				}
@@ -119,6 +114,7 @@ func TestSyrkF32F64(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
+				rows := wide(a, trans, lda, n, k)
 				for x := range first {
 					i, j := x/n, x%n
 					if upper && j < i || !upper && j > i {
@@ -127,16 +123,8 @@ func TestSyrkF32F64(t *testing.T) {
 						}
 						continue
 					}
-					sum, size := start[x], math.Abs(start[x])
-					for q := range k {
-						x, y := i*lda+q, j*lda+q
-						if trans {
-							x, y = q*lda+i, q*lda+j
-						}
-						u, w := a[x], a[y]
-						sum += 2 * float64(u) * float64(w)
-						size += 2 * math.Abs(float64(u)*float64(w))
-					}
+					sum, size := dotOf(rows[i*k:(i+1)*k], rows[j*k:(j+1)*k])
+					sum, size = 2*sum+start[x], 2*size+math.Abs(start[x])
 					if d := math.Abs(first[x] - sum); !(d <= 386*0x1p-24*size) {
 						t.Fatalf("%dx%d upper %v trans %v: (%d,%d) = %v, want %v", n, k, upper, trans, i, j, first[x], sum)
 					}
