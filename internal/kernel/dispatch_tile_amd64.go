@@ -1,0 +1,348 @@
+//go:build !purego
+
+package kernel
+
+import "unsafe"
+
+// tileRowsF32 is the number of rows of the float32 micro-kernel in use.
+func tileRowsF32() int {
+	if useGemmF32AVX512 {
+		return 8
+	}
+	if useGemmF32AVX2 {
+		return 6
+	}
+	return 4
+}
+
+// tileF32 runs the micro-kernel for a panel of the given height (see panelRows) and width on b's
+// columns 0 to width. All width columns of k rows of b must be readable.
+func tileF32(height, width, k int, a, b []float32, ldb int, c []float32, ldc, rows, n int, alpha, beta float32, load bool) {
+	needLen("tile A", len(a), height*k)
+	need("tile B", len(b), k, width, ldb)
+	need("tile C", len(c), rows, n, ldc)
+	if useGemmF32AVX512 {
+		a, b, c := &a[0], &b[0], &c[0]
+		switch height<<8 | width {
+		case 8<<8 | 48:
+			tileF32x8x48AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 8<<8 | 32:
+			tileF32x8x32AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 8<<8 | 16:
+			tileF32x8x16AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 4<<8 | 48:
+			tileF32x4x48AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 4<<8 | 32:
+			tileF32x4x32AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 4<<8 | 16:
+			tileF32x4x16AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 2<<8 | 48:
+			tileF32x2x48AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 2<<8 | 32:
+			tileF32x2x32AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 2<<8 | 16:
+			tileF32x2x16AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 1<<8 | 48:
+			tileF32x1x48AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 1<<8 | 32:
+			tileF32x1x32AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 1<<8 | 16:
+			tileF32x1x16AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		default:
+			panic("kernel: no such tile")
+		}
+		return
+	}
+	if useGemmF32AVX2 {
+		for j := 0; j < n; j += 16 {
+			a, b, c, n := &a[0], &b[j], &c[j], min(16, n-j)
+			switch height {
+			case 6:
+				tileF32x6x16AVX2(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+			case 4:
+				tileF32x4x16AVX2(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+			case 2:
+				tileF32x2x16AVX2(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+			case 1:
+				tileF32x1x16AVX2(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+			default:
+				panic("kernel: no such tile")
+			}
+		}
+		return
+	}
+	tileGeneric(height, k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+}
+
+// dot4F32 sets dst[j] to the dot product of a and the j-th of four rows of b, ldb apart.
+func dot4F32(k int, a, b []float32, ldb int, dst *[4]float32) {
+	needLen("dot A", len(a), k)
+	needLen("dot B", len(b), 3*ldb+k)
+	switch {
+	case useGemmF32AVX512:
+		dot4F32AVX512(k, &a[0], &b[0], ldb, &dst[0])
+	case useGemmF32AVX2:
+		dot4F32AVX2(k, &a[0], &b[0], ldb, &dst[0])
+	default:
+		dot4F32Generic(k, a, b, ldb, dst)
+	}
+}
+
+// tileRowsF64 is the number of rows of the float64 micro-kernel in use.
+func tileRowsF64() int {
+	if useGemmF64AVX512 {
+		return 8
+	}
+	if useGemmF64AVX2 {
+		return 6
+	}
+	return 4
+}
+
+// tileF64 is tileF32 in float64, on panels half as wide.
+func tileF64(height, width, k int, a, b []float64, ldb int, c []float64, ldc, rows, n int, alpha, beta float64, load bool) {
+	needLen("tile A", len(a), height*k)
+	need("tile B", len(b), k, width, ldb)
+	need("tile C", len(c), rows, n, ldc)
+	if useGemmF64AVX512 {
+		a, b, c := &a[0], &b[0], &c[0]
+		switch height<<8 | width {
+		case 8<<8 | 24:
+			tileF64x8x24AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 8<<8 | 16:
+			tileF64x8x16AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 8<<8 | 8:
+			tileF64x8x8AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 4<<8 | 24:
+			tileF64x4x24AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 4<<8 | 16:
+			tileF64x4x16AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 4<<8 | 8:
+			tileF64x4x8AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 2<<8 | 24:
+			tileF64x2x24AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 2<<8 | 16:
+			tileF64x2x16AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 2<<8 | 8:
+			tileF64x2x8AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 1<<8 | 24:
+			tileF64x1x24AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 1<<8 | 16:
+			tileF64x1x16AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 1<<8 | 8:
+			tileF64x1x8AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		default:
+			panic("kernel: no such tile")
+		}
+		return
+	}
+	if useGemmF64AVX2 {
+		for j := 0; j < n; j += 8 {
+			a, b, c, n := &a[0], &b[j], &c[j], min(8, n-j)
+			switch height {
+			case 6:
+				tileF64x6x8AVX2(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+			case 4:
+				tileF64x4x8AVX2(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+			case 2:
+				tileF64x2x8AVX2(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+			case 1:
+				tileF64x1x8AVX2(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+			default:
+				panic("kernel: no such tile")
+			}
+		}
+		return
+	}
+	tileGeneric(height, k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+}
+
+// tileRowsBF16 is the number of rows of the bfloat16 micro-kernel in use.
+func tileRowsBF16() int {
+	if useGemmBF16 || useGemmBF16Wider512 {
+		return 8
+	}
+	return 4
+}
+
+// tileBF16 is tileF32 on words of two bfloat16; see tileBF16Generic.
+func tileBF16(height, width, k int, a, b []uint32, ldb int, c []float32, ldc, rows, n int, alpha, beta float32, load bool) {
+	needLen("tile A", len(a), height*k)
+	need("tile B", len(b), k, width, ldb)
+	need("tile C", len(c), rows, n, ldc)
+	switch {
+	case useGemmBF16:
+		a, b, c := &a[0], &b[0], &c[0]
+		switch height<<8 | width {
+		case 8<<8 | 48:
+			tileBF16x8x48AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 8<<8 | 32:
+			tileBF16x8x32AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 8<<8 | 16:
+			tileBF16x8x16AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 4<<8 | 48:
+			tileBF16x4x48AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 4<<8 | 32:
+			tileBF16x4x32AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 4<<8 | 16:
+			tileBF16x4x16AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 2<<8 | 48:
+			tileBF16x2x48AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 2<<8 | 32:
+			tileBF16x2x32AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 2<<8 | 16:
+			tileBF16x2x16AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 1<<8 | 48:
+			tileBF16x1x48AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 1<<8 | 32:
+			tileBF16x1x32AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 1<<8 | 16:
+			tileBF16x1x16AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		default:
+			panic("kernel: no such tile")
+		}
+	case useGemmBF16Wider512:
+		a, b, c := &a[0], &b[0], &c[0]
+		switch height<<8 | width {
+		case 8<<8 | 48:
+			tileBF16Widerx8x48AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 8<<8 | 32:
+			tileBF16Widerx8x32AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 8<<8 | 16:
+			tileBF16Widerx8x16AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 4<<8 | 48:
+			tileBF16Widerx4x48AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 4<<8 | 32:
+			tileBF16Widerx4x32AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 4<<8 | 16:
+			tileBF16Widerx4x16AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 2<<8 | 48:
+			tileBF16Widerx2x48AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 2<<8 | 32:
+			tileBF16Widerx2x32AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 2<<8 | 16:
+			tileBF16Widerx2x16AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 1<<8 | 48:
+			tileBF16Widerx1x48AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 1<<8 | 32:
+			tileBF16Widerx1x32AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		case 1<<8 | 16:
+			tileBF16Widerx1x16AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+		default:
+			panic("kernel: no such tile")
+		}
+	case useGemmBF16Wider2:
+		for j := 0; j < n; j += 16 {
+			a, b, c, n := &a[0], &b[j], &c[j], min(16, n-j)
+			switch height {
+			case 4:
+				tileBF16Widerx4x16AVX2(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+			case 2:
+				tileBF16Widerx2x16AVX2(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+			case 1:
+				tileBF16Widerx1x16AVX2(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+			default:
+				panic("kernel: no such tile")
+			}
+		}
+	default:
+		tileBF16Generic(height, k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+	}
+}
+
+// tileInt8 runs the integer micro-kernel; see tileInt8Generic.
+func tileInt8(aSigned bool, height, width, k4 int, a []uint32, b []byte, c []int32) {
+	needLen("tile A", len(a), height*k4)
+	needLen("tile B", len(b), width*4*k4)
+	needLen("tile C", len(c), height*panelWidth)
+	switch {
+	case k4 == 0:
+		clear(c[:height*panelWidth])
+	case useGemmInt8VNNI:
+		if aSigned {
+			tileInt8SU(height, width, k4, (*byte)(unsafe.Pointer(&a[0])), &b[0], &c[0])
+		} else {
+			tileInt8US(height, width, k4, (*byte)(unsafe.Pointer(&a[0])), &b[0], &c[0])
+		}
+	case useGemmInt8AVX2:
+		for i := 0; i < height; i += 2 {
+			rows := (*byte)(unsafe.Pointer(&a[i]))
+			for j := 0; j < width; j += 16 {
+				switch {
+				case height == 1 && aSigned:
+					tileInt8SU1x16AVX2(k4, rows, 4*height, &b[4*j], 4*width, &c[i*panelWidth+j])
+				case height == 1:
+					tileInt8US1x16AVX2(k4, rows, 4*height, &b[4*j], 4*width, &c[i*panelWidth+j])
+				case aSigned:
+					tileInt8SU2x16AVX2(k4, rows, 4*height, &b[4*j], 4*width, &c[i*panelWidth+j])
+				default:
+					tileInt8US2x16AVX2(k4, rows, 4*height, &b[4*j], 4*width, &c[i*panelWidth+j])
+				}
+			}
+		}
+	default:
+		tileInt8Generic(aSigned, height, width, k4, a, b, c)
+	}
+}
+
+func tileInt8US(height, width, k4 int, a, b *byte, c *int32) {
+	switch height<<8 | width {
+	case 8<<8 | 48:
+		tileInt8US8x48AVX512VNNI(k4, a, 4*8, b, 4*48, c)
+	case 8<<8 | 32:
+		tileInt8US8x32AVX512VNNI(k4, a, 4*8, b, 4*32, c)
+	case 8<<8 | 16:
+		tileInt8US8x16AVX512VNNI(k4, a, 4*8, b, 4*16, c)
+	case 4<<8 | 48:
+		tileInt8US4x48AVX512VNNI(k4, a, 4*4, b, 4*48, c)
+	case 4<<8 | 32:
+		tileInt8US4x32AVX512VNNI(k4, a, 4*4, b, 4*32, c)
+	case 4<<8 | 16:
+		tileInt8US4x16AVX512VNNI(k4, a, 4*4, b, 4*16, c)
+	case 2<<8 | 48:
+		tileInt8US2x48AVX512VNNI(k4, a, 4*2, b, 4*48, c)
+	case 2<<8 | 32:
+		tileInt8US2x32AVX512VNNI(k4, a, 4*2, b, 4*32, c)
+	case 2<<8 | 16:
+		tileInt8US2x16AVX512VNNI(k4, a, 4*2, b, 4*16, c)
+	case 1<<8 | 48:
+		tileInt8US1x48AVX512VNNI(k4, a, 4*1, b, 4*48, c)
+	case 1<<8 | 32:
+		tileInt8US1x32AVX512VNNI(k4, a, 4*1, b, 4*32, c)
+	case 1<<8 | 16:
+		tileInt8US1x16AVX512VNNI(k4, a, 4*1, b, 4*16, c)
+	default:
+		panic("kernel: no such tile")
+	}
+}
+
+func tileInt8SU(height, width, k4 int, a, b *byte, c *int32) {
+	switch height<<8 | width {
+	case 8<<8 | 48:
+		tileInt8SU8x48AVX512VNNI(k4, a, 4*8, b, 4*48, c)
+	case 8<<8 | 32:
+		tileInt8SU8x32AVX512VNNI(k4, a, 4*8, b, 4*32, c)
+	case 8<<8 | 16:
+		tileInt8SU8x16AVX512VNNI(k4, a, 4*8, b, 4*16, c)
+	case 4<<8 | 48:
+		tileInt8SU4x48AVX512VNNI(k4, a, 4*4, b, 4*48, c)
+	case 4<<8 | 32:
+		tileInt8SU4x32AVX512VNNI(k4, a, 4*4, b, 4*32, c)
+	case 4<<8 | 16:
+		tileInt8SU4x16AVX512VNNI(k4, a, 4*4, b, 4*16, c)
+	case 2<<8 | 48:
+		tileInt8SU2x48AVX512VNNI(k4, a, 4*2, b, 4*48, c)
+	case 2<<8 | 32:
+		tileInt8SU2x32AVX512VNNI(k4, a, 4*2, b, 4*32, c)
+	case 2<<8 | 16:
+		tileInt8SU2x16AVX512VNNI(k4, a, 4*2, b, 4*16, c)
+	case 1<<8 | 48:
+		tileInt8SU1x48AVX512VNNI(k4, a, 4*1, b, 4*48, c)
+	case 1<<8 | 32:
+		tileInt8SU1x32AVX512VNNI(k4, a, 4*1, b, 4*32, c)
+	case 1<<8 | 16:
+		tileInt8SU1x16AVX512VNNI(k4, a, 4*1, b, 4*16, c)
+	default:
+		panic("kernel: no such tile")
+	}
+}
