@@ -20,12 +20,13 @@ import (
 const (
 	Generic    = "generic"    // portable Go, always there, never registered
 	AVX2       = "avx2"       // AVX2, FMA3, F16C and BMI2
+	AVXVNNI    = "avxvnni"    // AVX2 and VPDPBUSD without AVX-512
 	AVX512     = "avx512"     // AVX-512 F, BW, DQ, VL, CD
 	AVX512VNNI = "avx512vnni" // AVX512 and VPDPBUSD
 	AVX512BF16 = "avx512bf16" // AVX512VNNI and VDPBF16PS
 )
 
-var order = []string{Generic, AVX2, AVX512, AVX512VNNI, AVX512BF16}
+var order = []string{Generic, AVX2, AVXVNNI, AVX512, AVX512VNNI, AVX512BF16}
 
 // EnvISA is the environment variable that caps the instruction sets in use: one of the names above,
 // in any letter case. An unknown value is reported by [EnvError] and ignored.
@@ -55,6 +56,7 @@ var (
 func init() {
 	c := &cpuid.CPU
 	has[AVX2] = c.Supports(cpuid.AVX2, cpuid.FMA3, cpuid.F16C, cpuid.BMI2)
+	has[AVXVNNI] = has[AVX2] && c.Supports(cpuid.AVXVNNI)
 	has[AVX512] = has[AVX2] && c.Supports(cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512DQ, cpuid.AVX512VL, cpuid.AVX512CD)
 	has[AVX512VNNI] = has[AVX512] && c.Supports(cpuid.AVX512VNNI)
 	has[AVX512BF16] = has[AVX512VNNI] && c.Supports(cpuid.AVX512BF16)

@@ -12,9 +12,12 @@ var (
 	useTransposeAVX2 bool
 	useGemmInt8VNNI  bool
 	useGemmInt8AVX2  bool
-	useFinishAVX512  bool
-	useFinishAVX2    bool
-	useGemmBF16      bool
+
+	useGemmInt8AVXVNNI bool
+
+	useFinishAVX512 bool
+	useFinishAVX2   bool
+	useGemmBF16     bool
 
 	useGemmBF16Wider512 bool
 	useGemmBF16Wider2   bool
@@ -30,6 +33,7 @@ func init() {
 	impl.Register("gemmF64", impl.AVX2, &useGemmF64AVX2)
 	impl.Register("transpose", impl.AVX2, &useTransposeAVX2)
 	impl.Register("gemmInt8", impl.AVX512VNNI, &useGemmInt8VNNI)
+	impl.Register("gemmInt8", impl.AVXVNNI, &useGemmInt8AVXVNNI)
 	impl.Register("gemmInt8", impl.AVX2, &useGemmInt8AVX2)
 	impl.Register("gemmInt8Finish", impl.AVX512, &useFinishAVX512)
 	impl.Register("gemmInt8Finish", impl.AVX2, &useFinishAVX2)

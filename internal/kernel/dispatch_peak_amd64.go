@@ -25,6 +25,10 @@ func peakOps(k Peak, n int) float64 {
 			peakDotInt8AVX512VNNI(n)
 			return rounds * 12 * 128
 		}
+		if useGemmInt8AVXVNNI {
+			peakDotInt8AVXVNNI(n)
+			return rounds * 12 * 64
+		}
 		if useGemmInt8AVX2 {
 			peakDotInt8AVX2(n)
 			return rounds * 10 * 32

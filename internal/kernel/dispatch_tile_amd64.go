@@ -264,6 +264,8 @@ func tileInt8(aSigned bool, height, width, k4 int, a []uint32, b []byte, c []int
 		} else {
 			tileInt8US(height, width, k4, (*byte)(unsafe.Pointer(&a[0])), &b[0], &c[0])
 		}
+	case useGemmInt8AVXVNNI:
+		tileInt8Ymm(&tilesAVXVNNI, aSigned, height, width, k4, a, b, c)
 	case useGemmInt8AVX2:
 		for i := 0; i < height; i += 2 {
 			rows := (*byte)(unsafe.Pointer(&a[i]))
@@ -282,6 +284,42 @@ func tileInt8(aSigned bool, height, width, k4 int, a []uint32, b []byte, c []int
 		}
 	default:
 		tileInt8Generic(aSigned, height, width, k4, a, b, c)
+	}
+}
+
+// ymmTiles are micro-kernels of 4, 2 and 1 rows and 16 columns, for an A without and with signs.
+type ymmTiles [2][3]func(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+
+var (
+	tilesAVXVNNI = ymmTiles{
+		{tileInt8US4x16AVXVNNI, tileInt8US2x16AVXVNNI, tileInt8US1x16AVXVNNI},
+		{tileInt8SU4x16AVXVNNI, tileInt8SU2x16AVXVNNI, tileInt8SU1x16AVXVNNI},
+	}
+	// The same functions in another encoding of one instruction: tests run them where the CPU has no AVX-VNNI.
+	tilesAVX512VL = ymmTiles{
+		{tileInt8US4x16AVX512VLVNNI, tileInt8US2x16AVX512VLVNNI, tileInt8US1x16AVX512VLVNNI},
+		{tileInt8SU4x16AVX512VLVNNI, tileInt8SU2x16AVX512VLVNNI, tileInt8SU1x16AVX512VLVNNI},
+	}
+)
+
+// tileInt8Ymm runs the integer micro-kernel by tiles of at most 4 x 16.
+func tileInt8Ymm(tiles *ymmTiles, aSigned bool, height, width, k4 int, a []uint32, b []byte, c []int32) {
+	of := &tiles[0]
+	if aSigned {
+		of = &tiles[1]
+	}
+	f, step := of[0], 4
+	switch height {
+	case 1:
+		f, step = of[2], 1
+	case 2:
+		f, step = of[1], 2
+	}
+	for i := 0; i < height; i += step {
+		rows := (*byte)(unsafe.Pointer(&a[i]))
+		for j := 0; j < width; j += 16 {
+			f(k4, rows, 4*height, &b[4*j], 4*width, &c[i*panelWidth+j])
+		}
 	}
 }
 

@@ -998,6 +998,248 @@ finish:
 	VZEROUPPER
 	RET
 
+// func tileInt8US4x16AVXVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+// Requires: AVX, AVX2
+TEXT ·tileInt8US4x16AVXVNNI(SB), NOSPLIT, $0-48
+	MOVQ  k4+0(FP), AX
+	MOVQ  a+8(FP), CX
+	MOVQ  lda+16(FP), DX
+	MOVQ  b+24(FP), BX
+	MOVQ  ldb+32(FP), SI
+	MOVQ  c+40(FP), DI
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+	TESTQ AX, AX
+	JZ    finish
+
+one:
+	VMOVDQU      (BX), Y8
+	VMOVDQU      32(BX), Y9
+	ADDQ         SI, BX
+	VPBROADCASTD (CX), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xc0 // VPDPBUSDVEX  Y8, Y10, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xc9 // VPDPBUSDVEX  Y9, Y10, Y1
+	VPBROADCASTD 4(CX), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xd0 // VPDPBUSDVEX  Y8, Y10, Y2
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xd9 // VPDPBUSDVEX  Y9, Y10, Y3
+	VPBROADCASTD 8(CX), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xe0 // VPDPBUSDVEX  Y8, Y10, Y4
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xe9 // VPDPBUSDVEX  Y9, Y10, Y5
+	VPBROADCASTD 12(CX), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xf0 // VPDPBUSDVEX  Y8, Y10, Y6
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xf9 // VPDPBUSDVEX  Y9, Y10, Y7
+	ADDQ         DX, CX
+	DECQ         AX
+	JNZ          one
+
+finish:
+	VMOVDQU Y0, (DI)
+	VMOVDQU Y1, 32(DI)
+	VMOVDQU Y2, 192(DI)
+	VMOVDQU Y3, 224(DI)
+	VMOVDQU Y4, 384(DI)
+	VMOVDQU Y5, 416(DI)
+	VMOVDQU Y6, 576(DI)
+	VMOVDQU Y7, 608(DI)
+	VZEROUPPER
+	RET
+
+// func tileInt8US4x16AVX512VLVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+// Requires: AVX, AVX2, AVX512VL, AVX512VNNI
+TEXT ·tileInt8US4x16AVX512VLVNNI(SB), NOSPLIT, $0-48
+	MOVQ  k4+0(FP), AX
+	MOVQ  a+8(FP), CX
+	MOVQ  lda+16(FP), DX
+	MOVQ  b+24(FP), BX
+	MOVQ  ldb+32(FP), SI
+	MOVQ  c+40(FP), DI
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+	TESTQ AX, AX
+	JZ    finish
+
+one:
+	VMOVDQU      (BX), Y8
+	VMOVDQU      32(BX), Y9
+	ADDQ         SI, BX
+	VPBROADCASTD (CX), Y10
+	VPDPBUSD     Y8, Y10, Y0
+	VPDPBUSD     Y9, Y10, Y1
+	VPBROADCASTD 4(CX), Y10
+	VPDPBUSD     Y8, Y10, Y2
+	VPDPBUSD     Y9, Y10, Y3
+	VPBROADCASTD 8(CX), Y10
+	VPDPBUSD     Y8, Y10, Y4
+	VPDPBUSD     Y9, Y10, Y5
+	VPBROADCASTD 12(CX), Y10
+	VPDPBUSD     Y8, Y10, Y6
+	VPDPBUSD     Y9, Y10, Y7
+	ADDQ         DX, CX
+	DECQ         AX
+	JNZ          one
+
+finish:
+	VMOVDQU Y0, (DI)
+	VMOVDQU Y1, 32(DI)
+	VMOVDQU Y2, 192(DI)
+	VMOVDQU Y3, 224(DI)
+	VMOVDQU Y4, 384(DI)
+	VMOVDQU Y5, 416(DI)
+	VMOVDQU Y6, 576(DI)
+	VMOVDQU Y7, 608(DI)
+	VZEROUPPER
+	RET
+
+// func tileInt8US2x16AVXVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+// Requires: AVX, AVX2
+TEXT ·tileInt8US2x16AVXVNNI(SB), NOSPLIT, $0-48
+	MOVQ  k4+0(FP), AX
+	MOVQ  a+8(FP), CX
+	MOVQ  lda+16(FP), DX
+	MOVQ  b+24(FP), BX
+	MOVQ  ldb+32(FP), SI
+	MOVQ  c+40(FP), DI
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	TESTQ AX, AX
+	JZ    finish
+
+one:
+	VMOVDQU      (BX), Y4
+	VMOVDQU      32(BX), Y5
+	ADDQ         SI, BX
+	VPBROADCASTD (CX), Y6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4d; BYTE $0x50; BYTE $0xc4 // VPDPBUSDVEX  Y4, Y6, Y0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4d; BYTE $0x50; BYTE $0xcd // VPDPBUSDVEX  Y5, Y6, Y1
+	VPBROADCASTD 4(CX), Y6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4d; BYTE $0x50; BYTE $0xd4 // VPDPBUSDVEX  Y4, Y6, Y2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4d; BYTE $0x50; BYTE $0xdd // VPDPBUSDVEX  Y5, Y6, Y3
+	ADDQ         DX, CX
+	DECQ         AX
+	JNZ          one
+
+finish:
+	VMOVDQU Y0, (DI)
+	VMOVDQU Y1, 32(DI)
+	VMOVDQU Y2, 192(DI)
+	VMOVDQU Y3, 224(DI)
+	VZEROUPPER
+	RET
+
+// func tileInt8US2x16AVX512VLVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+// Requires: AVX, AVX2, AVX512VL, AVX512VNNI
+TEXT ·tileInt8US2x16AVX512VLVNNI(SB), NOSPLIT, $0-48
+	MOVQ  k4+0(FP), AX
+	MOVQ  a+8(FP), CX
+	MOVQ  lda+16(FP), DX
+	MOVQ  b+24(FP), BX
+	MOVQ  ldb+32(FP), SI
+	MOVQ  c+40(FP), DI
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	TESTQ AX, AX
+	JZ    finish
+
+one:
+	VMOVDQU      (BX), Y4
+	VMOVDQU      32(BX), Y5
+	ADDQ         SI, BX
+	VPBROADCASTD (CX), Y6
+	VPDPBUSD     Y4, Y6, Y0
+	VPDPBUSD     Y5, Y6, Y1
+	VPBROADCASTD 4(CX), Y6
+	VPDPBUSD     Y4, Y6, Y2
+	VPDPBUSD     Y5, Y6, Y3
+	ADDQ         DX, CX
+	DECQ         AX
+	JNZ          one
+
+finish:
+	VMOVDQU Y0, (DI)
+	VMOVDQU Y1, 32(DI)
+	VMOVDQU Y2, 192(DI)
+	VMOVDQU Y3, 224(DI)
+	VZEROUPPER
+	RET
+
+// func tileInt8US1x16AVXVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+// Requires: AVX, AVX2
+TEXT ·tileInt8US1x16AVXVNNI(SB), NOSPLIT, $0-48
+	MOVQ  k4+0(FP), AX
+	MOVQ  a+8(FP), CX
+	MOVQ  lda+16(FP), DX
+	MOVQ  b+24(FP), BX
+	MOVQ  ldb+32(FP), SI
+	MOVQ  c+40(FP), DI
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	TESTQ AX, AX
+	JZ    finish
+
+one:
+	VMOVDQU      (BX), Y2
+	VMOVDQU      32(BX), Y3
+	ADDQ         SI, BX
+	VPBROADCASTD (CX), Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xc2 // VPDPBUSDVEX  Y2, Y4, Y0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xcb // VPDPBUSDVEX  Y3, Y4, Y1
+	ADDQ         DX, CX
+	DECQ         AX
+	JNZ          one
+
+finish:
+	VMOVDQU Y0, (DI)
+	VMOVDQU Y1, 32(DI)
+	VZEROUPPER
+	RET
+
+// func tileInt8US1x16AVX512VLVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+// Requires: AVX, AVX2, AVX512VL, AVX512VNNI
+TEXT ·tileInt8US1x16AVX512VLVNNI(SB), NOSPLIT, $0-48
+	MOVQ  k4+0(FP), AX
+	MOVQ  a+8(FP), CX
+	MOVQ  lda+16(FP), DX
+	MOVQ  b+24(FP), BX
+	MOVQ  ldb+32(FP), SI
+	MOVQ  c+40(FP), DI
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	TESTQ AX, AX
+	JZ    finish
+
+one:
+	VMOVDQU      (BX), Y2
+	VMOVDQU      32(BX), Y3
+	ADDQ         SI, BX
+	VPBROADCASTD (CX), Y4
+	VPDPBUSD     Y2, Y4, Y0
+	VPDPBUSD     Y3, Y4, Y1
+	ADDQ         DX, CX
+	DECQ         AX
+	JNZ          one
+
+finish:
+	VMOVDQU Y0, (DI)
+	VMOVDQU Y1, 32(DI)
+	VZEROUPPER
+	RET
+
 // func tileInt8SU8x48AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
 TEXT ·tileInt8SU8x48AVX512VNNI(SB), NOSPLIT, $0-48
@@ -1989,6 +2231,248 @@ finish:
 	VPHADDD Y3, Y2, Y2
 	VPERMQ  $0xd8, Y2, Y2
 	VMOVDQU Y2, 32(DI)
+	VZEROUPPER
+	RET
+
+// func tileInt8SU4x16AVXVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+// Requires: AVX, AVX2
+TEXT ·tileInt8SU4x16AVXVNNI(SB), NOSPLIT, $0-48
+	MOVQ  k4+0(FP), AX
+	MOVQ  a+8(FP), CX
+	MOVQ  lda+16(FP), DX
+	MOVQ  b+24(FP), BX
+	MOVQ  ldb+32(FP), SI
+	MOVQ  c+40(FP), DI
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+	TESTQ AX, AX
+	JZ    finish
+
+one:
+	VMOVDQU      (BX), Y8
+	VMOVDQU      32(BX), Y9
+	ADDQ         SI, BX
+	VPBROADCASTD (CX), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x3d; BYTE $0x50; BYTE $0xc2 // VPDPBUSDVEX  Y10, Y8, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x35; BYTE $0x50; BYTE $0xca // VPDPBUSDVEX  Y10, Y9, Y1
+	VPBROADCASTD 4(CX), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x3d; BYTE $0x50; BYTE $0xd2 // VPDPBUSDVEX  Y10, Y8, Y2
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x35; BYTE $0x50; BYTE $0xda // VPDPBUSDVEX  Y10, Y9, Y3
+	VPBROADCASTD 8(CX), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x3d; BYTE $0x50; BYTE $0xe2 // VPDPBUSDVEX  Y10, Y8, Y4
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x35; BYTE $0x50; BYTE $0xea // VPDPBUSDVEX  Y10, Y9, Y5
+	VPBROADCASTD 12(CX), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x3d; BYTE $0x50; BYTE $0xf2 // VPDPBUSDVEX  Y10, Y8, Y6
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x35; BYTE $0x50; BYTE $0xfa // VPDPBUSDVEX  Y10, Y9, Y7
+	ADDQ         DX, CX
+	DECQ         AX
+	JNZ          one
+
+finish:
+	VMOVDQU Y0, (DI)
+	VMOVDQU Y1, 32(DI)
+	VMOVDQU Y2, 192(DI)
+	VMOVDQU Y3, 224(DI)
+	VMOVDQU Y4, 384(DI)
+	VMOVDQU Y5, 416(DI)
+	VMOVDQU Y6, 576(DI)
+	VMOVDQU Y7, 608(DI)
+	VZEROUPPER
+	RET
+
+// func tileInt8SU4x16AVX512VLVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+// Requires: AVX, AVX2, AVX512VL, AVX512VNNI
+TEXT ·tileInt8SU4x16AVX512VLVNNI(SB), NOSPLIT, $0-48
+	MOVQ  k4+0(FP), AX
+	MOVQ  a+8(FP), CX
+	MOVQ  lda+16(FP), DX
+	MOVQ  b+24(FP), BX
+	MOVQ  ldb+32(FP), SI
+	MOVQ  c+40(FP), DI
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+	TESTQ AX, AX
+	JZ    finish
+
+one:
+	VMOVDQU      (BX), Y8
+	VMOVDQU      32(BX), Y9
+	ADDQ         SI, BX
+	VPBROADCASTD (CX), Y10
+	VPDPBUSD     Y10, Y8, Y0
+	VPDPBUSD     Y10, Y9, Y1
+	VPBROADCASTD 4(CX), Y10
+	VPDPBUSD     Y10, Y8, Y2
+	VPDPBUSD     Y10, Y9, Y3
+	VPBROADCASTD 8(CX), Y10
+	VPDPBUSD     Y10, Y8, Y4
+	VPDPBUSD     Y10, Y9, Y5
+	VPBROADCASTD 12(CX), Y10
+	VPDPBUSD     Y10, Y8, Y6
+	VPDPBUSD     Y10, Y9, Y7
+	ADDQ         DX, CX
+	DECQ         AX
+	JNZ          one
+
+finish:
+	VMOVDQU Y0, (DI)
+	VMOVDQU Y1, 32(DI)
+	VMOVDQU Y2, 192(DI)
+	VMOVDQU Y3, 224(DI)
+	VMOVDQU Y4, 384(DI)
+	VMOVDQU Y5, 416(DI)
+	VMOVDQU Y6, 576(DI)
+	VMOVDQU Y7, 608(DI)
+	VZEROUPPER
+	RET
+
+// func tileInt8SU2x16AVXVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+// Requires: AVX, AVX2
+TEXT ·tileInt8SU2x16AVXVNNI(SB), NOSPLIT, $0-48
+	MOVQ  k4+0(FP), AX
+	MOVQ  a+8(FP), CX
+	MOVQ  lda+16(FP), DX
+	MOVQ  b+24(FP), BX
+	MOVQ  ldb+32(FP), SI
+	MOVQ  c+40(FP), DI
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	TESTQ AX, AX
+	JZ    finish
+
+one:
+	VMOVDQU      (BX), Y4
+	VMOVDQU      32(BX), Y5
+	ADDQ         SI, BX
+	VPBROADCASTD (CX), Y6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xc6 // VPDPBUSDVEX  Y6, Y4, Y0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x55; BYTE $0x50; BYTE $0xce // VPDPBUSDVEX  Y6, Y5, Y1
+	VPBROADCASTD 4(CX), Y6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xd6 // VPDPBUSDVEX  Y6, Y4, Y2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x55; BYTE $0x50; BYTE $0xde // VPDPBUSDVEX  Y6, Y5, Y3
+	ADDQ         DX, CX
+	DECQ         AX
+	JNZ          one
+
+finish:
+	VMOVDQU Y0, (DI)
+	VMOVDQU Y1, 32(DI)
+	VMOVDQU Y2, 192(DI)
+	VMOVDQU Y3, 224(DI)
+	VZEROUPPER
+	RET
+
+// func tileInt8SU2x16AVX512VLVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+// Requires: AVX, AVX2, AVX512VL, AVX512VNNI
+TEXT ·tileInt8SU2x16AVX512VLVNNI(SB), NOSPLIT, $0-48
+	MOVQ  k4+0(FP), AX
+	MOVQ  a+8(FP), CX
+	MOVQ  lda+16(FP), DX
+	MOVQ  b+24(FP), BX
+	MOVQ  ldb+32(FP), SI
+	MOVQ  c+40(FP), DI
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	TESTQ AX, AX
+	JZ    finish
+
+one:
+	VMOVDQU      (BX), Y4
+	VMOVDQU      32(BX), Y5
+	ADDQ         SI, BX
+	VPBROADCASTD (CX), Y6
+	VPDPBUSD     Y6, Y4, Y0
+	VPDPBUSD     Y6, Y5, Y1
+	VPBROADCASTD 4(CX), Y6
+	VPDPBUSD     Y6, Y4, Y2
+	VPDPBUSD     Y6, Y5, Y3
+	ADDQ         DX, CX
+	DECQ         AX
+	JNZ          one
+
+finish:
+	VMOVDQU Y0, (DI)
+	VMOVDQU Y1, 32(DI)
+	VMOVDQU Y2, 192(DI)
+	VMOVDQU Y3, 224(DI)
+	VZEROUPPER
+	RET
+
+// func tileInt8SU1x16AVXVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+// Requires: AVX, AVX2
+TEXT ·tileInt8SU1x16AVXVNNI(SB), NOSPLIT, $0-48
+	MOVQ  k4+0(FP), AX
+	MOVQ  a+8(FP), CX
+	MOVQ  lda+16(FP), DX
+	MOVQ  b+24(FP), BX
+	MOVQ  ldb+32(FP), SI
+	MOVQ  c+40(FP), DI
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	TESTQ AX, AX
+	JZ    finish
+
+one:
+	VMOVDQU      (BX), Y2
+	VMOVDQU      32(BX), Y3
+	ADDQ         SI, BX
+	VPBROADCASTD (CX), Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x6d; BYTE $0x50; BYTE $0xc4 // VPDPBUSDVEX  Y4, Y2, Y0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x65; BYTE $0x50; BYTE $0xcc // VPDPBUSDVEX  Y4, Y3, Y1
+	ADDQ         DX, CX
+	DECQ         AX
+	JNZ          one
+
+finish:
+	VMOVDQU Y0, (DI)
+	VMOVDQU Y1, 32(DI)
+	VZEROUPPER
+	RET
+
+// func tileInt8SU1x16AVX512VLVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+// Requires: AVX, AVX2, AVX512VL, AVX512VNNI
+TEXT ·tileInt8SU1x16AVX512VLVNNI(SB), NOSPLIT, $0-48
+	MOVQ  k4+0(FP), AX
+	MOVQ  a+8(FP), CX
+	MOVQ  lda+16(FP), DX
+	MOVQ  b+24(FP), BX
+	MOVQ  ldb+32(FP), SI
+	MOVQ  c+40(FP), DI
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	TESTQ AX, AX
+	JZ    finish
+
+one:
+	VMOVDQU      (BX), Y2
+	VMOVDQU      32(BX), Y3
+	ADDQ         SI, BX
+	VPBROADCASTD (CX), Y4
+	VPDPBUSD     Y4, Y2, Y0
+	VPDPBUSD     Y4, Y3, Y1
+	ADDQ         DX, CX
+	DECQ         AX
+	JNZ          one
+
+finish:
+	VMOVDQU Y0, (DI)
+	VMOVDQU Y1, 32(DI)
 	VZEROUPPER
 	RET
 

@@ -130,6 +130,63 @@ func tileInt8US2x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 //go:noescape
 func tileInt8US1x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
+// tileInt8US4x16AVXVNNI computes a tile of 4 rows and 16 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
+//
+// with a unsigned and b signed bytes. Nothing saturates.
+//
+//go:noescape
+func tileInt8US4x16AVXVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+
+// tileInt8US4x16AVX512VLVNNI computes a tile of 4 rows and 16 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
+//
+// with a unsigned and b signed bytes. Nothing saturates.
+// It is the twin of the function for AVXVNNI, for tests.
+//
+//go:noescape
+func tileInt8US4x16AVX512VLVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+
+// tileInt8US2x16AVXVNNI computes a tile of 2 rows and 16 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
+//
+// with a unsigned and b signed bytes. Nothing saturates.
+//
+//go:noescape
+func tileInt8US2x16AVXVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+
+// tileInt8US2x16AVX512VLVNNI computes a tile of 2 rows and 16 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
+//
+// with a unsigned and b signed bytes. Nothing saturates.
+// It is the twin of the function for AVXVNNI, for tests.
+//
+//go:noescape
+func tileInt8US2x16AVX512VLVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+
+// tileInt8US1x16AVXVNNI computes a tile of 1 rows and 16 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
+//
+// with a unsigned and b signed bytes. Nothing saturates.
+//
+//go:noescape
+func tileInt8US1x16AVXVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+
+// tileInt8US1x16AVX512VLVNNI computes a tile of 1 rows and 16 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
+//
+// with a unsigned and b signed bytes. Nothing saturates.
+// It is the twin of the function for AVXVNNI, for tests.
+//
+//go:noescape
+func tileInt8US1x16AVX512VLVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+
 // tileInt8SU8x48AVX512VNNI computes a tile of 8 rows and 48 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
@@ -255,6 +312,63 @@ func tileInt8SU2x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 //
 //go:noescape
 func tileInt8SU1x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+
+// tileInt8SU4x16AVXVNNI computes a tile of 4 rows and 16 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
+//
+// with a signed and b unsigned bytes. Nothing saturates.
+//
+//go:noescape
+func tileInt8SU4x16AVXVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+
+// tileInt8SU4x16AVX512VLVNNI computes a tile of 4 rows and 16 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
+//
+// with a signed and b unsigned bytes. Nothing saturates.
+// It is the twin of the function for AVXVNNI, for tests.
+//
+//go:noescape
+func tileInt8SU4x16AVX512VLVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+
+// tileInt8SU2x16AVXVNNI computes a tile of 2 rows and 16 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
+//
+// with a signed and b unsigned bytes. Nothing saturates.
+//
+//go:noescape
+func tileInt8SU2x16AVXVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+
+// tileInt8SU2x16AVX512VLVNNI computes a tile of 2 rows and 16 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
+//
+// with a signed and b unsigned bytes. Nothing saturates.
+// It is the twin of the function for AVXVNNI, for tests.
+//
+//go:noescape
+func tileInt8SU2x16AVX512VLVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+
+// tileInt8SU1x16AVXVNNI computes a tile of 1 rows and 16 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
+//
+// with a signed and b unsigned bytes. Nothing saturates.
+//
+//go:noescape
+func tileInt8SU1x16AVXVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+
+// tileInt8SU1x16AVX512VLVNNI computes a tile of 1 rows and 16 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
+//
+// with a signed and b unsigned bytes. Nothing saturates.
+// It is the twin of the function for AVXVNNI, for tests.
+//
+//go:noescape
+func tileInt8SU1x16AVX512VLVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
 // runsInt8x8x48AVX512VNNI computes a tile of 8 rows and 48 columns of int32 sums, stored 48 apart
 //

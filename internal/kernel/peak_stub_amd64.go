@@ -14,6 +14,11 @@ func peakFMAAVX512(n int)
 //go:noescape
 func peakFMAAVX2(n int)
 
+// peakDotInt8AVXVNNI computes 12*n times the instruction that its name says, on registers.
+//
+//go:noescape
+func peakDotInt8AVXVNNI(n int)
+
 // peakDotInt8AVX512VNNI computes 12*n times the instruction that its name says, on registers.
 //
 //go:noescape

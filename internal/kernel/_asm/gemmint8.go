@@ -44,6 +44,10 @@ func gemmInt8(g *gen) {
 		for _, rows := range []int{2, 1} {
 			tileInt8AVX2(g, rows, aSigned)
 		}
+		for _, rows := range []int{4, 2, 1} {
+			tileInt8AVXVNNI(g, rows, aSigned, true)
+			tileInt8AVXVNNI(g, rows, aSigned, false)
+		}
 	}
 	for _, rows := range []int{8, 4, 2, 1} {
 		for _, width := range []int{48, 32, 16} {
@@ -220,6 +224,56 @@ func tileInt8AVX2(g *gen, rows int, aSigned bool) {
 			g.VPHADDD(acc[i][2*h+1], y, y) // 0 1 4 5 2 3 6 7
 			g.VPERMQ(Imm(0b11_01_10_00), y, y)
 			g.VMOVDQU(y, at(c, 192*i+32*h))
+		}
+	}
+	g.VZEROUPPER()
+	g.RET()
+}
+
+// tileInt8AVXVNNI is for CPUs with VPDPBUSD but without AVX-512, whose encoding of it the assembler does not know. With vex unset
+// it is the same function in the encoding of AVX-512, by which CPUs with that can test it.
+func tileInt8AVXVNNI(g *gen, rows int, aSigned, vex bool) {
+	isa := "AVXVNNI"
+	doc := tileInt8Doc(rows, 16, aSigned)
+	if !vex {
+		isa = "AVX512VLVNNI"
+		doc = append(doc, "It is the twin of the function for AVXVNNI, for tests.")
+	}
+	g.function(name("tileInt8%s%dx16%s", signName(aSigned), rows, isa), tileInt8Signature, doc...)
+	k, a, lda, b, ldb, c := g.arg("k4"), g.arg("a"), g.arg("lda"), g.arg("b"), g.arg("ldb"), g.arg("c")
+	acc := make([][2]reg.VecVirtual, rows)
+	for i := range acc {
+		for v := range acc[i] {
+			acc[i][v] = g.YMM()
+			g.VPXOR(acc[i][v], acc[i][v], acc[i][v])
+		}
+	}
+	bv, av := [2]reg.VecVirtual{g.YMM(), g.YMM()}, [2]reg.VecVirtual{g.YMM(), g.YMM()}
+	g.steps(k, 1, func(int, int) {
+		for v := range bv {
+			g.VMOVDQU(at(b, 32*v), bv[v])
+		}
+		g.ADDQ(ldb, b)
+		for i := range rows {
+			w := av[i%2]
+			g.VPBROADCASTD(at(a, 4*i), w)
+			for v := range bv {
+				signed, unsigned := bv[v], w
+				if aSigned {
+					signed, unsigned = w, bv[v]
+				}
+				if vex {
+					g.raw("VPDPBUSDVEX", signed, unsigned, acc[i][v])
+				} else {
+					g.VPDPBUSD(signed, unsigned, acc[i][v])
+				}
+			}
+		}
+		g.ADDQ(lda, a)
+	}, func(int) {})
+	for i := range rows {
+		for v := range bv {
+			g.VMOVDQU(acc[i][v], at(c, 192*i+32*v))
 		}
 	}
 	g.VZEROUPPER()

@@ -114,7 +114,7 @@ var (
 	newerThan2 = regexp.MustCompile(`\b([XY](1[6-9]|2[0-9]|3[01])|Z\d+|K[0-7])\b`)
 )
 
-// checkAVX2 reports a function for AVX2 that uses a register of AVX-512: the allocator does not know the
+// checkAVX2 reports a function for AVX2 or AVX-VNNI that uses a register of AVX-512: the allocator does not know the
 // difference, and the assembler would encode it.
 func checkAVX2(text []byte) error {
 	function := ""
@@ -122,7 +122,7 @@ func checkAVX2(text []byte) error {
 		if m := textLine.FindStringSubmatch(line); m != nil {
 			function = m[1]
 		}
-		if strings.HasSuffix(function, "AVX2") && !strings.HasPrefix(line, "//") && newerThan2.MatchString(line) {
+		if (strings.HasSuffix(function, "AVX2") || strings.HasSuffix(function, "AVXVNNI")) && !strings.HasPrefix(line, "//") && newerThan2.MatchString(line) {
 			return fmt.Errorf("%s: %s", function, strings.TrimSpace(line))
 		}
 	}

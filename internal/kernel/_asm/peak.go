@@ -16,6 +16,7 @@ func peak(g *gen) {
 	}{
 		{"FMAAVX512", true, func(a, b, acc reg.VecVirtual) { g.VFMADD231PS(a, b, acc) }},
 		{"FMAAVX2", false, func(a, b, acc reg.VecVirtual) { g.VFMADD231PS(a, b, acc) }},
+		{"DotInt8AVXVNNI", false, func(a, b, acc reg.VecVirtual) { g.raw("VPDPBUSDVEX", a, b, acc) }},
 		{"DotInt8AVX512VNNI", true, func(a, b, acc reg.VecVirtual) { g.VPDPBUSD(a, b, acc) }},
 		{"DotBF16AVX512BF16", true, func(a, b, acc reg.VecVirtual) { g.raw("VDPBF16PS", a, b, acc) }},
 	}
