@@ -78,6 +78,19 @@ type Source interface {
 	Load() (*Tensor, error)
 }
 
+// Releaser is a source that can let go of the memory that its tensor lies in, such as pages of a mapped file. Tensors that it gave stay valid.
+type Releaser interface {
+	Source
+	Release()
+}
+
+// Release tells a source that its tensor is not needed for now; it may be loaded again.
+func Release(s Source) {
+	if r, ok := s.(Releaser); ok {
+		r.Release()
+	}
+}
+
 // Elem lists the Go types of dense elements. Types of eight bits and less that Go does not have are held as uint8.
 type Elem interface {
 	float32 | float64 | int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64 | bool | complex64 | complex128 | Half | BF16

@@ -93,18 +93,7 @@ func foldBatchNorm(g *graph.Graph, n *graph.Node, bn *op.BatchNormalization, use
 		factor[c] = stat[0][c] / math.Sqrt(stat[3][c]+float64(bn.Epsilon))
 		nb[c] = float32((bias[c]-stat[2][c])*factor[c] + stat[1][c])
 	}
-	old := tensor.Data[float32](w)
-	nw := make([]float32, len(old))
-	inner := tensor.Shape(w.Shape[axis+1:]).Len()
-	per := w.Shape[axis]
-	for i := range old {
-		c := i / inner % per
-		if groups > 1 { // ConvTranspose: rows of the weight are input channels, in groups
-			c += i / (inner * per) / (w.Shape[0] / groups) * per
-		}
-		nw[i] = float32(float64(old[i]) * factor[c])
-	}
-	wv := graph.Param(names.Fresh(p.In[1].Name+"_bn"), tensor.Of(w.Shape, nw))
+	wv := graph.FromSource(names.Fresh(p.In[1].Name+"_bn"), &scaledWeight{p.In[1].Data, axis, groups, factor})
 	bv := graph.Param(names.Fresh(p.Name+"_bias"), tensor.Of(tensor.Shape{channels}, nb))
 	p.In = []*graph.Value{p.In[0], wv, bv}
 	if !g.Replace(n.Out[0], x) {
@@ -113,3 +102,39 @@ func foldBatchNorm(g *graph.Graph, n *graph.Node, bn *op.BatchNormalization, use
 	x.Type = n.Out[0].Type
 	return true, nil
 }
+
+// scaledWeight is a weight whose output channels are multiplied by factors. It is computed when it is loaded, so that a model
+// that is mapped from its file takes no memory for a second copy.
+type scaledWeight struct {
+	tensor.Source // float32
+	axis, groups  int
+	factor        []float64
+}
+
+// Load returns a new tensor.
+func (s *scaledWeight) Load() (*tensor.Tensor, error) {
+	w, err := s.Source.Load()
+	if err != nil {
+		return nil, err
+	}
+	old := tensor.Data[float32](w)
+	scaled := make([]float32, len(old))
+	inner := w.Shape[s.axis+1:].Len()
+	per := w.Shape[s.axis]
+	for at := 0; at < len(old) && inner > 0; at += inner {
+		row := at / inner
+		c := row % per
+		if s.groups > 1 { // ConvTranspose: rows of the weight are input channels, in groups
+			c += row / per / (w.Shape[0] / s.groups) * per
+		}
+		f := s.factor[c]
+		to := scaled[at : at+inner]
+		for i, v := range old[at : at+inner] {
+			to[i] = float32(float64(v) * f)
+		}
+	}
+	return tensor.Of(w.Shape, scaled), nil
+}
+
+// Release lets go of the weight behind.
+func (s *scaledWeight) Release() { tensor.Release(s.Source) }

@@ -49,6 +49,13 @@ func (f *fuser) replace(chain []*graph.Node, o graph.Op, in ...*graph.Value) {
 	f.at[last] = []*graph.Node{node}
 }
 
+// letGo says that an operator holds a copy of a parameter in a form of its own.
+func letGo(v *graph.Value) {
+	if v != nil && v.Data != nil {
+		tensor.Release(v.Data)
+	}
+}
+
 // next returns the only reader of a node's only output, or nil if there is another or the output leaves the graph.
 func (f *fuser) next(n *graph.Node) *graph.Node {
 	v := n.Out[0]

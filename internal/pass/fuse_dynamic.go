@@ -73,6 +73,7 @@ func FuseDynamicQuant(g *graph.Graph) error {
 		if err != nil {
 			return fmt.Errorf("node %q (%s): %w", n.Name, n.Op.Kind(), err)
 		}
+		letGo(n.In[1])
 		// Codes that several products share are computed once; those of a single one inside it.
 		in := c.quantize.Out
 		if len(found[c.quantize]) == 1 && f.readers(c.quantize) == 3 {

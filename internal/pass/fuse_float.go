@@ -31,6 +31,7 @@ func FuseConv(g *graph.Graph) error {
 		if err != nil {
 			return fmt.Errorf("node %q (Conv): %w", n.Name, err)
 		}
+		letGo(n.In[1])
 		in := []*graph.Value{n.In[0]}
 		if residual != nil {
 			in = append(in, residual)
@@ -96,6 +97,7 @@ func FuseMatMul(g *graph.Graph) error {
 				return fmt.Errorf("node %q (%s): %w", n.Name, n.Op.Kind(), err)
 			}
 			packed[k] = p
+			letGo(n.In[1])
 		}
 		chain, bias, residual, a := f.tail([]*graph.Node{n}, bias, rowBias(cols))
 		o, err := op.NewPackedMatMul(packed[k], alpha, bias, residual != nil, a)

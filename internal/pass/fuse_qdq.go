@@ -149,6 +149,7 @@ func (f *qdqFuser) conv(n *graph.Node, o *op.Conv) {
 	if e, ok := f.end([]*graph.Node{n}); ok {
 		if b, ok := w.biasCodes(bias, 1, x.Codes, e.y); ok {
 			p, err := op.NewPackedQLinearConv(o, w.codes, w.scale, w.zero, b, x.Codes, e.result())
+			letGo(w.stored)
 			if err == nil {
 				f.fuse(&e, p, x.codes)
 			}
@@ -157,6 +158,7 @@ func (f *qdqFuser) conv(n *graph.Node, o *op.Conv) {
 	}
 	chain, b, residual, a := f.tail([]*graph.Node{n}, floatBias(bias), channelBias(w.channels, len(w.codes.Shape)-2))
 	p, err := op.NewDynamicQuantConv(&op.ConvInteger{Window: o.Window, Group: o.Group}, w.codes, w.scale, w.zero, b, residual != nil, a)
+	letGo(w.stored)
 	if err != nil {
 		return
 	}
@@ -205,6 +207,7 @@ func (f *qdqFuser) product(n *graph.Node, alpha, beta float32, trans bool) {
 		if p, err = op.NewQuantMatMulWeight(w.codes, k.trans, w.scale, w.zero); err != nil {
 			return
 		}
+		letGo(w.stored)
 		f.packed[k] = p
 	}
 	chain := []*graph.Node{n}

@@ -33,6 +33,7 @@ var lowering = []Named{
 	{"recognize attention", RecognizeAttention},
 	{"fuse dynamic quantization", FuseDynamicQuant},
 	{"fuse static quantization", FuseQDQ},
+	{"remove dead nodes", RemoveDead}, // dequantized weights that nobody reads any more need not be decoded
 	{"decode weights", DecodeWeights},
 	{"fuse convolutions", FuseConv},
 	{"fuse matrix products", FuseMatMul},

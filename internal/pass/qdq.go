@@ -150,7 +150,7 @@ func (e *quantEnd) parameters() (scale, zero *graph.Value) {
 
 // quantWeight is a constant 8-bit weight, with scales per tensor or per output channel.
 type quantWeight struct {
-	value              *graph.Value
+	value, stored      *graph.Value   // stored: the parameter that holds the codes
 	codes, scale, zero *tensor.Tensor // zero: nil for 0
 	trans              bool           // a matrix that is used transposed
 	channels           int
@@ -171,7 +171,8 @@ func (f *qdqFuser) weight(v *graph.Value, channel int) (quantWeight, bool) {
 	if !ok || o.BlockSize != 0 || n.Out[0].Type.DType != tensor.Float32 {
 		return w, false
 	}
-	w.codes, w.scale = f.constant(n.In[0]), f.constant(n.In[1])
+	w.stored = n.In[0]
+	w.codes, w.scale = f.constant(w.stored), f.constant(n.In[1])
 	if w.codes == nil || w.scale == nil || w.codes.Packed != nil || w.scale.DType != tensor.Float32 || channel >= len(w.codes.Shape) || w.codes.Len() == 0 {
 		return w, false
 	}
@@ -198,24 +199,31 @@ func (f *qdqFuser) weight(v *graph.Value, channel int) (quantWeight, bool) {
 
 // measure fills in size.
 func (w *quantWeight) measure(channel int) bool {
-	v, err := w.codes.Ints()
-	if err != nil {
-		return false
-	}
 	var zero []int64
 	if w.zero != nil {
+		var err error
 		if zero, err = w.zero.Ints(); err != nil {
 			return false
 		}
 	}
 	w.size = make([]float64, w.channels)
 	inner := w.codes.Shape[channel+1:].Len()
-	for i, c := range v {
-		m := i / inner % w.channels
+	codes, flip := w.codes.Bytes(), int64(0)
+	if w.codes.DType == tensor.Int8 {
+		flip = 0x80 // in two's complement, code^0x80 is 128 more than what the code stands for
+	}
+	for at := 0; at < len(codes); at += inner {
+		m := at / inner % w.channels
+		origin := flip
 		if zero != nil {
-			c -= zero[m%len(zero)]
+			origin += zero[m%len(zero)]
 		}
-		w.size[m] += 255 * math.Abs(float64(c))
+		sum := int64(0)
+		for _, c := range codes[at : at+inner] {
+			d := int64(c^byte(flip)) - origin
+			sum += max(d, -d)
+		}
+		w.size[m] += 255 * float64(sum)
 	}
 	for _, s := range w.size {
 		if s > math.MaxInt32 {

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"sync"
+	"unsafe"
 )
 
 // File is a read-only mapping of a whole file.
@@ -74,6 +75,23 @@ func (f *File) Advise(offset, n int, a Advice) error {
 		return nil
 	}
 	return advise(f.data, offset, n, a)
+}
+
+// Drop lets go of the memory pages that lie wholly in b, a part of [File.Bytes]; they come back from the file when they are
+// touched again. It does nothing for other memory and where the system has no such call.
+func (f *File) Drop(b []byte) {
+	if len(b) == 0 || len(f.data) == 0 {
+		return
+	}
+	page := uintptr(os.Getpagesize())
+	base, start := uintptr(unsafe.Pointer(&f.data[0])), uintptr(unsafe.Pointer(&b[0]))
+	if start < base || start+uintptr(len(b)) > base+uintptr(len(f.data)) {
+		return
+	}
+	first := (start - base + page - 1) / page * page
+	if end := start - base + uintptr(len(b)); end/page*page > first {
+		_ = f.Advise(int(first), int(end/page*page-first), DontNeed) // a hint
+	}
 }
 
 // Close removes the mapping. Closing again does nothing.

@@ -58,3 +58,27 @@ func TestEmptyMissingAndFolder(t *testing.T) {
 		t.Error("a folder was mapped")
 	}
 }
+
+func TestDroppedPagesComeBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	want := make([]byte, 5*os.Getpagesize()+17)
+	for i := range want {
+		want[i] = byte(i * 7)
+	}
+	if err := os.WriteFile(path, want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b, page := f.Bytes(), os.Getpagesize()
+	other := bytes.Clone(want)
+	for _, part := range [][]byte{b, b[3:], b[page-1 : 3*page+1], b[page : 2*page], b[5:9], b[:0], nil, other} {
+		f.Drop(part)
+		if !bytes.Equal(f.Bytes(), want) || !bytes.Equal(other, want) {
+			t.Fatalf("%d bytes dropped: the contents differ", len(part))
+		}
+	}
+}

@@ -20,8 +20,8 @@ type external struct {
 	files map[string]*mmap.File
 }
 
-// slice returns the n bytes that an external data reference points to.
-func (x *external) slice(refs []protobuf.StringEntry, n int) ([]byte, error) {
+// slice returns the n bytes that an external data reference points to, and the file that they are in.
+func (x *external) slice(refs []protobuf.StringEntry, n int) ([]byte, *mmap.File, error) {
 	var location string
 	offset, length := uint64(0), uint64(n)
 	for _, r := range refs {
@@ -35,31 +35,31 @@ func (x *external) slice(refs []protobuf.StringEntry, n int) ([]byte, error) {
 			length, err = strconv.ParseUint(r.Value, 10, 63)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("external data: %s: want a number of bytes, got %q", r.Key, r.Value)
+			return nil, nil, fmt.Errorf("external data: %s: want a number of bytes, got %q", r.Key, r.Value)
 		}
 	}
 	if location == "" {
-		return nil, errors.New("external data: the location is missing")
+		return nil, nil, errors.New("external data: the location is missing")
 	}
 	if length != uint64(n) {
-		return nil, fmt.Errorf("external data: the tensor takes %d bytes, length says %d", n, length)
+		return nil, nil, fmt.Errorf("external data: the tensor takes %d bytes, length says %d", n, length)
 	}
 	if n == 0 {
-		return []byte{}, nil
+		return []byte{}, nil, nil
 	}
 	f, err := x.open(location)
 	if err != nil {
-		return nil, fmt.Errorf("external data: %w", err)
+		return nil, nil, fmt.Errorf("external data: %w", err)
 	}
 	size := uint64(len(f.Bytes()))
 	if offset > size || length > size-offset {
-		return nil, fmt.Errorf("external data: %s has %d bytes, want %d at offset %d", location, size, length, offset)
+		return nil, nil, fmt.Errorf("external data: %s has %d bytes, want %d at offset %d", location, size, length, offset)
 	}
 	at, ok := checkedInt(offset)
 	if !ok {
-		return nil, fmt.Errorf("external data: offset %d", offset)
+		return nil, nil, fmt.Errorf("external data: offset %d", offset)
 	}
-	return f.Bytes()[at : at+n : at+n], nil
+	return f.Bytes()[at : at+n : at+n], f, nil
 }
 
 func (x *external) open(location string) (*mmap.File, error) {

@@ -7,6 +7,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/neurotrain/neuroquant/internal/codec/mmap"
 	"github.com/neurotrain/neuroquant/internal/codec/protobuf"
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/op"
@@ -24,6 +25,7 @@ const (
 type importer struct {
 	ctx       context.Context
 	proto     *protobuf.Model
+	file      *mmap.File // that the model is read from; nil for other bytes
 	ext       *external
 	functions map[string]*protobuf.Function
 	inlined   int

@@ -7,6 +7,7 @@ import (
 	"math"
 	"sync"
 
+	"github.com/neurotrain/neuroquant/internal/codec/mmap"
 	"github.com/neurotrain/neuroquant/internal/codec/protobuf"
 	"github.com/neurotrain/neuroquant/tensor"
 )
@@ -16,6 +17,7 @@ type stored struct {
 	shape tensor.Shape
 	dtype tensor.DType
 	raw   []byte           // contents in place, or nil
+	file  *mmap.File       // that raw is mapped from; nil for other memory
 	proto *protobuf.Tensor // typed fields, where raw is nil
 
 	once   sync.Once
@@ -41,6 +43,13 @@ func (s *stored) Load() (*tensor.Tensor, error) {
 	return s.loaded, s.err
 }
 
+// Release lets go of the memory that the contents were mapped to; they are mapped again when they are read.
+func (s *stored) Release() {
+	if s.file != nil {
+		s.file.Drop(s.raw)
+	}
+}
+
 // store checks the header of a tensor of the file and returns it as a source.
 func (im *importer) store(t *protobuf.Tensor) (*stored, error) {
 	d, err := dtype(t.DataType)
@@ -51,13 +60,13 @@ func (im *importer) store(t *protobuf.Tensor) (*stored, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stored{shape: shape, dtype: d, proto: t}
+	s := &stored{shape: shape, dtype: d, proto: t, file: im.file}
 	switch {
 	case t.DataLocation == protobuf.External:
 		if d == tensor.String {
 			return nil, errors.New("strings cannot be external data")
 		}
-		s.raw, err = im.ext.slice(t.ExternalData, d.ByteLen(n))
+		s.raw, s.file, err = im.ext.slice(t.ExternalData, d.ByteLen(n))
 		return s, err
 	case t.HasRaw && (len(t.RawData) > 0 || d != tensor.String && fieldLen(d, t) == 0):
 		if d == tensor.String {

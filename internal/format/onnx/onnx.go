@@ -54,7 +54,7 @@ func Open(ctx context.Context, path string) (*model.Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("onnx: %w", err)
 	}
-	m, err := read(ctx, file.Bytes(), path)
+	m, err := readFile(ctx, file.Bytes(), file, path)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("onnx: %s: %w", path, err), file.Close())
 	}
@@ -64,6 +64,11 @@ func Open(ctx context.Context, path string) (*model.Model, error) {
 
 // read imports a model from the bytes of its file. External data is looked for beside path.
 func read(ctx context.Context, data []byte, path string) (*model.Model, error) {
+	return readFile(ctx, data, nil, path)
+}
+
+// readFile is read for the bytes of a mapped file.
+func readFile(ctx context.Context, data []byte, file *mmap.File, path string) (*model.Model, error) {
 	if len(data) == 0 {
 		return nil, fmt.Errorf("%w: the file is empty", ErrFormat)
 	}
@@ -84,7 +89,7 @@ func read(ctx context.Context, data []byte, path string) (*model.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	im := &importer{ctx: ctx, proto: p, ext: &external{path: path}}
+	im := &importer{ctx: ctx, proto: p, file: file, ext: &external{path: path}}
 	g, err := im.run(opset)
 	if err != nil {
 		return nil, errors.Join(err, im.ext.Close())
