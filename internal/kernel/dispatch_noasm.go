@@ -77,3 +77,5 @@ func finishCodes(rows, n int, acc []int32, terms []finishRow, u, v []int32, scal
 func useByteStrips() bool { return false }
 
 func transposeByteStrip(dst []byte, ldd int, src []byte, lds, cols int) {}
+
+func copyColumn[W any](dst, src []W, ld, k, width int) bool { return false }

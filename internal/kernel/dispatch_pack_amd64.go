@@ -115,3 +115,16 @@ func sumBytes(x []byte, flip uint32) int32 {
 	}
 	return int32(sum) + sumBytesGeneric(x[n:], flip)
 }
+
+// copyColumn copies k rows of width words, ld apart, one behind the other, where a row is one vector or two; it reports
+// whether it did.
+func copyColumn[W any](dst, src []W, ld, k, width int) bool {
+	size := sizeOf[W]()
+	if !useTransposeAVX2 || k == 0 || width*size%32 != 0 || width*size > 64 {
+		return false
+	}
+	need("copyColumn source", len(src), k, width, ld)
+	needLen("copyColumn destination", len(dst), k*width)
+	copyColumnAVX2(k, (*byte)(unsafe.Pointer(&src[0])), ld*size, (*byte)(unsafe.Pointer(&dst[0])), width*size)
+	return true
+}

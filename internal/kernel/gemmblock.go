@@ -136,6 +136,8 @@ type blocked[W any] struct {
 	// tile multiplies a row panel by a panel, both of depth k, and stores rows x n results at C's (row, col): the
 	// first time, then with add set for the deeper blocks.
 	tile func(height, width, k int, a, b []W, row, col, rows, n int, add bool)
+	// outside, if given, tells of blocks of C that are not wanted.
+	outside func(row, col, rows, n int) bool
 }
 
 const (
@@ -213,19 +215,24 @@ func (g *blocked[W]) runNarrow(p *Pool, pack packRight[W]) {
 }
 
 // rowSplit cuts m rows and count panels of columns into tasks for a pool: blocks of rowsPerTask rows
-// times parts of the panels. Rows are cut first, because each part packs its rows again.
+// times parts of the panels. There are enough tasks that the last ones to end leave little idle; each part packs its
+// rows again, so that there are not more.
 func rowSplit(p *Pool, m, count, work int) (rowsPerTask, parts int) {
 	threads := p.Threads()
-	want := min(4*threads, work/minTask)
+	want := min(8*threads, work/minTask)
 	if threads == 1 || want <= 1 {
 		return rowsMax, 1
 	}
-	rowsPerTask = rowsMax
-	for rowsPerTask > 48 && (m+rowsPerTask-1)/rowsPerTask < want {
-		rowsPerTask /= 2
+	for rowsPerTask = rowsMax; ; rowsPerTask /= 2 {
+		rowTasks := (m + rowsPerTask - 1) / rowsPerTask
+		parts = min(max(1, count/4), (want+rowTasks-1)/rowTasks)
+		if rowTasks*parts >= min(want, 4*threads) {
+			return rowsPerTask, parts
+		}
+		if rowsPerTask <= 48 {
+			return rowsPerTask, min(count, (want+rowTasks-1)/rowTasks)
+		}
 	}
-	rowTasks := (m + rowsPerTask - 1) / rowsPerTask
-	return rowsPerTask, min(count, (want+rowTasks-1)/rowTasks)
 }
 
 // multiply multiplies depths [k0, k0+b.k) by the packed columns from col0 on. Each task owns a block of rows of C
@@ -246,6 +253,13 @@ func (g *blocked[W]) multiply(p *Pool, b *panels[W], k0, col0 int) {
 			i0 := t / parts * rowsPerTask
 			i1 := min(i0+rowsPerTask, g.m)
 			first, last := t%parts*count/parts, (t%parts+1)*count/parts
+			if g.outside != nil {
+				from, _ := b.cols.panel(first)
+				to, width := b.cols.panel(last - 1)
+				if g.outside(i0, col0+from, i1-i0, to+width-from) {
+					continue
+				}
+			}
 			for kb := range blocks {
 				d0, d1 := b.block(kb)
 				g.packA(packed, i0, i1, k0+d0, k0+d1)
@@ -262,6 +276,9 @@ func (g *blocked[W]) multiply(p *Pool, b *panels[W], k0, col0 int) {
 func (g *blocked[W]) rowPanels(a, b []W, k, width, i0, i1, col, n int, add bool) {
 	for i := i0; i < i1; i += g.mr {
 		rows := min(g.mr, i1-i)
+		if g.outside != nil && g.outside(i, col, rows, n) {
+			continue
+		}
 		g.tile(panelRows(rows, g.mr), width, k, a[(i-i0)*k:], b, i, col, rows, n, add)
 	}
 }

@@ -73,10 +73,12 @@ func packLeftTransposed[W any](dst []W, mr int, src []W, ld, rows, k int) {
 	for i := 0; i < rows; i += mr {
 		valid := min(mr, rows-i)
 		height := panelRows(valid, mr)
-		for l := range k {
-			row := dst[l*height : (l+1)*height]
-			copy(row, src[l*ld+i:l*ld+i+valid])
-			clear(row[valid:])
+		if valid < height || !copyColumn(dst, src[i:], ld, k, height) {
+			for l := range k {
+				row := dst[l*height : (l+1)*height]
+				copy(row, src[l*ld+i:l*ld+i+valid])
+				clear(row[valid:])
+			}
 		}
 		dst = dst[height*k:]
 	}

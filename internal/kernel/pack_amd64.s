@@ -314,3 +314,40 @@ panel:
 	JNZ        row
 	VZEROUPPER
 	RET
+
+// func copyColumnAVX2(rows int, src *byte, lds int, dst *byte, width int)
+// Requires: AVX, MMX+
+TEXT ·copyColumnAVX2(SB), NOSPLIT, $0-40
+	MOVQ rows+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ lds+16(FP), DX
+	MOVQ dst+24(FP), BX
+	MOVQ width+32(FP), SI
+	MOVQ DX, DI
+	SHLQ $0x04, DI
+	CMPQ SI, $0x40
+	JE   two
+
+one:
+	PREFETCHT0 (CX)(DI*1)
+	VMOVUPS    (CX), Y0
+	VMOVUPS    Y0, (BX)
+	ADDQ       DX, CX
+	ADDQ       SI, BX
+	DECQ       AX
+	JNZ        one
+	VZEROUPPER
+	RET
+
+two:
+	PREFETCHT0 (CX)(DI*1)
+	VMOVUPS    (CX), Y0
+	VMOVUPS    32(CX), Y1
+	VMOVUPS    Y1, 32(BX)
+	VMOVUPS    Y0, (BX)
+	ADDQ       DX, CX
+	ADDQ       SI, BX
+	DECQ       AX
+	JNZ        two
+	VZEROUPPER
+	RET

@@ -59,3 +59,10 @@ func copyPanelsAVX512(rows int, panels int, src *byte, lds int, dst *byte, ldd i
 //
 //go:noescape
 func copyPanelsAVX2(rows int, panels int, src *byte, lds int, dst *byte, ldd int)
+
+// copyColumnAVX2 computes a column of pieces of 32 or 64 bytes packed
+//
+//	dst[width*i+t] = src[i*lds+t]   for i < rows, t < width, with width 32 or 64
+//
+//go:noescape
+func copyColumnAVX2(rows int, src *byte, lds int, dst *byte, width int)

@@ -24,10 +24,8 @@ func SyrkF32F64(p *Pool, upper, trans bool, n, k int, alpha float64, a []float32
 	}
 	f := kernelF32()
 	g := f.product(trans, n, n, k, 1, a, lda, 0, nil, 0)
+	g.outside = func(row, col, rows, n int) bool { return beyond(upper, row, col, rows, n) }
 	g.tile = func(height, width, k int, a, b []float32, row, col, rows, cols int, _ bool) {
-		if beyond(upper, row, col, rows, cols) {
-			return
-		}
 		buf := borrow(4 * 8 * panelWidth)
 		defer buf.release()
 		sums := buf.f32()
@@ -54,10 +52,8 @@ func syrk[T float32 | float64](f floatKernel[T], p *Pool, upper, trans bool, n, 
 	}
 	g := f.product(trans, n, n, k, alpha, a, lda, beta, c, ldc)
 	whole := g.tile
+	g.outside = func(row, col, rows, n int) bool { return beyond(upper, row, col, rows, n) }
 	g.tile = func(height, width, k int, a, b []T, row, col, rows, cols int, add bool) {
-		if beyond(upper, row, col, rows, cols) {
-			return
-		}
 		if lo, hi := inTriangle(upper, row, col, cols); hi-lo == cols {
 			if lo, hi = inTriangle(upper, row+rows-1, col, cols); hi-lo == cols {
 				whole(height, width, k, a, b, row, col, rows, cols, add)
@@ -88,7 +84,7 @@ func syrk[T float32 | float64](f floatKernel[T], p *Pool, upper, trans bool, n, 
 	g.run(p, f.right(!trans, a, lda))
 }
 
-// beyond reports whether a tile lies wholly outside the triangle.
+// beyond reports whether a block lies wholly outside the triangle.
 func beyond(upper bool, row, col, rows, cols int) bool {
 	if upper {
 		return col+cols <= row

@@ -15,6 +15,7 @@ func pack(g *gen) {
 	for _, wide := range []bool{true, false} {
 		copyPanels(g, wide)
 	}
+	copyColumn(g)
 }
 
 // transpose8 transposes 8 x 8 blocks. Rows r and r+4 share a register from the load on, so that no
@@ -271,4 +272,32 @@ func copyPanels(g *gen, wide bool) {
 	g.JNZ(LabelRef("row"))
 	g.VZEROUPPER()
 	g.RET()
+}
+
+func copyColumn(g *gen) {
+	g.function("copyColumnAVX2", "func(rows int, src *byte, lds int, dst *byte, width int)",
+		"a column of pieces of 32 or 64 bytes packed", "", "\tdst[width*i+t] = src[i*lds+t]   for i < rows, t < width, with width 32 or 64")
+	rows, src, lds, dst, width := g.arg("rows"), g.arg("src"), g.arg("lds"), g.arg("dst"), g.arg("width")
+	a, b := g.YMM(), g.YMM()
+	ahead := g.GP64()
+	g.MOVQ(lds, ahead)
+	g.SHLQ(Imm(4), ahead)
+	g.CMPQ(width, Imm(64))
+	g.JE(LabelRef("two"))
+	for _, label := range []string{"one", "two"} {
+		g.Label(label)
+		g.PREFETCHT0(indexed(src, ahead, 1, 0))
+		g.VMOVUPS(at(src, 0), a)
+		if label == "two" {
+			g.VMOVUPS(at(src, 32), b)
+			g.VMOVUPS(b, at(dst, 32))
+		}
+		g.VMOVUPS(a, at(dst, 0))
+		g.ADDQ(lds, src)
+		g.ADDQ(width, dst)
+		g.DECQ(rows)
+		g.JNZ(LabelRef(label))
+		g.VZEROUPPER()
+		g.RET()
+	}
 }
