@@ -47,7 +47,7 @@ func flops(b *testing.B, p *Pool, k Peak, work float64, f func()) {
 // streamed measures f in bytes moved against the bandwidth of reading a working set of that size.
 func streamed(b *testing.B, p *Pool, bytes float64, f func()) {
 	b.Helper()
-	measured(b, p, "GB/s", bytes, func(d time.Duration, _ func() time.Duration) float64 { return MeasureRead(p, int(bytes), d) }, f)
+	measured(b, p, "GB/s", bytes, func(d time.Duration, clock func() time.Duration) float64 { return measureRead(p, int(bytes), d, clock) }, f)
 }
 
 // onThreads runs f as a benchmark on one thread and on all.

@@ -495,25 +495,27 @@ func TestTranspose(t *testing.T) {
 }
 
 func BenchmarkVector(b *testing.B) {
-	x := randomF32(rand.New(rand.NewPCG(1, 2)), make([]float32, 4096))
-	y, q := make([]float32, len(x)), make([]byte, len(x))
+	x := randomF32(rand.New(rand.NewPCG(1, 2)), make([]float32, 64*768)) // activations of BERT-base at 64 tokens
+	n := float64(len(x))
+	y, z, q := make([]float32, len(x)), make([]float32, len(x)), make([]byte, len(x))
 	for _, c := range []struct {
-		name string
-		run  func()
+		name  string
+		bytes float64
+		run   func()
 	}{
-		{"Add", func() { Add(y, x, x) }},
-		{"Exp", func() { Exp(y, x) }},
-		{"Gelu", func() { Gelu(y, x) }},
-		{"Softmax", func() { Softmax(y, x) }},
-		{"MinMax", func() { MinMax(x) }},
-		{"QuantizeU8", func() { QuantizeU8(q, x, 0.1, 3) }},
-		{"Transpose", func() { Transpose(y, 64, x, 64, 64, 64) }},
-	} {
-		b.Run(c.name, func(b *testing.B) {
-			for b.Loop() {
-				c.run()
+		{"Add", 12 * n, func() { Add(y, x, z) }},
+		{"Exp", 8 * n, func() { Exp(y, x) }},
+		{"Gelu", 8 * n, func() { Gelu(y, x) }},
+		{"Softmax-128", 8 * n, func() {
+			for i := 0; i < len(x); i += 128 {
+				Softmax(y[i:i+128], x[i:i+128])
 			}
-			b.ReportMetric(float64(len(x))*float64(b.N)/b.Elapsed().Seconds()/1e9, "Gelem/s")
-		})
+		}},
+		{"MinMax", 4 * n, func() { MinMax(x) }},
+		{"QuantizeU8", 5 * n, func() { QuantizeU8(q, x, 0.1, 3) }},
+		{"DequantizeU8", 5 * n, func() { DequantizeU8(y, q, 0.1, 3) }},
+		{"Transpose-64x768", 8 * n, func() { Transpose(y, 64, x, 768, 64, 768) }},
+	} {
+		b.Run(c.name, func(b *testing.B) { streamed(b, nil, c.bytes, c.run) })
 	}
 }
