@@ -45,14 +45,18 @@ func peakOps(k Peak, n int) float64 {
 	return peakOpsGeneric(k, n)
 }
 
-// readAll reads x, whose length is a multiple of 256.
-func readAll(x []byte) {
+// readAll reads x, whose length is a multiple of 256: in one stream, or in four with prefetches ahead.
+func readAll(x []byte, streams bool) {
 	stride := len(x) / 4
 	switch {
-	case useVectorAVX512:
+	case useVectorAVX512 && streams:
 		peakReadAVX512(stride/64, &x[0], stride)
-	case useVectorAVX2:
+	case useVectorAVX512:
+		peakReadOnAVX512(len(x)/256, &x[0])
+	case useVectorAVX2 && streams:
 		peakReadAVX2(stride/64, &x[0], stride)
+	case useVectorAVX2:
+		peakReadOnAVX2(len(x)/256, &x[0])
 	default:
 		readAllGeneric(x)
 	}

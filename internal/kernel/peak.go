@@ -39,7 +39,9 @@ var started = time.Now()
 
 // MeasureRead reads a buffer of the given size again and again, on all threads of p, and returns the rate of the best
 // pass in bytes per second: the bandwidth of the cache that holds bytes/p.Threads() bytes, or of the memory.
-func MeasureRead(p *Pool, bytes int, d time.Duration) float64 { return measureRead(p, bytes, d, sinceStart) }
+func MeasureRead(p *Pool, bytes int, d time.Duration) float64 {
+	return measureRead(p, bytes, d, sinceStart)
+}
 
 func measureRead(p *Pool, bytes int, d time.Duration, clock func() time.Duration) float64 {
 	const block = 4 << 10
@@ -52,11 +54,11 @@ func measureRead(p *Pool, bytes int, d time.Duration, clock func() time.Duration
 	// Each thread reads its own part, small ones several times in a pass.
 	repeat := max(1, 1<<20/each)
 	best := 0.0
-	for end := time.Now().Add(d); ; {
+	for end, streams := time.Now().Add(d), false; ; streams = !streams {
 		start := clock()
 		p.For(threads, 1, func(lo, hi int) {
 			for range repeat {
-				readAll(data[lo*each : hi*each])
+				readAll(data[lo*each:hi*each], streams)
 			}
 		})
 		best = max(best, float64(each*threads*repeat)/(clock()-start).Seconds())

@@ -259,6 +259,23 @@ loop:
 	VZEROUPPER
 	RET
 
+// func peakReadOnAVX512(lines4 int, src *byte)
+// Requires: AVX, AVX512F
+TEXT ·peakReadOnAVX512(SB), NOSPLIT, $0-16
+	MOVQ lines4+0(FP), AX
+	MOVQ src+8(FP), CX
+
+loop:
+	VMOVUPS (CX), Z0
+	VMOVUPS 64(CX), Z0
+	VMOVUPS 128(CX), Z0
+	VMOVUPS 192(CX), Z0
+	ADDQ    $0x00000100, CX
+	DECQ    AX
+	JNZ     loop
+	VZEROUPPER
+	RET
+
 // func peakReadAVX2(lines int, src *byte, stride int)
 // Requires: AVX, MMX+
 TEXT ·peakReadAVX2(SB), NOSPLIT, $0-24
@@ -288,5 +305,26 @@ loop:
 	ADDQ       $0x40, DX
 	DECQ       AX
 	JNZ        loop
+	VZEROUPPER
+	RET
+
+// func peakReadOnAVX2(lines4 int, src *byte)
+// Requires: AVX
+TEXT ·peakReadOnAVX2(SB), NOSPLIT, $0-16
+	MOVQ lines4+0(FP), AX
+	MOVQ src+8(FP), CX
+
+loop:
+	VMOVUPS (CX), Y0
+	VMOVUPS 32(CX), Y0
+	VMOVUPS 64(CX), Y0
+	VMOVUPS 96(CX), Y0
+	VMOVUPS 128(CX), Y0
+	VMOVUPS 160(CX), Y0
+	VMOVUPS 192(CX), Y0
+	VMOVUPS 224(CX), Y0
+	ADDQ    $0x00000100, CX
+	DECQ    AX
+	JNZ     loop
 	VZEROUPPER
 	RET

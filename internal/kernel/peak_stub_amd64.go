@@ -39,7 +39,17 @@ func peakDotInt8AVX2(n int)
 //go:noescape
 func peakReadAVX512(lines int, src *byte, stride int)
 
+// peakReadOnAVX512 computes nothing: it reads 4*lines4 lines of 64 bytes.
+//
+//go:noescape
+func peakReadOnAVX512(lines4 int, src *byte)
+
 // peakReadAVX2 computes nothing: it reads lines lines of 64 bytes from each of the four streams that begin stride bytes apart.
 //
 //go:noescape
 func peakReadAVX2(lines int, src *byte, stride int)
+
+// peakReadOnAVX2 computes nothing: it reads 4*lines4 lines of 64 bytes.
+//
+//go:noescape
+func peakReadOnAVX2(lines4 int, src *byte)
