@@ -180,6 +180,15 @@ func FromBytes(d DType, shape Shape, data []byte) (*Tensor, error) {
 	return &Tensor{Shape: shape, DType: d, data: data}, nil
 }
 
+// Set makes t a dense tensor over little-endian row-major bytes, which it does not copy, nor shape. It is [FromBytes] for who
+// keeps tensors to use them again, and panics where that returns an error.
+func (t *Tensor) Set(d DType, shape Shape, data []byte) {
+	if n, ok := shape.CheckedLen(); !ok || d.Bits() == 0 || d.ByteLen(n) != len(data) {
+		panic(fmt.Sprintf("tensor: %v of shape %v over %d bytes", d, shape, len(data)))
+	}
+	*t = Tensor{Shape: shape, DType: d, data: data}
+}
+
 // Strings returns a tensor of strings over v, which it does not copy.
 func Strings(shape Shape, v []string) *Tensor {
 	if shape.Len() != len(v) {

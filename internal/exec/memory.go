@@ -1,17 +1,23 @@
 package exec
 
 import (
+	"runtime"
+	"slices"
 	"sync"
 	"unsafe"
 
+	"github.com/neurotrain/neuroquant/internal/codec/mmap"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
-// memory hands out buffers to the operators of a run and takes them back when the last value that lies in them dies.
+// memory hands out tensors to the operators of a run and takes them back when the last value that lies in them dies.
 // A buffer is known by the address of its first byte, so a reshaped view shares the count of the tensor it views.
+//
+// Large buffers lie outside of the Go heap, which would otherwise be let grow to twice what they take; they never leave the run.
 type memory struct {
 	mu      sync.Mutex // operators may draw from several workers
 	live    map[*byte]*buffer
+	pinned  []*buffer // outside of the heap, in use until the run ends: elements of sequences
 	fresh   []*buffer // given out to the node that is running
 	free    []*buffer // ascending capacity
 	nesting int       // inside subgraphs nothing is reused
@@ -21,18 +27,27 @@ type memory struct {
 }
 
 type buffer struct {
-	data []byte
-	refs int
+	data   []byte
+	used   int // of data
+	refs   int
+	tensor tensor.Tensor // what was made of it last
+	dims   [8]int        // its shape
+
+	unmap   func() error // nil for memory of the heap
+	cleanup runtime.Cleanup
 }
 
-const alignment = 64 // a cache line, and the width of the widest vector register
+const (
+	alignment   = 64       // a cache line, and the width of the widest vector register
+	outsideSize = 64 << 10 // least size of what lies outside of the heap
+	waste       = 4        // a value may take a buffer so many times its size
+)
 
-func (m *memory) alloc(n int) []byte {
-	if n == 0 {
-		return []byte{}
-	}
-	if m.nesting > 0 { // held by the body's operator, out of sight of the counts: left to the garbage collector
-		return aligned(n)
+// make is graph.Env.Make.
+func (m *memory) make(d tensor.DType, shape tensor.Shape) *tensor.Tensor {
+	n := d.ByteLen(shape.Len())
+	if n == 0 || m.nesting > 0 { // inside subgraphs: held by the body's operator, out of sight of the counts
+		return tensor.New(d, slices.Clone(shape)...)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -41,28 +56,49 @@ func (m *memory) alloc(n int) []byte {
 	}
 	b := m.find(n)
 	if b == nil {
-		b = &buffer{data: aligned(n)}
+		b = newBuffer(n)
 		m.reserved += n
 	}
-	b.refs = 0
-	m.inUse += len(b.data)
+	b.refs, b.used = 0, n
+	m.inUse += n
 	m.peak = max(m.peak, m.inUse)
 	m.live[&b.data[0]] = b
 	m.fresh = append(m.fresh, b)
-	return b.data[:n:n]
+	if len(shape) <= len(b.dims) {
+		shape = b.dims[:copy(b.dims[:], shape):len(shape)]
+	} else {
+		shape = slices.Clone(shape)
+	}
+	b.tensor.Set(d, shape, b.data[:n:n])
+	return &b.tensor
 }
 
-func aligned(n int) []byte {
+func newBuffer(n int) *buffer {
+	if n >= outsideSize {
+		if data, unmap, err := mmap.Anonymous(n); err == nil {
+			b := &buffer{data: data, unmap: unmap}
+			b.cleanup = runtime.AddCleanup(b, func(unmap func() error) { _ = unmap() }, unmap)
+			return b
+		}
+	}
 	raw := make([]byte, n+alignment)
 	skip := -int(uintptr(unsafe.Pointer(&raw[0]))) & (alignment - 1)
-	return raw[skip : skip+n : skip+n]
+	return &buffer{data: raw[skip : skip+n : skip+n]}
 }
 
-// find takes the smallest free buffer that fits and is not more than twice too large.
+// discard gives the memory of a free buffer back.
+func (b *buffer) discard() {
+	if b.unmap != nil {
+		b.cleanup.Stop()
+		_ = b.unmap()
+	}
+}
+
+// find takes the smallest free buffer that fits and is not more than four times too large.
 func (m *memory) find(n int) *buffer {
 	for i, b := range m.free {
 		if c := len(b.data); c >= n {
-			if c > 2*n+4096 {
+			if c > waste*n+4096 {
 				return nil
 			}
 			m.free = append(m.free[:i], m.free[i+1:]...)
@@ -90,7 +126,7 @@ func (m *memory) settle(res []*tensor.Tensor, out []int) {
 			continue
 		}
 		if t.Elems() != nil {
-			m.escape(t)
+			m.hold(t)
 			continue
 		}
 		if b := m.live[first(t)]; b != nil {
@@ -105,8 +141,8 @@ func (m *memory) settle(res []*tensor.Tensor, out []int) {
 	m.fresh = m.fresh[:0]
 }
 
-// release drops one reference.
-func (m *memory) release(t *tensor.Tensor) {
+// unref drops one reference.
+func (m *memory) unref(t *tensor.Tensor) {
 	if t == nil || m.nesting > 0 {
 		return
 	}
@@ -122,7 +158,12 @@ func (m *memory) recycle(b *buffer) {
 		return // escaped meanwhile
 	}
 	delete(m.live, &b.data[0])
-	m.inUse -= len(b.data)
+	m.inUse -= b.used
+	m.keep(b)
+}
+
+// keep puts a buffer among the free ones.
+func (m *memory) keep(b *buffer) {
 	i := 0
 	for i < len(m.free) && len(m.free[i].data) < len(b.data) {
 		i++
@@ -132,25 +173,59 @@ func (m *memory) recycle(b *buffer) {
 	m.free[i] = b
 }
 
-// escape gives the memory of t, and of what it contains, to the holder of t for good.
-func (m *memory) escape(t *tensor.Tensor) {
+// hold keeps the memory of what t contains from being used again during the run.
+func (m *memory) hold(t *tensor.Tensor) {
+	for _, e := range t.Elems() {
+		m.hold(e)
+	}
+	if p := first(t); p != nil {
+		if b := m.live[p]; b != nil && b.unmap != nil {
+			m.pinned = append(m.pinned, b)
+		}
+		m.drop(p)
+	}
+}
+
+// own returns t, or a copy of it if it lies in memory that stays with the run. What is on the heap is the holder's for good.
+func (m *memory) own(t *tensor.Tensor) *tensor.Tensor {
 	if t == nil {
-		return
+		return nil
+	}
+	if m.stays(t) {
+		return t.Clone()
 	}
 	for _, e := range t.Elems() {
-		m.escape(e)
+		m.own(e)
 	}
 	if p := first(t); p != nil {
 		m.drop(p)
 	}
+	return t
+}
+
+// stays reports whether t, or anything that it contains, lies outside of the heap.
+func (m *memory) stays(t *tensor.Tensor) bool {
+	if slices.ContainsFunc(t.Elems(), m.stays) {
+		return true
+	}
+	p := first(t)
+	if p == nil {
+		return false
+	}
+	if b := m.live[p]; b != nil {
+		return b.unmap != nil
+	}
+	return slices.ContainsFunc(m.pinned, func(b *buffer) bool { return p == &b.data[0] })
 }
 
 // drop forgets a live buffer, which somebody else holds from now on.
 func (m *memory) drop(p *byte) {
 	if b := m.live[p]; b != nil {
 		delete(m.live, p)
-		m.inUse -= len(b.data)
-		m.reserved -= len(b.data)
+		m.inUse -= b.used
+		if b.unmap == nil {
+			m.reserved -= len(b.data)
+		}
 	}
 }
 
@@ -167,10 +242,26 @@ func (m *memory) leave(fresh []*buffer) {
 	m.fresh = fresh
 }
 
-// reset forgets what is still live, which happens after errors; free buffers are kept for the next run.
+// reset ends a run: what is still live, such as outputs, is forgotten or, outside of the heap, kept for the next run.
 func (m *memory) reset() {
-	for p := range m.live {
-		m.drop(p)
+	for p, b := range m.live {
+		if b.unmap != nil {
+			m.recycle(b)
+		} else {
+			m.drop(p)
+		}
 	}
+	for _, b := range m.pinned {
+		m.keep(b)
+	}
+	m.pinned = m.pinned[:0]
 	m.fresh = m.fresh[:0]
+}
+
+// release gives all memory back. No run is in progress.
+func (m *memory) release() {
+	for _, b := range m.free {
+		b.discard()
+	}
+	m.free, m.reserved = nil, 0
 }

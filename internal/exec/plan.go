@@ -18,6 +18,8 @@ type Plan struct {
 	output []int // slot of each graph output
 	steps  []step
 	subs   map[*graph.Graph]*Plan
+
+	mostArgs int // inputs of a step
 }
 
 type param struct {
@@ -113,6 +115,7 @@ func (p *Plan) compile() error {
 				}
 			}
 		}
+		p.mostArgs = max(p.mostArgs, len(st.in))
 		p.steps = append(p.steps, st)
 	}
 	for _, v := range g.Outputs {

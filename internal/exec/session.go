@@ -69,8 +69,13 @@ func NewSession(g *graph.Graph, o Options) (*Session, error) {
 	return s, nil
 }
 
-// Close ends the session's own worker threads. It must not run beside Run.
+// Close ends the session's own worker threads and gives its memory back. It must not run beside Run.
 func (s *Session) Close() {
+	s.mu.Lock()
+	for _, r := range s.idle {
+		r.mem.release()
+	}
+	s.mu.Unlock()
 	if s.owned {
 		s.pool.Close()
 		s.owned = false
@@ -97,8 +102,8 @@ func (s *Session) Run(ctx context.Context, in []*tensor.Tensor) ([]*tensor.Tenso
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range out {
-		r.mem.escape(t)
+	for i, t := range out {
+		out[i] = r.mem.own(t)
 	}
 	return out, nil
 }
@@ -137,7 +142,7 @@ func (s *Session) take() *run {
 		return r
 	}
 	r := &run{s: s}
-	r.env = graph.Env{Pool: s.pool, Alloc: r.mem.alloc, RunGraph: r.subgraph, Seed: s.opts.Seed}
+	r.env = graph.Env{Pool: s.pool, Make: r.mem.make, RunGraph: r.subgraph, Seed: s.opts.Seed}
 	return r
 }
 
@@ -167,8 +172,22 @@ type run struct {
 	env graph.Env
 	mem memory
 
+	frames map[*Plan]*frame
+
 	labels context.Context // of the profiler, while Options.Labels is set
 	inner  time.Duration   // that nodes of subgraphs took since the node that is running began
+}
+
+// frame is what an evaluation of a plan keeps for the next one.
+type frame struct {
+	vals, args []*tensor.Tensor
+	busy       bool
+}
+
+func (f *frame) end() {
+	clear(f.vals)
+	clear(f.args)
+	f.busy = false
 }
 
 func (r *run) subgraph(g *graph.Graph, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
@@ -187,7 +206,17 @@ func (r *run) subgraph(g *graph.Graph, in []*tensor.Tensor) ([]*tensor.Tensor, e
 }
 
 func (r *run) eval(p *Plan, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
-	vals := make([]*tensor.Tensor, p.slots)
+	f := r.frames[p]
+	if f == nil || f.busy {
+		f = &frame{vals: make([]*tensor.Tensor, p.slots), args: make([]*tensor.Tensor, p.mostArgs)}
+		if r.frames == nil {
+			r.frames = map[*Plan]*frame{}
+		}
+		r.frames[p] = f
+	}
+	f.busy = true
+	defer f.end()
+	vals := f.vals
 	for i, pr := range p.params {
 		vals[pr.slot] = r.s.params[p][i]
 	}
@@ -205,14 +234,14 @@ func (r *run) eval(p *Plan, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
 			vals[slot] = t
 		}
 	}
-	var argBuf [16]*tensor.Tensor
 	for i := range p.steps {
 		st := &p.steps[i]
 		if err := r.env.Context().Err(); err != nil {
 			return nil, err
 		}
-		args := append(argBuf[:0], make([]*tensor.Tensor, len(st.in))...)
+		args := f.args[:len(st.in):len(st.in)]
 		for j, s := range st.in {
+			args[j] = nil
 			if s >= 0 {
 				args[j] = vals[s]
 			}
@@ -235,7 +264,7 @@ func (r *run) eval(p *Plan, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
 		}
 		r.mem.settle(res, st.out)
 		for _, s := range st.dies {
-			r.mem.release(vals[s])
+			r.mem.unref(vals[s])
 			vals[s] = nil
 		}
 	}

@@ -208,8 +208,8 @@ type Pass func(*Graph) error
 type Env struct {
 	Ctx  context.Context
 	Pool *kernel.Pool // nil: one thread
-	// Alloc returns memory of n bytes with undefined contents for an output. Nil: the heap.
-	Alloc func(n int) []byte
+	// Make returns a tensor of numbers with undefined contents for an output. Nil: of the heap.
+	Make func(d tensor.DType, shape tensor.Shape) *tensor.Tensor
 	// RunGraph evaluates a subgraph.
 	RunGraph func(g *Graph, in []*tensor.Tensor) ([]*tensor.Tensor, error)
 	// Seed is for operators that draw random numbers and have no seed attribute. One that uses it moves it on, so that no two
@@ -227,15 +227,10 @@ func (e *Env) Wants(i int) bool {
 
 // New returns a tensor with undefined contents for an output. Strings are empty.
 func (e *Env) New(d tensor.DType, shape ...int) *tensor.Tensor {
-	if e == nil || e.Alloc == nil || d == tensor.String {
+	if e == nil || e.Make == nil || d == tensor.String {
 		return tensor.New(d, shape...)
 	}
-	s := tensor.Shape(shape)
-	t, err := tensor.FromBytes(d, s, e.Alloc(d.ByteLen(s.Len())))
-	if err != nil {
-		panic(err)
-	}
-	return t
+	return e.Make(d, shape)
 }
 
 // Zeros returns a zeroed tensor for an output.

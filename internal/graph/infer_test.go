@@ -122,7 +122,13 @@ func TestEnv(t *testing.T) {
 	for i := range dirty {
 		dirty[i] = 7
 	}
-	e.Alloc = func(n int) []byte { return dirty[:n] }
+	e.Make = func(d tensor.DType, shape tensor.Shape) *tensor.Tensor {
+		t, err := tensor.FromBytes(d, shape, dirty[:d.ByteLen(shape.Len())])
+		if err != nil {
+			panic(err)
+		}
+		return t
+	}
 	if z := e.Zeros(tensor.Int8, 5); tensor.Data[int8](z)[4] != 0 || &z.Bytes()[0] != &dirty[0] {
 		t.Error("Zeros")
 	}

@@ -1,28 +1,30 @@
 package kernel
 
+import "slices"
+
 // PackedConvF32 holds the weights of a convolution in the order in which the kernels read them.
 // It is read-only and may be used by several goroutines.
 //
 // packed holds group after group; in a group block after block of the depth (input channels times
 // taps), each in row panels as packLeft makes them for tiles of mr rows.
 type PackedConvF32 struct {
-	w      []float32
+	taps   []float32 // the weights of a depthwise convolution as they are
 	mr     int
 	packed []float32
 }
 
-// PackConvF32 packs the weights of s. Batch, In and pads of s do not matter. The result may keep
-// referring to w, which must not change afterwards.
-func PackConvF32(s *ConvShape, w []float32) *PackedConvF32 {
+// PackConvF32 packs the weights of s. Batch, In and pads of s do not matter. w is not referenced afterwards.
+func PackConvF32(s *ConvShape, w []float32, where ...Storage) *PackedConvF32 {
 	s.check()
 	rows, k := s.OutC/s.Group, s.InC/s.Group*product(s.Kernel)
 	needLen("convolution weights", len(w), s.OutC*k)
-	q := &PackedConvF32{w: w[:s.OutC*k], mr: tileRowsF32()}
+	q := &PackedConvF32{mr: tileRowsF32()}
 	if s.depthwise() {
+		q.taps = slices.Clone(w[:s.OutC*k])
 		return q
 	}
 	height := paddedRows(rows, q.mr)
-	q.packed = make([]float32, s.Group*height*k)
+	q.packed = store[float32](q, s.Group*height*k, where)
 	blocks, size := depth(k)
 	for g := range s.Group {
 		for kb := range blocks {
@@ -31,6 +33,31 @@ func PackConvF32(s *ConvShape, w []float32) *PackedConvF32 {
 		}
 	}
 	return q
+}
+
+// unpacked returns the weights.
+func (q *PackedConvF32) unpacked(s *ConvShape) []float32 {
+	rows, k := s.OutC/s.Group, s.InC/s.Group*product(s.Kernel)
+	w := make([]float32, s.OutC*k)
+	height := paddedRows(rows, q.mr)
+	blocks, size := depth(k)
+	for g := range s.Group {
+		for kb := range blocks {
+			k0, k1 := kb*size, min((kb+1)*size, k)
+			block := q.packed[height*(g*k+k0):]
+			for i := 0; i < rows; i += q.mr {
+				valid := min(q.mr, rows-i)
+				h := panelRows(valid, q.mr)
+				for r := range valid {
+					for l := range k1 - k0 {
+						w[(g*rows+i+r)*k+k0+l] = block[l*h+r]
+					}
+				}
+				block = block[h*(k1-k0):]
+			}
+		}
+	}
+	return w
 }
 
 // depthwise reports whether each output channel reads a single input channel of several.
@@ -55,11 +82,11 @@ func ConvF32Packed(p *Pool, s *ConvShape, x []float32, w *PackedConvF32, bias, y
 		return
 	}
 	if s.depthwise() {
-		c.depthwiseF32(p, x, w.w, bias, y)
+		c.depthwiseF32(p, x, w.taps, bias, y)
 		return
 	}
 	if w.mr != tileRowsF32() { // packed under another choice of kernels
-		w = PackConvF32(s, w.w)
+		w = PackConvF32(s, w.unpacked(s))
 	}
 	if len(bias) == 0 {
 		bias = make([]float32, s.OutC)

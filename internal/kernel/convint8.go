@@ -21,14 +21,14 @@ const convRowsInt8 = 8
 // PackConvInt8 packs the weights of s (two's complement if signed). wzp is the zero point: empty
 // for 0, one value for all, or OutC values; each in -128..255. Batch, In and pads of s do not
 // matter. w and wzp are not referenced afterwards.
-func PackConvInt8(s *ConvShape, w []byte, signed bool, wzp []int32) *PackedConvInt8 {
+func PackConvInt8(s *ConvShape, w []byte, signed bool, wzp []int32, where ...Storage) *PackedConvInt8 {
 	s.check()
 	perIn, perOut, kernel := s.InC/s.Group, s.OutC/s.Group, product(s.Kernel)
 	q := &PackedConvInt8{terms: perIn * kernel}
 	needLen("convolution weights", len(w), s.OutC*q.terms)
 	checkBroadcast("convolution weight zero point", len(wzp), s.OutC, true)
 	if s.depthwise() && perOut == 1 {
-		q.last = PackConvNHWC(s, w, signed, wzp)
+		q.last = PackConvNHWC(s, w, signed, wzp, where...)
 		return q
 	}
 	if s.depthwise() {
@@ -57,7 +57,7 @@ func PackConvInt8(s *ConvShape, w []byte, signed bool, wzp []int32) *PackedConvI
 	}
 	quads := (perIn + 3) / 4
 	height := paddedRows(perOut, convRowsInt8)
-	q.packed = make([]uint32, s.Group*height*quads*kernel)
+	q.packed = store[uint32](q, s.Group*height*quads*kernel, where)
 	for o := range s.OutC {
 		g, r := o/perOut, o%perOut
 		start := r / convRowsInt8 * convRowsInt8

@@ -39,7 +39,7 @@ func (s *ConvShape) runs() runShape {
 
 // PackConvNHWC packs the weights of s, laid out [OutC, InC/Group, Kernel...] as for PackConvInt8. Batch, In and
 // pads of s do not matter. w and wzp are not referenced afterwards.
-func PackConvNHWC(s *ConvShape, w []byte, signed bool, wzp []int32) *PackedConvNHWC {
+func PackConvNHWC(s *ConvShape, w []byte, signed bool, wzp []int32, where ...Storage) *PackedConvNHWC {
 	s.check()
 	perIn, perOut, kernel := s.InC/s.Group, s.OutC/s.Group, product(s.Kernel)
 	q := &PackedConvNHWC{terms: perIn * kernel}
@@ -73,7 +73,7 @@ func PackConvNHWC(s *ConvShape, w []byte, signed bool, wzp []int32) *PackedConvN
 		if len(wzp) > 1 {
 			zero = wzp[g*perOut : (g+1)*perOut]
 		}
-		packed := PackInt8(k, perOut, b, k, signed, true, zero)
+		packed := PackInt8(k, perOut, b, k, signed, true, zero, where...)
 		for j, z := range packed.zero { // the bytes that fill up a run are no terms of the sum
 			packed.shift[j] += int32(q.terms-k) * z
 		}

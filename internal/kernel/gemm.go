@@ -79,10 +79,10 @@ const (
 type PackedF32 struct{ panels[float32] }
 
 // PackB packs op(B), a k x n matrix, for GemmF32Packed. b is not referenced afterwards.
-func PackB(transB bool, k, n int, b []float32, ldb int) *PackedF32 {
+func PackB(transB bool, k, n int, b []float32, ldb int, where ...Storage) *PackedF32 {
 	checkGemm(false, transB, 0, n, k, 0, k, len(b), ldb, 0, n)
 	q := &PackedF32{panels[float32]{k: k, cols: splitColumns(n)}}
-	q.data = make([]float32, k*q.cols.padded())
+	q.data = store[float32](q, k*q.cols.padded(), where)
 	q.fill(Shared(), kernelF32().right(transB, b, ldb))
 	return q
 }

@@ -127,7 +127,7 @@ type PackedInt8 struct {
 // PackInt8 packs op(B), a k x n matrix of bytes (two's complement if signed), for GemmInt8. With
 // transB b holds n rows of k elements. bzp is the zero point: empty for 0, one value for all, or n
 // values, one per column; each in -128..255. b and bzp are not referenced afterwards.
-func PackInt8(k, n int, b []byte, ldb int, signed, transB bool, bzp []int32) *PackedInt8 {
+func PackInt8(k, n int, b []byte, ldb int, signed, transB bool, bzp []int32, where ...Storage) *PackedInt8 {
 	if transB {
 		need("PackInt8 B transposed", len(b), n, k, ldb)
 	} else {
@@ -136,7 +136,7 @@ func PackInt8(k, n int, b []byte, ldb int, signed, transB bool, bzp []int32) *Pa
 	checkBroadcast("PackInt8 zero point", len(bzp), n, true)
 	q := &PackedInt8{k: k, cols: splitColumns(n)}
 	padded := q.cols.padded()
-	q.data = make([]byte, (k+3)/4*4*padded)
+	q.data = store[byte](q, (k+3)/4*4*padded, where)
 	q.shift = make([]int32, padded)
 	flip, offset := byte(0), int32(0)
 	if !signed {

@@ -1,17 +1,18 @@
 package kernel
 
 import (
-	"math/bits"
+	"slices"
 	"sync"
 	"unsafe"
+
+	"github.com/neurotrain/neuroquant/internal/codec/mmap"
 )
 
-// scratch keeps buffers that kernels borrow for the length of a call, so that a call in a steady
-// state allocates nothing. Buffers are kept by the power of two that holds them; at most scratchLimit bytes
-// lie idle.
+// scratch keeps buffers that kernels borrow for the length of a call, so that a call in a steady state allocates nothing. At most
+// scratchLimit bytes lie idle. Large buffers are outside of the Go heap, which would otherwise be let grow to twice their size.
 var scratch struct {
 	sync.Mutex
-	free [48][]*buffer
+	free []*buffer // by size
 	idle int
 }
 
@@ -19,34 +20,59 @@ const scratchLimit = 128 << 20
 
 type buffer struct {
 	raw   []byte
-	class int
+	unmap func() error // nil for memory of the heap
 }
 
 // borrow returns a buffer of at least n bytes, aligned to a cache line, with unspecified content.
 func borrow(n int) *buffer {
-	class := bits.Len(uint(max(n, 4096) - 1))
+	n = (max(n, 4096) + 4095) &^ 4095
 	scratch.Lock()
-	if list := scratch.free[class]; len(list) > 0 {
-		b := list[len(list)-1]
-		scratch.free[class] = list[:len(list)-1]
-		scratch.idle -= 1 << class
+	i, _ := slices.BinarySearchFunc(scratch.free, n, bySize)
+	if i < len(scratch.free) && len(scratch.free[i].raw) <= 4*n { // a small borrower leaves a large buffer to a large one
+		b := scratch.free[i]
+		scratch.free = slices.Delete(scratch.free, i, i+1)
+		scratch.idle -= len(b.raw)
 		scratch.Unlock()
 		return b
 	}
+	// Idle ones that the new one will serve for as well are not needed beside it.
+	first, _ := slices.BinarySearchFunc(scratch.free, n/4, bySize)
+	for _, b := range scratch.free[first:i] {
+		b.drop()
+	}
+	scratch.free = slices.Delete(scratch.free, first, i)
 	scratch.Unlock()
-	raw := make([]byte, 1<<class+64)
+	if n >= lastingBytes {
+		if raw, unmap, err := mmap.Anonymous(n); err == nil {
+			return &buffer{raw, unmap}
+		}
+	}
+	raw := make([]byte, n+64)
 	skip := -int(uintptr(unsafe.Pointer(&raw[0]))) & 63
-	return &buffer{raw[skip : skip+1<<class], class}
+	return &buffer{raw: raw[skip : skip+n]}
 }
+
+func bySize(b *buffer, n int) int { return len(b.raw) - n }
 
 // release gives b back. No slice of it may be used afterwards.
 func (b *buffer) release() {
 	scratch.Lock()
-	if scratch.idle+1<<b.class <= scratchLimit {
-		scratch.free[b.class] = append(scratch.free[b.class], b)
-		scratch.idle += 1 << b.class
+	defer scratch.Unlock()
+	scratch.idle += len(b.raw)
+	if scratch.idle > scratchLimit {
+		b.drop()
+		return
 	}
-	scratch.Unlock()
+	i, _ := slices.BinarySearchFunc(scratch.free, len(b.raw), bySize)
+	scratch.free = slices.Insert(scratch.free, i, b)
+}
+
+// drop gives up an idle buffer.
+func (b *buffer) drop() {
+	scratch.idle -= len(b.raw)
+	if b.unmap != nil {
+		_ = b.unmap()
+	}
 }
 
 func (b *buffer) bytes() []byte { return b.raw }

@@ -2,6 +2,7 @@ package op
 
 import (
 	"fmt"
+	"runtime"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/kernel"
@@ -123,7 +124,7 @@ func NewPackedConv(o *Conv, w, bias *tensor.Tensor, residual bool, a Activation)
 	if err != nil {
 		return nil, fmt.Errorf("weight: %w", err)
 	}
-	return &PackedConv{c, kernel.PackConvF32(s, v)}, nil
+	return &PackedConv{c, kernel.PackConvF32(s, v, kernel.Lasting)}, nil
 }
 
 func (o *PackedConv) Kind() string { return "PackedConv" + o.suffix() }
@@ -163,6 +164,7 @@ func (o *PackedConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, 
 	t := e.New(tensor.Float32, shape...)
 	y := tensor.Data[float32](t)
 	kernel.ConvF32Packed(e.Workers(), s, tensor.Data[float32](x), o.packed, o.bias, y)
+	runtime.KeepAlive(o) // and with it the packed weights
 	return o.finish(e, s, t, residual)
 }
 
@@ -187,7 +189,7 @@ func NewDynamicQuantConv(o *ConvInteger, w, scale, zero, bias *tensor.Tensor, re
 	if err != nil {
 		return nil, err
 	}
-	return &DynamicQuantConv{c, kernel.PackConvInt8(s, w.Bytes(), p.signed, p.zero), p.scale}, nil
+	return &DynamicQuantConv{c, kernel.PackConvInt8(s, w.Bytes(), p.signed, p.zero, kernel.Lasting), p.scale}, nil
 }
 
 func (o *DynamicQuantConv) Kind() string { return "DynamicQuantConv" + o.suffix() }
@@ -221,5 +223,6 @@ func (o *DynamicQuantConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Te
 	t := e.New(tensor.Float32, shape...)
 	y := tensor.Data[float32](t)
 	kernel.ConvInt8F32(e.Workers(), s, codes, c.signed(), c.Zero, c.Scale, o.packed, o.scale, o.bias, y)
+	runtime.KeepAlive(o)
 	return o.finish(e, s, t, residual)
 }

@@ -2,6 +2,7 @@ package op
 
 import (
 	"fmt"
+	"runtime"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/kernel"
@@ -25,7 +26,7 @@ func NewMatMulWeight(t *tensor.Tensor, trans bool) (*MatMulWeight, error) {
 	if trans {
 		k, n = n, k
 	}
-	return &MatMulWeight{kernel.PackB(trans, k, n, v, ldb)}, nil
+	return &MatMulWeight{kernel.PackB(trans, k, n, v, ldb, kernel.Lasting)}, nil
 }
 
 // PackedMatMul is a lowered MatMul or Gemm with a constant right operand: activation(Alpha*x*W + bias + residual) for x float32
@@ -110,6 +111,7 @@ func (o *PackedMatMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor
 	t := e.New(tensor.Float32, shape...)
 	y := tensor.Data[float32](t)
 	kernel.GemmF32Packed(e.Workers(), false, rows, o.alpha, tensor.Data[float32](in[0]), max(k, 1), o.weight.packed, 0, y, max(n, 1))
+	runtime.KeepAlive(o) // and with it the packed weights
 	return one(o.activation.finish(e, t, n, o.bias, residual))
 }
 
@@ -134,7 +136,7 @@ func NewQuantMatMulWeight(t *tensor.Tensor, trans bool, scale, zero *tensor.Tens
 	if err != nil {
 		return nil, err
 	}
-	return &QuantMatMulWeight{kernel.PackInt8(k, n, t.Bytes(), ldb, p.signed, trans, p.zero), p.scale}, nil
+	return &QuantMatMulWeight{kernel.PackInt8(k, n, t.Bytes(), ldb, p.signed, trans, p.zero, kernel.Lasting), p.scale}, nil
 }
 
 // DynamicQuantMatMul is a lowered dynamically quantized product with a constant 8-bit weight, bit for bit equal to the chain
@@ -223,5 +225,6 @@ func (o *DynamicQuantMatMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.
 	t := e.New(tensor.Float32, shape...)
 	y := tensor.Data[float32](t)
 	kernel.GemmInt8F32(e.Workers(), rows, n, k, codes, max(k, 1), c.signed(), []int32{c.Zero}, []float32{c.Scale}, o.weight.packed, o.weight.scale, o.bias, y, max(n, 1))
+	runtime.KeepAlive(o)
 	return one(o.activation.finish(e, t, n, nil, residual))
 }

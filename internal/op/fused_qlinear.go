@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/kernel"
@@ -120,7 +121,7 @@ func NewPackedQLinearConv(o *Conv, w, scale, zero *tensor.Tensor, bias []int32, 
 	if err != nil {
 		return nil, err
 	}
-	return &PackedQLinearConv{c, kernel.PackConvInt8(s, w.Bytes(), p.signed, p.zero), x, end}, nil
+	return &PackedQLinearConv{c, kernel.PackConvInt8(s, w.Bytes(), p.signed, p.zero, kernel.Lasting), x, end}, nil
 }
 
 func (*PackedQLinearConv) Kind() string { return "PackedQLinearConv" }
@@ -162,6 +163,7 @@ func (o *PackedQLinearConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.T
 	}
 	t := e.New(o.end.dtype, shape...)
 	kernel.ConvInt8Requant(e.Workers(), s, x.Bytes(), o.x.signed(), o.x.Zero, o.packed, o.end.bias, &o.end.Requant, t.Bytes())
+	runtime.KeepAlive(o) // and with it the packed weights
 	return []*tensor.Tensor{t}, nil
 }
 
@@ -209,5 +211,6 @@ func (o *PackedQLinearMatMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor
 	}
 	t := e.New(o.end.dtype, shape...)
 	kernel.GemmInt8Requant(e.Workers(), rows, n, k, x.Bytes(), max(k, 1), o.x.signed(), o.x.Zero, o.weight.packed, o.end.bias, &o.end.Requant, t.Bytes(), max(n, 1))
+	runtime.KeepAlive(o)
 	return []*tensor.Tensor{t}, nil
 }

@@ -112,13 +112,19 @@ type scaledWeight struct {
 }
 
 // Load returns a new tensor.
-func (s *scaledWeight) Load() (*tensor.Tensor, error) {
+func (s *scaledWeight) Load() (*tensor.Tensor, error) { return s.loadInto(nil) }
+
+// loadInto returns a tensor that lies in scratch if that is large enough.
+func (s *scaledWeight) loadInto(scratch []float32) (*tensor.Tensor, error) {
 	w, err := s.Source.Load()
 	if err != nil {
 		return nil, err
 	}
 	old := tensor.Data[float32](w)
-	scaled := make([]float32, len(old))
+	if len(scratch) < len(old) {
+		scratch = make([]float32, len(old))
+	}
+	scaled := scratch[:len(old)]
 	inner := w.Shape[s.axis+1:].Len()
 	per := w.Shape[s.axis]
 	for at := 0; at < len(old) && inner > 0; at += inner {

@@ -1,6 +1,11 @@
 package pass
 
 import (
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"github.com/neurotrain/neuroquant/internal/codec/mmap"
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/op"
 	"github.com/neurotrain/neuroquant/tensor"
@@ -14,6 +19,10 @@ type fuser struct {
 	gone map[*graph.Node]bool          // swallowed by a fused node
 	at   map[*graph.Node][]*graph.Node // fused nodes by the node whose place they take
 	err  error
+
+	// For passing. It lies outside of the Go heap, which would keep room for it beside that for the values of a run.
+	scratch     []float32
+	freeScratch func() error
 }
 
 func newFuser(g *graph.Graph) *fuser {
@@ -84,6 +93,34 @@ func (f *fuser) constant(v *graph.Value) *tensor.Tensor {
 		f.err = err
 	}
 	return t
+}
+
+// passing is constant for a weight that is packed at once: the tensor is valid until the next call.
+func (f *fuser) passing(v *graph.Value) *tensor.Tensor {
+	s, ok := v.Data.(*scaledWeight)
+	if !ok || !f.g.IsParam(v) {
+		return f.constant(v)
+	}
+	if n := s.Shape().Len(); n > len(f.scratch) {
+		f.close()
+		if b, free, err := mmap.Anonymous(4 * n); err == nil {
+			f.scratch, f.freeScratch = unsafe.Slice((*float32)(unsafe.Pointer(&b[0])), n), free
+		}
+	}
+	t, err := s.loadInto(f.scratch)
+	if err != nil {
+		f.err = errors.Join(f.err, fmt.Errorf("parameter %q: %w", v.Name, err))
+		return nil
+	}
+	return t
+}
+
+// close ends the use of what passing returned.
+func (f *fuser) close() {
+	if f.freeScratch != nil {
+		_ = f.freeScratch()
+	}
+	f.scratch, f.freeScratch = nil, nil
 }
 
 // other returns the operand of a two-operand node that is not v.

@@ -11,12 +11,13 @@ import (
 // FuseConv packs the weights of float32 convolutions once and takes bias, residual Add and activation into them.
 func FuseConv(g *graph.Graph) error {
 	f := newFuser(g)
+	defer f.close()
 	for _, n := range g.Nodes {
 		c, ok := n.Op.(*op.Conv)
 		if !ok || f.gone[n] {
 			continue
 		}
-		w := f.constant(n.In[1])
+		w := f.passing(n.In[1])
 		if w == nil || w.DType != tensor.Float32 || n.In[0].Type.DType != tensor.Float32 || len(w.Shape) < 3 {
 			continue
 		}

@@ -19,6 +19,21 @@ type File struct {
 	err   error
 }
 
+// hugePage is the size of a large page on the systems that have them.
+const hugePage = 2 << 20
+
+// Anonymous returns n zeroed bytes that are no part of the Go heap, on large pages where they are many and the system has
+// such, and a function that gives them back. n is positive. It fails where the system has no such call.
+func Anonymous(n int) (b []byte, free func() error, err error) {
+	if b, err = anonymous(n); err != nil {
+		return nil, nil, err
+	}
+	if n >= hugePage {
+		huge(b)
+	}
+	return b, func() error { return unmap(b) }, nil
+}
+
 // Advice tells the system how a range will be used.
 type Advice int
 

@@ -59,6 +59,27 @@ func TestEmptyMissingAndFolder(t *testing.T) {
 	}
 }
 
+func TestAnonymous(t *testing.T) {
+	for _, n := range []int{1, os.Getpagesize() + 1, 2*hugePage + 5} {
+		b, free, err := Anonymous(n)
+		if err != nil {
+			t.Skipf("this system has no such memory: %v", err)
+		}
+		if len(b) != n {
+			t.Fatalf("%d bytes, want %d", len(b), n)
+		}
+		for i := range b {
+			if b[i] != 0 {
+				t.Fatalf("byte %d of %d is %d", i, n, b[i])
+			}
+			b[i] = 1
+		}
+		if err := free(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestDroppedPagesComeBack(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	want := make([]byte, 5*os.Getpagesize()+17)
