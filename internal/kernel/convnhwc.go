@@ -17,6 +17,12 @@ type PackedConvNHWC struct {
 	terms  int // products in the sum of one output
 }
 
+// PrefersChannelsLast reports whether a convolution is faster on channels-last images: its output channels fill vectors.
+func PrefersChannelsLast(s *ConvShape) bool {
+	perOut := s.OutC / s.Group
+	return perOut >= 8 || perOut == 1 && s.depthwise() && s.OutC >= 8
+}
+
 // runShape is how the input of one output position falls into runs of bytes that lie together: a whole row of taps where that
 // is so, otherwise a tap's channels.
 type runShape struct {

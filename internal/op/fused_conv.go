@@ -18,6 +18,23 @@ type fusedConv struct {
 	bias       []float32
 	activation Activation
 	residual   bool // the last input is added before the activation
+	last       bool // images are [batch, spatial..., channels]
+}
+
+// ChannelsLast is a lowered operator that may compute on images [batch, spatial..., channels].
+type ChannelsLast interface {
+	graph.Op
+	// ImageRank is the rank of the images that it takes and gives in that order, which is that of all its inputs and outputs but
+	// scalars; 0 if its images are [batch, channels, spatial...].
+	ImageRank() int
+}
+
+// ImageRank implements [ChannelsLast].
+func (c *fusedConv) ImageRank() int {
+	if c.last {
+		return len(c.weight)
+	}
+	return 0
 }
 
 // newFusedConv checks a constant weight and returns the shape to pack it with.
@@ -37,6 +54,7 @@ func newFusedConv(win Window, group int, w, bias *tensor.Tensor, residual bool, 
 	if err != nil {
 		return c, nil, err
 	}
+	c.last = kernel.PrefersChannelsLast(s)
 	c.bias, err = biasFloats(bias, w.Shape[0])
 	return c, s, err
 }
@@ -50,7 +68,8 @@ func (c *fusedConv) suffix() string {
 
 // infer returns the output type for the types of x and, if there is one, the residual.
 func (c *fusedConv) infer(x graph.Type, residual []graph.Type) (graph.Type, error) {
-	t, err := inferConv(tensor.Float32, &c.window, c.group, x, graph.Shaped(tensor.Float32, c.weight))
+	t, err := inferConv(tensor.Float32, &c.window, c.group, channelsSecond(x, c.last), graph.Shaped(tensor.Float32, c.weight))
+	t = channelsBack(t, c.last)
 	if err != nil || len(residual) == 0 {
 		return t, err
 	}
@@ -92,10 +111,11 @@ func (c *fusedConv) finish(e *graph.Env, s *kernel.ConvShape, y, residual *tenso
 
 // resolve returns the shape of the convolution, with the activation if the kernel can apply it, and that of its output.
 func (c *fusedConv) resolve(x *tensor.Tensor, residual *tensor.Tensor) (*kernel.ConvShape, tensor.Shape, error) {
-	s, shape, err := newConvShape(&c.window, c.group, x.Shape, c.weight)
+	s, shape, err := newConvShape(&c.window, c.group, channelsSecondOf(x.Shape, c.last), c.weight)
 	if err != nil {
 		return nil, nil, err
 	}
+	shape = channelsBackOf(shape, c.last)
 	if residual == nil {
 		s.Activation = c.activation.conv
 	} else if err := wantFloat32(1, residual.DType); err != nil {
@@ -120,6 +140,7 @@ func NewPackedConv(o *Conv, w, bias *tensor.Tensor, residual bool, a Activation)
 	if err != nil {
 		return nil, err
 	}
+	c.last = false
 	v, err := w.Floats()
 	if err != nil {
 		return nil, fmt.Errorf("weight: %w", err)
@@ -174,8 +195,21 @@ func (o *PackedConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, 
 // It has no ONNX form and is never saved.
 type DynamicQuantConv struct {
 	fusedConv
-	packed *kernel.PackedConvInt8
-	scale  []float32
+	convCodes
+	scale []float32
+}
+
+// convCodes holds the packed 8-bit weights of a convolution in the one order or the other.
+type convCodes struct {
+	packedSecond *kernel.PackedConvInt8
+	packedLast   *kernel.PackedConvNHWC // nil: images are channels first
+}
+
+func packConvCodes(c *fusedConv, s *kernel.ConvShape, w []byte, p quantParam) convCodes {
+	if c.last {
+		return convCodes{packedLast: kernel.PackConvNHWC(s, w, p.signed, p.zero, kernel.Lasting)}
+	}
+	return convCodes{packedSecond: kernel.PackConvInt8(s, w, p.signed, p.zero, kernel.Lasting)}
 }
 
 // NewDynamicQuantConv packs the int8 or uint8 weight [M, C/group, kernel...] of o. scale and zero (nil: 0) have one value or
@@ -189,7 +223,7 @@ func NewDynamicQuantConv(o *ConvInteger, w, scale, zero, bias *tensor.Tensor, re
 	if err != nil {
 		return nil, err
 	}
-	return &DynamicQuantConv{c, kernel.PackConvInt8(s, w.Bytes(), p.signed, p.zero, kernel.Lasting), p.scale}, nil
+	return &DynamicQuantConv{c, packConvCodes(&c, s, w.Bytes(), p), p.scale}, nil
 }
 
 func (o *DynamicQuantConv) Kind() string { return "DynamicQuantConv" + o.suffix() }
@@ -222,7 +256,11 @@ func (o *DynamicQuantConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Te
 	defer done()
 	t := e.New(tensor.Float32, shape...)
 	y := tensor.Data[float32](t)
-	kernel.ConvInt8F32(e.Workers(), s, codes, c.signed(), c.Zero, c.Scale, o.packed, o.scale, o.bias, y)
+	if o.last {
+		kernel.ConvInt8NHWCF32(e.Workers(), s, codes, c.signed(), c.Zero, c.Scale, o.packedLast, o.scale, o.bias, y)
+	} else {
+		kernel.ConvInt8F32(e.Workers(), s, codes, c.signed(), c.Zero, c.Scale, o.packedSecond, o.scale, o.bias, y)
+	}
 	runtime.KeepAlive(o)
 	return o.finish(e, s, t, residual)
 }

@@ -101,9 +101,9 @@ func newRequantizing(y QuantResult, x Codes, alpha float32, scale []float32, bia
 // result is limited where a Relu or Clip was; x and y may differ in type. Its only input is x. It has no ONNX form and is never saved.
 type PackedQLinearConv struct {
 	fusedConv
-	packed *kernel.PackedConvInt8
-	x      Codes
-	end    requantizing
+	convCodes
+	x   Codes
+	end requantizing
 }
 
 // NewPackedQLinearConv packs the int8 or uint8 weight [M, C/group, kernel...] of o. scale and zero (nil: 0) have one value or
@@ -121,7 +121,7 @@ func NewPackedQLinearConv(o *Conv, w, scale, zero *tensor.Tensor, bias []int32, 
 	if err != nil {
 		return nil, err
 	}
-	return &PackedQLinearConv{c, kernel.PackConvInt8(s, w.Bytes(), p.signed, p.zero, kernel.Lasting), x, end}, nil
+	return &PackedQLinearConv{c, packConvCodes(&c, s, w.Bytes(), p), x, end}, nil
 }
 
 func (*PackedQLinearConv) Kind() string { return "PackedQLinearConv" }
@@ -162,7 +162,11 @@ func (o *PackedQLinearConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.T
 		return nil, err
 	}
 	t := e.New(o.end.dtype, shape...)
-	kernel.ConvInt8Requant(e.Workers(), s, x.Bytes(), o.x.signed(), o.x.Zero, o.packed, o.end.bias, &o.end.Requant, t.Bytes())
+	if o.last {
+		kernel.ConvInt8NHWCRequant(e.Workers(), s, x.Bytes(), o.x.signed(), o.x.Zero, o.packedLast, o.end.bias, &o.end.Requant, t.Bytes())
+	} else {
+		kernel.ConvInt8Requant(e.Workers(), s, x.Bytes(), o.x.signed(), o.x.Zero, o.packedSecond, o.end.bias, &o.end.Requant, t.Bytes())
+	}
 	runtime.KeepAlive(o) // and with it the packed weights
 	return []*tensor.Tensor{t}, nil
 }

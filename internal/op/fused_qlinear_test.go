@@ -110,8 +110,8 @@ func TestPackedQLinearConv(t *testing.T) {
 			args = append(args, tensor.Vector(bias...))
 		}
 		want := c.run(&QLinearConv{Window: o.Window, Group: o.Group}, args...)
-		sameCodes(t, fmt.Sprintf("case %d", i), c.run(p, x), limited(want, y))
-		types, err := p.Infer([]graph.Type{graph.TypeOf(x)})
+		sameCodes(t, fmt.Sprintf("case %d", i), c.run(secondForm{p}, x), limited(want, y))
+		types, err := secondForm{p}.Infer([]graph.Type{graph.TypeOf(x)})
 		if err != nil || types[0].DType != y.DType {
 			t.Fatalf("inferred %v, %v", types, err)
 		}

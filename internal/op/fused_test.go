@@ -300,9 +300,10 @@ func TestDynamicQuantConv(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					sameBits(t, name, c.run(o, in...), want)
-					sameBits(t, name+" of codes", c.run(o, codes...), want)
-					checkKinds(t, o, want, in...)
+					f := secondForm{o}
+					sameBits(t, name, c.run(f, in...), want)
+					sameBits(t, name+" of codes", c.run(f, codes...), want)
+					checkKinds(t, f, want, in...)
 				}
 			}
 		}
@@ -327,4 +328,45 @@ func checkKinds(t *testing.T, o graph.Op, want *tensor.Tensor, in ...*tensor.Ten
 	if _, err := o.Eval(&graph.Env{}, []*tensor.Tensor{tensor.New(tensor.Float32, 2)}); err == nil {
 		t.Errorf("%s: no error for an input of a wrong shape", o.Kind())
 	}
+}
+
+// secondForm is a lowered operator on images [batch, channels, spatial...] whatever its own order is.
+type secondForm struct{ ChannelsLast }
+
+func (o secondForm) order(in []*tensor.Tensor, perm []int) []*tensor.Tensor {
+	out := append([]*tensor.Tensor(nil), in...)
+	for i, x := range in {
+		if r := o.ImageRank(); r > 0 && x.Rank() == r {
+			res, err := (&Transpose{Perm: perm}).Eval(nil, []*tensor.Tensor{x})
+			if err != nil {
+				panic(err)
+			}
+			out[i] = res[0]
+		}
+	}
+	return out
+}
+
+func (o secondForm) Infer(in []graph.Type) ([]graph.Type, error) {
+	last := o.ImageRank() > 0
+	in = append([]graph.Type(nil), in...)
+	for i, t := range in {
+		if len(t.Dims) == o.ImageRank() {
+			in[i].Const = nil
+			in[i] = channelsBack(t, last)
+		}
+	}
+	out, err := o.ChannelsLast.Infer(in)
+	if err == nil {
+		out[0] = channelsSecond(out[0], last)
+	}
+	return out, err
+}
+
+func (o secondForm) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
+	out, err := o.ChannelsLast.Eval(e, o.order(in, []int{0, 2, 3, 1}))
+	if err != nil {
+		return nil, err
+	}
+	return o.order(out, []int{0, 3, 1, 2}), nil
 }

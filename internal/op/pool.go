@@ -81,6 +81,9 @@ type MaxPool struct {
 
 	// OmitIndices leaves out the second output; lowering sets it where nobody reads that.
 	OmitIndices bool
+	// ChannelsLast says that X is [batch, spatial..., channels] and so is the result. Indices are omitted then, and X is
+	// float32, int8 or uint8.
+	ChannelsLast bool
 }
 
 func (*MaxPool) Kind() string { return "MaxPool" }
@@ -92,10 +95,11 @@ func (o *MaxPool) Infer(in []graph.Type) ([]graph.Type, error) {
 	if err := maxPoolTypes.check(0, in[0].DType); err != nil {
 		return nil, err
 	}
-	t, err := inferPool(&o.Window, o.CeilMode, in[0])
+	t, err := inferPool(&o.Window, o.CeilMode, channelsSecond(in[0], o.ChannelsLast))
 	if err != nil {
 		return nil, err
 	}
+	t = channelsBack(t, o.ChannelsLast)
 	return []graph.Type{t, retyped(t, tensor.Int64)}, nil
 }
 
@@ -104,13 +108,16 @@ func (o *MaxPool) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, err
 	if err != nil {
 		return nil, err
 	}
-	if o.OmitIndices || !e.Wants(1) {
+	if o.OmitIndices || o.ChannelsLast || !e.Wants(1) {
 		switch {
 		case bytes8.has(in[0].DType):
 			return o.evalCodes(e, in[0])
 		case in[0].DType == tensor.Float32:
 			return o.evalFloats(e, in[0])
 		}
+	}
+	if o.ChannelsLast {
+		return nil, fmt.Errorf("channels-last images: want float32, int8 or uint8, got %v", in[0].DType)
 	}
 	switch in[0].DType {
 	case tensor.Int8:
@@ -133,23 +140,23 @@ func (o *MaxPool) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, err
 
 // evalCodes is the maximum of 8-bit integers, without indices.
 func (o *MaxPool) evalCodes(e *graph.Env, x *tensor.Tensor) ([]*tensor.Tensor, error) {
-	g, shape, err := newPool(&o.Window, o.CeilMode, x.Shape)
+	g, shape, err := newPool(&o.Window, o.CeilMode, channelsSecondOf(x.Shape, o.ChannelsLast))
 	if err != nil {
 		return nil, err
 	}
-	y := e.New(x.DType, shape...)
-	kernel.MaxPoolCodes(e.Workers(), g.poolShape(shape[0], shape[1], false), x.Bytes(), x.DType == tensor.Int8, y.Bytes())
+	y := e.New(x.DType, channelsBackOf(shape, o.ChannelsLast)...)
+	kernel.MaxPoolCodes(e.Workers(), g.poolShape(shape[0], shape[1], o.ChannelsLast), x.Bytes(), x.DType == tensor.Int8, y.Bytes())
 	return []*tensor.Tensor{y}, nil
 }
 
 // evalFloats is the maximum of float32 values, without indices.
 func (o *MaxPool) evalFloats(e *graph.Env, x *tensor.Tensor) ([]*tensor.Tensor, error) {
-	g, shape, err := newPool(&o.Window, o.CeilMode, x.Shape)
+	g, shape, err := newPool(&o.Window, o.CeilMode, channelsSecondOf(x.Shape, o.ChannelsLast))
 	if err != nil {
 		return nil, err
 	}
-	y := e.New(x.DType, shape...)
-	kernel.MaxPoolF32(e.Workers(), g.poolShape(shape[0], shape[1], false), tensor.Data[float32](x), tensor.Data[float32](y))
+	y := e.New(x.DType, channelsBackOf(shape, o.ChannelsLast)...)
+	kernel.MaxPoolF32(e.Workers(), g.poolShape(shape[0], shape[1], o.ChannelsLast), tensor.Data[float32](x), tensor.Data[float32](y))
 	return []*tensor.Tensor{y}, nil
 }
 

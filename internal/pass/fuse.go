@@ -147,8 +147,9 @@ func (f *fuser) activation(n *graph.Node, v *graph.Value) (op.Activation, bool) 
 }
 
 // tail extends a chain, whose last node computes a float32 value, by what a fused operator can do at its end: the Add of a
-// constant bias that channels says is one value per channel, the Add of another value, an activation.
-func (f *fuser) tail(chain []*graph.Node, bias *tensor.Tensor, channels func(*tensor.Tensor) *tensor.Tensor) ([]*graph.Node, *tensor.Tensor, *graph.Value, op.Activation) {
+// constant bias that channels says is one value per channel, the Add of another value (of the given rank, unless that is 0), an
+// activation.
+func (f *fuser) tail(chain []*graph.Node, bias *tensor.Tensor, channels func(*tensor.Tensor) *tensor.Tensor, rank int) ([]*graph.Node, *tensor.Tensor, *graph.Value, op.Activation) {
 	var residual *graph.Value
 	last := chain[len(chain)-1]
 	n := f.next(last)
@@ -162,7 +163,8 @@ func (f *fuser) tail(chain []*graph.Node, bias *tensor.Tensor, channels func(*te
 		}
 	}
 	if n != nil && n.Op.Kind() == "Add" {
-		if o := other(n, last.Out[0]); o != nil && !f.g.IsParam(o) && o.Type.DType == tensor.Float32 && last.Out[0].Type.DType == tensor.Float32 {
+		if o := other(n, last.Out[0]); o != nil && !f.g.IsParam(o) && o.Type.DType == tensor.Float32 && last.Out[0].Type.DType == tensor.Float32 &&
+			(rank == 0 || len(o.Type.Dims) == rank) {
 			residual = o
 			chain, last = append(chain, n), n
 			n = f.next(last)

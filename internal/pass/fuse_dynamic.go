@@ -48,7 +48,7 @@ func FuseDynamicQuant(g *graph.Graph) error {
 			}
 			var bias *tensor.Tensor
 			var a op.Activation
-			chain, bias, residual, a = f.tail(chain, nil, channelBias(w.Shape[0], spatial))
+			chain, bias, residual, a = f.tail(chain, nil, channelBias(w.Shape[0], spatial), len(w.Shape))
 			o, err = op.NewDynamicQuantConv(i, w, scale, c.zero, bias, residual != nil, a)
 		case *op.MatMulInteger:
 			cols := c.weight.Shape[1]
@@ -67,7 +67,7 @@ func FuseDynamicQuant(g *graph.Graph) error {
 			}
 			var bias *tensor.Tensor
 			var a op.Activation
-			chain, bias, residual, a = f.tail(chain, nil, rowBias(cols))
+			chain, bias, residual, a = f.tail(chain, nil, rowBias(cols), 0)
 			o, err = op.NewDynamicQuantMatMul(packed[k], bias, residual != nil, a)
 		}
 		if err != nil {

@@ -27,7 +27,7 @@ func FuseConv(g *graph.Graph) error {
 				continue
 			}
 		}
-		chain, bias, residual, a := f.tail([]*graph.Node{n}, bias, channelBias(w.Shape[0], len(w.Shape)-2))
+		chain, bias, residual, a := f.tail([]*graph.Node{n}, bias, channelBias(w.Shape[0], len(w.Shape)-2), len(w.Shape))
 		o, err := op.NewPackedConv(c, w, bias, residual != nil, a)
 		if err != nil {
 			return fmt.Errorf("node %q (Conv): %w", n.Name, err)
@@ -100,7 +100,7 @@ func FuseMatMul(g *graph.Graph) error {
 			packed[k] = p
 			letGo(n.In[1])
 		}
-		chain, bias, residual, a := f.tail([]*graph.Node{n}, bias, rowBias(cols))
+		chain, bias, residual, a := f.tail([]*graph.Node{n}, bias, rowBias(cols), 0)
 		o, err := op.NewPackedMatMul(packed[k], alpha, bias, residual != nil, a)
 		if err != nil {
 			return fmt.Errorf("node %q (%s): %w", n.Name, n.Op.Kind(), err)

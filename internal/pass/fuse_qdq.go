@@ -112,6 +112,14 @@ func (f *qdqFuser) put(chain []*graph.Node, at *graph.Node, o graph.Op, in []*gr
 
 // valid reports whether an operator takes inputs of these types.
 func valid(o graph.Op, in []*graph.Value) bool {
+	if c, ok := o.(op.ChannelsLast); ok && c.ImageRank() > 0 {
+		in = slices.Clone(in)
+		for i, v := range in {
+			if len(v.Type.Dims) == c.ImageRank() {
+				in[i] = &graph.Value{Name: v.Name, Type: lastType(v.Type)}
+			}
+		}
+	}
 	_, err := graph.InferNode(&graph.Node{Op: o, In: in})
 	return err == nil
 }
@@ -156,7 +164,7 @@ func (f *qdqFuser) conv(n *graph.Node, o *op.Conv) {
 			return
 		}
 	}
-	chain, b, residual, a := f.tail([]*graph.Node{n}, floatBias(bias), channelBias(w.channels, len(w.codes.Shape)-2))
+	chain, b, residual, a := f.tail([]*graph.Node{n}, floatBias(bias), channelBias(w.channels, len(w.codes.Shape)-2), len(w.codes.Shape))
 	p, err := op.NewDynamicQuantConv(&op.ConvInteger{Window: o.Window, Group: o.Group}, w.codes, w.scale, w.zero, b, residual != nil, a)
 	letGo(w.stored)
 	if err != nil {
@@ -231,7 +239,7 @@ func (f *qdqFuser) product(n *graph.Node, alpha, beta float32, trans bool) {
 	if alpha != 1 {
 		scale = graph.Param(f.names.Fresh(scale.Name), tensor.Scalar(alpha*x.Scale))
 	}
-	chain, b, residual, a := f.tail([]*graph.Node{n}, floatBias(bias), rowBias(w.channels))
+	chain, b, residual, a := f.tail([]*graph.Node{n}, floatBias(bias), rowBias(w.channels), 0)
 	o, err := op.NewDynamicQuantMatMul(p, b, residual != nil, a)
 	if err != nil {
 		return

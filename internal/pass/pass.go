@@ -38,6 +38,7 @@ var lowering = []Named{
 	{"fuse convolutions", FuseConv},
 	{"fuse matrix products", FuseMatMul},
 	{"remove dead nodes", RemoveDead},
+	{"choose layouts", ChooseLayouts},
 }
 
 // Clean rewrites g to the portable form, subgraphs included.
