@@ -150,7 +150,9 @@ func ConvInt8Requant(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int32, w
 	checkConv(s, len(x), len(y), len(bias))
 	lo, hi := q.check(s.OutC)
 	if w.last != nil {
-		viaChannelsLast(p, s, x, y, func(one *ConvShape, x, y []byte) { ConvInt8NHWCRequant(p, one, x, xSigned, xzp, w.last, bias, q, y) })
+		viaChannelsLast(p, s, x, y, func(one *ConvShape, x, y []byte) {
+			ConvInt8NHWCRequant(p, one, x, xSigned, xzp, w.last, bias, q, nil, y)
+		})
 		return
 	}
 	c := planConv(s)

@@ -233,23 +233,72 @@ func ConvInt8NHWCF32(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int32, x
 	})
 }
 
-// ConvInt8NHWCRequant is ConvInt8Requant for channels-last images: ONNX QLinearConv between transposes.
-func ConvInt8NHWCRequant(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int32, w *PackedConvNHWC, bias []int32, q *Requant, y []byte) {
+// ConvInt8NHWCRequant is ConvInt8Requant for channels-last images: ONNX QLinearConv between transposes. With add the codes are then
+// added to others.
+func ConvInt8NHWCRequant(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int32, w *PackedConvNHWC, bias []int32, q *Requant, add *AddedCodes, y []byte) {
 	checkConv(s, len(x), len(y), len(bias))
 	lo, hi := q.check(s.OutC)
-	c := planNHWC(s, xSigned, xzp)
-	scale := q.Scale
-	if len(scale) == 1 {
-		scale = make([]float32, s.OutC)
-		for o := range scale {
-			scale[o] = q.Scale[0]
+	var other []byte
+	if add != nil {
+		checkCodes(&add.Sum, &add.Conv, &add.Code)
+		needLen("added codes", len(add.Codes), len(y))
+		if add.Conv.Signed != q.Signed || add.Conv.Zero != q.Zero {
+			panic("kernel: codes are added to those of another convolution")
 		}
+		other = add.Codes
 	}
-	if w.depth != nil && c.depthwiseCodes(p, x, w.depth, bias, scale, lo, hi, q.Zero, y) {
+	c := planNHWC(s, xSigned, xzp)
+	if c.positions == 0 {
 		return
 	}
-	c.run(p, x, w, bias, scale, func(rows, n, at int, acc []int32, terms []finishRow, u, v []int32, scale []float32) {
-		finishCodes(rows, n, acc, terms, u, v, scale, lo, hi, q.Zero, y[at:], s.OutC)
+	image, buf := c.bring(p, x)
+	if buf != nil {
+		defer buf.release()
+	}
+	if w.depth != nil {
+		scale := q.Scale
+		if len(scale) == 1 {
+			scale = make([]float32, s.OutC)
+			fillWith(scale, q.Scale[0])
+		}
+		if !c.depthwiseCodes(p, image, w.depth, bias, scale, lo, hi, q.Zero, y) {
+			c.depthwise(p, image, w.depth, bias, scale, func(rows, n, at int, acc []int32, terms []finishRow, u, v []int32, scale []float32) {
+				finishCodes(rows, n, acc, terms, u, v, scale, lo, hi, q.Zero, y[at:], s.OutC)
+			})
+		}
+		addInPlace(p, add, y)
+		return
+	}
+	end := newCodesEnd(q, lo, hi, add)
+	whole := true
+	for g, b := range w.groups {
+		columns := borrow(8 * len(b.shift))
+		starts, scale := columns.i32()[:len(b.shift)], columns.f32()[len(b.shift):][:len(b.shift)]
+		c.columns(g, b, bias, starts)
+		clear(scale)
+		for o := range c.perOut {
+			scale[o] = at(q.Scale, g*c.perOut+o)
+		}
+		if !c.codes(p, g, image[g*c.perIn:], b, starts, scale, &end, other, y) {
+			whole = false
+			c.group(p, g, image, b, starts, scale, func(rows, n, at int, acc []int32, terms []finishRow, u, v []int32, scale []float32) {
+				finishCodes(rows, n, acc, terms, u, v, scale, lo, hi, q.Zero, y[at:], s.OutC)
+			})
+		}
+		columns.release()
+	}
+	if !whole {
+		addInPlace(p, add, y)
+	}
+}
+
+// addInPlace adds codes to those of y.
+func addInPlace(p *Pool, add *AddedCodes, y []byte) {
+	if add == nil {
+		return
+	}
+	p.For(len(y), 1<<14, func(lo, hi int) {
+		AddCodes(y[lo:hi], &add.Sum, y[lo:hi], &add.Conv, add.Codes[lo:hi], &add.Code)
 	})
 }
 
@@ -270,12 +319,29 @@ func (c *nhwcPlan) run(p *Pool, x []byte, w *PackedConvNHWC, bias []int32, scale
 		return
 	}
 	for g, b := range w.groups {
-		c.group(p, g, image, b, bias, scale, finish)
+		columns := borrow(4 * len(b.shift))
+		starts := columns.i32()[:len(b.shift)]
+		c.columns(g, b, bias, starts)
+		c.group(p, g, image, b, starts, from(scale, g*c.perOut), finish)
+		columns.release()
 	}
 }
 
-// group is the product of one group: output positions times output channels.
-func (c *nhwcPlan) group(p *Pool, g int, image []byte, b *PackedInt8, bias []int32, scale []float32, finish finishTile) {
+// columns sets dst to what is added to the sums of each channel of a group.
+func (c *nhwcPlan) columns(g int, b *PackedInt8, bias, dst []int32) {
+	for j, v := range b.shift {
+		dst[j] = c.zero * v
+	}
+	if len(bias) != 0 {
+		for j, v := range bias[g*c.perOut : (g+1)*c.perOut] {
+			dst[j] += v
+		}
+	}
+}
+
+// group is the product of one group: output positions times output channels. whole is added to the sums, scale belongs to the
+// channels of the group.
+func (c *nhwcPlan) group(p *Pool, g int, image []byte, b *PackedInt8, whole []int32, scale []float32, finish finishTile) {
 	const mr = 8
 	k4 := c.runs.words * c.runs.count
 	count := b.cols.panels()
@@ -283,17 +349,6 @@ func (c *nhwcPlan) group(p *Pool, g int, image []byte, b *PackedInt8, bias []int
 	rowTasks := (c.positions + rowsPerTask - 1) / rowsPerTask
 	if rowTasks*parts == 1 {
 		p = nil
-	}
-	columns := borrow(4 * len(b.shift))
-	defer columns.release()
-	whole := columns.i32()[:len(b.shift)] // what is added to all sums of a channel
-	for j, v := range b.shift {
-		whole[j] = c.zero * v
-	}
-	if len(bias) != 0 {
-		for j, v := range bias[g*c.perOut : (g+1)*c.perOut] {
-			whole[j] += v
-		}
 	}
 	image = image[g*c.perIn:]
 	direct := useRunsInt8()
@@ -325,7 +380,7 @@ func (c *nhwcPlan) group(p *Pool, g int, image []byte, b *PackedInt8, bias []int
 				}
 				var factors []float32
 				if scale != nil {
-					factors = scale[g*c.perOut+col:]
+					factors = scale[col:]
 				}
 				for r := 0; r < i1-i0; r += mr {
 					rows := min(mr, i1-i0-r)

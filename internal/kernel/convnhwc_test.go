@@ -80,7 +80,7 @@ func TestConvNHWC(t *testing.T) {
 				codes, checkCodes := guarded[byte](len(y), r.IntN(64))
 				ConvInt8NHWC(p, &s, last, xSigned, xzp, packed, y)
 				ConvInt8NHWCF32(p, &s, last, xSigned, xzp, xScale, packed, wScale, bias, f)
-				ConvInt8NHWCRequant(p, &s, last, xSigned, xzp, packed, addend, q, codes)
+				ConvInt8NHWCRequant(p, &s, last, xSigned, xzp, packed, addend, q, nil, codes)
 				for _, f := range []func() error{check, checkF, checkCodes} {
 					if err := f(); err != nil {
 						t.Fatalf("%s: %v", what, err)
@@ -168,7 +168,7 @@ func BenchmarkConvNHWC(b *testing.B) {
 		q := &Requant{Scale: []float32{1e-3}, Zero: 3}
 		b.Run("int8/"+shapeName(&s), func(b *testing.B) {
 			onThreads(b, func(b *testing.B, p *Pool) {
-				flops(b, p, PeakInt8, work, func() { ConvInt8NHWCRequant(p, &s, x, false, 128, packed, nil, q, y) })
+				flops(b, p, PeakInt8, work, func() { ConvInt8NHWCRequant(p, &s, x, false, 128, packed, nil, q, nil, y) })
 			})
 		})
 		if s.depthwise() {

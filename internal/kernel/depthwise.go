@@ -107,13 +107,9 @@ func (d *depthwiseInt8) columns(dst []int32, zero int32, bias []int32) {
 }
 
 // depthwiseCodes computes codes in blocks of 64 channels where there is a kernel for that; it reports whether there is.
-func (c *nhwcPlan) depthwiseCodes(p *Pool, x []byte, d *depthwiseInt8, bias []int32, scale []float32, lo, hi float32, zp int32, y []byte) bool {
-	if d.quads == nil || !useDepthwiseBlocks() || c.positions == 0 {
-		return d.quads != nil && useDepthwiseBlocks()
-	}
-	image, copied := c.bring(p, x)
-	if copied != nil {
-		defer copied.release()
+func (c *nhwcPlan) depthwiseCodes(p *Pool, image []byte, d *depthwiseInt8, bias []int32, scale []float32, lo, hi float32, zp int32, y []byte) bool {
+	if d.quads == nil || !useDepthwiseBlocks() {
+		return false
 	}
 	blocks := (d.channels + channelBlock - 1) / channelBlock
 	buf := borrow(4 * (d.padded + 2*blocks*channelBlock))

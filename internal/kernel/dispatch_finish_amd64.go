@@ -85,14 +85,6 @@ func finishCodes(rows, n int, acc []int32, terms []finishRow, u, v []int32, scal
 // rowsOf is where the terms of the rows lie.
 func rowsOf(terms []finishRow) *int32 { return (*int32)(unsafe.Pointer(unsafe.SliceData(terms))) }
 
-// from is x[i:], or nil if x is nil.
-func from[T any](x []T, i int) []T {
-	if x == nil {
-		return nil
-	}
-	return x[i:]
-}
-
 func checkFinish(rows, n, lenAcc int, terms []finishRow, u, v []int32, lenDst, ldd int) {
 	padded := (n + 15) &^ 15
 	if rows < 1 || n < 1 || padded > panelWidth || terms == nil && v != nil {

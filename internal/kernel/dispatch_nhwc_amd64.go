@@ -135,3 +135,26 @@ func depthwiseBlock(rows, n int, src []byte, step int, offs []int, w []byte, sta
 	}
 	depthwiseBlockAVX512VNNI(rows, n, &src[0], step, len(offs)/4, &offs[0], &w[0], &start[0], &scale[0], lo, hi, zp, flip, &dst[0], ldd)
 }
+
+// useStrips reports whether strip is there.
+func useStrips() bool { return useRunsVNNI }
+
+// strip computes the codes of count positions, which begin at rows, and n channels of a convolution with the weights of a panel
+// of the given width; rows has more than stripRows values behind them.
+func strip(count, n, width, words int, src []byte, rows, offs []int, b []byte, start []int32, scale []float32, end *codesEnd, dst, other []byte, ldd int) {
+	checkStrip(count, n, width, words, src, rows, offs, b, start, scale, dst, other, ldd)
+	f := stripCodes8x48AVX512VNNI
+	switch stripHeight(count)<<8 | width {
+	case 8<<8 | 32:
+		f = stripCodes8x32AVX512VNNI
+	case 8<<8 | 16:
+		f = stripCodes8x16AVX512VNNI
+	case 7<<8 | 48:
+		f = stripCodes7x48AVX512VNNI
+	case 7<<8 | 32:
+		f = stripCodes7x32AVX512VNNI
+	case 7<<8 | 16:
+		f = stripCodes7x16AVX512VNNI
+	}
+	f(count, len(offs), words, &src[0], &rows[0], &offs[0], &b[0], &start[0], &scale[0], end.memory(), &dst[0], unsafe.SliceData(other), ldd, 1<<n-1)
+}

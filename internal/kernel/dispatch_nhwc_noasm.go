@@ -18,3 +18,9 @@ func useDepthwiseBlocks() bool { return false }
 
 func depthwiseBlock(rows, n int, src []byte, step int, offs []int, w []byte, start []int32, scale []float32, lo, hi float32, zp int32, dst []byte, ldd int) {
 }
+
+func useStrips() bool { return false }
+
+func strip(count, n, width, words int, src []byte, rows, offs []int, b []byte, start []int32, scale []float32, end *codesEnd, dst, other []byte, ldd int) {
+	stripGeneric(count, n, width, words, src, rows, offs, b, start, scale, end, dst, other, ldd)
+}

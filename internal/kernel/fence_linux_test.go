@@ -109,7 +109,7 @@ func TestNothingOutsideIsTouched(t *testing.T) {
 				x8, scale := octets(s.Batch*s.InC*product(s.In)), floats(s.OutC)
 				ConvInt8NHWC(nil, &s, x8, i%3 == 0, 3, packed, fenced(t, make([]int32, n), front))
 				ConvInt8NHWCF32(nil, &s, x8, false, 3, 0.1, packed, scale, scale, floats(n))
-				ConvInt8NHWCRequant(nil, &s, x8, i%3 == 0, 3, packed, nil, &Requant{Scale: scale}, octets(n))
+				ConvInt8NHWCRequant(nil, &s, x8, i%3 == 0, 3, packed, nil, &Requant{Scale: scale}, nil, octets(n))
 				if s.depthwise() && s.InC == s.OutC {
 					DepthwiseF32NHWC(nil, &s, floats(len(x8)), PackDepthwiseF32(&s, floats(s.InC*product(s.Kernel))), scale, floats(n))
 				}

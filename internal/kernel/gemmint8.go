@@ -109,6 +109,14 @@ func at[T int32 | float32](v []T, i int) T {
 	return v[i]
 }
 
+// from is x[i:], or nil if x is nil.
+func from[T any](x []T, i int) []T {
+	if x == nil {
+		return nil
+	}
+	return x[i:]
+}
+
 // PackedInt8 is an 8-bit matrix in the order in which the integer GEMM kernels read their right
 // operand, with its zero points and column sums. It is read-only after PackInt8 and may be used by several
 // goroutines.

@@ -163,7 +163,7 @@ func (o *PackedQLinearConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.T
 	}
 	t := e.New(o.end.dtype, shape...)
 	if o.last {
-		kernel.ConvInt8NHWCRequant(e.Workers(), s, x.Bytes(), o.x.signed(), o.x.Zero, o.packedLast, o.end.bias, &o.end.Requant, t.Bytes())
+		kernel.ConvInt8NHWCRequant(e.Workers(), s, x.Bytes(), o.x.signed(), o.x.Zero, o.packedLast, o.end.bias, &o.end.Requant, nil, t.Bytes())
 	} else {
 		kernel.ConvInt8Requant(e.Workers(), s, x.Bytes(), o.x.signed(), o.x.Zero, o.packedSecond, o.end.bias, &o.end.Requant, t.Bytes())
 	}

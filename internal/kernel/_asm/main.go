@@ -39,6 +39,7 @@ var files = []struct {
 	{"pack", pack},
 	{"conv", conv},
 	{"depthwise", depthwise},
+	{"convcodes", convCodes},
 	{"codes", codes},
 	{"vector", vector},
 	{"convert", convert},

@@ -1,0 +1,168 @@
+package kernel
+
+import "unsafe"
+
+// AddedCodes are codes that are added to those of a convolution as [AddCodes] does: the result is quantized as Sum, what is added as
+// Code. All are signed or all unsigned.
+type AddedCodes struct {
+	Codes     []byte // of the shape of the output
+	Conv      Code   // of the convolution before the addition
+	Code, Sum Code
+}
+
+// codesEnd is how sums of a convolution become codes, as kernels read it:
+//
+//	c = min(max(float32(s)*scale, lo), hi)
+//	dst = (rne(c) + zero) ^ flip
+//
+// or, with o the other code, (o^otherFlip) - otherShift as a number,
+//
+//	t = ((rne(c) + mid)*ra + fixed) + o*rb
+//	dst = (rne(min(max(t, yLo), yHi)) + yShift) ^ flip
+//
+// zero and yShift are such that codes before flip are 0 to 255.
+type codesEnd struct {
+	lo, hi                float32
+	zero                  int32
+	flip                  uint32
+	mid, ra, fixed, rb    float32
+	otherFlip, otherShift uint32
+	yLo, yHi              float32
+	yShift                int32
+}
+
+func newCodesEnd(q *Requant, lo, hi float32, add *AddedCodes) codesEnd {
+	e := codesEnd{lo: lo, hi: hi, zero: q.Zero}
+	if q.Signed {
+		e.zero, e.flip = q.Zero+128, 0x80808080
+	}
+	if add == nil {
+		return e
+	}
+	ra, rb := add.Conv.Scale/add.Sum.Scale, add.Code.Scale/add.Sum.Scale
+	least, most := add.Sum.limits()
+	e.mid, e.ra, e.rb = float32(q.Zero), ra, rb
+	e.fixed = float32(add.Sum.Zero) - float32(float32(ra*float32(add.Conv.Zero))+float32(rb*float32(add.Code.Zero)))
+	e.yLo, e.yHi = float32(least), float32(most)
+	if q.Signed {
+		e.otherFlip, e.otherShift, e.yShift = 0x80, 128, 128
+	}
+	return e
+}
+
+// codes computes the codes of one group where there is a kernel for strips; columns holds what is added to the sums of each
+// channel. It reports whether there is.
+func (c *nhwcPlan) codes(p *Pool, g int, image []byte, b *PackedInt8, columns []int32, scale []float32, end *codesEnd, other, y []byte) bool {
+	if !useStrips() || b.zero != nil {
+		return false
+	}
+	count := b.cols.panels()
+	k4 := c.runs.words * c.runs.count
+	rowsPerTask, parts := rowSplit(p, c.positions, count, c.positions*c.perOut*k4)
+	rowTasks := (c.positions + rowsPerTask - 1) / rowsPerTask
+	if rowTasks*parts == 1 {
+		p = nil
+	}
+	p.For(rowTasks*parts, 1, func(lo, hi int) {
+		buf := borrow(8 * (rowsPerTask + stripRows))
+		defer buf.release()
+		starts := view[int](buf)[:rowsPerTask+stripRows]
+		prepared := -1
+		for t := lo; t < hi; t++ {
+			i0 := t / parts * rowsPerTask
+			i1 := min(i0+rowsPerTask, c.positions)
+			if prepared != i0 {
+				c.starts(starts, i0, i1)
+				prepared = i0
+			}
+			at := i0*c.s.OutC + g*c.perOut
+			for i := t % parts * count / parts; i < (t%parts+1)*count/parts; i++ {
+				data, col, width := b.panel(i)
+				n := min(width, b.cols.n-col)
+				var added []byte
+				if other != nil {
+					added = other[at+col:]
+				}
+				strip(i1-i0, n, width, c.runs.words, image, starts, c.offs, data, columns[col:], scale[col:], end, y[at+col:], added, c.s.OutC)
+			}
+		}
+	})
+	return true
+}
+
+// stripRows is the most rows that a strip takes at a time, and stripHeight how many it takes best of a number of rows.
+const stripRows = 8
+
+func stripHeight(rows int) int {
+	if (rows+6)/7*7 < (rows+7)/8*8 {
+		return 7
+	}
+	return 8
+}
+
+// starts lists where output positions [i0, i1) begin, and the last one again to fill up a tile.
+func (c *nhwcPlan) starts(starts []int, i0, i1 int) {
+	last := len(c.out) - 1
+	width, step := c.out[last], axisOr(c.s.Stride, last, 1)*c.step[last]
+	for i := i0; i < i1; {
+		at := c.position(i)
+		for end := min(i1, i+width-i%width); i < end; i++ {
+			starts[i-i0] = at
+			at += step
+		}
+	}
+	for i := i1 - i0; i < len(starts); i++ {
+		starts[i] = starts[i1-i0-1]
+	}
+}
+
+// checkStrip panics unless all that strip reads and writes is there.
+func checkStrip(count, n, width, words int, src []byte, rows, offs []int, b []byte, start []int32, scale []float32, dst, other []byte, ldd int) {
+	lowest, highest, last, first := rows[0], rows[0], offs[0], offs[0]
+	for _, o := range rows {
+		lowest, highest = min(lowest, o), max(highest, o)
+	}
+	for _, o := range offs {
+		first, last = min(first, o), max(last, o)
+	}
+	if lowest+first < 0 || count < 1 || len(rows) < count+stripRows-1 || words < 1 || n < 1 || n > width {
+		panic("kernel: strip of a convolution: not a strip")
+	}
+	needLen("strip source", len(src), highest+last+4*words)
+	needLen("strip weights", len(b), len(offs)*words*4*width)
+	needLen("strip starts", len(start), width)
+	needLen("strip scales", len(scale), width)
+	need("strip destination", len(dst), count, n, ldd)
+	if other != nil {
+		need("strip of added codes", len(other), count, n, ldd)
+	}
+}
+
+// stripGeneric is the definition of strip: for i < count and j < n
+//
+//	s = start[j] + sum over r, l < words, t < 4 of src[rows[i]+offs[r]+4*l+t]*b[((r*words+l)*width+j)*4+t]
+//
+// with src unsigned and b signed bytes becomes dst[i*ldd+j] as codesEnd says, with other[i*ldd+j] unless other is nil.
+func stripGeneric(count, n, width, words int, src []byte, rows, offs []int, b []byte, start []int32, scale []float32, end *codesEnd, dst, other []byte, ldd int) {
+	for i := range count {
+		for j := range n {
+			s := start[j]
+			for r, off := range offs {
+				line := src[rows[i]+off:][:4*words]
+				for k, v := range line {
+					s += int32(v) * int32(int8(b[((r*words+k/4)*width+j)*4+k%4]))
+				}
+			}
+			c := roundCode(float32(s)*scale[j], end.lo, end.hi)
+			if other == nil {
+				dst[i*ldd+j] = byte(c+end.zero) ^ byte(end.flip)
+				continue
+			}
+			o := int32(uint32(other[i*ldd+j])^end.otherFlip) - int32(end.otherShift)
+			t := float32(float32((float32(c)+end.mid)*end.ra)+end.fixed) + float32(float32(o)*end.rb)
+			dst[i*ldd+j] = byte(roundCode(t, end.yLo, end.yHi)+end.yShift) ^ byte(end.flip)
+		}
+	}
+}
+
+func (e *codesEnd) memory() *int32 { return (*int32)(unsafe.Pointer(e)) }
