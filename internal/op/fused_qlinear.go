@@ -51,6 +51,11 @@ func (c Codes) dequantize(dst []float32, x []byte) {
 	}
 }
 
+// kernel is c as kernels take it.
+func (c Codes) kernel() kernel.Code {
+	return kernel.Code{Scale: c.Scale, Zero: c.Zero, Signed: c.signed()}
+}
+
 // check reports what integer operators cannot use.
 func (c Codes) check() error {
 	lo, hi := c.Limits()
@@ -98,12 +103,25 @@ func newRequantizing(y QuantResult, x Codes, alpha float32, scale []float32, bia
 }
 
 // PackedQLinearConv is a lowered [QLinearConv] with constant weights and parameters, equal to it bit for bit but that its
-// result is limited where a Relu or Clip was; x and y may differ in type. Its only input is x. It has no ONNX form and is never saved.
+// result is limited where a Relu or Clip was; x and y may differ in type. Its inputs are x and, if the codes are added to others
+// afterwards (see [PackedQLinearConv.WithAdd]), those. It has no ONNX form and is never saved.
 type PackedQLinearConv struct {
 	fusedConv
 	convCodes
-	x   Codes
-	end requantizing
+	x     Codes
+	end   requantizing
+	y     Codes
+	added *QuantizedBinary // nil: none
+}
+
+// WithAdd returns the convolution followed by an addition of codes, one operand of which are its own; false if it has no such form.
+func (o *PackedQLinearConv) WithAdd(a *QuantizedBinary) (*PackedQLinearConv, bool) {
+	if !o.last || o.added != nil || !a.adds() || o.y.DType != a.y.DType {
+		return nil, false
+	}
+	p := *o
+	p.added, p.residual = a, true
+	return &p, true
 }
 
 // NewPackedQLinearConv packs the int8 or uint8 weight [M, C/group, kernel...] of o. scale and zero (nil: 0) have one value or
@@ -121,18 +139,25 @@ func NewPackedQLinearConv(o *Conv, w, scale, zero *tensor.Tensor, bias []int32, 
 	if err != nil {
 		return nil, err
 	}
-	return &PackedQLinearConv{c, packConvCodes(&c, s, w.Bytes(), p), x, end}, nil
+	return &PackedQLinearConv{c, packConvCodes(&c, s, w.Bytes(), p), x, end, y.Codes, nil}, nil
 }
 
-func (*PackedQLinearConv) Kind() string { return "PackedQLinearConv" }
+func (o *PackedQLinearConv) Kind() string { return "PackedQLinearConv" + o.suffix() }
 
 func (o *PackedQLinearConv) Infer(in []graph.Type) ([]graph.Type, error) {
+	in, added := splitTypes(in, o.residual)
 	if err := wantCodes(in, o.x); err != nil {
 		return nil, err
 	}
 	t, err := o.infer(in[0], nil)
 	t.DType = o.end.dtype
-	return one(t, err)
+	if len(added) == 0 || err != nil {
+		return one(t, err)
+	}
+	if err := dtypes(o.y.DType).check(1, added[0].DType); err != nil {
+		return nil, err
+	}
+	return one(broadcastTypes(t.DType, t, added[0]))
 }
 
 // wantCodes checks the only input of an operator on codes x.
@@ -153,6 +178,10 @@ func codeInput(in []*tensor.Tensor, x Codes) (*tensor.Tensor, error) {
 }
 
 func (o *PackedQLinearConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
+	if o.residual && len(in) != 2 {
+		return nil, fmt.Errorf("want codes and those to add, got %d inputs", len(in))
+	}
+	in, other := o.split(in)
 	x, err := codeInput(in, o.x)
 	if err != nil {
 		return nil, err
@@ -161,14 +190,48 @@ func (o *PackedQLinearConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.T
 	if err != nil {
 		return nil, err
 	}
+	var add *kernel.AddedCodes
+	if other != nil {
+		if err := dtypes(o.y.DType).check(1, other.DType); err != nil {
+			return nil, err
+		}
+		if !other.Shape.Equal(shape) {
+			return o.addBroadcast(e, x, other)
+		}
+		add = o.add(other)
+	}
 	t := e.New(o.end.dtype, shape...)
 	if o.last {
-		kernel.ConvInt8NHWCRequant(e.Workers(), s, x.Bytes(), o.x.signed(), o.x.Zero, o.packedLast, o.end.bias, &o.end.Requant, nil, t.Bytes())
+		kernel.ConvInt8NHWCRequant(e.Workers(), s, x.Bytes(), o.x.signed(), o.x.Zero, o.packedLast, o.end.bias, &o.end.Requant, add, t.Bytes())
 	} else {
 		kernel.ConvInt8Requant(e.Workers(), s, x.Bytes(), o.x.signed(), o.x.Zero, o.packedSecond, o.end.bias, &o.end.Requant, t.Bytes())
 	}
 	runtime.KeepAlive(o) // and with it the packed weights
 	return []*tensor.Tensor{t}, nil
+}
+
+// addBroadcast computes the convolution and the addition apart.
+func (o *PackedQLinearConv) addBroadcast(e *graph.Env, x, other *tensor.Tensor) ([]*tensor.Tensor, error) {
+	alone := *o
+	alone.added, alone.residual = nil, false
+	y, err := alone.Eval(e, []*tensor.Tensor{x})
+	if err != nil {
+		return nil, err
+	}
+	if o.added.a == o.y {
+		return o.added.Eval(e, []*tensor.Tensor{y[0], other})
+	}
+	return o.added.Eval(e, []*tensor.Tensor{other, y[0]})
+}
+
+// add is the addition of other codes. The sum of both does not depend on their order, but its rounding does: the codes of the
+// convolution are the first operand.
+func (o *PackedQLinearConv) add(other *tensor.Tensor) *kernel.AddedCodes {
+	second := o.added.b
+	if o.added.a != o.y {
+		second = o.added.a
+	}
+	return &kernel.AddedCodes{Codes: other.Bytes(), Conv: o.y.kernel(), Code: second.kernel(), Sum: o.added.y.kernel()}
 }
 
 // PackedQLinearMatMul is a lowered [QLinearMatMul], or [QGemm] with a result in 8 bits, with a constant right operand and

@@ -36,7 +36,7 @@ func (f *fuser) finish() error {
 	}
 	var nodes []*graph.Node
 	for _, n := range f.g.Nodes {
-		if r := f.at[n]; r != nil {
+		if r, ok := f.at[n]; ok {
 			nodes = append(nodes, r...)
 		} else if !f.gone[n] {
 			nodes = append(nodes, n)

@@ -325,7 +325,38 @@ func (f *qdqFuser) binary(n *graph.Node) bool {
 		e.lo, e.hi = float32(math.Inf(-1)), float32(math.Inf(1))
 	}
 	o, ok := op.NewQuantizedBinary(n.Op, a.Codes, b.Codes, e.y, e.lo, e.hi)
-	return ok && f.fuse(&e, o, a.codes, b.codes)
+	if !ok {
+		return false
+	}
+	return f.addToConv(&e, o, n.In[0], a, b) || f.addToConv(&e, o, n.In[1], b, a) || f.fuse(&e, o, a.codes, b.codes)
+}
+
+// addToConv lets a convolution that computes the codes c, the only reader of which is v and of that the addition o, do the addition.
+func (f *qdqFuser) addToConv(e *quantEnd, o *op.QuantizedBinary, v *graph.Value, c, other coded) bool {
+	n := c.codes.Node
+	if n == nil || c.codes == other.codes || f.g.IsOutput(c.codes) || f.g.IsOutput(v) || len(f.uses[c.codes]) != 1 || len(f.uses[v]) != 1 ||
+		len(other.codes.Type.Dims) != len(c.codes.Type.Dims) || f.g.IsParam(other.codes) {
+		return false
+	}
+	conv, ok := n.Op.(*op.PackedQLinearConv)
+	if !ok {
+		return false
+	}
+	sum, ok := conv.WithAdd(o)
+	if !ok || !f.fuse(e, sum, n.In[0], other.codes) {
+		return false
+	}
+	f.drop(n)
+	return true
+}
+
+// drop takes a fused node away again.
+func (f *qdqFuser) drop(n *graph.Node) {
+	for at, nodes := range f.at {
+		if i := slices.Index(nodes, n); i >= 0 {
+			f.at[at] = slices.Delete(nodes, i, i+1)
+		}
+	}
 }
 
 // table is a function of one value in codes; what else it takes is constant and scalar.
