@@ -163,8 +163,8 @@ func TestResNet20StaticOnIntegers(t *testing.T) {
 		each.add(t, out[0], wantCodes[n.Out[0].Name])
 	}
 	t.Logf("node by node, of %v", each)
-	if each.values < 34 || each.near != each.all || float64(each.same) < 0.999*float64(each.all) {
-		t.Error("want all codes of at least 34 values within one, 99.9 % equal")
+	if each.values < 34 || float64(each.near) < 0.9999*float64(each.all) || float64(each.same) < 0.999*float64(each.all) {
+		t.Error("want 99.99 % of the codes of at least 34 values within one (two roundings meet in a convolution with an addition), 99.9 % equal")
 	}
 	// As a whole, where differences go through the layers behind them.
 	var whole agreement

@@ -104,3 +104,23 @@ func words64(x []float64) []uint64 {
 	}
 	return unsafe.Slice((*uint64)(unsafe.Pointer(&x[0])), len(x))
 }
+
+// Scratch is memory that is borrowed for the length of a computation, so that one in a steady state allocates nothing.
+type Scratch[T any] struct {
+	Data []T // with unspecified content
+	buf  *buffer
+}
+
+// Borrow returns scratch memory for n numbers.
+func Borrow[T any](n int) Scratch[T] {
+	var z T
+	b := borrow(n * int(unsafe.Sizeof(z)))
+	return Scratch[T]{unsafe.Slice((*T)(unsafe.Pointer(&b.raw[0])), n), b}
+}
+
+// Release gives the memory back. Data may not be used afterwards. The zero Scratch has nothing to give back.
+func (s Scratch[T]) Release() {
+	if s.buf != nil {
+		s.buf.release()
+	}
+}

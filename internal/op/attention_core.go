@@ -112,19 +112,21 @@ func (a *attention[T]) run() {
 	if a.queries == 1 && group > 1 {
 		// One token: the heads that share keys are the rows of one product.
 		a.e.For(a.batch*a.kvHeads, 1, func(lo, hi int) {
-			buf := make([]T, group*(a.keys+1))
+			buf := kernel.Borrow[T](group * (a.keys + 1))
+			defer buf.Release()
 			for t := lo; t < hi; t++ {
-				a.block(buf, t/a.kvHeads, t%a.kvHeads*group, 0, group, true)
+				a.block(buf.Data, t/a.kvHeads, t%a.kvHeads*group, 0, group, true)
 			}
 		})
 		return
 	}
 	blocks := (a.queries + attentionRows - 1) / attentionRows
 	a.e.For(a.batch*a.heads*blocks, 1, func(lo, hi int) {
-		buf := make([]T, min(a.queries, attentionRows)*(a.keys+1))
+		buf := kernel.Borrow[T](min(a.queries, attentionRows) * (a.keys + 1))
+		defer buf.Release()
 		for t := lo; t < hi; t++ {
 			first := t % blocks * attentionRows
-			a.block(buf, t/blocks/a.heads, t/blocks%a.heads, first, min(attentionRows, a.queries-first), false)
+			a.block(buf.Data, t/blocks/a.heads, t/blocks%a.heads, first, min(attentionRows, a.queries-first), false)
 		}
 	})
 }

@@ -3,7 +3,6 @@ package op
 import (
 	"fmt"
 	"math"
-	"sync"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/kernel"
@@ -143,18 +142,6 @@ func withResidual(y, residual graph.Type) (graph.Type, error) {
 		return y, err
 	}
 	return broadcastTypes(tensor.Float32, y, residual)
-}
-
-// scratch lends byte slices for codes that live within one Eval.
-var scratch = sync.Pool{New: func() any { return new([]byte) }}
-
-// borrow returns a slice of n bytes with undefined contents and a function that gives it back.
-func borrow(n int) ([]byte, func()) {
-	p := scratch.Get().(*[]byte)
-	if cap(*p) < n {
-		*p = make([]byte, n)
-	}
-	return (*p)[:n], func() { scratch.Put(p) }
 }
 
 // biasFloats reads a constant bias of a fused operator: n values, or one that is repeated. Nil stays nil.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"sync"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/kernel"
@@ -83,8 +82,9 @@ func (o *QuantizedBinary) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Ten
 	}
 	zip(e, newBroadcast(shape, a.Shape, b.Shape), y.Bytes(), a.Bytes(), b.Bytes(), func(dst, a, b []byte) {
 		n := min(block, len(dst))
-		buf, done := borrowFloats(2 * n)
-		defer done()
+		scratch := kernel.Borrow[float32](2 * n)
+		defer scratch.Release()
+		buf := scratch.Data
 		for k := 0; k < len(dst); k += block {
 			m := min(n, len(dst)-k)
 			u, v := buf[:m], buf[n:n+m]
@@ -98,18 +98,6 @@ func (o *QuantizedBinary) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Ten
 		}
 	})
 	return []*tensor.Tensor{y}, nil
-}
-
-// floats32 lends slices for blocks of dequantized codes.
-var floats32 = sync.Pool{New: func() any { return new([]float32) }}
-
-// borrowFloats returns n values with undefined contents and a function that gives them back.
-func borrowFloats(n int) ([]float32, func()) {
-	p := floats32.Get().(*[]float32)
-	if cap(*p) < n {
-		*p = make([]float32, n)
-	}
-	return (*p)[:n], func() { floats32.Put(p) }
 }
 
 // CodeTable is a lowered pointwise function of 8-bit codes with constant parameters, tabulated: dequantized, computed and

@@ -190,10 +190,10 @@ func dynamicCodes(e *graph.Env, in []*tensor.Tensor) (codes []byte, c Codes, don
 		if err := wantFloat32(0, x.DType); err != nil {
 			return nil, c, nil, err
 		}
-		codes, done = borrow(x.Len())
+		s := kernel.Borrow[byte](x.Len())
 		c.DType = tensor.Uint8
-		c.Scale, c.Zero = dynamicQuantize(e, codes, tensor.Data[float32](x))
-		return codes, c, done, nil
+		c.Scale, c.Zero = dynamicQuantize(e, s.Data, tensor.Data[float32](x))
+		return s.Data, c, s.Release, nil
 	}
 	if !bytes8.has(x.DType) || in[1].DType != tensor.Float32 || in[1].Len() != 1 || in[2].DType != x.DType || in[2].Len() != 1 {
 		return nil, c, nil, fmt.Errorf("want 8-bit codes, a float32 scale and a zero point of their type, got %v, %v and %v", x, in[1], in[2])
