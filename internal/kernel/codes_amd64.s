@@ -132,7 +132,7 @@ done:
 	RET
 
 // func averageTapsU8AVX512(n int, nt int, src *byte, offs *int, dst *byte, start int32, a float32, b float32, c float32, z float32, lo float32, hi float32, zp int32)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·averageTapsU8AVX512(SB), NOSPLIT, $0-72
 	MOVQ         n+0(FP), AX
 	MOVQ         nt+8(FP), CX
@@ -182,9 +182,12 @@ wholeTapEnd:
 part:
 	TESTQ   AX, AX
 	JZ      done
-	MOVQ    $-1, DI
-	BZHIQ   AX, DI, DI
-	KMOVW   DI, K1
+	MOVQ    $0x00000010, DI
+	CMPQ    AX, DI
+	CMOVQLT AX, DI
+	MOVQ    $-1, AX
+	BZHIQ   DI, AX, AX
+	KMOVW   AX, K1
 	VMOVAPS Z6, Z8
 	XORQ    R8, R8
 
@@ -341,7 +344,7 @@ done:
 	RET
 
 // func averageTapsS8AVX512(n int, nt int, src *byte, offs *int, dst *byte, start int32, a float32, b float32, c float32, z float32, lo float32, hi float32, zp int32)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·averageTapsS8AVX512(SB), NOSPLIT, $0-72
 	MOVQ         n+0(FP), AX
 	MOVQ         nt+8(FP), CX
@@ -391,9 +394,12 @@ wholeTapEnd:
 part:
 	TESTQ   AX, AX
 	JZ      done
-	MOVQ    $-1, DI
-	BZHIQ   AX, DI, DI
-	KMOVW   DI, K1
+	MOVQ    $0x00000010, DI
+	CMPQ    AX, DI
+	CMOVQLT AX, DI
+	MOVQ    $-1, AX
+	BZHIQ   DI, AX, AX
+	KMOVW   AX, K1
 	VMOVAPS Z6, Z8
 	XORQ    R8, R8
 

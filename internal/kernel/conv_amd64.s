@@ -142,7 +142,7 @@ DATA laneMasks<>+124(SB)/4, $0x00000000
 GLOBL laneMasks<>(SB), RODATA|NOPTR, $128
 
 // func epilogueAVX512(rows int, n int, y *float32, ldy int, bias *float32, lo float32, hi float32)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·epilogueAVX512(SB), NOSPLIT, $0-48
 	MOVQ         rows+0(FP), AX
 	MOVQ         n+8(FP), CX
@@ -173,9 +173,12 @@ whole:
 part:
 	TESTQ     R8, R8
 	JZ        next
-	MOVQ      $-1, R9
-	BZHIQ     R8, R9, R9
-	KMOVW     R9, K1
+	MOVQ      $0x00000010, R9
+	CMPQ      R8, R9
+	CMOVQLT   R8, R9
+	MOVQ      $-1, R8
+	BZHIQ     R9, R8, R8
+	KMOVW     R8, K1
 	VMOVUPS.Z (DI), K1, Z3
 	VADDPS    Z2, Z3, Z3
 	VMAXPS    Z3, Z0, Z3
@@ -191,7 +194,7 @@ next:
 	RET
 
 // func tapsAVX512(rows int, n int, src *float32, lds int, nt int, offs *int, w *float32, bias float32, lo float32, hi float32, dst *float32, ldd int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·tapsAVX512(SB), NOSPLIT, $0-88
 	MOVQ         rows+0(FP), AX
 	MOVQ         n+8(FP), CX
@@ -208,12 +211,15 @@ TEXT ·tapsAVX512(SB), NOSPLIT, $0-88
 	VBROADCASTSS hi+64(FP), Z7
 
 strip:
-	MOVQ  $-1, R11
-	BZHIQ CX, R11, R11
-	KMOVW R11, K1
-	MOVQ  AX, R11
-	MOVQ  DX, R12
-	MOVQ  R9, R13
+	MOVQ    $0x00000010, R12
+	CMPQ    CX, R12
+	CMOVQLT CX, R12
+	MOVQ    $-1, R11
+	BZHIQ   R12, R11, R11
+	KMOVW   R11, K1
+	MOVQ    AX, R11
+	MOVQ    DX, R12
+	MOVQ    R9, R13
 
 rows4:
 	CMPQ         R11, $0x04

@@ -23,7 +23,7 @@ func channelsLast[T any](x []T, batch, channels, plane int) []T {
 func nhwcShapes() []ConvShape {
 	shapes := convShapes()
 	r := rand.New(rand.NewPCG(21, 22))
-	for _, channels := range []int{2, 15, 16, 48, 63, 64, 65, 130} { // depthwise
+	for _, channels := range []int{2, 15, 16, 48, 63, 64, 65, 130, 384, 1000} { // depthwise
 		k := 3 + 2*r.IntN(2)
 		shapes = append(shapes, ConvShape{
 			Batch: 1 + r.IntN(2), InC: channels, OutC: channels, Group: channels, In: []int{4 + r.IntN(4), 5 + r.IntN(12)}, Kernel: []int{k, k},

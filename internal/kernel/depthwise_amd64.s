@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func tapsInt8AVX512(rows int, n int, src *byte, step int, nt int, offs *int, w *int32, ldw int, c *int32)
-// Requires: AVX, AVX512BW, AVX512F, BMI2
+// Requires: AVX, AVX512BW, AVX512F, BMI2, CMOV
 TEXT ·tapsInt8AVX512(SB), NOSPLIT, $8-72
 	MOVQ rows+0(FP), AX
 	MOVQ n+8(FP), CX
@@ -19,12 +19,15 @@ TEXT ·tapsInt8AVX512(SB), NOSPLIT, $8-72
 	SHLQ $0x02, R9
 
 strip:
-	MOVQ  $-1, R11
-	BZHIQ CX, R11, R11
-	KMOVW R11, K1
-	MOVQ  AX, R11
-	MOVQ  DX, R12
-	MOVQ  R10, R13
+	MOVQ    $0x00000010, R12
+	CMPQ    CX, R12
+	CMOVQLT CX, R12
+	MOVQ    $-1, R11
+	BZHIQ   R12, R11, R11
+	KMOVW   R11, K1
+	MOVQ    AX, R11
+	MOVQ    DX, R12
+	MOVQ    R10, R13
 
 row:
 	VPXORD Z1, Z1, Z1
@@ -54,7 +57,7 @@ tap:
 	RET
 
 // func tapsF32AVX512(rows int, n int, src *float32, step int, nt int, offs *int, w *float32, ldw int, start *float32, lo float32, hi float32, dst *float32, ldd int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·tapsF32AVX512(SB), NOSPLIT, $8-96
 	MOVQ         n+8(FP), AX
 	MOVQ         src+16(FP), CX
@@ -72,9 +75,12 @@ TEXT ·tapsF32AVX512(SB), NOSPLIT, $8-96
 	LEAQ         (DX)(DX*2), BP
 
 strip:
-	MOVQ  $-1, R10
-	BZHIQ AX, R10, R10
-	KMOVW R10, K1
+	MOVQ    $0x00000010, R11
+	CMPQ    AX, R11
+	CMOVQLT AX, R11
+	MOVQ    $-1, R10
+	BZHIQ   R11, R10, R10
+	KMOVW   R10, K1
 
 	// start lies as far from its beginning as src
 	MOVQ    start+64(FP), R14

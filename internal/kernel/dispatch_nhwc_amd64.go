@@ -12,10 +12,13 @@ var (
 	useRunsVNNI                          bool
 	useDepthwiseVNNI                     bool
 	useDepthwiseAVX512, useDepthwiseAVX2 bool
+	useStripsAVX512, useStripsAVX2       bool
 )
 
 func init() {
 	impl.Register("convNHWC", impl.AVX512VNNI, &useRunsVNNI)
+	impl.Register("convNHWC", impl.AVX512, &useStripsAVX512)
+	impl.Register("convNHWC", impl.AVX2, &useStripsAVX2)
 	impl.Register("depthwise", impl.AVX512VNNI, &useDepthwiseVNNI)
 	impl.Register("depthwise", impl.AVX512, &useDepthwiseAVX512)
 	impl.Register("depthwise", impl.AVX2, &useDepthwiseAVX2)
@@ -157,4 +160,31 @@ func strip(count, n, width, words int, src []byte, rows, offs []int, b []byte, s
 		f = stripCodes7x16AVX512VNNI
 	}
 	f(count, len(offs), words, &src[0], &rows[0], &offs[0], &b[0], &start[0], &scale[0], end.memory(), &dst[0], unsafe.SliceData(other), ldd, 1<<n-1)
+}
+
+func (a *stripF32) run() {
+	a.check()
+	switch {
+	case useStripsAVX512:
+		f := stripF32x8x48AVX512
+		switch stripHeight(a.count)<<8 | a.width {
+		case 8<<8 | 32:
+			f = stripF32x8x32AVX512
+		case 8<<8 | 16:
+			f = stripF32x8x16AVX512
+		case 7<<8 | 48:
+			f = stripF32x7x48AVX512
+		case 7<<8 | 32:
+			f = stripF32x7x32AVX512
+		case 7<<8 | 16:
+			f = stripF32x7x16AVX512
+		}
+		f(a.count, a.n, len(a.offs), a.k, &a.src[0], &a.rows[0], &a.offs[0], &a.b[0], a.width, &a.start[0], &a.dst[0], unsafe.SliceData(a.other), a.ldd, a.lo, a.hi, a.more)
+	case useStripsAVX2:
+		for j := 0; j < a.n; j += 16 {
+			stripF32x6x16AVX2(a.count, min(16, a.n-j), len(a.offs), a.k, &a.src[0], &a.rows[0], &a.offs[0], &a.b[j], a.width, &a.start[j], &a.dst[j], unsafe.SliceData(from(a.other, j)), a.ldd, a.lo, a.hi, a.more)
+		}
+	default:
+		a.generic()
+	}
 }

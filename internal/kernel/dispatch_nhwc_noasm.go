@@ -24,3 +24,5 @@ func useStrips() bool { return false }
 func strip(count, n, width, words int, src []byte, rows, offs []int, b []byte, start []int32, scale []float32, end *codesEnd, dst, other []byte, ldd int) {
 	stripGeneric(count, n, width, words, src, rows, offs, b, start, scale, end, dst, other, ldd)
 }
+
+func (a *stripF32) run() { a.generic() }

@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func expAVX512(n int, dst *float32, x *float32)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·expAVX512(SB), NOSPLIT, $0-24
 	MOVQ n+0(FP), AX
 	MOVQ dst+8(FP), CX
@@ -49,9 +49,12 @@ whole:
 part:
 	TESTQ        AX, AX
 	JZ           done
-	MOVQ         $-1, BX
-	BZHIQ        AX, BX, BX
-	KMOVW        BX, K1
+	MOVQ         $0x00000010, BX
+	CMPQ         AX, BX
+	CMOVQLT      AX, BX
+	MOVQ         $-1, AX
+	BZHIQ        BX, AX, AX
+	KMOVW        AX, K1
 	VMOVUPS.Z    (DX), K1, Z0
 	VBROADCASTSS wordc2d20000<>+0(SB), Z1
 	VMAXPS       Z0, Z1, Z1
@@ -118,7 +121,7 @@ DATA word3f800000<>+0(SB)/4, $0x3f800000
 GLOBL word3f800000<>(SB), RODATA|NOPTR, $4
 
 // func sigmoidAVX512(n int, dst *float32, x *float32)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·sigmoidAVX512(SB), NOSPLIT, $0-24
 	MOVQ n+0(FP), AX
 	MOVQ dst+8(FP), CX
@@ -168,9 +171,12 @@ whole:
 part:
 	TESTQ        AX, AX
 	JZ           done
-	MOVQ         $-1, BX
-	BZHIQ        AX, BX, BX
-	KMOVW        BX, K1
+	MOVQ         $0x00000010, BX
+	CMPQ         AX, BX
+	CMOVQLT      AX, BX
+	MOVQ         $-1, AX
+	BZHIQ        BX, AX, AX
+	KMOVW        AX, K1
 	VMOVUPS.Z    (DX), K1, Z0
 	VBROADCASTSS word80000000<>+0(SB), Z1
 	VPXORD       Z0, Z1, Z1
@@ -213,7 +219,7 @@ DATA word80000000<>+0(SB)/4, $0x80000000
 GLOBL word80000000<>(SB), RODATA|NOPTR, $4
 
 // func siluAVX512(n int, dst *float32, x *float32)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·siluAVX512(SB), NOSPLIT, $0-24
 	MOVQ n+0(FP), AX
 	MOVQ dst+8(FP), CX
@@ -262,9 +268,12 @@ whole:
 part:
 	TESTQ        AX, AX
 	JZ           done
-	MOVQ         $-1, BX
-	BZHIQ        AX, BX, BX
-	KMOVW        BX, K1
+	MOVQ         $0x00000010, BX
+	CMPQ         AX, BX
+	CMOVQLT      AX, BX
+	MOVQ         $-1, AX
+	BZHIQ        BX, AX, AX
+	KMOVW        AX, K1
 	VMOVUPS.Z    (DX), K1, Z0
 	VBROADCASTSS word80000000<>+0(SB), Z1
 	VPXORD       Z0, Z1, Z1
@@ -303,7 +312,7 @@ done:
 	RET
 
 // func tanhAVX512(n int, dst *float32, x *float32)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·tanhAVX512(SB), NOSPLIT, $0-24
 	MOVQ n+0(FP), AX
 	MOVQ dst+8(FP), CX
@@ -376,9 +385,12 @@ whole:
 part:
 	TESTQ        AX, AX
 	JZ           done
-	MOVQ         $-1, BX
-	BZHIQ        AX, BX, BX
-	KMOVW        BX, K1
+	MOVQ         $0x00000010, BX
+	CMPQ         AX, BX
+	CMOVQLT      AX, BX
+	MOVQ         $-1, AX
+	BZHIQ        BX, AX, AX
+	KMOVW        AX, K1
 	VMOVUPS.Z    (DX), K1, Z0
 	VBROADCASTSS word7fffffff<>+0(SB), Z1
 	VPANDD       Z0, Z1, Z1
@@ -465,7 +477,7 @@ DATA word3f200000<>+0(SB)/4, $0x3f200000
 GLOBL word3f200000<>(SB), RODATA|NOPTR, $4
 
 // func erfAVX512(n int, dst *float32, x *float32)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·erfAVX512(SB), NOSPLIT, $0-24
 	MOVQ n+0(FP), AX
 	MOVQ dst+8(FP), CX
@@ -553,9 +565,12 @@ whole:
 part:
 	TESTQ        AX, AX
 	JZ           done
-	MOVQ         $-1, BX
-	BZHIQ        AX, BX, BX
-	KMOVW        BX, K1
+	MOVQ         $0x00000010, BX
+	CMPQ         AX, BX
+	CMOVQLT      AX, BX
+	MOVQ         $-1, AX
+	BZHIQ        BX, AX, AX
+	KMOVW        AX, K1
 	VMOVUPS.Z    (DX), K1, Z0
 	VBROADCASTSS word7fffffff<>+0(SB), Z1
 	VPANDD       Z0, Z1, Z1
@@ -681,7 +696,7 @@ DATA word3f906eba<>+0(SB)/4, $0x3f906eba
 GLOBL word3f906eba<>(SB), RODATA|NOPTR, $4
 
 // func geluAVX512(n int, dst *float32, x *float32)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·geluAVX512(SB), NOSPLIT, $0-24
 	MOVQ n+0(FP), AX
 	MOVQ dst+8(FP), CX
@@ -776,9 +791,12 @@ whole:
 part:
 	TESTQ        AX, AX
 	JZ           done
-	MOVQ         $-1, BX
-	BZHIQ        AX, BX, BX
-	KMOVW        BX, K1
+	MOVQ         $0x00000010, BX
+	CMPQ         AX, BX
+	CMOVQLT      AX, BX
+	MOVQ         $-1, AX
+	BZHIQ        BX, AX, AX
+	KMOVW        AX, K1
 	VMOVUPS.Z    (DX), K1, Z0
 	VBROADCASTSS word3f3504f3<>+0(SB), Z1
 	VMULPS       Z1, Z0, Z1
@@ -869,7 +887,7 @@ DATA word3f000000<>+0(SB)/4, $0x3f000000
 GLOBL word3f000000<>(SB), RODATA|NOPTR, $4
 
 // func geluTanhAVX512(n int, dst *float32, x *float32)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·geluTanhAVX512(SB), NOSPLIT, $0-24
 	MOVQ n+0(FP), AX
 	MOVQ dst+8(FP), CX
@@ -925,9 +943,12 @@ whole:
 part:
 	TESTQ        AX, AX
 	JZ           done
-	MOVQ         $-1, BX
-	BZHIQ        AX, BX, BX
-	KMOVW        BX, K1
+	MOVQ         $0x00000010, BX
+	CMPQ         AX, BX
+	CMOVQLT      AX, BX
+	MOVQ         $-1, AX
+	BZHIQ        BX, AX, AX
+	KMOVW        AX, K1
 	VMOVUPS.Z    (DX), K1, Z0
 	VMULPS       Z0, Z0, Z1
 	VBROADCASTSS word3d372713<>+0(SB), Z2

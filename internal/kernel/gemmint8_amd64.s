@@ -3231,8 +3231,11 @@ TEXT ·finishInt32AVX512(SB), NOSPLIT, $0-64
 	MOVQ row+24(FP), R9
 
 columns:
+	MOVQ         $0x00000010, R11
+	CMPQ         CX, R11
+	CMOVQLT      CX, R11
 	MOVQ         $-1, R10
-	BZHIQ        CX, R10, R10
+	BZHIQ        R11, R10, R10
 	KMOVW        R10, K1
 	VBROADCASTSS word00000000<>+0(SB), Z0
 	TESTQ        DI, DI
@@ -3391,8 +3394,11 @@ TEXT ·finishInt32ColumnsAVX512(SB), NOSPLIT, $0-64
 	MOVQ u+32(FP), DI
 
 columns:
+	MOVQ         $0x00000010, R9
+	CMPQ         CX, R9
+	CMOVQLT      CX, R9
 	MOVQ         $-1, R8
-	BZHIQ        CX, R8, R8
+	BZHIQ        R9, R8, R8
 	KMOVW        R8, K1
 	VBROADCASTSS word00000000<>+0(SB), Z0
 	TESTQ        DI, DI
@@ -3467,7 +3473,7 @@ rows:
 	RET
 
 // func finishInt32RowsAVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, dst *int32, ldd int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·finishInt32RowsAVX512(SB), NOSPLIT, $0-64
 	MOVQ rows+0(FP), AX
 	MOVQ n+8(FP), CX
@@ -3478,13 +3484,16 @@ TEXT ·finishInt32RowsAVX512(SB), NOSPLIT, $0-64
 	MOVQ row+24(FP), DI
 
 columns:
-	MOVQ  $-1, R8
-	BZHIQ CX, R8, R8
-	KMOVW R8, K1
-	MOVQ  AX, R8
-	MOVQ  BX, R9
-	MOVQ  DX, R11
-	MOVQ  DI, R10
+	MOVQ    $0x00000010, R9
+	CMPQ    CX, R9
+	CMOVQLT CX, R9
+	MOVQ    $-1, R8
+	BZHIQ   R9, R8, R8
+	KMOVW   R8, K1
+	MOVQ    AX, R8
+	MOVQ    BX, R9
+	MOVQ    DX, R11
+	MOVQ    DI, R10
 
 rows:
 	VPBROADCASTD (R10), Z0
@@ -3559,8 +3568,11 @@ TEXT ·finishF32AVX512(SB), NOSPLIT, $0-88
 	VBROADCASTSS hi+68(FP), Z7
 
 columns:
+	MOVQ         $0x00000010, R13
+	CMPQ         CX, R13
+	CMOVQLT      CX, R13
 	MOVQ         $-1, R12
-	BZHIQ        CX, R12, R12
+	BZHIQ        R13, R12, R12
 	KMOVW        R12, K1
 	VBROADCASTSS word00000000<>+0(SB), Z0
 	TESTQ        DI, DI
@@ -3750,8 +3762,11 @@ TEXT ·finishF32ColumnsAVX512(SB), NOSPLIT, $0-88
 	VBROADCASTSS hi+68(FP), Z5
 
 columns:
+	MOVQ         $0x00000010, R11
+	CMPQ         CX, R11
+	CMOVQLT      CX, R11
 	MOVQ         $-1, R10
-	BZHIQ        CX, R10, R10
+	BZHIQ        R11, R10, R10
 	KMOVW        R10, K1
 	VBROADCASTSS word00000000<>+0(SB), Z0
 	TESTQ        DI, DI
@@ -3876,7 +3891,7 @@ rows:
 	RET
 
 // func finishF32RowsAVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, bias *float32, lo float32, hi float32, dst *float32, ldd int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·finishF32RowsAVX512(SB), NOSPLIT, $0-88
 	MOVQ         rows+0(FP), AX
 	MOVQ         n+8(FP), CX
@@ -3889,13 +3904,16 @@ TEXT ·finishF32RowsAVX512(SB), NOSPLIT, $0-88
 	VBROADCASTSS hi+68(FP), Z3
 
 columns:
-	MOVQ  $-1, R8
-	BZHIQ CX, R8, R8
-	KMOVW R8, K1
-	MOVQ  AX, R8
-	MOVQ  BX, R9
-	MOVQ  DX, R11
-	MOVQ  DI, R10
+	MOVQ    $0x00000010, R9
+	CMPQ    CX, R9
+	CMOVQLT CX, R9
+	MOVQ    $-1, R8
+	BZHIQ   R9, R8, R8
+	KMOVW   R8, K1
+	MOVQ    AX, R8
+	MOVQ    BX, R9
+	MOVQ    DX, R11
+	MOVQ    DI, R10
 
 rows:
 	VPBROADCASTD (R10), Z0
@@ -3985,8 +4003,11 @@ TEXT ·finishCodesAVX512(SB), NOSPLIT, $0-88
 	VBROADCASTSS zp+64(FP), Z7
 
 columns:
+	MOVQ         $0x00000010, R12
+	CMPQ         CX, R12
+	CMOVQLT      CX, R12
 	MOVQ         $-1, R11
-	BZHIQ        CX, R11, R11
+	BZHIQ        R12, R11, R11
 	KMOVW        R11, K1
 	VBROADCASTSS word00000000<>+0(SB), Z0
 	TESTQ        DI, DI
@@ -4161,8 +4182,11 @@ TEXT ·finishCodesColumnsAVX512(SB), NOSPLIT, $0-88
 	VBROADCASTSS zp+64(FP), Z5
 
 columns:
+	MOVQ         $0x00000010, R10
+	CMPQ         CX, R10
+	CMOVQLT      CX, R10
 	MOVQ         $-1, R9
-	BZHIQ        CX, R9, R9
+	BZHIQ        R10, R9, R9
 	KMOVW        R9, K1
 	VBROADCASTSS word00000000<>+0(SB), Z0
 	TESTQ        DI, DI
@@ -4273,7 +4297,7 @@ rows:
 	RET
 
 // func finishCodesRowsAVX512(rows int, n int, acc *int32, row *int32, u *int32, v *int32, scale *float32, lo float32, hi float32, zp int32, dst *byte, ldd int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·finishCodesRowsAVX512(SB), NOSPLIT, $0-88
 	MOVQ         rows+0(FP), AX
 	MOVQ         n+8(FP), CX
@@ -4286,13 +4310,16 @@ TEXT ·finishCodesRowsAVX512(SB), NOSPLIT, $0-88
 	VBROADCASTSS zp+64(FP), Z4
 
 columns:
-	MOVQ  $-1, R8
-	BZHIQ CX, R8, R8
-	KMOVW R8, K1
-	MOVQ  AX, R8
-	MOVQ  BX, R9
-	MOVQ  DX, R11
-	MOVQ  DI, R10
+	MOVQ    $0x00000010, R9
+	CMPQ    CX, R9
+	CMOVQLT CX, R9
+	MOVQ    $-1, R8
+	BZHIQ   R9, R8, R8
+	KMOVW   R8, K1
+	MOVQ    AX, R8
+	MOVQ    BX, R9
+	MOVQ    DX, R11
+	MOVQ    DI, R10
 
 rows:
 	VPBROADCASTD (R10), Z0

@@ -14,7 +14,7 @@ func widen(v byte, signed bool) int32 {
 }
 
 // valueAt is v[i], or 0 of an empty v.
-func valueAt(v []int32, i int) int32 {
+func valueAt[T int32 | float32](v []T, i int) T {
 	if len(v) == 0 {
 		return 0
 	}

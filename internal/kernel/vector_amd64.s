@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func addAVX512(n int, dst *float32, a *float32, b *float32)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·addAVX512(SB), NOSPLIT, $0-32
 	MOVQ n+0(FP), AX
 	MOVQ dst+8(FP), CX
@@ -28,9 +28,12 @@ whole:
 part:
 	TESTQ     AX, AX
 	JZ        done
-	MOVQ      $-1, SI
-	BZHIQ     AX, SI, SI
-	KMOVW     SI, K1
+	MOVQ      $0x00000010, SI
+	CMPQ      AX, SI
+	CMOVQLT   AX, SI
+	MOVQ      $-1, AX
+	BZHIQ     SI, AX, AX
+	KMOVW     AX, K1
 	VMOVUPS.Z (DX), K1, Z0
 	VMOVUPS.Z (BX), K1, Z1
 	VADDPS    Z1, Z0, Z0
@@ -41,7 +44,7 @@ done:
 	RET
 
 // func subAVX512(n int, dst *float32, a *float32, b *float32)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·subAVX512(SB), NOSPLIT, $0-32
 	MOVQ n+0(FP), AX
 	MOVQ dst+8(FP), CX
@@ -64,9 +67,12 @@ whole:
 part:
 	TESTQ     AX, AX
 	JZ        done
-	MOVQ      $-1, SI
-	BZHIQ     AX, SI, SI
-	KMOVW     SI, K1
+	MOVQ      $0x00000010, SI
+	CMPQ      AX, SI
+	CMOVQLT   AX, SI
+	MOVQ      $-1, AX
+	BZHIQ     SI, AX, AX
+	KMOVW     AX, K1
 	VMOVUPS.Z (DX), K1, Z0
 	VMOVUPS.Z (BX), K1, Z1
 	VSUBPS    Z1, Z0, Z0
@@ -77,7 +83,7 @@ done:
 	RET
 
 // func mulAVX512(n int, dst *float32, a *float32, b *float32)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·mulAVX512(SB), NOSPLIT, $0-32
 	MOVQ n+0(FP), AX
 	MOVQ dst+8(FP), CX
@@ -100,9 +106,12 @@ whole:
 part:
 	TESTQ     AX, AX
 	JZ        done
-	MOVQ      $-1, SI
-	BZHIQ     AX, SI, SI
-	KMOVW     SI, K1
+	MOVQ      $0x00000010, SI
+	CMPQ      AX, SI
+	CMOVQLT   AX, SI
+	MOVQ      $-1, AX
+	BZHIQ     SI, AX, AX
+	KMOVW     AX, K1
 	VMOVUPS.Z (DX), K1, Z0
 	VMOVUPS.Z (BX), K1, Z1
 	VMULPS    Z1, Z0, Z0
@@ -113,7 +122,7 @@ done:
 	RET
 
 // func divAVX512(n int, dst *float32, a *float32, b *float32)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·divAVX512(SB), NOSPLIT, $0-32
 	MOVQ n+0(FP), AX
 	MOVQ dst+8(FP), CX
@@ -136,9 +145,12 @@ whole:
 part:
 	TESTQ     AX, AX
 	JZ        done
-	MOVQ      $-1, SI
-	BZHIQ     AX, SI, SI
-	KMOVW     SI, K1
+	MOVQ      $0x00000010, SI
+	CMPQ      AX, SI
+	CMOVQLT   AX, SI
+	MOVQ      $-1, AX
+	BZHIQ     SI, AX, AX
+	KMOVW     AX, K1
 	VMOVUPS.Z (DX), K1, Z0
 	VMOVUPS.Z (BX), K1, Z1
 	VDIVPS    Z1, Z0, Z0
@@ -149,7 +161,7 @@ done:
 	RET
 
 // func maxAVX512(n int, dst *float32, a *float32, b *float32)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·maxAVX512(SB), NOSPLIT, $0-32
 	MOVQ n+0(FP), AX
 	MOVQ dst+8(FP), CX
@@ -172,9 +184,12 @@ whole:
 part:
 	TESTQ     AX, AX
 	JZ        done
-	MOVQ      $-1, SI
-	BZHIQ     AX, SI, SI
-	KMOVW     SI, K1
+	MOVQ      $0x00000010, SI
+	CMPQ      AX, SI
+	CMOVQLT   AX, SI
+	MOVQ      $-1, AX
+	BZHIQ     SI, AX, AX
+	KMOVW     AX, K1
 	VMOVUPS.Z (DX), K1, Z0
 	VMOVUPS.Z (BX), K1, Z1
 	VMAXPS    Z1, Z0, Z0
@@ -185,7 +200,7 @@ done:
 	RET
 
 // func scaleShiftAVX512(n int, dst *float32, x *float32, s float32, t float32)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·scaleShiftAVX512(SB), NOSPLIT, $0-32
 	VBROADCASTSS s+24(FP), Z0
 	VBROADCASTSS t+28(FP), Z1
@@ -208,9 +223,12 @@ whole:
 part:
 	TESTQ     AX, AX
 	JZ        done
-	MOVQ      $-1, BX
-	BZHIQ     AX, BX, BX
-	KMOVW     BX, K1
+	MOVQ      $0x00000010, BX
+	CMPQ      AX, BX
+	CMOVQLT   AX, BX
+	MOVQ      $-1, AX
+	BZHIQ     BX, AX, AX
+	KMOVW     AX, K1
 	VMOVUPS.Z (DX), K1, Z2
 	VMULPS    Z0, Z2, Z2
 	VADDPS    Z1, Z2, Z2
@@ -221,7 +239,7 @@ done:
 	RET
 
 // func clipAVX512(n int, dst *float32, x *float32, lo float32, hi float32)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·clipAVX512(SB), NOSPLIT, $0-32
 	VBROADCASTSS lo+24(FP), Z0
 	VBROADCASTSS hi+28(FP), Z1
@@ -244,9 +262,12 @@ whole:
 part:
 	TESTQ     AX, AX
 	JZ        done
-	MOVQ      $-1, BX
-	BZHIQ     AX, BX, BX
-	KMOVW     BX, K1
+	MOVQ      $0x00000010, BX
+	CMPQ      AX, BX
+	CMOVQLT   AX, BX
+	MOVQ      $-1, AX
+	BZHIQ     BX, AX, AX
+	KMOVW     AX, K1
 	VMOVUPS.Z (DX), K1, Z2
 	VMAXPS    Z2, Z0, Z2
 	VMINPS    Z2, Z1, Z2
@@ -257,7 +278,7 @@ done:
 	RET
 
 // func axpyAVX512(n int, dst *float32, x *float32, alpha float32)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·axpyAVX512(SB), NOSPLIT, $0-28
 	VBROADCASTSS alpha+24(FP), Z0
 	MOVQ         n+0(FP), AX
@@ -278,9 +299,12 @@ whole:
 part:
 	TESTQ       AX, AX
 	JZ          done
-	MOVQ        $-1, BX
-	BZHIQ       AX, BX, BX
-	KMOVW       BX, K1
+	MOVQ        $0x00000010, BX
+	CMPQ        AX, BX
+	CMOVQLT     AX, BX
+	MOVQ        $-1, AX
+	BZHIQ       BX, AX, AX
+	KMOVW       AX, K1
 	VMOVUPS.Z   (CX), K1, Z1
 	VMOVUPS.Z   (DX), K1, Z2
 	VFMADD231PS Z2, Z0, Z1
@@ -368,7 +392,7 @@ done:
 	RET
 
 // func dotAVX512(n int, a *float32, b *float32) float32
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·dotAVX512(SB), NOSPLIT, $0-28
 	MOVQ         n+0(FP), AX
 	MOVQ         a+8(FP), CX
@@ -412,9 +436,12 @@ whole:
 part:
 	TESTQ       AX, AX
 	JZ          join
-	MOVQ        $-1, BX
-	BZHIQ       AX, BX, BX
-	KMOVW       BX, K1
+	MOVQ        $0x00000010, BX
+	CMPQ        AX, BX
+	CMOVQLT     AX, BX
+	MOVQ        $-1, AX
+	BZHIQ       BX, AX, AX
+	KMOVW       AX, K1
 	VMOVUPS.Z   (CX), K1, Z0
 	VMOVUPS.Z   (DX), K1, Z1
 	VFMADD231PS Z0, Z1, Z2
@@ -437,7 +464,7 @@ DATA word00000000<>+0(SB)/4, $0x00000000
 GLOBL word00000000<>(SB), RODATA|NOPTR, $4
 
 // func sumAVX512(n int, x *float32) float32
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·sumAVX512(SB), NOSPLIT, $0-20
 	MOVQ         n+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -473,9 +500,12 @@ whole:
 part:
 	TESTQ     AX, AX
 	JZ        join
-	MOVQ      $-1, DX
-	BZHIQ     AX, DX, DX
-	KMOVW     DX, K1
+	MOVQ      $0x00000010, DX
+	CMPQ      AX, DX
+	CMOVQLT   AX, DX
+	MOVQ      $-1, AX
+	BZHIQ     DX, AX, AX
+	KMOVW     AX, K1
 	VMOVUPS.Z (CX), K1, Z0
 	VADDPS    Z0, Z1, Z1
 
@@ -494,7 +524,7 @@ join:
 	RET
 
 // func minMaxAVX512(n int, x *float32) (lo float32, hi float32)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·minMaxAVX512(SB), NOSPLIT, $0-24
 	MOVQ         n+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -539,9 +569,12 @@ whole:
 part:
 	TESTQ        AX, AX
 	JZ           join
-	MOVQ         $-1, DX
-	BZHIQ        AX, DX, DX
-	KMOVW        DX, K1
+	MOVQ         $0x00000010, DX
+	CMPQ         AX, DX
+	CMOVQLT      AX, DX
+	MOVQ         $-1, AX
+	BZHIQ        DX, AX, AX
+	KMOVW        AX, K1
 	VBROADCASTSS word7fc00000<>+0(SB), Z0
 	VMOVUPS      (CX), K1, Z0
 	VMINPS       Z1, Z0, Z1

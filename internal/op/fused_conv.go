@@ -128,7 +128,8 @@ func (c *fusedConv) resolve(x *tensor.Tensor, residual *tensor.Tensor) (*kernel.
 // an optional second input, broadcast where its shape differs. It has no ONNX form and is never saved.
 type PackedConv struct {
 	fusedConv
-	packed *kernel.PackedConvF32
+	packedSecond *kernel.PackedConvF32
+	packedLast   *kernel.PackedConvF32NHWC // nil: images are channels first
 }
 
 // NewPackedConv packs the float32 weight [M, C/group, kernel...] of o. bias, which may be nil, has M values or one.
@@ -140,12 +141,14 @@ func NewPackedConv(o *Conv, w, bias *tensor.Tensor, residual bool, a Activation)
 	if err != nil {
 		return nil, err
 	}
-	c.last = false
 	v, err := w.Floats()
 	if err != nil {
 		return nil, fmt.Errorf("weight: %w", err)
 	}
-	return &PackedConv{c, kernel.PackConvF32(s, v, kernel.Lasting)}, nil
+	if c.last {
+		return &PackedConv{c, nil, kernel.PackConvF32NHWC(s, v, kernel.Lasting)}, nil
+	}
+	return &PackedConv{c, kernel.PackConvF32(s, v, kernel.Lasting), nil}, nil
 }
 
 func (o *PackedConv) Kind() string { return "PackedConv" + o.suffix() }
@@ -184,7 +187,16 @@ func (o *PackedConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, 
 	}
 	t := e.New(tensor.Float32, shape...)
 	y := tensor.Data[float32](t)
-	kernel.ConvF32Packed(e.Workers(), s, tensor.Data[float32](x), o.packed, o.bias, y)
+	if o.last {
+		var added []float32
+		if residual != nil && residual.Shape.Equal(t.Shape) {
+			added, residual = tensor.Data[float32](residual), nil
+			s.Activation = o.activation.conv
+		}
+		kernel.ConvF32NHWC(e.Workers(), s, tensor.Data[float32](x), o.packedLast, o.bias, added, y)
+	} else {
+		kernel.ConvF32Packed(e.Workers(), s, tensor.Data[float32](x), o.packedSecond, o.bias, y)
+	}
 	runtime.KeepAlive(o) // and with it the packed weights
 	return o.finish(e, s, t, residual)
 }

@@ -260,10 +260,11 @@ func TestPackedConv(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := compareGolden(c.run(o, in...), want, 1e-5); err != nil {
+				f := secondForm{o}
+				if err := compareGolden(c.run(f, in...), want, 1e-5); err != nil {
 					t.Errorf("%s group %d: %v", name, group, err)
 				}
-				checkKinds(t, o, want, in...)
+				checkKinds(t, f, want, in...)
 			}
 		}
 	}

@@ -115,9 +115,12 @@ func (g *gen) vec(wide bool) reg.VecVirtual {
 // maskOf makes a mask of the first n lanes for loadMasked and storeMasked.
 func (g *gen) maskOf(wide bool, n reg.GPVirtual) reg.Register {
 	if wide {
-		bits, k := g.GP64(), g.K()
+		bits, count, k := g.GP64(), g.GP64(), g.K()
+		g.MOVQ(U32(16), count) // BZHI looks at the low byte alone
+		g.CMPQ(n, count)
+		g.CMOVQLT(n, count)
 		g.MOVQ(I32(-1), bits)
-		g.BZHIQ(n, bits, bits)
+		g.BZHIQ(count, bits, bits)
 		g.KMOVW(bits.As32(), k)
 		return k
 	}

@@ -40,6 +40,7 @@ var files = []struct {
 	{"conv", conv},
 	{"depthwise", depthwise},
 	{"convcodes", convCodes},
+	{"stripf32", stripsF32},
 	{"codes", codes},
 	{"vector", vector},
 	{"convert", convert},

@@ -1,0 +1,241 @@
+package kernel
+
+import "unsafe"
+
+// PackedConvF32NHWC holds the float32 weights of a convolution over channels-last images in the order in which the kernels read
+// them. It is read-only and may be used by several goroutines.
+type PackedConvF32NHWC struct {
+	depth *PackedDepthwiseF32
+	cols  columns   // of a group
+	data  []float32 // group after group, panel after panel; in a panel, in order of the runs, all columns of a term
+}
+
+// PackConvF32NHWC packs the weights of s, laid out [OutC, InC/Group, Kernel...]. Batch, In and pads of s do not matter. w is not
+// referenced afterwards.
+func PackConvF32NHWC(s *ConvShape, w []float32, where ...Storage) *PackedConvF32NHWC {
+	s.check()
+	perIn, perOut, kernel := s.InC/s.Group, s.OutC/s.Group, product(s.Kernel)
+	terms := perIn * kernel
+	needLen("convolution weights", len(w), s.OutC*terms)
+	if s.depthwise() && perOut == 1 {
+		return &PackedConvF32NHWC{depth: PackDepthwiseF32(s, w)}
+	}
+	q := &PackedConvF32NHWC{cols: splitColumns(perOut)}
+	q.data = store[float32](q, s.Group*terms*q.cols.padded(), where)
+	for g := range s.Group {
+		for i := range q.cols.panels() {
+			panel, col, width := q.panel(terms, g, i)
+			for j := range min(width, perOut-col) {
+				from := w[(g*perOut+col+j)*terms:][:terms]
+				for c := range perIn {
+					for t, v := range from[c*kernel : (c+1)*kernel] {
+						panel[(t*perIn+c)*width+j] = v
+					}
+				}
+			}
+		}
+	}
+	return q
+}
+
+// panel returns panel i of a group: its weights, first column and width.
+func (q *PackedConvF32NHWC) panel(terms, g, i int) (data []float32, col, width int) {
+	col, width = q.cols.panel(i)
+	return q.data[(g*q.cols.padded()+col)*terms:][:width*terms], col, width
+}
+
+// ConvF32NHWC computes, for channels-last images,
+//
+//	y = act(conv(x, w) + bias + residual)
+//
+// with x [Batch, In..., InC], y and residual [Batch, Out()..., OutC]; bias and residual may be empty. An element is within
+// (K+3)*2^-24*(sum|w*x|+|bias|+|residual|) of the exact value, with K the number of terms of the sum, and the same for any number of
+// threads.
+func ConvF32NHWC(p *Pool, s *ConvShape, x []float32, w *PackedConvF32NHWC, bias, residual, y []float32) {
+	checkConv(s, len(x), len(y), len(bias))
+	if len(residual) != 0 {
+		needLen("convolution residual", len(residual), len(y))
+	}
+	if w.depth != nil {
+		depthwiseF32NHWC(p, s, x, w.depth, bias, residual, y)
+		return
+	}
+	c, image, buf := planFloats(p, s, x)
+	if c.positions == 0 {
+		return
+	}
+	if buf != nil {
+		defer buf.release()
+	}
+	start := borrow(4 * s.Group * w.cols.padded())
+	defer start.release()
+	begin := start.f32()[:s.Group*w.cols.padded()]
+	fillWith(begin, negativeZero)
+	if len(bias) != 0 {
+		for g := range s.Group {
+			copy(begin[g*w.cols.padded():], bias[g*c.perOut/4:(g+1)*c.perOut/4])
+		}
+	}
+	c.floats(p, image, w, begin, residual, y)
+}
+
+// planFloats plans a convolution of floats: an image of floats is one of four times as many bytes.
+func planFloats(p *Pool, s *ConvShape, x []float32) (*nhwcPlan, []byte, *buffer) {
+	octets := *s
+	octets.InC, octets.OutC = 4*s.InC, 4*s.OutC
+	c := planNHWC(&octets, false, 0)
+	if c.positions == 0 {
+		return c, nil, nil
+	}
+	image, buf := c.bring(p, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x)))
+	return c, image, buf
+}
+
+// depthwiseF32NHWC is DepthwiseF32NHWC with a residual, which may be empty.
+func depthwiseF32NHWC(p *Pool, s *ConvShape, x []float32, w *PackedDepthwiseF32, bias, residual, y []float32) {
+	if len(residual) == 0 {
+		DepthwiseF32NHWC(p, s, x, w, bias, y)
+		return
+	}
+	plain := *s
+	plain.Activation = Activation{}
+	DepthwiseF32NHWC(p, &plain, x, w, bias, y)
+	low, high := s.Activation.bounds()
+	p.For(len(y), minTask, func(lo, hi int) {
+		Add(y[lo:hi], y[lo:hi], residual[lo:hi])
+		if s.Activation.Kind != NoActivation {
+			Clip(y[lo:hi], y[lo:hi], low, high)
+		}
+	})
+}
+
+// stripDepth is how many weights of a panel a strip goes through before the next positions are begun: they stay in the
+// second-level cache.
+const stripDepth = 96 << 10
+
+// floats computes the strips of all groups.
+func (c *nhwcPlan) floats(p *Pool, image []byte, w *PackedConvF32NHWC, begin, residual, y []float32) {
+	outC, perOut, perIn, words := c.s.OutC/4, c.perOut/4, c.perIn, c.runs.words
+	count, terms := w.cols.panels(), words*c.runs.count
+	rowsPerTask, parts := rowSplit(p, c.positions, c.s.Group*count, c.positions*outC*terms*4)
+	if c.s.Group > 1 {
+		parts = max(parts, min(c.s.Group, 4*p.Threads()))
+	}
+	panels := c.s.Group * count
+	parts = min(parts, panels)
+	rowTasks := (c.positions + rowsPerTask - 1) / rowsPerTask
+	if rowTasks*parts == 1 {
+		p = nil
+	}
+	lo, hi := c.s.Activation.bounds()
+	none, all := Activation{}.bounds()
+	runs := max(1, stripDepth/(words*panelWidth)) // in one go
+	p.For(rowTasks*parts, 1, func(first, last int) {
+		buf := borrow(8 * (rowsPerTask + stripRows))
+		defer buf.release()
+		starts := view[int](buf)[:rowsPerTask+stripRows]
+		prepared := -1
+		for t := first; t < last; t++ {
+			i0 := t / parts * rowsPerTask
+			i1 := min(i0+rowsPerTask, c.positions)
+			if prepared != i0 {
+				c.starts(starts, i0, i1)
+				prepared = i0
+			}
+			for i := t % parts * panels / parts; i < (t%parts+1)*panels/parts; i++ {
+				g := i / count
+				data, col, width := w.panel(terms, g, i%count)
+				at := i0*outC + g*perOut + col
+				n := min(width, perOut-col)
+				from := begin[g*w.cols.padded()+col:]
+				for r := 0; r < c.runs.count; r += runs {
+					end := min(r+runs, c.runs.count)
+					a := stripF32{
+						count: i1 - i0, n: n, width: width, k: words, src: image[g*perIn:], rows: starts, offs: c.offs[r:end],
+						b: data[r*words*width : end*words*width], start: from, dst: y[at:], ldd: outC, lo: none, hi: all, more: r > 0,
+					}
+					if end == c.runs.count {
+						a.lo, a.hi = lo, hi
+						if len(residual) != 0 {
+							a.other = residual[at:]
+						}
+					}
+					a.run()
+				}
+			}
+		}
+	})
+}
+
+// stripF32 is count positions of a convolution, which begin at rows, times n channels of a panel of weights of the given width;
+// rows has more than stripRows values behind them and counts bytes like offs. See generic.
+type stripF32 struct {
+	count, n, width, k int
+	src                []byte
+	rows, offs         []int
+	b, start           []float32
+	dst, other         []float32
+	ldd                int
+	lo, hi             float32
+	more               bool
+}
+
+// generic is the definition of a strip: for i < count and j < n
+//
+//	s = start[j], or with more dst[i*ldd+j]
+//	s += sum over r, l < k of x*b[(r*k+l)*width+j]   with x the float at src[rows[i]+offs[r]+4*l]
+//	dst[i*ldd+j] = min(max(s + other[i*ldd+j], lo), hi)
+//
+// without other if that is nil.
+func (a *stripF32) generic() {
+	src := unsafe.Slice((*float32)(unsafe.Pointer(&a.src[0])), len(a.src)/4)
+	var acc [panelWidth]float32
+	for i := range a.count {
+		sums := acc[:a.n]
+		copy(sums, a.start)
+		if a.more {
+			copy(sums, a.dst[i*a.ldd:])
+		}
+		for r, off := range a.offs {
+			for l, x := range src[(a.rows[i]+off)/4:][:a.k] {
+				for j, w := range a.b[(r*a.k+l)*a.width:][:a.n] {
+					sums[j] += x * w
+				}
+			}
+		}
+		dst := a.dst[i*a.ldd:][:a.n]
+		for j, v := range sums {
+			if a.other != nil {
+				v += a.other[i*a.ldd+j]
+			}
+			if v < a.lo {
+				v = a.lo
+			}
+			if v > a.hi {
+				v = a.hi
+			}
+			dst[j] = v
+		}
+	}
+}
+
+// check panics unless all that the strip reads and writes is there.
+func (a *stripF32) check() {
+	lowest, highest, last, first := a.rows[0], a.rows[0], a.offs[0], a.offs[0]
+	for _, o := range a.rows {
+		lowest, highest = min(lowest, o), max(highest, o)
+	}
+	for _, o := range a.offs {
+		first, last = min(first, o), max(last, o)
+	}
+	if lowest+first < 0 || a.count < 1 || len(a.rows) < a.count+stripRows-1 || a.k < 1 || a.n < 1 || a.n > a.width || a.width > panelWidth {
+		panic("kernel: strip of a convolution: not a strip")
+	}
+	needLen("strip source", len(a.src), highest+last+4*a.k)
+	needLen("strip weights", len(a.b), len(a.offs)*a.k*a.width)
+	needLen("strip starts", len(a.start), a.width)
+	need("strip destination", len(a.dst), a.count, a.n, a.ldd)
+	if a.other != nil {
+		need("strip residual", len(a.other), a.count, a.n, a.ldd)
+	}
+}
