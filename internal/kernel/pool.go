@@ -15,7 +15,7 @@ const spinTime = 40 * time.Microsecond
 
 // Pool is a set of worker threads for fork-join loops.
 //
-// Workers are goroutines locked to OS threads. After a job they spin for some 40 microseconds and then
+// Workers are goroutines locked to OS threads (see parker). After a job they spin for some 40 microseconds and then
 // park, so that loops in quick succession start within a microsecond or two and an idle pool costs
 // nothing. Work is handed out in chunks through an atomic counter, and a loop never waits for a
 // worker that has not begun: a core that another process takes costs its share and not the whole run.
@@ -23,8 +23,9 @@ const spinTime = 40 * time.Microsecond
 // A nil *Pool runs everything on the calling goroutine.
 type Pool struct {
 	threads int
-	workers []*worker
+	workers []*parker
 	busy    atomic.Bool // a For is in progress, or the pool is closed
+	closed  atomic.Bool
 
 	// The job. Written by the caller while state is closed; read by workers that joined.
 	body  func(lo, hi int)
@@ -43,11 +44,6 @@ type Pool struct {
 
 type failure struct{ value any }
 
-type worker struct {
-	parked atomic.Bool
-	wake   chan struct{}
-}
-
 const (
 	stateOpen   = 1 << 31
 	stateInside = stateOpen - 1
@@ -60,9 +56,9 @@ func NewPool(threads int) *Pool {
 	if threads < 1 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	p := &Pool{threads: threads, workers: make([]*worker, threads-1)}
+	p := &Pool{threads: threads, workers: make([]*parker, threads-1)}
 	for i := range p.workers {
-		w := &worker{wake: make(chan struct{}, 1)}
+		w := newParker()
 		p.workers[i] = w
 		go p.run(w)
 	}
@@ -119,9 +115,7 @@ func (p *Pool) For(n, grain int, body func(lo, hi int)) {
 		if (i+1)*grain >= n {
 			break // fewer chunks than threads
 		}
-		if w.parked.Load() && w.parked.CompareAndSwap(true, false) {
-			w.wake <- struct{}{}
-		}
+		w.wake()
 	}
 	p.work()
 	p.state.And(^uint64(stateOpen))
@@ -151,8 +145,9 @@ func (p *Pool) Close() {
 	if p == nil || len(p.workers) == 0 || !p.busy.CompareAndSwap(false, true) {
 		return
 	}
+	p.closed.Store(true)
 	for _, w := range p.workers {
-		close(w.wake)
+		w.wake()
 	}
 }
 
@@ -177,7 +172,7 @@ func (p *Pool) work() {
 }
 
 // run is a worker's life: spin for a job, join it, work, leave; park when nothing comes.
-func (p *Pool) run(w *worker) {
+func (p *Pool) run(w *parker) {
 	runtime.LockOSThread()
 	var seen uint64
 	var labels *context.Context
@@ -201,13 +196,14 @@ func (p *Pool) run(w *worker) {
 		if i%16 != 0 || time.Since(idle) < spinTime {
 			continue
 		}
-		w.parked.Store(true)
-		// A job may have been opened between the look above and the store: take it, unless its
-		// caller has already claimed the wake-up.
-		if s := p.state.Load(); s&stateOpen != 0 && s/stateEpoch != seen && w.parked.CompareAndSwap(true, false) {
-			continue
+		w.prepare()
+		// A job may have been opened, or the pool closed, between the look above and this: stay awake, unless the wake-up is
+		// claimed already.
+		s = p.state.Load()
+		if (s&stateOpen == 0 || s/stateEpoch == seen) && !p.closed.Load() || !w.cancel() {
+			w.sleep()
 		}
-		if _, ok := <-w.wake; !ok {
+		if p.closed.Load() {
 			return
 		}
 		idle = time.Now()
