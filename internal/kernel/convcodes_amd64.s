@@ -111,16 +111,16 @@ word:
 	JNZ          word
 	DECQ         CX
 	JNZ          run
+	MOVQ         scale+64(FP), AX
+	MOVQ         dst+80(FP), CX
+	MOVQ         ldd+96(FP), DX
+	MOVQ         count+0(FP), BX
+	VMOVUPS      (AX), Z24
+	VMOVUPS      64(AX), Z25
+	VMOVUPS      128(AX), Z26
 	MOVQ         end+72(FP), AX
-	MOVQ         scale+64(FP), CX
-	MOVQ         dst+80(FP), DX
-	MOVQ         other+88(FP), BX
-	MOVQ         ldd+96(FP), SI
-	MOVQ         count+0(FP), DI
-	VMOVUPS      (CX), Z24
-	VMOVUPS      64(CX), Z25
-	VMOVUPS      128(CX), Z26
-	TESTQ        BX, BX
+	MOVQ         other+88(FP), SI
+	TESTQ        SI, SI
 	JNZ          residual
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z24, Z0, Z0
@@ -145,9 +145,9 @@ word:
 	VPACKUSWB    Z2, Z0, Z0
 	VPERMD       Z0, Z28, Z0
 	VPXORD.BCST  12(AX), Z0, Z0
-	VMOVDQU8     Z0, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z0, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z3, Z3
 	VMULPS       Z24, Z3, Z3
@@ -172,9 +172,9 @@ word:
 	VPACKUSWB    Z5, Z3, Z3
 	VPERMD       Z3, Z28, Z3
 	VPXORD.BCST  12(AX), Z3, Z3
-	VMOVDQU8     Z3, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z3, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z24, Z6, Z6
@@ -199,9 +199,9 @@ word:
 	VPACKUSWB    Z8, Z6, Z6
 	VPERMD       Z6, Z28, Z6
 	VPXORD.BCST  12(AX), Z6, Z6
-	VMOVDQU8     Z6, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z6, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z9, Z9
 	VMULPS       Z24, Z9, Z9
@@ -226,9 +226,9 @@ word:
 	VPACKUSWB    Z11, Z9, Z9
 	VPERMD       Z9, Z28, Z9
 	VPXORD.BCST  12(AX), Z9, Z9
-	VMOVDQU8     Z9, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z9, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z12, Z12
 	VMULPS       Z24, Z12, Z12
@@ -253,9 +253,9 @@ word:
 	VPACKUSWB    Z14, Z12, Z12
 	VPERMD       Z12, Z28, Z12
 	VPXORD.BCST  12(AX), Z12, Z12
-	VMOVDQU8     Z12, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z12, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z15, Z15
 	VMULPS       Z24, Z15, Z15
@@ -280,9 +280,9 @@ word:
 	VPACKUSWB    Z17, Z15, Z15
 	VPERMD       Z15, Z28, Z15
 	VPXORD.BCST  12(AX), Z15, Z15
-	VMOVDQU8     Z15, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z15, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z18, Z18
 	VMULPS       Z24, Z18, Z18
@@ -307,9 +307,9 @@ word:
 	VPACKUSWB    Z20, Z18, Z18
 	VPERMD       Z18, Z28, Z18
 	VPXORD.BCST  12(AX), Z18, Z18
-	VMOVDQU8     Z18, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z18, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z21, Z21
 	VMULPS       Z24, Z21, Z21
@@ -334,12 +334,12 @@ word:
 	VPACKUSWB    Z23, Z21, Z21
 	VPERMD       Z21, Z28, Z21
 	VPXORD.BCST  12(AX), Z21, Z21
-	VMOVDQU8     Z21, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z21, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
-	MOVQ         DX, dst+80(FP)
-	MOVQ         DI, count+0(FP)
+	MOVQ         CX, dst+80(FP)
+	MOVQ         BX, count+0(FP)
 	JMP          tile
 
 residual:
@@ -347,7 +347,7 @@ residual:
 	VMULPS      Z24, Z0, Z0
 	VMAXPS.BCST (AX), Z0, Z0
 	VMINPS.BCST 4(AX), Z0, Z0
-	VPMOVZXBD.Z (BX), K2, Z27
+	VPMOVZXBD.Z (SI), K2, Z27
 	VPXORD.BCST 32(AX), Z27, Z27
 	VPSUBD.BCST 36(AX), Z27, Z27
 	VCVTDQ2PS   Z27, Z27
@@ -365,7 +365,7 @@ residual:
 	VMULPS      Z25, Z1, Z1
 	VMAXPS.BCST (AX), Z1, Z1
 	VMINPS.BCST 4(AX), Z1, Z1
-	VPMOVZXBD.Z 16(BX), K3, Z27
+	VPMOVZXBD.Z 16(SI), K3, Z27
 	VPXORD.BCST 32(AX), Z27, Z27
 	VPSUBD.BCST 36(AX), Z27, Z27
 	VCVTDQ2PS   Z27, Z27
@@ -383,7 +383,7 @@ residual:
 	VMULPS      Z26, Z2, Z2
 	VMAXPS.BCST (AX), Z2, Z2
 	VMINPS.BCST 4(AX), Z2, Z2
-	VPMOVZXBD.Z 32(BX), K4, Z27
+	VPMOVZXBD.Z 32(SI), K4, Z27
 	VPXORD.BCST 32(AX), Z27, Z27
 	VPSUBD.BCST 36(AX), Z27, Z27
 	VCVTDQ2PS   Z27, Z27
@@ -402,16 +402,16 @@ residual:
 	VPACKUSWB   Z2, Z0, Z0
 	VPERMD      Z0, Z28, Z0
 	VPXORD.BCST 12(AX), Z0, Z0
-	VMOVDQU8    Z0, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z0, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z3, Z3
 	VMULPS      Z24, Z3, Z3
 	VMAXPS.BCST (AX), Z3, Z3
 	VMINPS.BCST 4(AX), Z3, Z3
-	VPMOVZXBD.Z (BX), K2, Z27
+	VPMOVZXBD.Z (SI), K2, Z27
 	VPXORD.BCST 32(AX), Z27, Z27
 	VPSUBD.BCST 36(AX), Z27, Z27
 	VCVTDQ2PS   Z27, Z27
@@ -429,7 +429,7 @@ residual:
 	VMULPS      Z25, Z4, Z4
 	VMAXPS.BCST (AX), Z4, Z4
 	VMINPS.BCST 4(AX), Z4, Z4
-	VPMOVZXBD.Z 16(BX), K3, Z27
+	VPMOVZXBD.Z 16(SI), K3, Z27
 	VPXORD.BCST 32(AX), Z27, Z27
 	VPSUBD.BCST 36(AX), Z27, Z27
 	VCVTDQ2PS   Z27, Z27
@@ -447,7 +447,7 @@ residual:
 	VMULPS      Z26, Z5, Z5
 	VMAXPS.BCST (AX), Z5, Z5
 	VMINPS.BCST 4(AX), Z5, Z5
-	VPMOVZXBD.Z 32(BX), K4, Z27
+	VPMOVZXBD.Z 32(SI), K4, Z27
 	VPXORD.BCST 32(AX), Z27, Z27
 	VPSUBD.BCST 36(AX), Z27, Z27
 	VCVTDQ2PS   Z27, Z27
@@ -466,16 +466,16 @@ residual:
 	VPACKUSWB   Z5, Z3, Z3
 	VPERMD      Z3, Z28, Z3
 	VPXORD.BCST 12(AX), Z3, Z3
-	VMOVDQU8    Z3, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z3, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z6, Z6
 	VMULPS      Z24, Z6, Z6
 	VMAXPS.BCST (AX), Z6, Z6
 	VMINPS.BCST 4(AX), Z6, Z6
-	VPMOVZXBD.Z (BX), K2, Z27
+	VPMOVZXBD.Z (SI), K2, Z27
 	VPXORD.BCST 32(AX), Z27, Z27
 	VPSUBD.BCST 36(AX), Z27, Z27
 	VCVTDQ2PS   Z27, Z27
@@ -493,7 +493,7 @@ residual:
 	VMULPS      Z25, Z7, Z7
 	VMAXPS.BCST (AX), Z7, Z7
 	VMINPS.BCST 4(AX), Z7, Z7
-	VPMOVZXBD.Z 16(BX), K3, Z27
+	VPMOVZXBD.Z 16(SI), K3, Z27
 	VPXORD.BCST 32(AX), Z27, Z27
 	VPSUBD.BCST 36(AX), Z27, Z27
 	VCVTDQ2PS   Z27, Z27
@@ -511,7 +511,7 @@ residual:
 	VMULPS      Z26, Z8, Z8
 	VMAXPS.BCST (AX), Z8, Z8
 	VMINPS.BCST 4(AX), Z8, Z8
-	VPMOVZXBD.Z 32(BX), K4, Z27
+	VPMOVZXBD.Z 32(SI), K4, Z27
 	VPXORD.BCST 32(AX), Z27, Z27
 	VPSUBD.BCST 36(AX), Z27, Z27
 	VCVTDQ2PS   Z27, Z27
@@ -530,16 +530,16 @@ residual:
 	VPACKUSWB   Z8, Z6, Z6
 	VPERMD      Z6, Z28, Z6
 	VPXORD.BCST 12(AX), Z6, Z6
-	VMOVDQU8    Z6, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z6, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z9, Z9
 	VMULPS      Z24, Z9, Z9
 	VMAXPS.BCST (AX), Z9, Z9
 	VMINPS.BCST 4(AX), Z9, Z9
-	VPMOVZXBD.Z (BX), K2, Z27
+	VPMOVZXBD.Z (SI), K2, Z27
 	VPXORD.BCST 32(AX), Z27, Z27
 	VPSUBD.BCST 36(AX), Z27, Z27
 	VCVTDQ2PS   Z27, Z27
@@ -557,7 +557,7 @@ residual:
 	VMULPS      Z25, Z10, Z10
 	VMAXPS.BCST (AX), Z10, Z10
 	VMINPS.BCST 4(AX), Z10, Z10
-	VPMOVZXBD.Z 16(BX), K3, Z27
+	VPMOVZXBD.Z 16(SI), K3, Z27
 	VPXORD.BCST 32(AX), Z27, Z27
 	VPSUBD.BCST 36(AX), Z27, Z27
 	VCVTDQ2PS   Z27, Z27
@@ -575,7 +575,7 @@ residual:
 	VMULPS      Z26, Z11, Z11
 	VMAXPS.BCST (AX), Z11, Z11
 	VMINPS.BCST 4(AX), Z11, Z11
-	VPMOVZXBD.Z 32(BX), K4, Z27
+	VPMOVZXBD.Z 32(SI), K4, Z27
 	VPXORD.BCST 32(AX), Z27, Z27
 	VPSUBD.BCST 36(AX), Z27, Z27
 	VCVTDQ2PS   Z27, Z27
@@ -594,16 +594,16 @@ residual:
 	VPACKUSWB   Z11, Z9, Z9
 	VPERMD      Z9, Z28, Z9
 	VPXORD.BCST 12(AX), Z9, Z9
-	VMOVDQU8    Z9, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z9, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z12, Z12
 	VMULPS      Z24, Z12, Z12
 	VMAXPS.BCST (AX), Z12, Z12
 	VMINPS.BCST 4(AX), Z12, Z12
-	VPMOVZXBD.Z (BX), K2, Z27
+	VPMOVZXBD.Z (SI), K2, Z27
 	VPXORD.BCST 32(AX), Z27, Z27
 	VPSUBD.BCST 36(AX), Z27, Z27
 	VCVTDQ2PS   Z27, Z27
@@ -621,7 +621,7 @@ residual:
 	VMULPS      Z25, Z13, Z13
 	VMAXPS.BCST (AX), Z13, Z13
 	VMINPS.BCST 4(AX), Z13, Z13
-	VPMOVZXBD.Z 16(BX), K3, Z27
+	VPMOVZXBD.Z 16(SI), K3, Z27
 	VPXORD.BCST 32(AX), Z27, Z27
 	VPSUBD.BCST 36(AX), Z27, Z27
 	VCVTDQ2PS   Z27, Z27
@@ -639,7 +639,7 @@ residual:
 	VMULPS      Z26, Z14, Z14
 	VMAXPS.BCST (AX), Z14, Z14
 	VMINPS.BCST 4(AX), Z14, Z14
-	VPMOVZXBD.Z 32(BX), K4, Z27
+	VPMOVZXBD.Z 32(SI), K4, Z27
 	VPXORD.BCST 32(AX), Z27, Z27
 	VPSUBD.BCST 36(AX), Z27, Z27
 	VCVTDQ2PS   Z27, Z27
@@ -658,16 +658,16 @@ residual:
 	VPACKUSWB   Z14, Z12, Z12
 	VPERMD      Z12, Z28, Z12
 	VPXORD.BCST 12(AX), Z12, Z12
-	VMOVDQU8    Z12, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z12, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z15, Z15
 	VMULPS      Z24, Z15, Z15
 	VMAXPS.BCST (AX), Z15, Z15
 	VMINPS.BCST 4(AX), Z15, Z15
-	VPMOVZXBD.Z (BX), K2, Z27
+	VPMOVZXBD.Z (SI), K2, Z27
 	VPXORD.BCST 32(AX), Z27, Z27
 	VPSUBD.BCST 36(AX), Z27, Z27
 	VCVTDQ2PS   Z27, Z27
@@ -685,7 +685,7 @@ residual:
 	VMULPS      Z25, Z16, Z16
 	VMAXPS.BCST (AX), Z16, Z16
 	VMINPS.BCST 4(AX), Z16, Z16
-	VPMOVZXBD.Z 16(BX), K3, Z27
+	VPMOVZXBD.Z 16(SI), K3, Z27
 	VPXORD.BCST 32(AX), Z27, Z27
 	VPSUBD.BCST 36(AX), Z27, Z27
 	VCVTDQ2PS   Z27, Z27
@@ -703,7 +703,7 @@ residual:
 	VMULPS      Z26, Z17, Z17
 	VMAXPS.BCST (AX), Z17, Z17
 	VMINPS.BCST 4(AX), Z17, Z17
-	VPMOVZXBD.Z 32(BX), K4, Z27
+	VPMOVZXBD.Z 32(SI), K4, Z27
 	VPXORD.BCST 32(AX), Z27, Z27
 	VPSUBD.BCST 36(AX), Z27, Z27
 	VCVTDQ2PS   Z27, Z27
@@ -722,16 +722,16 @@ residual:
 	VPACKUSWB   Z17, Z15, Z15
 	VPERMD      Z15, Z28, Z15
 	VPXORD.BCST 12(AX), Z15, Z15
-	VMOVDQU8    Z15, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z15, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z18, Z18
 	VMULPS      Z24, Z18, Z18
 	VMAXPS.BCST (AX), Z18, Z18
 	VMINPS.BCST 4(AX), Z18, Z18
-	VPMOVZXBD.Z (BX), K2, Z27
+	VPMOVZXBD.Z (SI), K2, Z27
 	VPXORD.BCST 32(AX), Z27, Z27
 	VPSUBD.BCST 36(AX), Z27, Z27
 	VCVTDQ2PS   Z27, Z27
@@ -749,7 +749,7 @@ residual:
 	VMULPS      Z25, Z19, Z19
 	VMAXPS.BCST (AX), Z19, Z19
 	VMINPS.BCST 4(AX), Z19, Z19
-	VPMOVZXBD.Z 16(BX), K3, Z27
+	VPMOVZXBD.Z 16(SI), K3, Z27
 	VPXORD.BCST 32(AX), Z27, Z27
 	VPSUBD.BCST 36(AX), Z27, Z27
 	VCVTDQ2PS   Z27, Z27
@@ -767,7 +767,7 @@ residual:
 	VMULPS      Z26, Z20, Z20
 	VMAXPS.BCST (AX), Z20, Z20
 	VMINPS.BCST 4(AX), Z20, Z20
-	VPMOVZXBD.Z 32(BX), K4, Z27
+	VPMOVZXBD.Z 32(SI), K4, Z27
 	VPXORD.BCST 32(AX), Z27, Z27
 	VPSUBD.BCST 36(AX), Z27, Z27
 	VCVTDQ2PS   Z27, Z27
@@ -786,16 +786,16 @@ residual:
 	VPACKUSWB   Z20, Z18, Z18
 	VPERMD      Z18, Z28, Z18
 	VPXORD.BCST 12(AX), Z18, Z18
-	VMOVDQU8    Z18, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z18, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z21, Z21
 	VMULPS      Z24, Z21, Z21
 	VMAXPS.BCST (AX), Z21, Z21
 	VMINPS.BCST 4(AX), Z21, Z21
-	VPMOVZXBD.Z (BX), K2, Z27
+	VPMOVZXBD.Z (SI), K2, Z27
 	VPXORD.BCST 32(AX), Z27, Z27
 	VPSUBD.BCST 36(AX), Z27, Z27
 	VCVTDQ2PS   Z27, Z27
@@ -813,7 +813,7 @@ residual:
 	VMULPS      Z25, Z22, Z22
 	VMAXPS.BCST (AX), Z22, Z22
 	VMINPS.BCST 4(AX), Z22, Z22
-	VPMOVZXBD.Z 16(BX), K3, Z27
+	VPMOVZXBD.Z 16(SI), K3, Z27
 	VPXORD.BCST 32(AX), Z27, Z27
 	VPSUBD.BCST 36(AX), Z27, Z27
 	VCVTDQ2PS   Z27, Z27
@@ -831,7 +831,7 @@ residual:
 	VMULPS      Z26, Z23, Z23
 	VMAXPS.BCST (AX), Z23, Z23
 	VMINPS.BCST 4(AX), Z23, Z23
-	VPMOVZXBD.Z 32(BX), K4, Z27
+	VPMOVZXBD.Z 32(SI), K4, Z27
 	VPXORD.BCST 32(AX), Z27, Z27
 	VPSUBD.BCST 36(AX), Z27, Z27
 	VCVTDQ2PS   Z27, Z27
@@ -850,14 +850,14 @@ residual:
 	VPACKUSWB   Z23, Z21, Z21
 	VPERMD      Z21, Z28, Z21
 	VPXORD.BCST 12(AX), Z21, Z21
-	VMOVDQU8    Z21, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z21, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
-	MOVQ        BX, other+88(FP)
-	MOVQ        DX, dst+80(FP)
-	MOVQ        DI, count+0(FP)
+	MOVQ        SI, other+88(FP)
+	MOVQ        CX, dst+80(FP)
+	MOVQ        BX, count+0(FP)
 	JMP         tile
 
 done:
@@ -881,6 +881,299 @@ DATA packedOrder<>+52(SB)/4, $0x00000007
 DATA packedOrder<>+56(SB)/4, $0x0000000b
 DATA packedOrder<>+60(SB)/4, $0x0000000f
 GLOBL packedOrder<>(SB), RODATA|NOPTR, $64
+
+// func stripFloats8x48AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, ldd int, lo float32, hi float32, mask uint64)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
+TEXT ·stripFloats8x48AVX512VNNI(SB), NOSPLIT, $0-112
+	SHLQ     $0x02, ldd+88(FP)
+	MOVQ     mask+104(FP), AX
+	KMOVQ    AX, K1
+	KSHIFTRQ $0x00, K1, K2
+	KSHIFTRQ $0x10, K1, K3
+	KSHIFTRQ $0x20, K1, K1
+
+tile:
+	MOVQ      rows+32(FP), AX
+	MOVQ      src+24(FP), CX
+	MOVQ      (AX), DX
+	ADDQ      CX, DX
+	MOVQ      8(AX), BX
+	ADDQ      CX, BX
+	MOVQ      16(AX), SI
+	ADDQ      CX, SI
+	MOVQ      24(AX), DI
+	ADDQ      CX, DI
+	MOVQ      32(AX), R8
+	ADDQ      CX, R8
+	MOVQ      40(AX), R9
+	ADDQ      CX, R9
+	MOVQ      48(AX), R10
+	ADDQ      CX, R10
+	MOVQ      56(AX), AX
+	ADDQ      CX, AX
+	ADDQ      $0x40, rows+32(FP)
+	MOVQ      start+56(FP), CX
+	VMOVDQU32 (CX), Z0
+	VMOVDQA64 Z0, Z3
+	VMOVDQA64 Z0, Z6
+	VMOVDQA64 Z0, Z9
+	VMOVDQA64 Z0, Z12
+	VMOVDQA64 Z0, Z15
+	VMOVDQA64 Z0, Z18
+	VMOVDQA64 Z0, Z21
+	VMOVDQU32 64(CX), Z1
+	VMOVDQA64 Z1, Z4
+	VMOVDQA64 Z1, Z7
+	VMOVDQA64 Z1, Z10
+	VMOVDQA64 Z1, Z13
+	VMOVDQA64 Z1, Z16
+	VMOVDQA64 Z1, Z19
+	VMOVDQA64 Z1, Z22
+	VMOVDQU32 128(CX), Z2
+	VMOVDQA64 Z2, Z5
+	VMOVDQA64 Z2, Z8
+	VMOVDQA64 Z2, Z11
+	VMOVDQA64 Z2, Z14
+	VMOVDQA64 Z2, Z17
+	VMOVDQA64 Z2, Z20
+	VMOVDQA64 Z2, Z23
+	MOVQ      runs+8(FP), CX
+	MOVQ      offs+40(FP), R11
+	MOVQ      b+48(FP), R12
+	MOVQ      k4+16(FP), R13
+
+run:
+	MOVQ (R11), R14
+	ADDQ $0x08, R11
+	MOVQ R13, R15
+
+word:
+	VMOVDQU8     (R12), Z24
+	VMOVDQU8     64(R12), Z25
+	VMOVDQU8     128(R12), Z26
+	ADDQ         $0x000000c0, R12
+	VPBROADCASTD (DX)(R14*1), Z27
+	VPDPBUSD     Z24, Z27, Z0
+	VPDPBUSD     Z25, Z27, Z1
+	VPDPBUSD     Z26, Z27, Z2
+	VPBROADCASTD (BX)(R14*1), Z28
+	VPDPBUSD     Z24, Z28, Z3
+	VPDPBUSD     Z25, Z28, Z4
+	VPDPBUSD     Z26, Z28, Z5
+	VPBROADCASTD (SI)(R14*1), Z27
+	VPDPBUSD     Z24, Z27, Z6
+	VPDPBUSD     Z25, Z27, Z7
+	VPDPBUSD     Z26, Z27, Z8
+	VPBROADCASTD (DI)(R14*1), Z28
+	VPDPBUSD     Z24, Z28, Z9
+	VPDPBUSD     Z25, Z28, Z10
+	VPDPBUSD     Z26, Z28, Z11
+	VPBROADCASTD (R8)(R14*1), Z27
+	VPDPBUSD     Z24, Z27, Z12
+	VPDPBUSD     Z25, Z27, Z13
+	VPDPBUSD     Z26, Z27, Z14
+	VPBROADCASTD (R9)(R14*1), Z28
+	VPDPBUSD     Z24, Z28, Z15
+	VPDPBUSD     Z25, Z28, Z16
+	VPDPBUSD     Z26, Z28, Z17
+	VPBROADCASTD (R10)(R14*1), Z27
+	VPDPBUSD     Z24, Z27, Z18
+	VPDPBUSD     Z25, Z27, Z19
+	VPDPBUSD     Z26, Z27, Z20
+	VPBROADCASTD (AX)(R14*1), Z28
+	VPDPBUSD     Z24, Z28, Z21
+	VPDPBUSD     Z25, Z28, Z22
+	VPDPBUSD     Z26, Z28, Z23
+	ADDQ         $0x04, R14
+	DECQ         R15
+	JNZ          word
+	DECQ         CX
+	JNZ          run
+	MOVQ         scale+64(FP), AX
+	MOVQ         dst+80(FP), CX
+	MOVQ         ldd+88(FP), DX
+	MOVQ         count+0(FP), BX
+	VMOVUPS      (AX), Z24
+	VMOVUPS      64(AX), Z25
+	VMOVUPS      128(AX), Z26
+	MOVQ         bias+72(FP), AX
+	VBROADCASTSS lo+96(FP), Z27
+	VBROADCASTSS hi+100(FP), Z28
+	VCVTDQ2PS    Z0, Z0
+	VMULPS       Z24, Z0, Z0
+	VADDPS       (AX), Z0, Z0
+	VMAXPS       Z0, Z27, Z0
+	VMINPS       Z0, Z28, Z0
+	VMOVUPS      Z0, K2, (CX)
+	VCVTDQ2PS    Z1, Z1
+	VMULPS       Z25, Z1, Z1
+	VADDPS       64(AX), Z1, Z1
+	VMAXPS       Z1, Z27, Z1
+	VMINPS       Z1, Z28, Z1
+	VMOVUPS      Z1, K3, 64(CX)
+	VCVTDQ2PS    Z2, Z2
+	VMULPS       Z26, Z2, Z2
+	VADDPS       128(AX), Z2, Z2
+	VMAXPS       Z2, Z27, Z2
+	VMINPS       Z2, Z28, Z2
+	VMOVUPS      Z2, K1, 128(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z24, Z3, Z3
+	VADDPS       (AX), Z3, Z3
+	VMAXPS       Z3, Z27, Z3
+	VMINPS       Z3, Z28, Z3
+	VMOVUPS      Z3, K2, (CX)
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z25, Z4, Z4
+	VADDPS       64(AX), Z4, Z4
+	VMAXPS       Z4, Z27, Z4
+	VMINPS       Z4, Z28, Z4
+	VMOVUPS      Z4, K3, 64(CX)
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z26, Z5, Z5
+	VADDPS       128(AX), Z5, Z5
+	VMAXPS       Z5, Z27, Z5
+	VMINPS       Z5, Z28, Z5
+	VMOVUPS      Z5, K1, 128(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z6, Z6
+	VMULPS       Z24, Z6, Z6
+	VADDPS       (AX), Z6, Z6
+	VMAXPS       Z6, Z27, Z6
+	VMINPS       Z6, Z28, Z6
+	VMOVUPS      Z6, K2, (CX)
+	VCVTDQ2PS    Z7, Z7
+	VMULPS       Z25, Z7, Z7
+	VADDPS       64(AX), Z7, Z7
+	VMAXPS       Z7, Z27, Z7
+	VMINPS       Z7, Z28, Z7
+	VMOVUPS      Z7, K3, 64(CX)
+	VCVTDQ2PS    Z8, Z8
+	VMULPS       Z26, Z8, Z8
+	VADDPS       128(AX), Z8, Z8
+	VMAXPS       Z8, Z27, Z8
+	VMINPS       Z8, Z28, Z8
+	VMOVUPS      Z8, K1, 128(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z9, Z9
+	VMULPS       Z24, Z9, Z9
+	VADDPS       (AX), Z9, Z9
+	VMAXPS       Z9, Z27, Z9
+	VMINPS       Z9, Z28, Z9
+	VMOVUPS      Z9, K2, (CX)
+	VCVTDQ2PS    Z10, Z10
+	VMULPS       Z25, Z10, Z10
+	VADDPS       64(AX), Z10, Z10
+	VMAXPS       Z10, Z27, Z10
+	VMINPS       Z10, Z28, Z10
+	VMOVUPS      Z10, K3, 64(CX)
+	VCVTDQ2PS    Z11, Z11
+	VMULPS       Z26, Z11, Z11
+	VADDPS       128(AX), Z11, Z11
+	VMAXPS       Z11, Z27, Z11
+	VMINPS       Z11, Z28, Z11
+	VMOVUPS      Z11, K1, 128(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z24, Z12, Z12
+	VADDPS       (AX), Z12, Z12
+	VMAXPS       Z12, Z27, Z12
+	VMINPS       Z12, Z28, Z12
+	VMOVUPS      Z12, K2, (CX)
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z25, Z13, Z13
+	VADDPS       64(AX), Z13, Z13
+	VMAXPS       Z13, Z27, Z13
+	VMINPS       Z13, Z28, Z13
+	VMOVUPS      Z13, K3, 64(CX)
+	VCVTDQ2PS    Z14, Z14
+	VMULPS       Z26, Z14, Z14
+	VADDPS       128(AX), Z14, Z14
+	VMAXPS       Z14, Z27, Z14
+	VMINPS       Z14, Z28, Z14
+	VMOVUPS      Z14, K1, 128(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z15, Z15
+	VMULPS       Z24, Z15, Z15
+	VADDPS       (AX), Z15, Z15
+	VMAXPS       Z15, Z27, Z15
+	VMINPS       Z15, Z28, Z15
+	VMOVUPS      Z15, K2, (CX)
+	VCVTDQ2PS    Z16, Z16
+	VMULPS       Z25, Z16, Z16
+	VADDPS       64(AX), Z16, Z16
+	VMAXPS       Z16, Z27, Z16
+	VMINPS       Z16, Z28, Z16
+	VMOVUPS      Z16, K3, 64(CX)
+	VCVTDQ2PS    Z17, Z17
+	VMULPS       Z26, Z17, Z17
+	VADDPS       128(AX), Z17, Z17
+	VMAXPS       Z17, Z27, Z17
+	VMINPS       Z17, Z28, Z17
+	VMOVUPS      Z17, K1, 128(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z18, Z18
+	VMULPS       Z24, Z18, Z18
+	VADDPS       (AX), Z18, Z18
+	VMAXPS       Z18, Z27, Z18
+	VMINPS       Z18, Z28, Z18
+	VMOVUPS      Z18, K2, (CX)
+	VCVTDQ2PS    Z19, Z19
+	VMULPS       Z25, Z19, Z19
+	VADDPS       64(AX), Z19, Z19
+	VMAXPS       Z19, Z27, Z19
+	VMINPS       Z19, Z28, Z19
+	VMOVUPS      Z19, K3, 64(CX)
+	VCVTDQ2PS    Z20, Z20
+	VMULPS       Z26, Z20, Z20
+	VADDPS       128(AX), Z20, Z20
+	VMAXPS       Z20, Z27, Z20
+	VMINPS       Z20, Z28, Z20
+	VMOVUPS      Z20, K1, 128(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z21, Z21
+	VMULPS       Z24, Z21, Z21
+	VADDPS       (AX), Z21, Z21
+	VMAXPS       Z21, Z27, Z21
+	VMINPS       Z21, Z28, Z21
+	VMOVUPS      Z21, K2, (CX)
+	VCVTDQ2PS    Z22, Z22
+	VMULPS       Z25, Z22, Z22
+	VADDPS       64(AX), Z22, Z22
+	VMAXPS       Z22, Z27, Z22
+	VMINPS       Z22, Z28, Z22
+	VMOVUPS      Z22, K3, 64(CX)
+	VCVTDQ2PS    Z23, Z23
+	VMULPS       Z26, Z23, Z23
+	VADDPS       128(AX), Z23, Z23
+	VMAXPS       Z23, Z27, Z23
+	VMINPS       Z23, Z28, Z23
+	VMOVUPS      Z23, K1, 128(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	MOVQ         CX, dst+80(FP)
+	MOVQ         BX, count+0(FP)
+	JMP          tile
+
+done:
+	VZEROUPPER
+	RET
 
 // func stripCodes8x32AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, end *int32, dst *byte, other *byte, ldd int, mask uint64)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
@@ -971,15 +1264,15 @@ word:
 	JNZ          word
 	DECQ         CX
 	JNZ          run
+	MOVQ         scale+64(FP), AX
+	MOVQ         dst+80(FP), CX
+	MOVQ         ldd+96(FP), DX
+	MOVQ         count+0(FP), BX
+	VMOVUPS      (AX), Z16
+	VMOVUPS      64(AX), Z17
 	MOVQ         end+72(FP), AX
-	MOVQ         scale+64(FP), CX
-	MOVQ         dst+80(FP), DX
-	MOVQ         other+88(FP), BX
-	MOVQ         ldd+96(FP), SI
-	MOVQ         count+0(FP), DI
-	VMOVUPS      (CX), Z16
-	VMOVUPS      64(CX), Z17
-	TESTQ        BX, BX
+	MOVQ         other+88(FP), SI
+	TESTQ        SI, SI
 	JNZ          residual
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z16, Z0, Z0
@@ -997,9 +1290,9 @@ word:
 	VPACKUSWB    Z0, Z0, Z0
 	VPERMD       Z0, Z19, Z0
 	VPXORD.BCST  12(AX), Z0, Z0
-	VMOVDQU8     Z0, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z0, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z16, Z2, Z2
@@ -1017,9 +1310,9 @@ word:
 	VPACKUSWB    Z2, Z2, Z2
 	VPERMD       Z2, Z19, Z2
 	VPXORD.BCST  12(AX), Z2, Z2
-	VMOVDQU8     Z2, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z2, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z16, Z4, Z4
@@ -1037,9 +1330,9 @@ word:
 	VPACKUSWB    Z4, Z4, Z4
 	VPERMD       Z4, Z19, Z4
 	VPXORD.BCST  12(AX), Z4, Z4
-	VMOVDQU8     Z4, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z4, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z16, Z6, Z6
@@ -1057,9 +1350,9 @@ word:
 	VPACKUSWB    Z6, Z6, Z6
 	VPERMD       Z6, Z19, Z6
 	VPXORD.BCST  12(AX), Z6, Z6
-	VMOVDQU8     Z6, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z6, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z8, Z8
 	VMULPS       Z16, Z8, Z8
@@ -1077,9 +1370,9 @@ word:
 	VPACKUSWB    Z8, Z8, Z8
 	VPERMD       Z8, Z19, Z8
 	VPXORD.BCST  12(AX), Z8, Z8
-	VMOVDQU8     Z8, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z8, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z10, Z10
 	VMULPS       Z16, Z10, Z10
@@ -1097,9 +1390,9 @@ word:
 	VPACKUSWB    Z10, Z10, Z10
 	VPERMD       Z10, Z19, Z10
 	VPXORD.BCST  12(AX), Z10, Z10
-	VMOVDQU8     Z10, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z10, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z12, Z12
 	VMULPS       Z16, Z12, Z12
@@ -1117,9 +1410,9 @@ word:
 	VPACKUSWB    Z12, Z12, Z12
 	VPERMD       Z12, Z19, Z12
 	VPXORD.BCST  12(AX), Z12, Z12
-	VMOVDQU8     Z12, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z12, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z14, Z14
 	VMULPS       Z16, Z14, Z14
@@ -1137,12 +1430,12 @@ word:
 	VPACKUSWB    Z14, Z14, Z14
 	VPERMD       Z14, Z19, Z14
 	VPXORD.BCST  12(AX), Z14, Z14
-	VMOVDQU8     Z14, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z14, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
-	MOVQ         DX, dst+80(FP)
-	MOVQ         DI, count+0(FP)
+	MOVQ         CX, dst+80(FP)
+	MOVQ         BX, count+0(FP)
 	JMP          tile
 
 residual:
@@ -1150,7 +1443,7 @@ residual:
 	VMULPS      Z16, Z0, Z0
 	VMAXPS.BCST (AX), Z0, Z0
 	VMINPS.BCST 4(AX), Z0, Z0
-	VPMOVZXBD.Z (BX), K2, Z18
+	VPMOVZXBD.Z (SI), K2, Z18
 	VPXORD.BCST 32(AX), Z18, Z18
 	VPSUBD.BCST 36(AX), Z18, Z18
 	VCVTDQ2PS   Z18, Z18
@@ -1168,7 +1461,7 @@ residual:
 	VMULPS      Z17, Z1, Z1
 	VMAXPS.BCST (AX), Z1, Z1
 	VMINPS.BCST 4(AX), Z1, Z1
-	VPMOVZXBD.Z 16(BX), K3, Z18
+	VPMOVZXBD.Z 16(SI), K3, Z18
 	VPXORD.BCST 32(AX), Z18, Z18
 	VPSUBD.BCST 36(AX), Z18, Z18
 	VCVTDQ2PS   Z18, Z18
@@ -1186,16 +1479,16 @@ residual:
 	VPACKUSWB   Z0, Z0, Z0
 	VPERMD      Z0, Z19, Z0
 	VPXORD.BCST 12(AX), Z0, Z0
-	VMOVDQU8    Z0, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z0, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z2, Z2
 	VMULPS      Z16, Z2, Z2
 	VMAXPS.BCST (AX), Z2, Z2
 	VMINPS.BCST 4(AX), Z2, Z2
-	VPMOVZXBD.Z (BX), K2, Z18
+	VPMOVZXBD.Z (SI), K2, Z18
 	VPXORD.BCST 32(AX), Z18, Z18
 	VPSUBD.BCST 36(AX), Z18, Z18
 	VCVTDQ2PS   Z18, Z18
@@ -1213,7 +1506,7 @@ residual:
 	VMULPS      Z17, Z3, Z3
 	VMAXPS.BCST (AX), Z3, Z3
 	VMINPS.BCST 4(AX), Z3, Z3
-	VPMOVZXBD.Z 16(BX), K3, Z18
+	VPMOVZXBD.Z 16(SI), K3, Z18
 	VPXORD.BCST 32(AX), Z18, Z18
 	VPSUBD.BCST 36(AX), Z18, Z18
 	VCVTDQ2PS   Z18, Z18
@@ -1231,16 +1524,16 @@ residual:
 	VPACKUSWB   Z2, Z2, Z2
 	VPERMD      Z2, Z19, Z2
 	VPXORD.BCST 12(AX), Z2, Z2
-	VMOVDQU8    Z2, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z2, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z4, Z4
 	VMULPS      Z16, Z4, Z4
 	VMAXPS.BCST (AX), Z4, Z4
 	VMINPS.BCST 4(AX), Z4, Z4
-	VPMOVZXBD.Z (BX), K2, Z18
+	VPMOVZXBD.Z (SI), K2, Z18
 	VPXORD.BCST 32(AX), Z18, Z18
 	VPSUBD.BCST 36(AX), Z18, Z18
 	VCVTDQ2PS   Z18, Z18
@@ -1258,7 +1551,7 @@ residual:
 	VMULPS      Z17, Z5, Z5
 	VMAXPS.BCST (AX), Z5, Z5
 	VMINPS.BCST 4(AX), Z5, Z5
-	VPMOVZXBD.Z 16(BX), K3, Z18
+	VPMOVZXBD.Z 16(SI), K3, Z18
 	VPXORD.BCST 32(AX), Z18, Z18
 	VPSUBD.BCST 36(AX), Z18, Z18
 	VCVTDQ2PS   Z18, Z18
@@ -1276,16 +1569,16 @@ residual:
 	VPACKUSWB   Z4, Z4, Z4
 	VPERMD      Z4, Z19, Z4
 	VPXORD.BCST 12(AX), Z4, Z4
-	VMOVDQU8    Z4, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z4, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z6, Z6
 	VMULPS      Z16, Z6, Z6
 	VMAXPS.BCST (AX), Z6, Z6
 	VMINPS.BCST 4(AX), Z6, Z6
-	VPMOVZXBD.Z (BX), K2, Z18
+	VPMOVZXBD.Z (SI), K2, Z18
 	VPXORD.BCST 32(AX), Z18, Z18
 	VPSUBD.BCST 36(AX), Z18, Z18
 	VCVTDQ2PS   Z18, Z18
@@ -1303,7 +1596,7 @@ residual:
 	VMULPS      Z17, Z7, Z7
 	VMAXPS.BCST (AX), Z7, Z7
 	VMINPS.BCST 4(AX), Z7, Z7
-	VPMOVZXBD.Z 16(BX), K3, Z18
+	VPMOVZXBD.Z 16(SI), K3, Z18
 	VPXORD.BCST 32(AX), Z18, Z18
 	VPSUBD.BCST 36(AX), Z18, Z18
 	VCVTDQ2PS   Z18, Z18
@@ -1321,16 +1614,16 @@ residual:
 	VPACKUSWB   Z6, Z6, Z6
 	VPERMD      Z6, Z19, Z6
 	VPXORD.BCST 12(AX), Z6, Z6
-	VMOVDQU8    Z6, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z6, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z8, Z8
 	VMULPS      Z16, Z8, Z8
 	VMAXPS.BCST (AX), Z8, Z8
 	VMINPS.BCST 4(AX), Z8, Z8
-	VPMOVZXBD.Z (BX), K2, Z18
+	VPMOVZXBD.Z (SI), K2, Z18
 	VPXORD.BCST 32(AX), Z18, Z18
 	VPSUBD.BCST 36(AX), Z18, Z18
 	VCVTDQ2PS   Z18, Z18
@@ -1348,7 +1641,7 @@ residual:
 	VMULPS      Z17, Z9, Z9
 	VMAXPS.BCST (AX), Z9, Z9
 	VMINPS.BCST 4(AX), Z9, Z9
-	VPMOVZXBD.Z 16(BX), K3, Z18
+	VPMOVZXBD.Z 16(SI), K3, Z18
 	VPXORD.BCST 32(AX), Z18, Z18
 	VPSUBD.BCST 36(AX), Z18, Z18
 	VCVTDQ2PS   Z18, Z18
@@ -1366,16 +1659,16 @@ residual:
 	VPACKUSWB   Z8, Z8, Z8
 	VPERMD      Z8, Z19, Z8
 	VPXORD.BCST 12(AX), Z8, Z8
-	VMOVDQU8    Z8, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z8, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z10, Z10
 	VMULPS      Z16, Z10, Z10
 	VMAXPS.BCST (AX), Z10, Z10
 	VMINPS.BCST 4(AX), Z10, Z10
-	VPMOVZXBD.Z (BX), K2, Z18
+	VPMOVZXBD.Z (SI), K2, Z18
 	VPXORD.BCST 32(AX), Z18, Z18
 	VPSUBD.BCST 36(AX), Z18, Z18
 	VCVTDQ2PS   Z18, Z18
@@ -1393,7 +1686,7 @@ residual:
 	VMULPS      Z17, Z11, Z11
 	VMAXPS.BCST (AX), Z11, Z11
 	VMINPS.BCST 4(AX), Z11, Z11
-	VPMOVZXBD.Z 16(BX), K3, Z18
+	VPMOVZXBD.Z 16(SI), K3, Z18
 	VPXORD.BCST 32(AX), Z18, Z18
 	VPSUBD.BCST 36(AX), Z18, Z18
 	VCVTDQ2PS   Z18, Z18
@@ -1411,16 +1704,16 @@ residual:
 	VPACKUSWB   Z10, Z10, Z10
 	VPERMD      Z10, Z19, Z10
 	VPXORD.BCST 12(AX), Z10, Z10
-	VMOVDQU8    Z10, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z10, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z12, Z12
 	VMULPS      Z16, Z12, Z12
 	VMAXPS.BCST (AX), Z12, Z12
 	VMINPS.BCST 4(AX), Z12, Z12
-	VPMOVZXBD.Z (BX), K2, Z18
+	VPMOVZXBD.Z (SI), K2, Z18
 	VPXORD.BCST 32(AX), Z18, Z18
 	VPSUBD.BCST 36(AX), Z18, Z18
 	VCVTDQ2PS   Z18, Z18
@@ -1438,7 +1731,7 @@ residual:
 	VMULPS      Z17, Z13, Z13
 	VMAXPS.BCST (AX), Z13, Z13
 	VMINPS.BCST 4(AX), Z13, Z13
-	VPMOVZXBD.Z 16(BX), K3, Z18
+	VPMOVZXBD.Z 16(SI), K3, Z18
 	VPXORD.BCST 32(AX), Z18, Z18
 	VPSUBD.BCST 36(AX), Z18, Z18
 	VCVTDQ2PS   Z18, Z18
@@ -1456,16 +1749,16 @@ residual:
 	VPACKUSWB   Z12, Z12, Z12
 	VPERMD      Z12, Z19, Z12
 	VPXORD.BCST 12(AX), Z12, Z12
-	VMOVDQU8    Z12, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z12, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z14, Z14
 	VMULPS      Z16, Z14, Z14
 	VMAXPS.BCST (AX), Z14, Z14
 	VMINPS.BCST 4(AX), Z14, Z14
-	VPMOVZXBD.Z (BX), K2, Z18
+	VPMOVZXBD.Z (SI), K2, Z18
 	VPXORD.BCST 32(AX), Z18, Z18
 	VPSUBD.BCST 36(AX), Z18, Z18
 	VCVTDQ2PS   Z18, Z18
@@ -1483,7 +1776,7 @@ residual:
 	VMULPS      Z17, Z15, Z15
 	VMAXPS.BCST (AX), Z15, Z15
 	VMINPS.BCST 4(AX), Z15, Z15
-	VPMOVZXBD.Z 16(BX), K3, Z18
+	VPMOVZXBD.Z 16(SI), K3, Z18
 	VPXORD.BCST 32(AX), Z18, Z18
 	VPSUBD.BCST 36(AX), Z18, Z18
 	VCVTDQ2PS   Z18, Z18
@@ -1501,15 +1794,241 @@ residual:
 	VPACKUSWB   Z14, Z14, Z14
 	VPERMD      Z14, Z19, Z14
 	VPXORD.BCST 12(AX), Z14, Z14
-	VMOVDQU8    Z14, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z14, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
-	MOVQ        BX, other+88(FP)
-	MOVQ        DX, dst+80(FP)
-	MOVQ        DI, count+0(FP)
+	MOVQ        SI, other+88(FP)
+	MOVQ        CX, dst+80(FP)
+	MOVQ        BX, count+0(FP)
 	JMP         tile
+
+done:
+	VZEROUPPER
+	RET
+
+// func stripFloats8x32AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, ldd int, lo float32, hi float32, mask uint64)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
+TEXT ·stripFloats8x32AVX512VNNI(SB), NOSPLIT, $0-112
+	SHLQ     $0x02, ldd+88(FP)
+	MOVQ     mask+104(FP), AX
+	KMOVQ    AX, K1
+	KSHIFTRQ $0x00, K1, K2
+	KSHIFTRQ $0x10, K1, K1
+
+tile:
+	MOVQ      rows+32(FP), AX
+	MOVQ      src+24(FP), CX
+	MOVQ      (AX), DX
+	ADDQ      CX, DX
+	MOVQ      8(AX), BX
+	ADDQ      CX, BX
+	MOVQ      16(AX), SI
+	ADDQ      CX, SI
+	MOVQ      24(AX), DI
+	ADDQ      CX, DI
+	MOVQ      32(AX), R8
+	ADDQ      CX, R8
+	MOVQ      40(AX), R9
+	ADDQ      CX, R9
+	MOVQ      48(AX), R10
+	ADDQ      CX, R10
+	MOVQ      56(AX), AX
+	ADDQ      CX, AX
+	ADDQ      $0x40, rows+32(FP)
+	MOVQ      start+56(FP), CX
+	VMOVDQU32 (CX), Z0
+	VMOVDQA64 Z0, Z2
+	VMOVDQA64 Z0, Z4
+	VMOVDQA64 Z0, Z6
+	VMOVDQA64 Z0, Z8
+	VMOVDQA64 Z0, Z10
+	VMOVDQA64 Z0, Z12
+	VMOVDQA64 Z0, Z14
+	VMOVDQU32 64(CX), Z1
+	VMOVDQA64 Z1, Z3
+	VMOVDQA64 Z1, Z5
+	VMOVDQA64 Z1, Z7
+	VMOVDQA64 Z1, Z9
+	VMOVDQA64 Z1, Z11
+	VMOVDQA64 Z1, Z13
+	VMOVDQA64 Z1, Z15
+	MOVQ      runs+8(FP), CX
+	MOVQ      offs+40(FP), R11
+	MOVQ      b+48(FP), R12
+	MOVQ      k4+16(FP), R13
+
+run:
+	MOVQ (R11), R14
+	ADDQ $0x08, R11
+	MOVQ R13, R15
+
+word:
+	VMOVDQU8     (R12), Z16
+	VMOVDQU8     64(R12), Z17
+	ADDQ         $0x00000080, R12
+	VPBROADCASTD (DX)(R14*1), Z18
+	VPDPBUSD     Z16, Z18, Z0
+	VPDPBUSD     Z17, Z18, Z1
+	VPBROADCASTD (BX)(R14*1), Z19
+	VPDPBUSD     Z16, Z19, Z2
+	VPDPBUSD     Z17, Z19, Z3
+	VPBROADCASTD (SI)(R14*1), Z18
+	VPDPBUSD     Z16, Z18, Z4
+	VPDPBUSD     Z17, Z18, Z5
+	VPBROADCASTD (DI)(R14*1), Z19
+	VPDPBUSD     Z16, Z19, Z6
+	VPDPBUSD     Z17, Z19, Z7
+	VPBROADCASTD (R8)(R14*1), Z18
+	VPDPBUSD     Z16, Z18, Z8
+	VPDPBUSD     Z17, Z18, Z9
+	VPBROADCASTD (R9)(R14*1), Z19
+	VPDPBUSD     Z16, Z19, Z10
+	VPDPBUSD     Z17, Z19, Z11
+	VPBROADCASTD (R10)(R14*1), Z18
+	VPDPBUSD     Z16, Z18, Z12
+	VPDPBUSD     Z17, Z18, Z13
+	VPBROADCASTD (AX)(R14*1), Z19
+	VPDPBUSD     Z16, Z19, Z14
+	VPDPBUSD     Z17, Z19, Z15
+	ADDQ         $0x04, R14
+	DECQ         R15
+	JNZ          word
+	DECQ         CX
+	JNZ          run
+	MOVQ         scale+64(FP), AX
+	MOVQ         dst+80(FP), CX
+	MOVQ         ldd+88(FP), DX
+	MOVQ         count+0(FP), BX
+	VMOVUPS      (AX), Z16
+	VMOVUPS      64(AX), Z17
+	MOVQ         bias+72(FP), AX
+	VBROADCASTSS lo+96(FP), Z18
+	VBROADCASTSS hi+100(FP), Z19
+	VCVTDQ2PS    Z0, Z0
+	VMULPS       Z16, Z0, Z0
+	VADDPS       (AX), Z0, Z0
+	VMAXPS       Z0, Z18, Z0
+	VMINPS       Z0, Z19, Z0
+	VMOVUPS      Z0, K2, (CX)
+	VCVTDQ2PS    Z1, Z1
+	VMULPS       Z17, Z1, Z1
+	VADDPS       64(AX), Z1, Z1
+	VMAXPS       Z1, Z18, Z1
+	VMINPS       Z1, Z19, Z1
+	VMOVUPS      Z1, K1, 64(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z2, Z2
+	VMULPS       Z16, Z2, Z2
+	VADDPS       (AX), Z2, Z2
+	VMAXPS       Z2, Z18, Z2
+	VMINPS       Z2, Z19, Z2
+	VMOVUPS      Z2, K2, (CX)
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z17, Z3, Z3
+	VADDPS       64(AX), Z3, Z3
+	VMAXPS       Z3, Z18, Z3
+	VMINPS       Z3, Z19, Z3
+	VMOVUPS      Z3, K1, 64(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z16, Z4, Z4
+	VADDPS       (AX), Z4, Z4
+	VMAXPS       Z4, Z18, Z4
+	VMINPS       Z4, Z19, Z4
+	VMOVUPS      Z4, K2, (CX)
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z17, Z5, Z5
+	VADDPS       64(AX), Z5, Z5
+	VMAXPS       Z5, Z18, Z5
+	VMINPS       Z5, Z19, Z5
+	VMOVUPS      Z5, K1, 64(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z6, Z6
+	VMULPS       Z16, Z6, Z6
+	VADDPS       (AX), Z6, Z6
+	VMAXPS       Z6, Z18, Z6
+	VMINPS       Z6, Z19, Z6
+	VMOVUPS      Z6, K2, (CX)
+	VCVTDQ2PS    Z7, Z7
+	VMULPS       Z17, Z7, Z7
+	VADDPS       64(AX), Z7, Z7
+	VMAXPS       Z7, Z18, Z7
+	VMINPS       Z7, Z19, Z7
+	VMOVUPS      Z7, K1, 64(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z8, Z8
+	VMULPS       Z16, Z8, Z8
+	VADDPS       (AX), Z8, Z8
+	VMAXPS       Z8, Z18, Z8
+	VMINPS       Z8, Z19, Z8
+	VMOVUPS      Z8, K2, (CX)
+	VCVTDQ2PS    Z9, Z9
+	VMULPS       Z17, Z9, Z9
+	VADDPS       64(AX), Z9, Z9
+	VMAXPS       Z9, Z18, Z9
+	VMINPS       Z9, Z19, Z9
+	VMOVUPS      Z9, K1, 64(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z10, Z10
+	VMULPS       Z16, Z10, Z10
+	VADDPS       (AX), Z10, Z10
+	VMAXPS       Z10, Z18, Z10
+	VMINPS       Z10, Z19, Z10
+	VMOVUPS      Z10, K2, (CX)
+	VCVTDQ2PS    Z11, Z11
+	VMULPS       Z17, Z11, Z11
+	VADDPS       64(AX), Z11, Z11
+	VMAXPS       Z11, Z18, Z11
+	VMINPS       Z11, Z19, Z11
+	VMOVUPS      Z11, K1, 64(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z16, Z12, Z12
+	VADDPS       (AX), Z12, Z12
+	VMAXPS       Z12, Z18, Z12
+	VMINPS       Z12, Z19, Z12
+	VMOVUPS      Z12, K2, (CX)
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z17, Z13, Z13
+	VADDPS       64(AX), Z13, Z13
+	VMAXPS       Z13, Z18, Z13
+	VMINPS       Z13, Z19, Z13
+	VMOVUPS      Z13, K1, 64(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z14, Z14
+	VMULPS       Z16, Z14, Z14
+	VADDPS       (AX), Z14, Z14
+	VMAXPS       Z14, Z18, Z14
+	VMINPS       Z14, Z19, Z14
+	VMOVUPS      Z14, K2, (CX)
+	VCVTDQ2PS    Z15, Z15
+	VMULPS       Z17, Z15, Z15
+	VADDPS       64(AX), Z15, Z15
+	VMAXPS       Z15, Z18, Z15
+	VMINPS       Z15, Z19, Z15
+	VMOVUPS      Z15, K1, 64(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	MOVQ         CX, dst+80(FP)
+	MOVQ         BX, count+0(FP)
+	JMP          tile
 
 done:
 	VZEROUPPER
@@ -1586,14 +2105,14 @@ word:
 	JNZ          word
 	DECQ         CX
 	JNZ          run
+	MOVQ         scale+64(FP), AX
+	MOVQ         dst+80(FP), CX
+	MOVQ         ldd+96(FP), DX
+	MOVQ         count+0(FP), BX
+	VMOVUPS      (AX), Z8
 	MOVQ         end+72(FP), AX
-	MOVQ         scale+64(FP), CX
-	MOVQ         dst+80(FP), DX
-	MOVQ         other+88(FP), BX
-	MOVQ         ldd+96(FP), SI
-	MOVQ         count+0(FP), DI
-	VMOVUPS      (CX), Z8
-	TESTQ        BX, BX
+	MOVQ         other+88(FP), SI
+	TESTQ        SI, SI
 	JNZ          residual
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z8, Z0, Z0
@@ -1605,9 +2124,9 @@ word:
 	VPACKUSWB    Z0, Z0, Z0
 	VPERMD       Z0, Z10, Z0
 	VPXORD.BCST  12(AX), Z0, Z0
-	VMOVDQU8     Z0, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z0, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       Z8, Z1, Z1
@@ -1619,9 +2138,9 @@ word:
 	VPACKUSWB    Z1, Z1, Z1
 	VPERMD       Z1, Z10, Z1
 	VPXORD.BCST  12(AX), Z1, Z1
-	VMOVDQU8     Z1, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z1, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z8, Z2, Z2
@@ -1633,9 +2152,9 @@ word:
 	VPACKUSWB    Z2, Z2, Z2
 	VPERMD       Z2, Z10, Z2
 	VPXORD.BCST  12(AX), Z2, Z2
-	VMOVDQU8     Z2, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z2, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z3, Z3
 	VMULPS       Z8, Z3, Z3
@@ -1647,9 +2166,9 @@ word:
 	VPACKUSWB    Z3, Z3, Z3
 	VPERMD       Z3, Z10, Z3
 	VPXORD.BCST  12(AX), Z3, Z3
-	VMOVDQU8     Z3, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z3, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z8, Z4, Z4
@@ -1661,9 +2180,9 @@ word:
 	VPACKUSWB    Z4, Z4, Z4
 	VPERMD       Z4, Z10, Z4
 	VPXORD.BCST  12(AX), Z4, Z4
-	VMOVDQU8     Z4, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z4, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z5, Z5
 	VMULPS       Z8, Z5, Z5
@@ -1675,9 +2194,9 @@ word:
 	VPACKUSWB    Z5, Z5, Z5
 	VPERMD       Z5, Z10, Z5
 	VPXORD.BCST  12(AX), Z5, Z5
-	VMOVDQU8     Z5, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z5, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z8, Z6, Z6
@@ -1689,9 +2208,9 @@ word:
 	VPACKUSWB    Z6, Z6, Z6
 	VPERMD       Z6, Z10, Z6
 	VPXORD.BCST  12(AX), Z6, Z6
-	VMOVDQU8     Z6, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z6, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z7, Z7
 	VMULPS       Z8, Z7, Z7
@@ -1703,12 +2222,12 @@ word:
 	VPACKUSWB    Z7, Z7, Z7
 	VPERMD       Z7, Z10, Z7
 	VPXORD.BCST  12(AX), Z7, Z7
-	VMOVDQU8     Z7, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z7, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
-	MOVQ         DX, dst+80(FP)
-	MOVQ         DI, count+0(FP)
+	MOVQ         CX, dst+80(FP)
+	MOVQ         BX, count+0(FP)
 	JMP          tile
 
 residual:
@@ -1716,7 +2235,7 @@ residual:
 	VMULPS      Z8, Z0, Z0
 	VMAXPS.BCST (AX), Z0, Z0
 	VMINPS.BCST 4(AX), Z0, Z0
-	VPMOVZXBD.Z (BX), K2, Z9
+	VPMOVZXBD.Z (SI), K2, Z9
 	VPXORD.BCST 32(AX), Z9, Z9
 	VPSUBD.BCST 36(AX), Z9, Z9
 	VCVTDQ2PS   Z9, Z9
@@ -1734,16 +2253,16 @@ residual:
 	VPACKUSWB   Z0, Z0, Z0
 	VPERMD      Z0, Z10, Z0
 	VPXORD.BCST 12(AX), Z0, Z0
-	VMOVDQU8    Z0, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z0, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z1, Z1
 	VMULPS      Z8, Z1, Z1
 	VMAXPS.BCST (AX), Z1, Z1
 	VMINPS.BCST 4(AX), Z1, Z1
-	VPMOVZXBD.Z (BX), K2, Z9
+	VPMOVZXBD.Z (SI), K2, Z9
 	VPXORD.BCST 32(AX), Z9, Z9
 	VPSUBD.BCST 36(AX), Z9, Z9
 	VCVTDQ2PS   Z9, Z9
@@ -1761,16 +2280,16 @@ residual:
 	VPACKUSWB   Z1, Z1, Z1
 	VPERMD      Z1, Z10, Z1
 	VPXORD.BCST 12(AX), Z1, Z1
-	VMOVDQU8    Z1, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z1, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z2, Z2
 	VMULPS      Z8, Z2, Z2
 	VMAXPS.BCST (AX), Z2, Z2
 	VMINPS.BCST 4(AX), Z2, Z2
-	VPMOVZXBD.Z (BX), K2, Z9
+	VPMOVZXBD.Z (SI), K2, Z9
 	VPXORD.BCST 32(AX), Z9, Z9
 	VPSUBD.BCST 36(AX), Z9, Z9
 	VCVTDQ2PS   Z9, Z9
@@ -1788,16 +2307,16 @@ residual:
 	VPACKUSWB   Z2, Z2, Z2
 	VPERMD      Z2, Z10, Z2
 	VPXORD.BCST 12(AX), Z2, Z2
-	VMOVDQU8    Z2, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z2, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z3, Z3
 	VMULPS      Z8, Z3, Z3
 	VMAXPS.BCST (AX), Z3, Z3
 	VMINPS.BCST 4(AX), Z3, Z3
-	VPMOVZXBD.Z (BX), K2, Z9
+	VPMOVZXBD.Z (SI), K2, Z9
 	VPXORD.BCST 32(AX), Z9, Z9
 	VPSUBD.BCST 36(AX), Z9, Z9
 	VCVTDQ2PS   Z9, Z9
@@ -1815,16 +2334,16 @@ residual:
 	VPACKUSWB   Z3, Z3, Z3
 	VPERMD      Z3, Z10, Z3
 	VPXORD.BCST 12(AX), Z3, Z3
-	VMOVDQU8    Z3, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z3, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z4, Z4
 	VMULPS      Z8, Z4, Z4
 	VMAXPS.BCST (AX), Z4, Z4
 	VMINPS.BCST 4(AX), Z4, Z4
-	VPMOVZXBD.Z (BX), K2, Z9
+	VPMOVZXBD.Z (SI), K2, Z9
 	VPXORD.BCST 32(AX), Z9, Z9
 	VPSUBD.BCST 36(AX), Z9, Z9
 	VCVTDQ2PS   Z9, Z9
@@ -1842,16 +2361,16 @@ residual:
 	VPACKUSWB   Z4, Z4, Z4
 	VPERMD      Z4, Z10, Z4
 	VPXORD.BCST 12(AX), Z4, Z4
-	VMOVDQU8    Z4, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z4, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z5, Z5
 	VMULPS      Z8, Z5, Z5
 	VMAXPS.BCST (AX), Z5, Z5
 	VMINPS.BCST 4(AX), Z5, Z5
-	VPMOVZXBD.Z (BX), K2, Z9
+	VPMOVZXBD.Z (SI), K2, Z9
 	VPXORD.BCST 32(AX), Z9, Z9
 	VPSUBD.BCST 36(AX), Z9, Z9
 	VCVTDQ2PS   Z9, Z9
@@ -1869,16 +2388,16 @@ residual:
 	VPACKUSWB   Z5, Z5, Z5
 	VPERMD      Z5, Z10, Z5
 	VPXORD.BCST 12(AX), Z5, Z5
-	VMOVDQU8    Z5, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z5, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z6, Z6
 	VMULPS      Z8, Z6, Z6
 	VMAXPS.BCST (AX), Z6, Z6
 	VMINPS.BCST 4(AX), Z6, Z6
-	VPMOVZXBD.Z (BX), K2, Z9
+	VPMOVZXBD.Z (SI), K2, Z9
 	VPXORD.BCST 32(AX), Z9, Z9
 	VPSUBD.BCST 36(AX), Z9, Z9
 	VCVTDQ2PS   Z9, Z9
@@ -1896,16 +2415,16 @@ residual:
 	VPACKUSWB   Z6, Z6, Z6
 	VPERMD      Z6, Z10, Z6
 	VPXORD.BCST 12(AX), Z6, Z6
-	VMOVDQU8    Z6, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z6, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z7, Z7
 	VMULPS      Z8, Z7, Z7
 	VMAXPS.BCST (AX), Z7, Z7
 	VMINPS.BCST 4(AX), Z7, Z7
-	VPMOVZXBD.Z (BX), K2, Z9
+	VPMOVZXBD.Z (SI), K2, Z9
 	VPXORD.BCST 32(AX), Z9, Z9
 	VPSUBD.BCST 36(AX), Z9, Z9
 	VCVTDQ2PS   Z9, Z9
@@ -1923,15 +2442,174 @@ residual:
 	VPACKUSWB   Z7, Z7, Z7
 	VPERMD      Z7, Z10, Z7
 	VPXORD.BCST 12(AX), Z7, Z7
-	VMOVDQU8    Z7, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z7, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
-	MOVQ        BX, other+88(FP)
-	MOVQ        DX, dst+80(FP)
-	MOVQ        DI, count+0(FP)
+	MOVQ        SI, other+88(FP)
+	MOVQ        CX, dst+80(FP)
+	MOVQ        BX, count+0(FP)
 	JMP         tile
+
+done:
+	VZEROUPPER
+	RET
+
+// func stripFloats8x16AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, ldd int, lo float32, hi float32, mask uint64)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
+TEXT ·stripFloats8x16AVX512VNNI(SB), NOSPLIT, $0-112
+	SHLQ     $0x02, ldd+88(FP)
+	MOVQ     mask+104(FP), AX
+	KMOVQ    AX, K1
+	KSHIFTRQ $0x00, K1, K1
+
+tile:
+	MOVQ      rows+32(FP), AX
+	MOVQ      src+24(FP), CX
+	MOVQ      (AX), DX
+	ADDQ      CX, DX
+	MOVQ      8(AX), BX
+	ADDQ      CX, BX
+	MOVQ      16(AX), SI
+	ADDQ      CX, SI
+	MOVQ      24(AX), DI
+	ADDQ      CX, DI
+	MOVQ      32(AX), R8
+	ADDQ      CX, R8
+	MOVQ      40(AX), R9
+	ADDQ      CX, R9
+	MOVQ      48(AX), R10
+	ADDQ      CX, R10
+	MOVQ      56(AX), AX
+	ADDQ      CX, AX
+	ADDQ      $0x40, rows+32(FP)
+	MOVQ      start+56(FP), CX
+	VMOVDQU32 (CX), Z0
+	VMOVDQA64 Z0, Z1
+	VMOVDQA64 Z0, Z2
+	VMOVDQA64 Z0, Z3
+	VMOVDQA64 Z0, Z4
+	VMOVDQA64 Z0, Z5
+	VMOVDQA64 Z0, Z6
+	VMOVDQA64 Z0, Z7
+	MOVQ      runs+8(FP), CX
+	MOVQ      offs+40(FP), R11
+	MOVQ      b+48(FP), R12
+	MOVQ      k4+16(FP), R13
+
+run:
+	MOVQ (R11), R14
+	ADDQ $0x08, R11
+	MOVQ R13, R15
+
+word:
+	VMOVDQU8     (R12), Z8
+	ADDQ         $0x00000040, R12
+	VPBROADCASTD (DX)(R14*1), Z9
+	VPDPBUSD     Z8, Z9, Z0
+	VPBROADCASTD (BX)(R14*1), Z10
+	VPDPBUSD     Z8, Z10, Z1
+	VPBROADCASTD (SI)(R14*1), Z9
+	VPDPBUSD     Z8, Z9, Z2
+	VPBROADCASTD (DI)(R14*1), Z10
+	VPDPBUSD     Z8, Z10, Z3
+	VPBROADCASTD (R8)(R14*1), Z9
+	VPDPBUSD     Z8, Z9, Z4
+	VPBROADCASTD (R9)(R14*1), Z10
+	VPDPBUSD     Z8, Z10, Z5
+	VPBROADCASTD (R10)(R14*1), Z9
+	VPDPBUSD     Z8, Z9, Z6
+	VPBROADCASTD (AX)(R14*1), Z10
+	VPDPBUSD     Z8, Z10, Z7
+	ADDQ         $0x04, R14
+	DECQ         R15
+	JNZ          word
+	DECQ         CX
+	JNZ          run
+	MOVQ         scale+64(FP), AX
+	MOVQ         dst+80(FP), CX
+	MOVQ         ldd+88(FP), DX
+	MOVQ         count+0(FP), BX
+	VMOVUPS      (AX), Z8
+	MOVQ         bias+72(FP), AX
+	VBROADCASTSS lo+96(FP), Z9
+	VBROADCASTSS hi+100(FP), Z10
+	VCVTDQ2PS    Z0, Z0
+	VMULPS       Z8, Z0, Z0
+	VADDPS       (AX), Z0, Z0
+	VMAXPS       Z0, Z9, Z0
+	VMINPS       Z0, Z10, Z0
+	VMOVUPS      Z0, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z1, Z1
+	VMULPS       Z8, Z1, Z1
+	VADDPS       (AX), Z1, Z1
+	VMAXPS       Z1, Z9, Z1
+	VMINPS       Z1, Z10, Z1
+	VMOVUPS      Z1, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z2, Z2
+	VMULPS       Z8, Z2, Z2
+	VADDPS       (AX), Z2, Z2
+	VMAXPS       Z2, Z9, Z2
+	VMINPS       Z2, Z10, Z2
+	VMOVUPS      Z2, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z8, Z3, Z3
+	VADDPS       (AX), Z3, Z3
+	VMAXPS       Z3, Z9, Z3
+	VMINPS       Z3, Z10, Z3
+	VMOVUPS      Z3, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z8, Z4, Z4
+	VADDPS       (AX), Z4, Z4
+	VMAXPS       Z4, Z9, Z4
+	VMINPS       Z4, Z10, Z4
+	VMOVUPS      Z4, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z8, Z5, Z5
+	VADDPS       (AX), Z5, Z5
+	VMAXPS       Z5, Z9, Z5
+	VMINPS       Z5, Z10, Z5
+	VMOVUPS      Z5, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z6, Z6
+	VMULPS       Z8, Z6, Z6
+	VADDPS       (AX), Z6, Z6
+	VMAXPS       Z6, Z9, Z6
+	VMINPS       Z6, Z10, Z6
+	VMOVUPS      Z6, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z7, Z7
+	VMULPS       Z8, Z7, Z7
+	VADDPS       (AX), Z7, Z7
+	VMAXPS       Z7, Z9, Z7
+	VMINPS       Z7, Z10, Z7
+	VMOVUPS      Z7, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	MOVQ         CX, dst+80(FP)
+	MOVQ         BX, count+0(FP)
+	JMP          tile
 
 done:
 	VZEROUPPER
@@ -2035,16 +2713,16 @@ word:
 	JNZ          word
 	DECQ         CX
 	JNZ          run
+	MOVQ         scale+64(FP), AX
+	MOVQ         dst+80(FP), CX
+	MOVQ         ldd+96(FP), DX
+	MOVQ         count+0(FP), BX
+	VMOVUPS      (AX), Z21
+	VMOVUPS      64(AX), Z22
+	VMOVUPS      128(AX), Z23
 	MOVQ         end+72(FP), AX
-	MOVQ         scale+64(FP), CX
-	MOVQ         dst+80(FP), DX
-	MOVQ         other+88(FP), BX
-	MOVQ         ldd+96(FP), SI
-	MOVQ         count+0(FP), DI
-	VMOVUPS      (CX), Z21
-	VMOVUPS      64(CX), Z22
-	VMOVUPS      128(CX), Z23
-	TESTQ        BX, BX
+	MOVQ         other+88(FP), SI
+	TESTQ        SI, SI
 	JNZ          residual
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z21, Z0, Z0
@@ -2069,9 +2747,9 @@ word:
 	VPACKUSWB    Z2, Z0, Z0
 	VPERMD       Z0, Z25, Z0
 	VPXORD.BCST  12(AX), Z0, Z0
-	VMOVDQU8     Z0, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z0, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z3, Z3
 	VMULPS       Z21, Z3, Z3
@@ -2096,9 +2774,9 @@ word:
 	VPACKUSWB    Z5, Z3, Z3
 	VPERMD       Z3, Z25, Z3
 	VPXORD.BCST  12(AX), Z3, Z3
-	VMOVDQU8     Z3, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z3, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z21, Z6, Z6
@@ -2123,9 +2801,9 @@ word:
 	VPACKUSWB    Z8, Z6, Z6
 	VPERMD       Z6, Z25, Z6
 	VPXORD.BCST  12(AX), Z6, Z6
-	VMOVDQU8     Z6, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z6, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z9, Z9
 	VMULPS       Z21, Z9, Z9
@@ -2150,9 +2828,9 @@ word:
 	VPACKUSWB    Z11, Z9, Z9
 	VPERMD       Z9, Z25, Z9
 	VPXORD.BCST  12(AX), Z9, Z9
-	VMOVDQU8     Z9, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z9, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z12, Z12
 	VMULPS       Z21, Z12, Z12
@@ -2177,9 +2855,9 @@ word:
 	VPACKUSWB    Z14, Z12, Z12
 	VPERMD       Z12, Z25, Z12
 	VPXORD.BCST  12(AX), Z12, Z12
-	VMOVDQU8     Z12, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z12, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z15, Z15
 	VMULPS       Z21, Z15, Z15
@@ -2204,9 +2882,9 @@ word:
 	VPACKUSWB    Z17, Z15, Z15
 	VPERMD       Z15, Z25, Z15
 	VPXORD.BCST  12(AX), Z15, Z15
-	VMOVDQU8     Z15, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z15, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z18, Z18
 	VMULPS       Z21, Z18, Z18
@@ -2231,12 +2909,12 @@ word:
 	VPACKUSWB    Z20, Z18, Z18
 	VPERMD       Z18, Z25, Z18
 	VPXORD.BCST  12(AX), Z18, Z18
-	VMOVDQU8     Z18, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z18, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
-	MOVQ         DX, dst+80(FP)
-	MOVQ         DI, count+0(FP)
+	MOVQ         CX, dst+80(FP)
+	MOVQ         BX, count+0(FP)
 	JMP          tile
 
 residual:
@@ -2244,7 +2922,7 @@ residual:
 	VMULPS      Z21, Z0, Z0
 	VMAXPS.BCST (AX), Z0, Z0
 	VMINPS.BCST 4(AX), Z0, Z0
-	VPMOVZXBD.Z (BX), K2, Z24
+	VPMOVZXBD.Z (SI), K2, Z24
 	VPXORD.BCST 32(AX), Z24, Z24
 	VPSUBD.BCST 36(AX), Z24, Z24
 	VCVTDQ2PS   Z24, Z24
@@ -2262,7 +2940,7 @@ residual:
 	VMULPS      Z22, Z1, Z1
 	VMAXPS.BCST (AX), Z1, Z1
 	VMINPS.BCST 4(AX), Z1, Z1
-	VPMOVZXBD.Z 16(BX), K3, Z24
+	VPMOVZXBD.Z 16(SI), K3, Z24
 	VPXORD.BCST 32(AX), Z24, Z24
 	VPSUBD.BCST 36(AX), Z24, Z24
 	VCVTDQ2PS   Z24, Z24
@@ -2280,7 +2958,7 @@ residual:
 	VMULPS      Z23, Z2, Z2
 	VMAXPS.BCST (AX), Z2, Z2
 	VMINPS.BCST 4(AX), Z2, Z2
-	VPMOVZXBD.Z 32(BX), K4, Z24
+	VPMOVZXBD.Z 32(SI), K4, Z24
 	VPXORD.BCST 32(AX), Z24, Z24
 	VPSUBD.BCST 36(AX), Z24, Z24
 	VCVTDQ2PS   Z24, Z24
@@ -2299,16 +2977,16 @@ residual:
 	VPACKUSWB   Z2, Z0, Z0
 	VPERMD      Z0, Z25, Z0
 	VPXORD.BCST 12(AX), Z0, Z0
-	VMOVDQU8    Z0, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z0, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z3, Z3
 	VMULPS      Z21, Z3, Z3
 	VMAXPS.BCST (AX), Z3, Z3
 	VMINPS.BCST 4(AX), Z3, Z3
-	VPMOVZXBD.Z (BX), K2, Z24
+	VPMOVZXBD.Z (SI), K2, Z24
 	VPXORD.BCST 32(AX), Z24, Z24
 	VPSUBD.BCST 36(AX), Z24, Z24
 	VCVTDQ2PS   Z24, Z24
@@ -2326,7 +3004,7 @@ residual:
 	VMULPS      Z22, Z4, Z4
 	VMAXPS.BCST (AX), Z4, Z4
 	VMINPS.BCST 4(AX), Z4, Z4
-	VPMOVZXBD.Z 16(BX), K3, Z24
+	VPMOVZXBD.Z 16(SI), K3, Z24
 	VPXORD.BCST 32(AX), Z24, Z24
 	VPSUBD.BCST 36(AX), Z24, Z24
 	VCVTDQ2PS   Z24, Z24
@@ -2344,7 +3022,7 @@ residual:
 	VMULPS      Z23, Z5, Z5
 	VMAXPS.BCST (AX), Z5, Z5
 	VMINPS.BCST 4(AX), Z5, Z5
-	VPMOVZXBD.Z 32(BX), K4, Z24
+	VPMOVZXBD.Z 32(SI), K4, Z24
 	VPXORD.BCST 32(AX), Z24, Z24
 	VPSUBD.BCST 36(AX), Z24, Z24
 	VCVTDQ2PS   Z24, Z24
@@ -2363,16 +3041,16 @@ residual:
 	VPACKUSWB   Z5, Z3, Z3
 	VPERMD      Z3, Z25, Z3
 	VPXORD.BCST 12(AX), Z3, Z3
-	VMOVDQU8    Z3, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z3, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z6, Z6
 	VMULPS      Z21, Z6, Z6
 	VMAXPS.BCST (AX), Z6, Z6
 	VMINPS.BCST 4(AX), Z6, Z6
-	VPMOVZXBD.Z (BX), K2, Z24
+	VPMOVZXBD.Z (SI), K2, Z24
 	VPXORD.BCST 32(AX), Z24, Z24
 	VPSUBD.BCST 36(AX), Z24, Z24
 	VCVTDQ2PS   Z24, Z24
@@ -2390,7 +3068,7 @@ residual:
 	VMULPS      Z22, Z7, Z7
 	VMAXPS.BCST (AX), Z7, Z7
 	VMINPS.BCST 4(AX), Z7, Z7
-	VPMOVZXBD.Z 16(BX), K3, Z24
+	VPMOVZXBD.Z 16(SI), K3, Z24
 	VPXORD.BCST 32(AX), Z24, Z24
 	VPSUBD.BCST 36(AX), Z24, Z24
 	VCVTDQ2PS   Z24, Z24
@@ -2408,7 +3086,7 @@ residual:
 	VMULPS      Z23, Z8, Z8
 	VMAXPS.BCST (AX), Z8, Z8
 	VMINPS.BCST 4(AX), Z8, Z8
-	VPMOVZXBD.Z 32(BX), K4, Z24
+	VPMOVZXBD.Z 32(SI), K4, Z24
 	VPXORD.BCST 32(AX), Z24, Z24
 	VPSUBD.BCST 36(AX), Z24, Z24
 	VCVTDQ2PS   Z24, Z24
@@ -2427,16 +3105,16 @@ residual:
 	VPACKUSWB   Z8, Z6, Z6
 	VPERMD      Z6, Z25, Z6
 	VPXORD.BCST 12(AX), Z6, Z6
-	VMOVDQU8    Z6, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z6, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z9, Z9
 	VMULPS      Z21, Z9, Z9
 	VMAXPS.BCST (AX), Z9, Z9
 	VMINPS.BCST 4(AX), Z9, Z9
-	VPMOVZXBD.Z (BX), K2, Z24
+	VPMOVZXBD.Z (SI), K2, Z24
 	VPXORD.BCST 32(AX), Z24, Z24
 	VPSUBD.BCST 36(AX), Z24, Z24
 	VCVTDQ2PS   Z24, Z24
@@ -2454,7 +3132,7 @@ residual:
 	VMULPS      Z22, Z10, Z10
 	VMAXPS.BCST (AX), Z10, Z10
 	VMINPS.BCST 4(AX), Z10, Z10
-	VPMOVZXBD.Z 16(BX), K3, Z24
+	VPMOVZXBD.Z 16(SI), K3, Z24
 	VPXORD.BCST 32(AX), Z24, Z24
 	VPSUBD.BCST 36(AX), Z24, Z24
 	VCVTDQ2PS   Z24, Z24
@@ -2472,7 +3150,7 @@ residual:
 	VMULPS      Z23, Z11, Z11
 	VMAXPS.BCST (AX), Z11, Z11
 	VMINPS.BCST 4(AX), Z11, Z11
-	VPMOVZXBD.Z 32(BX), K4, Z24
+	VPMOVZXBD.Z 32(SI), K4, Z24
 	VPXORD.BCST 32(AX), Z24, Z24
 	VPSUBD.BCST 36(AX), Z24, Z24
 	VCVTDQ2PS   Z24, Z24
@@ -2491,16 +3169,16 @@ residual:
 	VPACKUSWB   Z11, Z9, Z9
 	VPERMD      Z9, Z25, Z9
 	VPXORD.BCST 12(AX), Z9, Z9
-	VMOVDQU8    Z9, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z9, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z12, Z12
 	VMULPS      Z21, Z12, Z12
 	VMAXPS.BCST (AX), Z12, Z12
 	VMINPS.BCST 4(AX), Z12, Z12
-	VPMOVZXBD.Z (BX), K2, Z24
+	VPMOVZXBD.Z (SI), K2, Z24
 	VPXORD.BCST 32(AX), Z24, Z24
 	VPSUBD.BCST 36(AX), Z24, Z24
 	VCVTDQ2PS   Z24, Z24
@@ -2518,7 +3196,7 @@ residual:
 	VMULPS      Z22, Z13, Z13
 	VMAXPS.BCST (AX), Z13, Z13
 	VMINPS.BCST 4(AX), Z13, Z13
-	VPMOVZXBD.Z 16(BX), K3, Z24
+	VPMOVZXBD.Z 16(SI), K3, Z24
 	VPXORD.BCST 32(AX), Z24, Z24
 	VPSUBD.BCST 36(AX), Z24, Z24
 	VCVTDQ2PS   Z24, Z24
@@ -2536,7 +3214,7 @@ residual:
 	VMULPS      Z23, Z14, Z14
 	VMAXPS.BCST (AX), Z14, Z14
 	VMINPS.BCST 4(AX), Z14, Z14
-	VPMOVZXBD.Z 32(BX), K4, Z24
+	VPMOVZXBD.Z 32(SI), K4, Z24
 	VPXORD.BCST 32(AX), Z24, Z24
 	VPSUBD.BCST 36(AX), Z24, Z24
 	VCVTDQ2PS   Z24, Z24
@@ -2555,16 +3233,16 @@ residual:
 	VPACKUSWB   Z14, Z12, Z12
 	VPERMD      Z12, Z25, Z12
 	VPXORD.BCST 12(AX), Z12, Z12
-	VMOVDQU8    Z12, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z12, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z15, Z15
 	VMULPS      Z21, Z15, Z15
 	VMAXPS.BCST (AX), Z15, Z15
 	VMINPS.BCST 4(AX), Z15, Z15
-	VPMOVZXBD.Z (BX), K2, Z24
+	VPMOVZXBD.Z (SI), K2, Z24
 	VPXORD.BCST 32(AX), Z24, Z24
 	VPSUBD.BCST 36(AX), Z24, Z24
 	VCVTDQ2PS   Z24, Z24
@@ -2582,7 +3260,7 @@ residual:
 	VMULPS      Z22, Z16, Z16
 	VMAXPS.BCST (AX), Z16, Z16
 	VMINPS.BCST 4(AX), Z16, Z16
-	VPMOVZXBD.Z 16(BX), K3, Z24
+	VPMOVZXBD.Z 16(SI), K3, Z24
 	VPXORD.BCST 32(AX), Z24, Z24
 	VPSUBD.BCST 36(AX), Z24, Z24
 	VCVTDQ2PS   Z24, Z24
@@ -2600,7 +3278,7 @@ residual:
 	VMULPS      Z23, Z17, Z17
 	VMAXPS.BCST (AX), Z17, Z17
 	VMINPS.BCST 4(AX), Z17, Z17
-	VPMOVZXBD.Z 32(BX), K4, Z24
+	VPMOVZXBD.Z 32(SI), K4, Z24
 	VPXORD.BCST 32(AX), Z24, Z24
 	VPSUBD.BCST 36(AX), Z24, Z24
 	VCVTDQ2PS   Z24, Z24
@@ -2619,16 +3297,16 @@ residual:
 	VPACKUSWB   Z17, Z15, Z15
 	VPERMD      Z15, Z25, Z15
 	VPXORD.BCST 12(AX), Z15, Z15
-	VMOVDQU8    Z15, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z15, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z18, Z18
 	VMULPS      Z21, Z18, Z18
 	VMAXPS.BCST (AX), Z18, Z18
 	VMINPS.BCST 4(AX), Z18, Z18
-	VPMOVZXBD.Z (BX), K2, Z24
+	VPMOVZXBD.Z (SI), K2, Z24
 	VPXORD.BCST 32(AX), Z24, Z24
 	VPSUBD.BCST 36(AX), Z24, Z24
 	VCVTDQ2PS   Z24, Z24
@@ -2646,7 +3324,7 @@ residual:
 	VMULPS      Z22, Z19, Z19
 	VMAXPS.BCST (AX), Z19, Z19
 	VMINPS.BCST 4(AX), Z19, Z19
-	VPMOVZXBD.Z 16(BX), K3, Z24
+	VPMOVZXBD.Z 16(SI), K3, Z24
 	VPXORD.BCST 32(AX), Z24, Z24
 	VPSUBD.BCST 36(AX), Z24, Z24
 	VCVTDQ2PS   Z24, Z24
@@ -2664,7 +3342,7 @@ residual:
 	VMULPS      Z23, Z20, Z20
 	VMAXPS.BCST (AX), Z20, Z20
 	VMINPS.BCST 4(AX), Z20, Z20
-	VPMOVZXBD.Z 32(BX), K4, Z24
+	VPMOVZXBD.Z 32(SI), K4, Z24
 	VPXORD.BCST 32(AX), Z24, Z24
 	VPSUBD.BCST 36(AX), Z24, Z24
 	VCVTDQ2PS   Z24, Z24
@@ -2683,15 +3361,278 @@ residual:
 	VPACKUSWB   Z20, Z18, Z18
 	VPERMD      Z18, Z25, Z18
 	VPXORD.BCST 12(AX), Z18, Z18
-	VMOVDQU8    Z18, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z18, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
-	MOVQ        BX, other+88(FP)
-	MOVQ        DX, dst+80(FP)
-	MOVQ        DI, count+0(FP)
+	MOVQ        SI, other+88(FP)
+	MOVQ        CX, dst+80(FP)
+	MOVQ        BX, count+0(FP)
 	JMP         tile
+
+done:
+	VZEROUPPER
+	RET
+
+// func stripFloats7x48AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, ldd int, lo float32, hi float32, mask uint64)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
+TEXT ·stripFloats7x48AVX512VNNI(SB), NOSPLIT, $0-112
+	SHLQ     $0x02, ldd+88(FP)
+	MOVQ     mask+104(FP), AX
+	KMOVQ    AX, K1
+	KSHIFTRQ $0x00, K1, K2
+	KSHIFTRQ $0x10, K1, K3
+	KSHIFTRQ $0x20, K1, K1
+
+tile:
+	MOVQ      rows+32(FP), AX
+	MOVQ      src+24(FP), CX
+	MOVQ      (AX), DX
+	ADDQ      CX, DX
+	MOVQ      8(AX), BX
+	ADDQ      CX, BX
+	MOVQ      16(AX), SI
+	ADDQ      CX, SI
+	MOVQ      24(AX), DI
+	ADDQ      CX, DI
+	MOVQ      32(AX), R8
+	ADDQ      CX, R8
+	MOVQ      40(AX), R9
+	ADDQ      CX, R9
+	MOVQ      48(AX), AX
+	ADDQ      CX, AX
+	ADDQ      $0x38, rows+32(FP)
+	MOVQ      start+56(FP), CX
+	VMOVDQU32 (CX), Z0
+	VMOVDQA64 Z0, Z3
+	VMOVDQA64 Z0, Z6
+	VMOVDQA64 Z0, Z9
+	VMOVDQA64 Z0, Z12
+	VMOVDQA64 Z0, Z15
+	VMOVDQA64 Z0, Z18
+	VMOVDQU32 64(CX), Z1
+	VMOVDQA64 Z1, Z4
+	VMOVDQA64 Z1, Z7
+	VMOVDQA64 Z1, Z10
+	VMOVDQA64 Z1, Z13
+	VMOVDQA64 Z1, Z16
+	VMOVDQA64 Z1, Z19
+	VMOVDQU32 128(CX), Z2
+	VMOVDQA64 Z2, Z5
+	VMOVDQA64 Z2, Z8
+	VMOVDQA64 Z2, Z11
+	VMOVDQA64 Z2, Z14
+	VMOVDQA64 Z2, Z17
+	VMOVDQA64 Z2, Z20
+	MOVQ      runs+8(FP), CX
+	MOVQ      offs+40(FP), R10
+	MOVQ      b+48(FP), R11
+	MOVQ      k4+16(FP), R12
+
+run:
+	MOVQ (R10), R13
+	ADDQ $0x08, R10
+	MOVQ R12, R14
+
+word:
+	VMOVDQU8     (R11), Z21
+	VMOVDQU8     64(R11), Z22
+	VMOVDQU8     128(R11), Z23
+	ADDQ         $0x000000c0, R11
+	VPBROADCASTD (DX)(R13*1), Z24
+	VPDPBUSD     Z21, Z24, Z0
+	VPDPBUSD     Z22, Z24, Z1
+	VPDPBUSD     Z23, Z24, Z2
+	VPBROADCASTD (BX)(R13*1), Z25
+	VPDPBUSD     Z21, Z25, Z3
+	VPDPBUSD     Z22, Z25, Z4
+	VPDPBUSD     Z23, Z25, Z5
+	VPBROADCASTD (SI)(R13*1), Z24
+	VPDPBUSD     Z21, Z24, Z6
+	VPDPBUSD     Z22, Z24, Z7
+	VPDPBUSD     Z23, Z24, Z8
+	VPBROADCASTD (DI)(R13*1), Z25
+	VPDPBUSD     Z21, Z25, Z9
+	VPDPBUSD     Z22, Z25, Z10
+	VPDPBUSD     Z23, Z25, Z11
+	VPBROADCASTD (R8)(R13*1), Z24
+	VPDPBUSD     Z21, Z24, Z12
+	VPDPBUSD     Z22, Z24, Z13
+	VPDPBUSD     Z23, Z24, Z14
+	VPBROADCASTD (R9)(R13*1), Z25
+	VPDPBUSD     Z21, Z25, Z15
+	VPDPBUSD     Z22, Z25, Z16
+	VPDPBUSD     Z23, Z25, Z17
+	VPBROADCASTD (AX)(R13*1), Z24
+	VPDPBUSD     Z21, Z24, Z18
+	VPDPBUSD     Z22, Z24, Z19
+	VPDPBUSD     Z23, Z24, Z20
+	ADDQ         $0x04, R13
+	DECQ         R14
+	JNZ          word
+	DECQ         CX
+	JNZ          run
+	MOVQ         scale+64(FP), AX
+	MOVQ         dst+80(FP), CX
+	MOVQ         ldd+88(FP), DX
+	MOVQ         count+0(FP), BX
+	VMOVUPS      (AX), Z21
+	VMOVUPS      64(AX), Z22
+	VMOVUPS      128(AX), Z23
+	MOVQ         bias+72(FP), AX
+	VBROADCASTSS lo+96(FP), Z24
+	VBROADCASTSS hi+100(FP), Z25
+	VCVTDQ2PS    Z0, Z0
+	VMULPS       Z21, Z0, Z0
+	VADDPS       (AX), Z0, Z0
+	VMAXPS       Z0, Z24, Z0
+	VMINPS       Z0, Z25, Z0
+	VMOVUPS      Z0, K2, (CX)
+	VCVTDQ2PS    Z1, Z1
+	VMULPS       Z22, Z1, Z1
+	VADDPS       64(AX), Z1, Z1
+	VMAXPS       Z1, Z24, Z1
+	VMINPS       Z1, Z25, Z1
+	VMOVUPS      Z1, K3, 64(CX)
+	VCVTDQ2PS    Z2, Z2
+	VMULPS       Z23, Z2, Z2
+	VADDPS       128(AX), Z2, Z2
+	VMAXPS       Z2, Z24, Z2
+	VMINPS       Z2, Z25, Z2
+	VMOVUPS      Z2, K1, 128(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z21, Z3, Z3
+	VADDPS       (AX), Z3, Z3
+	VMAXPS       Z3, Z24, Z3
+	VMINPS       Z3, Z25, Z3
+	VMOVUPS      Z3, K2, (CX)
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z22, Z4, Z4
+	VADDPS       64(AX), Z4, Z4
+	VMAXPS       Z4, Z24, Z4
+	VMINPS       Z4, Z25, Z4
+	VMOVUPS      Z4, K3, 64(CX)
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z23, Z5, Z5
+	VADDPS       128(AX), Z5, Z5
+	VMAXPS       Z5, Z24, Z5
+	VMINPS       Z5, Z25, Z5
+	VMOVUPS      Z5, K1, 128(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z6, Z6
+	VMULPS       Z21, Z6, Z6
+	VADDPS       (AX), Z6, Z6
+	VMAXPS       Z6, Z24, Z6
+	VMINPS       Z6, Z25, Z6
+	VMOVUPS      Z6, K2, (CX)
+	VCVTDQ2PS    Z7, Z7
+	VMULPS       Z22, Z7, Z7
+	VADDPS       64(AX), Z7, Z7
+	VMAXPS       Z7, Z24, Z7
+	VMINPS       Z7, Z25, Z7
+	VMOVUPS      Z7, K3, 64(CX)
+	VCVTDQ2PS    Z8, Z8
+	VMULPS       Z23, Z8, Z8
+	VADDPS       128(AX), Z8, Z8
+	VMAXPS       Z8, Z24, Z8
+	VMINPS       Z8, Z25, Z8
+	VMOVUPS      Z8, K1, 128(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z9, Z9
+	VMULPS       Z21, Z9, Z9
+	VADDPS       (AX), Z9, Z9
+	VMAXPS       Z9, Z24, Z9
+	VMINPS       Z9, Z25, Z9
+	VMOVUPS      Z9, K2, (CX)
+	VCVTDQ2PS    Z10, Z10
+	VMULPS       Z22, Z10, Z10
+	VADDPS       64(AX), Z10, Z10
+	VMAXPS       Z10, Z24, Z10
+	VMINPS       Z10, Z25, Z10
+	VMOVUPS      Z10, K3, 64(CX)
+	VCVTDQ2PS    Z11, Z11
+	VMULPS       Z23, Z11, Z11
+	VADDPS       128(AX), Z11, Z11
+	VMAXPS       Z11, Z24, Z11
+	VMINPS       Z11, Z25, Z11
+	VMOVUPS      Z11, K1, 128(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z21, Z12, Z12
+	VADDPS       (AX), Z12, Z12
+	VMAXPS       Z12, Z24, Z12
+	VMINPS       Z12, Z25, Z12
+	VMOVUPS      Z12, K2, (CX)
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z22, Z13, Z13
+	VADDPS       64(AX), Z13, Z13
+	VMAXPS       Z13, Z24, Z13
+	VMINPS       Z13, Z25, Z13
+	VMOVUPS      Z13, K3, 64(CX)
+	VCVTDQ2PS    Z14, Z14
+	VMULPS       Z23, Z14, Z14
+	VADDPS       128(AX), Z14, Z14
+	VMAXPS       Z14, Z24, Z14
+	VMINPS       Z14, Z25, Z14
+	VMOVUPS      Z14, K1, 128(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z15, Z15
+	VMULPS       Z21, Z15, Z15
+	VADDPS       (AX), Z15, Z15
+	VMAXPS       Z15, Z24, Z15
+	VMINPS       Z15, Z25, Z15
+	VMOVUPS      Z15, K2, (CX)
+	VCVTDQ2PS    Z16, Z16
+	VMULPS       Z22, Z16, Z16
+	VADDPS       64(AX), Z16, Z16
+	VMAXPS       Z16, Z24, Z16
+	VMINPS       Z16, Z25, Z16
+	VMOVUPS      Z16, K3, 64(CX)
+	VCVTDQ2PS    Z17, Z17
+	VMULPS       Z23, Z17, Z17
+	VADDPS       128(AX), Z17, Z17
+	VMAXPS       Z17, Z24, Z17
+	VMINPS       Z17, Z25, Z17
+	VMOVUPS      Z17, K1, 128(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z18, Z18
+	VMULPS       Z21, Z18, Z18
+	VADDPS       (AX), Z18, Z18
+	VMAXPS       Z18, Z24, Z18
+	VMINPS       Z18, Z25, Z18
+	VMOVUPS      Z18, K2, (CX)
+	VCVTDQ2PS    Z19, Z19
+	VMULPS       Z22, Z19, Z19
+	VADDPS       64(AX), Z19, Z19
+	VMAXPS       Z19, Z24, Z19
+	VMINPS       Z19, Z25, Z19
+	VMOVUPS      Z19, K3, 64(CX)
+	VCVTDQ2PS    Z20, Z20
+	VMULPS       Z23, Z20, Z20
+	VADDPS       128(AX), Z20, Z20
+	VMAXPS       Z20, Z24, Z20
+	VMINPS       Z20, Z25, Z20
+	VMOVUPS      Z20, K1, 128(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	MOVQ         CX, dst+80(FP)
+	MOVQ         BX, count+0(FP)
+	JMP          tile
 
 done:
 	VZEROUPPER
@@ -2779,15 +3720,15 @@ word:
 	JNZ          word
 	DECQ         CX
 	JNZ          run
+	MOVQ         scale+64(FP), AX
+	MOVQ         dst+80(FP), CX
+	MOVQ         ldd+96(FP), DX
+	MOVQ         count+0(FP), BX
+	VMOVUPS      (AX), Z14
+	VMOVUPS      64(AX), Z15
 	MOVQ         end+72(FP), AX
-	MOVQ         scale+64(FP), CX
-	MOVQ         dst+80(FP), DX
-	MOVQ         other+88(FP), BX
-	MOVQ         ldd+96(FP), SI
-	MOVQ         count+0(FP), DI
-	VMOVUPS      (CX), Z14
-	VMOVUPS      64(CX), Z15
-	TESTQ        BX, BX
+	MOVQ         other+88(FP), SI
+	TESTQ        SI, SI
 	JNZ          residual
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z14, Z0, Z0
@@ -2805,9 +3746,9 @@ word:
 	VPACKUSWB    Z0, Z0, Z0
 	VPERMD       Z0, Z17, Z0
 	VPXORD.BCST  12(AX), Z0, Z0
-	VMOVDQU8     Z0, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z0, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z14, Z2, Z2
@@ -2825,9 +3766,9 @@ word:
 	VPACKUSWB    Z2, Z2, Z2
 	VPERMD       Z2, Z17, Z2
 	VPXORD.BCST  12(AX), Z2, Z2
-	VMOVDQU8     Z2, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z2, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z14, Z4, Z4
@@ -2845,9 +3786,9 @@ word:
 	VPACKUSWB    Z4, Z4, Z4
 	VPERMD       Z4, Z17, Z4
 	VPXORD.BCST  12(AX), Z4, Z4
-	VMOVDQU8     Z4, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z4, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z14, Z6, Z6
@@ -2865,9 +3806,9 @@ word:
 	VPACKUSWB    Z6, Z6, Z6
 	VPERMD       Z6, Z17, Z6
 	VPXORD.BCST  12(AX), Z6, Z6
-	VMOVDQU8     Z6, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z6, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z8, Z8
 	VMULPS       Z14, Z8, Z8
@@ -2885,9 +3826,9 @@ word:
 	VPACKUSWB    Z8, Z8, Z8
 	VPERMD       Z8, Z17, Z8
 	VPXORD.BCST  12(AX), Z8, Z8
-	VMOVDQU8     Z8, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z8, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z10, Z10
 	VMULPS       Z14, Z10, Z10
@@ -2905,9 +3846,9 @@ word:
 	VPACKUSWB    Z10, Z10, Z10
 	VPERMD       Z10, Z17, Z10
 	VPXORD.BCST  12(AX), Z10, Z10
-	VMOVDQU8     Z10, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z10, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z12, Z12
 	VMULPS       Z14, Z12, Z12
@@ -2925,12 +3866,12 @@ word:
 	VPACKUSWB    Z12, Z12, Z12
 	VPERMD       Z12, Z17, Z12
 	VPXORD.BCST  12(AX), Z12, Z12
-	VMOVDQU8     Z12, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z12, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
-	MOVQ         DX, dst+80(FP)
-	MOVQ         DI, count+0(FP)
+	MOVQ         CX, dst+80(FP)
+	MOVQ         BX, count+0(FP)
 	JMP          tile
 
 residual:
@@ -2938,7 +3879,7 @@ residual:
 	VMULPS      Z14, Z0, Z0
 	VMAXPS.BCST (AX), Z0, Z0
 	VMINPS.BCST 4(AX), Z0, Z0
-	VPMOVZXBD.Z (BX), K2, Z16
+	VPMOVZXBD.Z (SI), K2, Z16
 	VPXORD.BCST 32(AX), Z16, Z16
 	VPSUBD.BCST 36(AX), Z16, Z16
 	VCVTDQ2PS   Z16, Z16
@@ -2956,7 +3897,7 @@ residual:
 	VMULPS      Z15, Z1, Z1
 	VMAXPS.BCST (AX), Z1, Z1
 	VMINPS.BCST 4(AX), Z1, Z1
-	VPMOVZXBD.Z 16(BX), K3, Z16
+	VPMOVZXBD.Z 16(SI), K3, Z16
 	VPXORD.BCST 32(AX), Z16, Z16
 	VPSUBD.BCST 36(AX), Z16, Z16
 	VCVTDQ2PS   Z16, Z16
@@ -2974,16 +3915,16 @@ residual:
 	VPACKUSWB   Z0, Z0, Z0
 	VPERMD      Z0, Z17, Z0
 	VPXORD.BCST 12(AX), Z0, Z0
-	VMOVDQU8    Z0, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z0, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z2, Z2
 	VMULPS      Z14, Z2, Z2
 	VMAXPS.BCST (AX), Z2, Z2
 	VMINPS.BCST 4(AX), Z2, Z2
-	VPMOVZXBD.Z (BX), K2, Z16
+	VPMOVZXBD.Z (SI), K2, Z16
 	VPXORD.BCST 32(AX), Z16, Z16
 	VPSUBD.BCST 36(AX), Z16, Z16
 	VCVTDQ2PS   Z16, Z16
@@ -3001,7 +3942,7 @@ residual:
 	VMULPS      Z15, Z3, Z3
 	VMAXPS.BCST (AX), Z3, Z3
 	VMINPS.BCST 4(AX), Z3, Z3
-	VPMOVZXBD.Z 16(BX), K3, Z16
+	VPMOVZXBD.Z 16(SI), K3, Z16
 	VPXORD.BCST 32(AX), Z16, Z16
 	VPSUBD.BCST 36(AX), Z16, Z16
 	VCVTDQ2PS   Z16, Z16
@@ -3019,16 +3960,16 @@ residual:
 	VPACKUSWB   Z2, Z2, Z2
 	VPERMD      Z2, Z17, Z2
 	VPXORD.BCST 12(AX), Z2, Z2
-	VMOVDQU8    Z2, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z2, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z4, Z4
 	VMULPS      Z14, Z4, Z4
 	VMAXPS.BCST (AX), Z4, Z4
 	VMINPS.BCST 4(AX), Z4, Z4
-	VPMOVZXBD.Z (BX), K2, Z16
+	VPMOVZXBD.Z (SI), K2, Z16
 	VPXORD.BCST 32(AX), Z16, Z16
 	VPSUBD.BCST 36(AX), Z16, Z16
 	VCVTDQ2PS   Z16, Z16
@@ -3046,7 +3987,7 @@ residual:
 	VMULPS      Z15, Z5, Z5
 	VMAXPS.BCST (AX), Z5, Z5
 	VMINPS.BCST 4(AX), Z5, Z5
-	VPMOVZXBD.Z 16(BX), K3, Z16
+	VPMOVZXBD.Z 16(SI), K3, Z16
 	VPXORD.BCST 32(AX), Z16, Z16
 	VPSUBD.BCST 36(AX), Z16, Z16
 	VCVTDQ2PS   Z16, Z16
@@ -3064,16 +4005,16 @@ residual:
 	VPACKUSWB   Z4, Z4, Z4
 	VPERMD      Z4, Z17, Z4
 	VPXORD.BCST 12(AX), Z4, Z4
-	VMOVDQU8    Z4, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z4, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z6, Z6
 	VMULPS      Z14, Z6, Z6
 	VMAXPS.BCST (AX), Z6, Z6
 	VMINPS.BCST 4(AX), Z6, Z6
-	VPMOVZXBD.Z (BX), K2, Z16
+	VPMOVZXBD.Z (SI), K2, Z16
 	VPXORD.BCST 32(AX), Z16, Z16
 	VPSUBD.BCST 36(AX), Z16, Z16
 	VCVTDQ2PS   Z16, Z16
@@ -3091,7 +4032,7 @@ residual:
 	VMULPS      Z15, Z7, Z7
 	VMAXPS.BCST (AX), Z7, Z7
 	VMINPS.BCST 4(AX), Z7, Z7
-	VPMOVZXBD.Z 16(BX), K3, Z16
+	VPMOVZXBD.Z 16(SI), K3, Z16
 	VPXORD.BCST 32(AX), Z16, Z16
 	VPSUBD.BCST 36(AX), Z16, Z16
 	VCVTDQ2PS   Z16, Z16
@@ -3109,16 +4050,16 @@ residual:
 	VPACKUSWB   Z6, Z6, Z6
 	VPERMD      Z6, Z17, Z6
 	VPXORD.BCST 12(AX), Z6, Z6
-	VMOVDQU8    Z6, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z6, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z8, Z8
 	VMULPS      Z14, Z8, Z8
 	VMAXPS.BCST (AX), Z8, Z8
 	VMINPS.BCST 4(AX), Z8, Z8
-	VPMOVZXBD.Z (BX), K2, Z16
+	VPMOVZXBD.Z (SI), K2, Z16
 	VPXORD.BCST 32(AX), Z16, Z16
 	VPSUBD.BCST 36(AX), Z16, Z16
 	VCVTDQ2PS   Z16, Z16
@@ -3136,7 +4077,7 @@ residual:
 	VMULPS      Z15, Z9, Z9
 	VMAXPS.BCST (AX), Z9, Z9
 	VMINPS.BCST 4(AX), Z9, Z9
-	VPMOVZXBD.Z 16(BX), K3, Z16
+	VPMOVZXBD.Z 16(SI), K3, Z16
 	VPXORD.BCST 32(AX), Z16, Z16
 	VPSUBD.BCST 36(AX), Z16, Z16
 	VCVTDQ2PS   Z16, Z16
@@ -3154,16 +4095,16 @@ residual:
 	VPACKUSWB   Z8, Z8, Z8
 	VPERMD      Z8, Z17, Z8
 	VPXORD.BCST 12(AX), Z8, Z8
-	VMOVDQU8    Z8, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z8, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z10, Z10
 	VMULPS      Z14, Z10, Z10
 	VMAXPS.BCST (AX), Z10, Z10
 	VMINPS.BCST 4(AX), Z10, Z10
-	VPMOVZXBD.Z (BX), K2, Z16
+	VPMOVZXBD.Z (SI), K2, Z16
 	VPXORD.BCST 32(AX), Z16, Z16
 	VPSUBD.BCST 36(AX), Z16, Z16
 	VCVTDQ2PS   Z16, Z16
@@ -3181,7 +4122,7 @@ residual:
 	VMULPS      Z15, Z11, Z11
 	VMAXPS.BCST (AX), Z11, Z11
 	VMINPS.BCST 4(AX), Z11, Z11
-	VPMOVZXBD.Z 16(BX), K3, Z16
+	VPMOVZXBD.Z 16(SI), K3, Z16
 	VPXORD.BCST 32(AX), Z16, Z16
 	VPSUBD.BCST 36(AX), Z16, Z16
 	VCVTDQ2PS   Z16, Z16
@@ -3199,16 +4140,16 @@ residual:
 	VPACKUSWB   Z10, Z10, Z10
 	VPERMD      Z10, Z17, Z10
 	VPXORD.BCST 12(AX), Z10, Z10
-	VMOVDQU8    Z10, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z10, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z12, Z12
 	VMULPS      Z14, Z12, Z12
 	VMAXPS.BCST (AX), Z12, Z12
 	VMINPS.BCST 4(AX), Z12, Z12
-	VPMOVZXBD.Z (BX), K2, Z16
+	VPMOVZXBD.Z (SI), K2, Z16
 	VPXORD.BCST 32(AX), Z16, Z16
 	VPSUBD.BCST 36(AX), Z16, Z16
 	VCVTDQ2PS   Z16, Z16
@@ -3226,7 +4167,7 @@ residual:
 	VMULPS      Z15, Z13, Z13
 	VMAXPS.BCST (AX), Z13, Z13
 	VMINPS.BCST 4(AX), Z13, Z13
-	VPMOVZXBD.Z 16(BX), K3, Z16
+	VPMOVZXBD.Z 16(SI), K3, Z16
 	VPXORD.BCST 32(AX), Z16, Z16
 	VPSUBD.BCST 36(AX), Z16, Z16
 	VCVTDQ2PS   Z16, Z16
@@ -3244,15 +4185,219 @@ residual:
 	VPACKUSWB   Z12, Z12, Z12
 	VPERMD      Z12, Z17, Z12
 	VPXORD.BCST 12(AX), Z12, Z12
-	VMOVDQU8    Z12, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z12, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
-	MOVQ        BX, other+88(FP)
-	MOVQ        DX, dst+80(FP)
-	MOVQ        DI, count+0(FP)
+	MOVQ        SI, other+88(FP)
+	MOVQ        CX, dst+80(FP)
+	MOVQ        BX, count+0(FP)
 	JMP         tile
+
+done:
+	VZEROUPPER
+	RET
+
+// func stripFloats7x32AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, ldd int, lo float32, hi float32, mask uint64)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
+TEXT ·stripFloats7x32AVX512VNNI(SB), NOSPLIT, $0-112
+	SHLQ     $0x02, ldd+88(FP)
+	MOVQ     mask+104(FP), AX
+	KMOVQ    AX, K1
+	KSHIFTRQ $0x00, K1, K2
+	KSHIFTRQ $0x10, K1, K1
+
+tile:
+	MOVQ      rows+32(FP), AX
+	MOVQ      src+24(FP), CX
+	MOVQ      (AX), DX
+	ADDQ      CX, DX
+	MOVQ      8(AX), BX
+	ADDQ      CX, BX
+	MOVQ      16(AX), SI
+	ADDQ      CX, SI
+	MOVQ      24(AX), DI
+	ADDQ      CX, DI
+	MOVQ      32(AX), R8
+	ADDQ      CX, R8
+	MOVQ      40(AX), R9
+	ADDQ      CX, R9
+	MOVQ      48(AX), AX
+	ADDQ      CX, AX
+	ADDQ      $0x38, rows+32(FP)
+	MOVQ      start+56(FP), CX
+	VMOVDQU32 (CX), Z0
+	VMOVDQA64 Z0, Z2
+	VMOVDQA64 Z0, Z4
+	VMOVDQA64 Z0, Z6
+	VMOVDQA64 Z0, Z8
+	VMOVDQA64 Z0, Z10
+	VMOVDQA64 Z0, Z12
+	VMOVDQU32 64(CX), Z1
+	VMOVDQA64 Z1, Z3
+	VMOVDQA64 Z1, Z5
+	VMOVDQA64 Z1, Z7
+	VMOVDQA64 Z1, Z9
+	VMOVDQA64 Z1, Z11
+	VMOVDQA64 Z1, Z13
+	MOVQ      runs+8(FP), CX
+	MOVQ      offs+40(FP), R10
+	MOVQ      b+48(FP), R11
+	MOVQ      k4+16(FP), R12
+
+run:
+	MOVQ (R10), R13
+	ADDQ $0x08, R10
+	MOVQ R12, R14
+
+word:
+	VMOVDQU8     (R11), Z14
+	VMOVDQU8     64(R11), Z15
+	ADDQ         $0x00000080, R11
+	VPBROADCASTD (DX)(R13*1), Z16
+	VPDPBUSD     Z14, Z16, Z0
+	VPDPBUSD     Z15, Z16, Z1
+	VPBROADCASTD (BX)(R13*1), Z17
+	VPDPBUSD     Z14, Z17, Z2
+	VPDPBUSD     Z15, Z17, Z3
+	VPBROADCASTD (SI)(R13*1), Z16
+	VPDPBUSD     Z14, Z16, Z4
+	VPDPBUSD     Z15, Z16, Z5
+	VPBROADCASTD (DI)(R13*1), Z17
+	VPDPBUSD     Z14, Z17, Z6
+	VPDPBUSD     Z15, Z17, Z7
+	VPBROADCASTD (R8)(R13*1), Z16
+	VPDPBUSD     Z14, Z16, Z8
+	VPDPBUSD     Z15, Z16, Z9
+	VPBROADCASTD (R9)(R13*1), Z17
+	VPDPBUSD     Z14, Z17, Z10
+	VPDPBUSD     Z15, Z17, Z11
+	VPBROADCASTD (AX)(R13*1), Z16
+	VPDPBUSD     Z14, Z16, Z12
+	VPDPBUSD     Z15, Z16, Z13
+	ADDQ         $0x04, R13
+	DECQ         R14
+	JNZ          word
+	DECQ         CX
+	JNZ          run
+	MOVQ         scale+64(FP), AX
+	MOVQ         dst+80(FP), CX
+	MOVQ         ldd+88(FP), DX
+	MOVQ         count+0(FP), BX
+	VMOVUPS      (AX), Z14
+	VMOVUPS      64(AX), Z15
+	MOVQ         bias+72(FP), AX
+	VBROADCASTSS lo+96(FP), Z16
+	VBROADCASTSS hi+100(FP), Z17
+	VCVTDQ2PS    Z0, Z0
+	VMULPS       Z14, Z0, Z0
+	VADDPS       (AX), Z0, Z0
+	VMAXPS       Z0, Z16, Z0
+	VMINPS       Z0, Z17, Z0
+	VMOVUPS      Z0, K2, (CX)
+	VCVTDQ2PS    Z1, Z1
+	VMULPS       Z15, Z1, Z1
+	VADDPS       64(AX), Z1, Z1
+	VMAXPS       Z1, Z16, Z1
+	VMINPS       Z1, Z17, Z1
+	VMOVUPS      Z1, K1, 64(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z2, Z2
+	VMULPS       Z14, Z2, Z2
+	VADDPS       (AX), Z2, Z2
+	VMAXPS       Z2, Z16, Z2
+	VMINPS       Z2, Z17, Z2
+	VMOVUPS      Z2, K2, (CX)
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z15, Z3, Z3
+	VADDPS       64(AX), Z3, Z3
+	VMAXPS       Z3, Z16, Z3
+	VMINPS       Z3, Z17, Z3
+	VMOVUPS      Z3, K1, 64(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z14, Z4, Z4
+	VADDPS       (AX), Z4, Z4
+	VMAXPS       Z4, Z16, Z4
+	VMINPS       Z4, Z17, Z4
+	VMOVUPS      Z4, K2, (CX)
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z15, Z5, Z5
+	VADDPS       64(AX), Z5, Z5
+	VMAXPS       Z5, Z16, Z5
+	VMINPS       Z5, Z17, Z5
+	VMOVUPS      Z5, K1, 64(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z6, Z6
+	VMULPS       Z14, Z6, Z6
+	VADDPS       (AX), Z6, Z6
+	VMAXPS       Z6, Z16, Z6
+	VMINPS       Z6, Z17, Z6
+	VMOVUPS      Z6, K2, (CX)
+	VCVTDQ2PS    Z7, Z7
+	VMULPS       Z15, Z7, Z7
+	VADDPS       64(AX), Z7, Z7
+	VMAXPS       Z7, Z16, Z7
+	VMINPS       Z7, Z17, Z7
+	VMOVUPS      Z7, K1, 64(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z8, Z8
+	VMULPS       Z14, Z8, Z8
+	VADDPS       (AX), Z8, Z8
+	VMAXPS       Z8, Z16, Z8
+	VMINPS       Z8, Z17, Z8
+	VMOVUPS      Z8, K2, (CX)
+	VCVTDQ2PS    Z9, Z9
+	VMULPS       Z15, Z9, Z9
+	VADDPS       64(AX), Z9, Z9
+	VMAXPS       Z9, Z16, Z9
+	VMINPS       Z9, Z17, Z9
+	VMOVUPS      Z9, K1, 64(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z10, Z10
+	VMULPS       Z14, Z10, Z10
+	VADDPS       (AX), Z10, Z10
+	VMAXPS       Z10, Z16, Z10
+	VMINPS       Z10, Z17, Z10
+	VMOVUPS      Z10, K2, (CX)
+	VCVTDQ2PS    Z11, Z11
+	VMULPS       Z15, Z11, Z11
+	VADDPS       64(AX), Z11, Z11
+	VMAXPS       Z11, Z16, Z11
+	VMINPS       Z11, Z17, Z11
+	VMOVUPS      Z11, K1, 64(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z14, Z12, Z12
+	VADDPS       (AX), Z12, Z12
+	VMAXPS       Z12, Z16, Z12
+	VMINPS       Z12, Z17, Z12
+	VMOVUPS      Z12, K2, (CX)
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z15, Z13, Z13
+	VADDPS       64(AX), Z13, Z13
+	VMAXPS       Z13, Z16, Z13
+	VMINPS       Z13, Z17, Z13
+	VMOVUPS      Z13, K1, 64(CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	MOVQ         CX, dst+80(FP)
+	MOVQ         BX, count+0(FP)
+	JMP          tile
 
 done:
 	VZEROUPPER
@@ -3324,14 +4469,14 @@ word:
 	JNZ          word
 	DECQ         CX
 	JNZ          run
+	MOVQ         scale+64(FP), AX
+	MOVQ         dst+80(FP), CX
+	MOVQ         ldd+96(FP), DX
+	MOVQ         count+0(FP), BX
+	VMOVUPS      (AX), Z7
 	MOVQ         end+72(FP), AX
-	MOVQ         scale+64(FP), CX
-	MOVQ         dst+80(FP), DX
-	MOVQ         other+88(FP), BX
-	MOVQ         ldd+96(FP), SI
-	MOVQ         count+0(FP), DI
-	VMOVUPS      (CX), Z7
-	TESTQ        BX, BX
+	MOVQ         other+88(FP), SI
+	TESTQ        SI, SI
 	JNZ          residual
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z7, Z0, Z0
@@ -3343,9 +4488,9 @@ word:
 	VPACKUSWB    Z0, Z0, Z0
 	VPERMD       Z0, Z9, Z0
 	VPXORD.BCST  12(AX), Z0, Z0
-	VMOVDQU8     Z0, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z0, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       Z7, Z1, Z1
@@ -3357,9 +4502,9 @@ word:
 	VPACKUSWB    Z1, Z1, Z1
 	VPERMD       Z1, Z9, Z1
 	VPXORD.BCST  12(AX), Z1, Z1
-	VMOVDQU8     Z1, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z1, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z7, Z2, Z2
@@ -3371,9 +4516,9 @@ word:
 	VPACKUSWB    Z2, Z2, Z2
 	VPERMD       Z2, Z9, Z2
 	VPXORD.BCST  12(AX), Z2, Z2
-	VMOVDQU8     Z2, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z2, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z3, Z3
 	VMULPS       Z7, Z3, Z3
@@ -3385,9 +4530,9 @@ word:
 	VPACKUSWB    Z3, Z3, Z3
 	VPERMD       Z3, Z9, Z3
 	VPXORD.BCST  12(AX), Z3, Z3
-	VMOVDQU8     Z3, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z3, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z7, Z4, Z4
@@ -3399,9 +4544,9 @@ word:
 	VPACKUSWB    Z4, Z4, Z4
 	VPERMD       Z4, Z9, Z4
 	VPXORD.BCST  12(AX), Z4, Z4
-	VMOVDQU8     Z4, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z4, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z5, Z5
 	VMULPS       Z7, Z5, Z5
@@ -3413,9 +4558,9 @@ word:
 	VPACKUSWB    Z5, Z5, Z5
 	VPERMD       Z5, Z9, Z5
 	VPXORD.BCST  12(AX), Z5, Z5
-	VMOVDQU8     Z5, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z5, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z7, Z6, Z6
@@ -3427,12 +4572,12 @@ word:
 	VPACKUSWB    Z6, Z6, Z6
 	VPERMD       Z6, Z9, Z6
 	VPXORD.BCST  12(AX), Z6, Z6
-	VMOVDQU8     Z6, K1, (DX)
-	ADDQ         SI, DX
-	DECQ         DI
+	VMOVDQU8     Z6, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
 	JZ           done
-	MOVQ         DX, dst+80(FP)
-	MOVQ         DI, count+0(FP)
+	MOVQ         CX, dst+80(FP)
+	MOVQ         BX, count+0(FP)
 	JMP          tile
 
 residual:
@@ -3440,7 +4585,7 @@ residual:
 	VMULPS      Z7, Z0, Z0
 	VMAXPS.BCST (AX), Z0, Z0
 	VMINPS.BCST 4(AX), Z0, Z0
-	VPMOVZXBD.Z (BX), K2, Z8
+	VPMOVZXBD.Z (SI), K2, Z8
 	VPXORD.BCST 32(AX), Z8, Z8
 	VPSUBD.BCST 36(AX), Z8, Z8
 	VCVTDQ2PS   Z8, Z8
@@ -3458,16 +4603,16 @@ residual:
 	VPACKUSWB   Z0, Z0, Z0
 	VPERMD      Z0, Z9, Z0
 	VPXORD.BCST 12(AX), Z0, Z0
-	VMOVDQU8    Z0, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z0, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z1, Z1
 	VMULPS      Z7, Z1, Z1
 	VMAXPS.BCST (AX), Z1, Z1
 	VMINPS.BCST 4(AX), Z1, Z1
-	VPMOVZXBD.Z (BX), K2, Z8
+	VPMOVZXBD.Z (SI), K2, Z8
 	VPXORD.BCST 32(AX), Z8, Z8
 	VPSUBD.BCST 36(AX), Z8, Z8
 	VCVTDQ2PS   Z8, Z8
@@ -3485,16 +4630,16 @@ residual:
 	VPACKUSWB   Z1, Z1, Z1
 	VPERMD      Z1, Z9, Z1
 	VPXORD.BCST 12(AX), Z1, Z1
-	VMOVDQU8    Z1, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z1, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z2, Z2
 	VMULPS      Z7, Z2, Z2
 	VMAXPS.BCST (AX), Z2, Z2
 	VMINPS.BCST 4(AX), Z2, Z2
-	VPMOVZXBD.Z (BX), K2, Z8
+	VPMOVZXBD.Z (SI), K2, Z8
 	VPXORD.BCST 32(AX), Z8, Z8
 	VPSUBD.BCST 36(AX), Z8, Z8
 	VCVTDQ2PS   Z8, Z8
@@ -3512,16 +4657,16 @@ residual:
 	VPACKUSWB   Z2, Z2, Z2
 	VPERMD      Z2, Z9, Z2
 	VPXORD.BCST 12(AX), Z2, Z2
-	VMOVDQU8    Z2, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z2, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z3, Z3
 	VMULPS      Z7, Z3, Z3
 	VMAXPS.BCST (AX), Z3, Z3
 	VMINPS.BCST 4(AX), Z3, Z3
-	VPMOVZXBD.Z (BX), K2, Z8
+	VPMOVZXBD.Z (SI), K2, Z8
 	VPXORD.BCST 32(AX), Z8, Z8
 	VPSUBD.BCST 36(AX), Z8, Z8
 	VCVTDQ2PS   Z8, Z8
@@ -3539,16 +4684,16 @@ residual:
 	VPACKUSWB   Z3, Z3, Z3
 	VPERMD      Z3, Z9, Z3
 	VPXORD.BCST 12(AX), Z3, Z3
-	VMOVDQU8    Z3, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z3, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z4, Z4
 	VMULPS      Z7, Z4, Z4
 	VMAXPS.BCST (AX), Z4, Z4
 	VMINPS.BCST 4(AX), Z4, Z4
-	VPMOVZXBD.Z (BX), K2, Z8
+	VPMOVZXBD.Z (SI), K2, Z8
 	VPXORD.BCST 32(AX), Z8, Z8
 	VPSUBD.BCST 36(AX), Z8, Z8
 	VCVTDQ2PS   Z8, Z8
@@ -3566,16 +4711,16 @@ residual:
 	VPACKUSWB   Z4, Z4, Z4
 	VPERMD      Z4, Z9, Z4
 	VPXORD.BCST 12(AX), Z4, Z4
-	VMOVDQU8    Z4, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z4, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z5, Z5
 	VMULPS      Z7, Z5, Z5
 	VMAXPS.BCST (AX), Z5, Z5
 	VMINPS.BCST 4(AX), Z5, Z5
-	VPMOVZXBD.Z (BX), K2, Z8
+	VPMOVZXBD.Z (SI), K2, Z8
 	VPXORD.BCST 32(AX), Z8, Z8
 	VPSUBD.BCST 36(AX), Z8, Z8
 	VCVTDQ2PS   Z8, Z8
@@ -3593,16 +4738,16 @@ residual:
 	VPACKUSWB   Z5, Z5, Z5
 	VPERMD      Z5, Z9, Z5
 	VPXORD.BCST 12(AX), Z5, Z5
-	VMOVDQU8    Z5, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z5, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
 	VCVTDQ2PS   Z6, Z6
 	VMULPS      Z7, Z6, Z6
 	VMAXPS.BCST (AX), Z6, Z6
 	VMINPS.BCST 4(AX), Z6, Z6
-	VPMOVZXBD.Z (BX), K2, Z8
+	VPMOVZXBD.Z (SI), K2, Z8
 	VPXORD.BCST 32(AX), Z8, Z8
 	VPSUBD.BCST 36(AX), Z8, Z8
 	VCVTDQ2PS   Z8, Z8
@@ -3620,15 +4765,160 @@ residual:
 	VPACKUSWB   Z6, Z6, Z6
 	VPERMD      Z6, Z9, Z6
 	VPXORD.BCST 12(AX), Z6, Z6
-	VMOVDQU8    Z6, K1, (DX)
-	ADDQ        SI, DX
-	ADDQ        SI, BX
-	DECQ        DI
+	VMOVDQU8    Z6, K1, (CX)
+	ADDQ        DX, CX
+	ADDQ        DX, SI
+	DECQ        BX
 	JZ          done
-	MOVQ        BX, other+88(FP)
-	MOVQ        DX, dst+80(FP)
-	MOVQ        DI, count+0(FP)
+	MOVQ        SI, other+88(FP)
+	MOVQ        CX, dst+80(FP)
+	MOVQ        BX, count+0(FP)
 	JMP         tile
+
+done:
+	VZEROUPPER
+	RET
+
+// func stripFloats7x16AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, ldd int, lo float32, hi float32, mask uint64)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
+TEXT ·stripFloats7x16AVX512VNNI(SB), NOSPLIT, $0-112
+	SHLQ     $0x02, ldd+88(FP)
+	MOVQ     mask+104(FP), AX
+	KMOVQ    AX, K1
+	KSHIFTRQ $0x00, K1, K1
+
+tile:
+	MOVQ      rows+32(FP), AX
+	MOVQ      src+24(FP), CX
+	MOVQ      (AX), DX
+	ADDQ      CX, DX
+	MOVQ      8(AX), BX
+	ADDQ      CX, BX
+	MOVQ      16(AX), SI
+	ADDQ      CX, SI
+	MOVQ      24(AX), DI
+	ADDQ      CX, DI
+	MOVQ      32(AX), R8
+	ADDQ      CX, R8
+	MOVQ      40(AX), R9
+	ADDQ      CX, R9
+	MOVQ      48(AX), AX
+	ADDQ      CX, AX
+	ADDQ      $0x38, rows+32(FP)
+	MOVQ      start+56(FP), CX
+	VMOVDQU32 (CX), Z0
+	VMOVDQA64 Z0, Z1
+	VMOVDQA64 Z0, Z2
+	VMOVDQA64 Z0, Z3
+	VMOVDQA64 Z0, Z4
+	VMOVDQA64 Z0, Z5
+	VMOVDQA64 Z0, Z6
+	MOVQ      runs+8(FP), CX
+	MOVQ      offs+40(FP), R10
+	MOVQ      b+48(FP), R11
+	MOVQ      k4+16(FP), R12
+
+run:
+	MOVQ (R10), R13
+	ADDQ $0x08, R10
+	MOVQ R12, R14
+
+word:
+	VMOVDQU8     (R11), Z7
+	ADDQ         $0x00000040, R11
+	VPBROADCASTD (DX)(R13*1), Z8
+	VPDPBUSD     Z7, Z8, Z0
+	VPBROADCASTD (BX)(R13*1), Z9
+	VPDPBUSD     Z7, Z9, Z1
+	VPBROADCASTD (SI)(R13*1), Z8
+	VPDPBUSD     Z7, Z8, Z2
+	VPBROADCASTD (DI)(R13*1), Z9
+	VPDPBUSD     Z7, Z9, Z3
+	VPBROADCASTD (R8)(R13*1), Z8
+	VPDPBUSD     Z7, Z8, Z4
+	VPBROADCASTD (R9)(R13*1), Z9
+	VPDPBUSD     Z7, Z9, Z5
+	VPBROADCASTD (AX)(R13*1), Z8
+	VPDPBUSD     Z7, Z8, Z6
+	ADDQ         $0x04, R13
+	DECQ         R14
+	JNZ          word
+	DECQ         CX
+	JNZ          run
+	MOVQ         scale+64(FP), AX
+	MOVQ         dst+80(FP), CX
+	MOVQ         ldd+88(FP), DX
+	MOVQ         count+0(FP), BX
+	VMOVUPS      (AX), Z7
+	MOVQ         bias+72(FP), AX
+	VBROADCASTSS lo+96(FP), Z8
+	VBROADCASTSS hi+100(FP), Z9
+	VCVTDQ2PS    Z0, Z0
+	VMULPS       Z7, Z0, Z0
+	VADDPS       (AX), Z0, Z0
+	VMAXPS       Z0, Z8, Z0
+	VMINPS       Z0, Z9, Z0
+	VMOVUPS      Z0, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z1, Z1
+	VMULPS       Z7, Z1, Z1
+	VADDPS       (AX), Z1, Z1
+	VMAXPS       Z1, Z8, Z1
+	VMINPS       Z1, Z9, Z1
+	VMOVUPS      Z1, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z2, Z2
+	VMULPS       Z7, Z2, Z2
+	VADDPS       (AX), Z2, Z2
+	VMAXPS       Z2, Z8, Z2
+	VMINPS       Z2, Z9, Z2
+	VMOVUPS      Z2, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z7, Z3, Z3
+	VADDPS       (AX), Z3, Z3
+	VMAXPS       Z3, Z8, Z3
+	VMINPS       Z3, Z9, Z3
+	VMOVUPS      Z3, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z7, Z4, Z4
+	VADDPS       (AX), Z4, Z4
+	VMAXPS       Z4, Z8, Z4
+	VMINPS       Z4, Z9, Z4
+	VMOVUPS      Z4, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z7, Z5, Z5
+	VADDPS       (AX), Z5, Z5
+	VMAXPS       Z5, Z8, Z5
+	VMINPS       Z5, Z9, Z5
+	VMOVUPS      Z5, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	VCVTDQ2PS    Z6, Z6
+	VMULPS       Z7, Z6, Z6
+	VADDPS       (AX), Z6, Z6
+	VMAXPS       Z6, Z8, Z6
+	VMINPS       Z6, Z9, Z6
+	VMOVUPS      Z6, K1, (CX)
+	ADDQ         DX, CX
+	DECQ         BX
+	JZ           done
+	MOVQ         CX, dst+80(FP)
+	MOVQ         BX, count+0(FP)
+	JMP          tile
 
 done:
 	VZEROUPPER

@@ -4,62 +4,122 @@
 
 package kernel
 
-// stripCodes8x48AVX512VNNI computes count positions of a convolution times up to 48 channels, those of mask
+// stripCodes8x48AVX512VNNI computes count rows of a product or convolution times up to 48 columns, those of mask
 //
 //	s = start[j] + sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*48+j)*4+t]
 //	dst[i*ldd+j] = end of s*scale[j], and of other[i*ldd+j] unless other is nil
 //
-// with src unsigned and b signed bytes, as stripGeneric does; rows has count values, rounded up to a multiple of 8.
+// with src unsigned and b signed bytes; rows has count values, rounded up to a multiple of 8.
 //
 //go:noescape
 func stripCodes8x48AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, end *int32, dst *byte, other *byte, ldd int, mask uint64)
 
-// stripCodes8x32AVX512VNNI computes count positions of a convolution times up to 32 channels, those of mask
+// stripFloats8x48AVX512VNNI computes count rows of a product or convolution times up to 48 columns, those of mask
+//
+//	s = start[j] + sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*48+j)*4+t]
+//	dst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j], lo), hi)
+//
+// with src unsigned and b signed bytes; rows has count values, rounded up to a multiple of 8.
+//
+//go:noescape
+func stripFloats8x48AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, ldd int, lo float32, hi float32, mask uint64)
+
+// stripCodes8x32AVX512VNNI computes count rows of a product or convolution times up to 32 columns, those of mask
 //
 //	s = start[j] + sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*32+j)*4+t]
 //	dst[i*ldd+j] = end of s*scale[j], and of other[i*ldd+j] unless other is nil
 //
-// with src unsigned and b signed bytes, as stripGeneric does; rows has count values, rounded up to a multiple of 8.
+// with src unsigned and b signed bytes; rows has count values, rounded up to a multiple of 8.
 //
 //go:noescape
 func stripCodes8x32AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, end *int32, dst *byte, other *byte, ldd int, mask uint64)
 
-// stripCodes8x16AVX512VNNI computes count positions of a convolution times up to 16 channels, those of mask
+// stripFloats8x32AVX512VNNI computes count rows of a product or convolution times up to 32 columns, those of mask
+//
+//	s = start[j] + sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*32+j)*4+t]
+//	dst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j], lo), hi)
+//
+// with src unsigned and b signed bytes; rows has count values, rounded up to a multiple of 8.
+//
+//go:noescape
+func stripFloats8x32AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, ldd int, lo float32, hi float32, mask uint64)
+
+// stripCodes8x16AVX512VNNI computes count rows of a product or convolution times up to 16 columns, those of mask
 //
 //	s = start[j] + sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*16+j)*4+t]
 //	dst[i*ldd+j] = end of s*scale[j], and of other[i*ldd+j] unless other is nil
 //
-// with src unsigned and b signed bytes, as stripGeneric does; rows has count values, rounded up to a multiple of 8.
+// with src unsigned and b signed bytes; rows has count values, rounded up to a multiple of 8.
 //
 //go:noescape
 func stripCodes8x16AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, end *int32, dst *byte, other *byte, ldd int, mask uint64)
 
-// stripCodes7x48AVX512VNNI computes count positions of a convolution times up to 48 channels, those of mask
+// stripFloats8x16AVX512VNNI computes count rows of a product or convolution times up to 16 columns, those of mask
+//
+//	s = start[j] + sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*16+j)*4+t]
+//	dst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j], lo), hi)
+//
+// with src unsigned and b signed bytes; rows has count values, rounded up to a multiple of 8.
+//
+//go:noescape
+func stripFloats8x16AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, ldd int, lo float32, hi float32, mask uint64)
+
+// stripCodes7x48AVX512VNNI computes count rows of a product or convolution times up to 48 columns, those of mask
 //
 //	s = start[j] + sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*48+j)*4+t]
 //	dst[i*ldd+j] = end of s*scale[j], and of other[i*ldd+j] unless other is nil
 //
-// with src unsigned and b signed bytes, as stripGeneric does; rows has count values, rounded up to a multiple of 7.
+// with src unsigned and b signed bytes; rows has count values, rounded up to a multiple of 7.
 //
 //go:noescape
 func stripCodes7x48AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, end *int32, dst *byte, other *byte, ldd int, mask uint64)
 
-// stripCodes7x32AVX512VNNI computes count positions of a convolution times up to 32 channels, those of mask
+// stripFloats7x48AVX512VNNI computes count rows of a product or convolution times up to 48 columns, those of mask
+//
+//	s = start[j] + sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*48+j)*4+t]
+//	dst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j], lo), hi)
+//
+// with src unsigned and b signed bytes; rows has count values, rounded up to a multiple of 7.
+//
+//go:noescape
+func stripFloats7x48AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, ldd int, lo float32, hi float32, mask uint64)
+
+// stripCodes7x32AVX512VNNI computes count rows of a product or convolution times up to 32 columns, those of mask
 //
 //	s = start[j] + sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*32+j)*4+t]
 //	dst[i*ldd+j] = end of s*scale[j], and of other[i*ldd+j] unless other is nil
 //
-// with src unsigned and b signed bytes, as stripGeneric does; rows has count values, rounded up to a multiple of 7.
+// with src unsigned and b signed bytes; rows has count values, rounded up to a multiple of 7.
 //
 //go:noescape
 func stripCodes7x32AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, end *int32, dst *byte, other *byte, ldd int, mask uint64)
 
-// stripCodes7x16AVX512VNNI computes count positions of a convolution times up to 16 channels, those of mask
+// stripFloats7x32AVX512VNNI computes count rows of a product or convolution times up to 32 columns, those of mask
+//
+//	s = start[j] + sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*32+j)*4+t]
+//	dst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j], lo), hi)
+//
+// with src unsigned and b signed bytes; rows has count values, rounded up to a multiple of 7.
+//
+//go:noescape
+func stripFloats7x32AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, ldd int, lo float32, hi float32, mask uint64)
+
+// stripCodes7x16AVX512VNNI computes count rows of a product or convolution times up to 16 columns, those of mask
 //
 //	s = start[j] + sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*16+j)*4+t]
 //	dst[i*ldd+j] = end of s*scale[j], and of other[i*ldd+j] unless other is nil
 //
-// with src unsigned and b signed bytes, as stripGeneric does; rows has count values, rounded up to a multiple of 7.
+// with src unsigned and b signed bytes; rows has count values, rounded up to a multiple of 7.
 //
 //go:noescape
 func stripCodes7x16AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, end *int32, dst *byte, other *byte, ldd int, mask uint64)
+
+// stripFloats7x16AVX512VNNI computes count rows of a product or convolution times up to 16 columns, those of mask
+//
+//	s = start[j] + sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*16+j)*4+t]
+//	dst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j], lo), hi)
+//
+// with src unsigned and b signed bytes; rows has count values, rounded up to a multiple of 7.
+//
+//go:noescape
+func stripFloats7x16AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, ldd int, lo float32, hi float32, mask uint64)

@@ -162,6 +162,27 @@ func strip(count, n, width, words int, src []byte, rows, offs []int, b []byte, s
 	f(count, len(offs), words, &src[0], &rows[0], &offs[0], &b[0], &start[0], &scale[0], end.memory(), &dst[0], unsafe.SliceData(other), ldd, 1<<n-1)
 }
 
+// stripFloats is strip with floats as results; see stripFloatsGeneric.
+func stripFloats(count, n, width, words int, src []byte, rows, offs []int, b []byte, start []int32, scale, bias []float32, lo, hi float32, dst []float32, ldd int) {
+	checkStrip(count, n, width, words, src, rows, offs, b, start, scale, nil, nil, ldd)
+	needLen("strip bias", len(bias), width)
+	need("strip destination", len(dst), count, n, ldd)
+	f := stripFloats8x48AVX512VNNI
+	switch stripHeight(count)<<8 | width {
+	case 8<<8 | 32:
+		f = stripFloats8x32AVX512VNNI
+	case 8<<8 | 16:
+		f = stripFloats8x16AVX512VNNI
+	case 7<<8 | 48:
+		f = stripFloats7x48AVX512VNNI
+	case 7<<8 | 32:
+		f = stripFloats7x32AVX512VNNI
+	case 7<<8 | 16:
+		f = stripFloats7x16AVX512VNNI
+	}
+	f(count, len(offs), words, &src[0], &rows[0], &offs[0], &b[0], &start[0], &scale[0], &bias[0], &dst[0], ldd, lo, hi, 1<<n-1)
+}
+
 func (a *stripF32) run() {
 	a.check()
 	switch {

@@ -26,3 +26,7 @@ func strip(count, n, width, words int, src []byte, rows, offs []int, b []byte, s
 }
 
 func (a *stripF32) run() { a.generic() }
+
+func stripFloats(count, n, width, words int, src []byte, rows, offs []int, b []byte, start []int32, scale, bias []float32, lo, hi float32, dst []float32, ldd int) {
+	stripFloatsGeneric(count, n, width, words, src, rows, offs, b, start, scale, bias, lo, hi, dst, ldd)
+}

@@ -34,7 +34,7 @@ func GemmInt8F32(p *Pool, m, n, k int, a []byte, lda int, aSigned bool, azp []in
 	if len(bias) != 0 {
 		needLen("GemmInt8F32 bias", len(bias), n)
 	}
-	buf := borrow(4 * (m + len(b.shift) + n))
+	buf := borrow(4 * (m + 3*len(b.shift)))
 	defer buf.release()
 	var whole []int32
 	scales := buf.f32()[len(b.shift):]
@@ -44,6 +44,15 @@ func GemmInt8F32(p *Pool, m, n, k int, a []byte, lda int, aSigned bool, azp []in
 		scales = scales[:n]
 		for j := range scales {
 			scales[j] = aScale[0] * at(bScale, j)
+		}
+		if b.strips(m, aSigned, whole) {
+			padded := buf.f32()[len(b.shift):][:len(b.shift)]
+			clear(padded[n:])
+			add := buf.f32()[2*len(b.shift):][:len(b.shift)]
+			fillWith(add, negativeZero)
+			copy(add, bias)
+			b.inFloats(p, m, a, lda, whole, padded, add, c, ldc)
+			return
 		}
 		aScale, bScale = nil, scales
 	case len(bScale) == 1: // the common factor goes into the rows

@@ -40,15 +40,21 @@ func GemmInt8Requant(p *Pool, m, n, k int, a []byte, lda int, aSigned bool, azp 
 	if len(bias) != 0 {
 		needLen("GemmInt8Requant bias", len(bias), n)
 	}
-	buf := borrow(4 * (len(b.shift) + n))
+	buf := borrow(8 * len(b.shift))
 	defer buf.release()
 	whole := b.columns(buf.i32(), azp, aSigned, bias)
-	scale := buf.f32()[len(b.shift):][:n]
-	for j := range scale {
+	scale := buf.f32()[len(b.shift):][:len(b.shift)]
+	clear(scale)
+	for j := range n {
 		scale[j] = at(q.Scale, j)
 	}
+	if b.strips(m, aSigned, whole) {
+		end := newCodesEnd(q, lo, hi, nil)
+		b.inCodes(p, m, a, lda, whole, scale, &end, c, ldc)
+		return
+	}
 	b.multiply(p, m, a, lda, aSigned, nil, nil, whole, func(rows, n, row, col int, acc []int32, terms []finishRow, u, v []int32) {
-		finishCodes(rows, n, acc, terms, u, v, scale[col:], lo, hi, q.Zero, c[row*ldc+col:], ldc)
+		finishCodes(rows, n, acc, terms, u, v, scale[col:col+n], lo, hi, q.Zero, c[row*ldc+col:], ldc)
 	})
 }
 

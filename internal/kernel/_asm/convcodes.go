@@ -19,21 +19,27 @@ const (
 func convCodes(g *gen) {
 	for _, rows := range []int{8, 7} {
 		for _, width := range []int{48, 32, 16} {
-			stripCodes(g, rows, width)
+			stripInt8(g, rows, width, true)
+			stripInt8(g, rows, width, false)
 		}
 	}
 }
 
-func stripCodes(g *gen, rows, width int) {
+// stripInt8 stores codes or floats.
+func stripInt8(g *gen, rows, width int, codes bool) {
 	vecs := width / 16
-	g.function(name("stripCodes%dx%dAVX512VNNI", rows, width),
-		"func(count, runs, k4 int, src *byte, rows, offs *int, b *byte, start *int32, scale *float32, end *int32, dst, other *byte, ldd int, mask uint64)",
-		fmt.Sprintf("count positions of a convolution times up to %d channels, those of mask", width),
+	kind, args, result := "stripCodes", "end *int32, dst, other *byte, ldd int, mask uint64", "\tdst[i*ldd+j] = end of s*scale[j], and of other[i*ldd+j] unless other is nil"
+	if !codes {
+		kind, args, result = "stripFloats", "bias, dst *float32, ldd int, lo, hi float32, mask uint64", "\tdst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j], lo), hi)"
+	}
+	g.function(name("%s%dx%dAVX512VNNI", kind, rows, width),
+		"func(count, runs, k4 int, src *byte, rows, offs *int, b *byte, start *int32, scale *float32, "+args+")",
+		fmt.Sprintf("count rows of a product or convolution times up to %d columns, those of mask", width),
 		"",
 		"\ts = start[j] + sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*"+fmt.Sprint(width)+"+j)*4+t]",
-		"\tdst[i*ldd+j] = end of s*scale[j], and of other[i*ldd+j] unless other is nil",
+		result,
 		"",
-		fmt.Sprintf("with src unsigned and b signed bytes, as stripGeneric does; rows has count values, rounded up to a multiple of %d.", rows))
+		fmt.Sprintf("with src unsigned and b signed bytes; rows has count values, rounded up to a multiple of %d.", rows))
 	acc := make([][]reg.VecVirtual, rows)
 	for i := range acc {
 		for range vecs {
@@ -46,7 +52,11 @@ func stripCodes(g *gen, rows, width int) {
 	}
 	av := []reg.VecVirtual{g.ZMM(), g.ZMM()}
 	order := g.ZMM()
-	g.VMOVDQU32(g.dwords("packedOrder", 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), order)
+	if codes {
+		g.VMOVDQU32(g.dwords("packedOrder", 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), order)
+	} else {
+		g.SHLQ(Imm(2), g.argAddr("ldd"))
+	}
 	bits := g.GP64()
 	g.MOVQ(g.argAddr("mask"), bits)
 	whole := g.K()
@@ -97,10 +107,37 @@ func stripCodes(g *gen, rows, width int) {
 	g.DECQ(runs)
 	g.JNZ(LabelRef("run"))
 
-	end, scale, dst, other, ldd, count := g.arg("end"), g.arg("scale"), g.arg("dst"), g.arg("other"), g.arg("ldd"), g.arg("count")
+	scale, dst, ldd, count := g.arg("scale"), g.arg("dst"), g.arg("ldd"), g.arg("count")
 	for v := range vecs {
 		g.VMOVUPS(at(scale, 64*v), bv[v])
 	}
+	if !codes {
+		bias := g.arg("bias")
+		lo, hi := av[0], av[1]
+		g.VBROADCASTSS(g.argAddr("lo"), lo)
+		g.VBROADCASTSS(g.argAddr("hi"), hi)
+		for i := range rows {
+			for v, x := range acc[i] {
+				g.VCVTDQ2PS(x, x)
+				g.VMULPS(bv[v], x, x)
+				g.VADDPS(at(bias, 64*v), x, x)
+				g.VMAXPS(x, lo, x)
+				g.VMINPS(x, hi, x)
+				g.VMOVUPS(x, part[v], at(dst, 64*v))
+			}
+			g.ADDQ(ldd, dst)
+			g.DECQ(count)
+			g.JZ(LabelRef("done"))
+		}
+		g.MOVQ(dst, g.argAddr("dst"))
+		g.MOVQ(count, g.argAddr("count"))
+		g.JMP(LabelRef("tile"))
+		g.Label("done")
+		g.VZEROUPPER()
+		g.RET()
+		return
+	}
+	end, other := g.arg("end"), g.arg("other")
 	bcst := func(offset int) Mem { return at(end, offset) }
 	finish := func(i int, residual bool) {
 		for v, x := range acc[i] {
