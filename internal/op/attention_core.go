@@ -74,6 +74,7 @@ type attentionMask[T float32 | float64] struct {
 	bias    []T
 	strides [3]int // of batch, heads and queries; 0 where broadcast
 	width   int
+	finite  bool // no bias is -Inf, which masks out whatever the score is
 }
 
 // apply masks the scores of keys [lo, lo+len(s)).
@@ -89,6 +90,8 @@ func (m *attentionMask[T]) apply(s []T, sample, head, query, lo int) {
 				s[j] = minus
 			}
 		}
+	case m.finite:
+		addTo(s[:n], m.bias[at:])
 	default:
 		for j, b := range m.bias[at:][:n] {
 			if b == minus {
@@ -103,10 +106,24 @@ func (m *attentionMask[T]) apply(s []T, sample, head, query, lo int) {
 	}
 }
 
+// addTo adds x to s.
+func addTo[T float32 | float64](s, x []T) {
+	if s, ok := any(s).([]float32); ok {
+		kernel.Add(s, s, any(x).([]float32)[:len(s)])
+		return
+	}
+	for j := range s {
+		s[j] += x[j]
+	}
+}
+
 // run fills y, and scores if it is set.
 func (a *attention[T]) run() {
 	if a.heads == 0 || a.queries == 0 {
 		return
+	}
+	for _, m := range a.masks {
+		m.finite = !slices.Contains(m.bias, T(math.Inf(-1)))
 	}
 	group := a.heads / a.kvHeads
 	if a.queries == 1 && group > 1 {
