@@ -6,6 +6,7 @@ import "unsafe"
 // them. It is read-only and may be used by several goroutines.
 type PackedConvF32NHWC struct {
 	depth *PackedDepthwiseF32
+	wino  *winogradWeights
 	cols  columns   // of a group
 	data  []float32 // group after group, panel after panel; in a panel, in order of the runs, all columns of a term
 }
@@ -21,6 +22,10 @@ func PackConvF32NHWC(s *ConvShape, w []float32, where ...Storage) *PackedConvF32
 		return &PackedConvF32NHWC{depth: PackDepthwiseF32(s, w)}
 	}
 	q := &PackedConvF32NHWC{cols: splitColumns(perOut)}
+	if m := winogradTile(s); m != 0 {
+		q.wino = packWinograd(q, s, w, m, where)
+		return q
+	}
 	q.data = store[float32](q, s.Group*terms*q.cols.padded(), where)
 	for g := range s.Group {
 		for i := range q.cols.panels() {
@@ -49,8 +54,8 @@ func (q *PackedConvF32NHWC) panel(terms, g, i int) (data []float32, col, width i
 //	y = act(conv(x, w) + bias + residual)
 //
 // with x [Batch, In..., InC], y and residual [Batch, Out()..., OutC]; bias and residual may be empty. An element is within
-// (K+3)*2^-24*(sum|w*x|+|bias|+|residual|) of the exact value, with K the number of terms of the sum, and the same for any number of
-// threads.
+// (K+3)*2^-24*(sum|w*x|+|bias|+|residual|) of the exact value, with K the number of terms of the sum, or for kernels of 3x3 with many
+// channels (see winogradTile) within 100*2^-24 of the largest such sum near it; and the same for any number of threads.
 func ConvF32NHWC(p *Pool, s *ConvShape, x []float32, w *PackedConvF32NHWC, bias, residual, y []float32) {
 	checkConv(s, len(x), len(y), len(bias))
 	if len(residual) != 0 {
@@ -60,21 +65,25 @@ func ConvF32NHWC(p *Pool, s *ConvShape, x []float32, w *PackedConvF32NHWC, bias,
 		depthwiseF32NHWC(p, s, x, w.depth, bias, residual, y)
 		return
 	}
+	start := borrow(4 * s.Group * w.cols.padded())
+	defer start.release()
+	begin := start.f32()[:s.Group*w.cols.padded()]
+	fillWith(begin, negativeZero)
+	if perOut := s.OutC / s.Group; len(bias) != 0 {
+		for g := range s.Group {
+			copy(begin[g*w.cols.padded():], bias[g*perOut:(g+1)*perOut])
+		}
+	}
+	if w.wino != nil {
+		w.winograd(p, s, x, begin, residual, y)
+		return
+	}
 	c, image, buf := planFloats(p, s, x)
 	if c.positions == 0 {
 		return
 	}
 	if buf != nil {
 		defer buf.release()
-	}
-	start := borrow(4 * s.Group * w.cols.padded())
-	defer start.release()
-	begin := start.f32()[:s.Group*w.cols.padded()]
-	fillWith(begin, negativeZero)
-	if len(bias) != 0 {
-		for g := range s.Group {
-			copy(begin[g*w.cols.padded():], bias[g*c.perOut/4:(g+1)*c.perOut/4])
-		}
 	}
 	c.floats(p, image, w, begin, residual, y)
 }

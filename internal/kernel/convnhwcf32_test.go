@@ -16,6 +16,14 @@ func TestConvF32NHWC(t *testing.T) {
 			Batch: 1, InC: 700, OutC: 70, Group: 1, In: []int{3, 9}, Kernel: []int{3, 3}, PadBegin: []int{1, 1}, PadEnd: []int{1, 1},
 			Activation: Activation{Kind: ActivationReLU},
 		})
+		for _, side := range [][2]int{{1, 1}, {2, 5}, {7, 8}, {13, 20}} { // Winograd, both tiles
+			for _, channels := range [][2]int{{32, 48}, {80, 64}, {176, 160}} {
+				shapes = append(shapes, ConvShape{
+					Batch: 2, InC: channels[0], OutC: channels[1], Group: 1, In: []int{side[0] + 1, side[1] + 2}, Kernel: []int{3, 3}, PadBegin: []int{1, 0}, PadEnd: []int{0, 1},
+					Activation: Activation{Kind: ActivationReLU},
+				})
+			}
+		}
 		for i, s := range shapes {
 			terms := s.InC / s.Group * product(s.Kernel)
 			in, out := product(s.In), product(s.Out())
@@ -39,6 +47,7 @@ func TestConvF32NHWC(t *testing.T) {
 					t.Fatalf("%s: differs from another number of threads", what)
 				}
 			}
+			largest, off := 0.0, 0.0
 			eachConvOutput(&s, func(o, index int, input func(int) int) {
 				at := (index/out/s.OutC*out+index%out)*s.OutC + o
 				sum, size := 0.0, 0.0
@@ -51,10 +60,18 @@ func TestConvF32NHWC(t *testing.T) {
 				add(float64(valueAt(bias, o)))
 				add(float64(valueAt(residual, at)))
 				want := min(max(sum, float64(lo)), float64(hi))
-				if got := float64(first[at]); math.Abs(got-want) > float64(terms+3)*0x1p-24*size {
+				got := float64(first[at])
+				largest, off = max(largest, size), max(off, math.Abs(got-want))
+				if packed.wino == nil && math.Abs(got-want) > float64(terms+3)*0x1p-24*size {
 					t.Fatalf("%+v: output %d of channel %d is %v, want %v", s, index%out, o, got, want)
 				}
 			})
+			if packed.wino != nil {
+				t.Logf("%dx%d tiles, %v: off by %.1f*2^-24 of the largest sum", packed.wino.m, packed.wino.m, s.In, off/largest*0x1p24)
+				if !(off <= 100*0x1p-24*largest) {
+					t.Fatalf("%+v: off by %v, largest sum %v", s, off, largest)
+				}
+			}
 		}
 	})
 }

@@ -41,6 +41,7 @@ var files = []struct {
 	{"depthwise", depthwise},
 	{"convcodes", convCodes},
 	{"stripf32", stripsF32},
+	{"winograd", winograd},
 	{"codes", codes},
 	{"vector", vector},
 	{"convert", convert},
