@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func stripCodes8x48AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, end *int32, dst *byte, other *byte, ldd int, mask uint64)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
 TEXT ·stripCodes8x48AVX512VNNI(SB), NOSPLIT, $0-112
 	VMOVDQU32 packedOrder<>+0(SB), Z28
 	MOVQ      mask+104(FP), AX
@@ -15,6 +15,38 @@ TEXT ·stripCodes8x48AVX512VNNI(SB), NOSPLIT, $0-112
 	KSHIFTRQ  $0x20, K1, K4
 
 tile:
+	MOVQ       other+88(FP), AX
+	MOVQ       ldd+96(FP), CX
+	TESTQ      AX, AX
+	JZ         near
+	IMUL3Q     $0x08, CX, DX
+	ADDQ       DX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+
+near:
 	MOVQ      rows+32(FP), AX
 	MOVQ      src+24(FP), CX
 	MOVQ      (AX), DX
@@ -1176,7 +1208,7 @@ done:
 	RET
 
 // func stripCodes8x32AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, end *int32, dst *byte, other *byte, ldd int, mask uint64)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
 TEXT ·stripCodes8x32AVX512VNNI(SB), NOSPLIT, $0-112
 	VMOVDQU32 packedOrder<>+0(SB), Z19
 	MOVQ      mask+104(FP), AX
@@ -1185,6 +1217,38 @@ TEXT ·stripCodes8x32AVX512VNNI(SB), NOSPLIT, $0-112
 	KSHIFTRQ  $0x10, K1, K3
 
 tile:
+	MOVQ       other+88(FP), AX
+	MOVQ       ldd+96(FP), CX
+	TESTQ      AX, AX
+	JZ         near
+	IMUL3Q     $0x08, CX, DX
+	ADDQ       DX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+
+near:
 	MOVQ      rows+32(FP), AX
 	MOVQ      src+24(FP), CX
 	MOVQ      (AX), DX
@@ -2035,7 +2099,7 @@ done:
 	RET
 
 // func stripCodes8x16AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, end *int32, dst *byte, other *byte, ldd int, mask uint64)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
 TEXT ·stripCodes8x16AVX512VNNI(SB), NOSPLIT, $0-112
 	VMOVDQU32 packedOrder<>+0(SB), Z10
 	MOVQ      mask+104(FP), AX
@@ -2043,6 +2107,38 @@ TEXT ·stripCodes8x16AVX512VNNI(SB), NOSPLIT, $0-112
 	KSHIFTRQ  $0x00, K1, K2
 
 tile:
+	MOVQ       other+88(FP), AX
+	MOVQ       ldd+96(FP), CX
+	TESTQ      AX, AX
+	JZ         near
+	IMUL3Q     $0x08, CX, DX
+	ADDQ       DX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+
+near:
 	MOVQ      rows+32(FP), AX
 	MOVQ      src+24(FP), CX
 	MOVQ      (AX), DX
@@ -2616,7 +2712,7 @@ done:
 	RET
 
 // func stripCodes7x48AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, end *int32, dst *byte, other *byte, ldd int, mask uint64)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
 TEXT ·stripCodes7x48AVX512VNNI(SB), NOSPLIT, $0-112
 	VMOVDQU32 packedOrder<>+0(SB), Z25
 	MOVQ      mask+104(FP), AX
@@ -2626,6 +2722,35 @@ TEXT ·stripCodes7x48AVX512VNNI(SB), NOSPLIT, $0-112
 	KSHIFTRQ  $0x20, K1, K4
 
 tile:
+	MOVQ       other+88(FP), AX
+	MOVQ       ldd+96(FP), CX
+	TESTQ      AX, AX
+	JZ         near
+	IMUL3Q     $0x07, CX, DX
+	ADDQ       DX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+
+near:
 	MOVQ      rows+32(FP), AX
 	MOVQ      src+24(FP), CX
 	MOVQ      (AX), DX
@@ -3639,7 +3764,7 @@ done:
 	RET
 
 // func stripCodes7x32AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, end *int32, dst *byte, other *byte, ldd int, mask uint64)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
 TEXT ·stripCodes7x32AVX512VNNI(SB), NOSPLIT, $0-112
 	VMOVDQU32 packedOrder<>+0(SB), Z17
 	MOVQ      mask+104(FP), AX
@@ -3648,6 +3773,35 @@ TEXT ·stripCodes7x32AVX512VNNI(SB), NOSPLIT, $0-112
 	KSHIFTRQ  $0x10, K1, K3
 
 tile:
+	MOVQ       other+88(FP), AX
+	MOVQ       ldd+96(FP), CX
+	TESTQ      AX, AX
+	JZ         near
+	IMUL3Q     $0x07, CX, DX
+	ADDQ       DX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+
+near:
 	MOVQ      rows+32(FP), AX
 	MOVQ      src+24(FP), CX
 	MOVQ      (AX), DX
@@ -4404,7 +4558,7 @@ done:
 	RET
 
 // func stripCodes7x16AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, end *int32, dst *byte, other *byte, ldd int, mask uint64)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
 TEXT ·stripCodes7x16AVX512VNNI(SB), NOSPLIT, $0-112
 	VMOVDQU32 packedOrder<>+0(SB), Z9
 	MOVQ      mask+104(FP), AX
@@ -4412,6 +4566,35 @@ TEXT ·stripCodes7x16AVX512VNNI(SB), NOSPLIT, $0-112
 	KSHIFTRQ  $0x00, K1, K2
 
 tile:
+	MOVQ       other+88(FP), AX
+	MOVQ       ldd+96(FP), CX
+	TESTQ      AX, AX
+	JZ         near
+	IMUL3Q     $0x07, CX, DX
+	ADDQ       DX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 47(AX)
+	ADDQ       CX, AX
+
+near:
 	MOVQ      rows+32(FP), AX
 	MOVQ      src+24(FP), CX
 	MOVQ      (AX), DX

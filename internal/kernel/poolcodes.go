@@ -130,11 +130,11 @@ func (s *PoolShape) each(p *Pool, x, y []byte, window func(src []byte, offs []in
 	}
 	if s.ChannelsLast {
 		p.For(s.Batch*out, max(1, (1<<14)/(s.Channels*product(s.Kernel))), func(lo, hi int) {
-			offs := make([]int, 0, 64)
+			w := slider{s: s, offs: make([]int, 0, 64)}
 			for q := lo; q < hi; q++ {
 				b, o := q/out, q%out
-				offs = s.window(offs[:0], o, s.Channels)
-				window(x[b*in*s.Channels:(b+1)*in*s.Channels], offs, o, y[q*s.Channels:(q+1)*s.Channels])
+				from := w.slide(o)
+				window(x[b*in*s.Channels:(b+1)*in*s.Channels][from:], w.offs, o, y[q*s.Channels:(q+1)*s.Channels])
 			}
 		})
 		return
@@ -156,6 +156,30 @@ func (s *PoolShape) each(p *Pool, x, y []byte, window func(src []byte, offs []in
 			Transpose(y[first*out:], out, dst, count, out, count)
 		}
 	})
+}
+
+// slider gives the windows of consecutive outputs of channels-last images: one that lies inside of its row like the one before it
+// is the same window further on.
+type slider struct {
+	s      *PoolShape
+	offs   []int
+	from   int
+	inside bool // the last window lay inside of its row
+}
+
+// slide sets offs to the window of output o, and returns from where on its offsets count. Between calls o grows by one, or a new
+// image begins.
+func (w *slider) slide(o int) int {
+	last := len(w.s.In) - 1
+	x, stride := o%w.s.Out[last], axisOr(w.s.Stride, last, 1)
+	first := x*stride - axisOr(w.s.Pad, last, 0)
+	inside := first >= 0 && first+(w.s.Kernel[last]-1)*axisOr(w.s.Dilation, last, 1) < w.s.In[last]
+	if x > 0 && inside && w.inside {
+		w.from += stride * w.s.Channels
+		return w.from
+	}
+	w.offs, w.from, w.inside = w.s.window(w.offs[:0], o, w.s.Channels), 0, inside
+	return 0
 }
 
 // window appends the offsets, step apart, of the elements in the window of output o.

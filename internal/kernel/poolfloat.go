@@ -22,10 +22,10 @@ func MaxPoolF32(p *Pool, s *PoolShape, x, y []float32) {
 	}
 	if s.ChannelsLast {
 		p.For(s.Batch*out, max(1, minTask/(s.Channels*product(s.Kernel))), func(lo, hi int) {
-			offs := make([]int, 0, 64)
+			w := slider{s: s, offs: make([]int, 0, 64)}
 			for q := lo; q < hi; q++ {
-				offs = s.window(offs[:0], q%out, s.Channels)
-				maxOfRows(y[q*s.Channels:(q+1)*s.Channels], x[q/out*in*s.Channels:], offs)
+				from := w.slide(q % out)
+				maxOfRows(y[q*s.Channels:(q+1)*s.Channels], x[q/out*in*s.Channels+from:], w.offs)
 			}
 		})
 		return

@@ -68,6 +68,9 @@ func stripInt8(g *gen, rows, width int, codes bool) {
 	}
 
 	g.Label("tile")
+	if codes {
+		g.prefetchRows("other", rows)
+	}
 	list, src := g.arg("rows"), g.arg("src")
 	row := make([]reg.GPVirtual, rows)
 	for i := range row {
@@ -212,4 +215,21 @@ func stripInt8(g *gen, rows, width int, codes bool) {
 	g.Label("done")
 	g.VZEROUPPER()
 	g.RET()
+}
+
+// prefetchRows asks for the next tile's rows of what a strip reads beside its source: the lines of its columns are far apart, so
+// that the processor does not foresee them.
+func (g *gen) prefetchRows(name string, rows int) {
+	p, ldd := g.arg(name), g.arg("ldd")
+	g.TESTQ(p, p)
+	g.JZ(LabelRef("near"))
+	ahead := g.GP64()
+	g.IMUL3Q(Imm(uint64(rows)), ldd, ahead)
+	g.ADDQ(ahead, p)
+	for range rows {
+		g.PREFETCHT0(at(p, 0))
+		g.PREFETCHT0(at(p, 47))
+		g.ADDQ(ldd, p)
+	}
+	g.Label("near")
 }
