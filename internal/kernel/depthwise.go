@@ -1,7 +1,5 @@
 package kernel
 
-import "unsafe"
-
 // Depthwise convolutions of channels-last images: neighbouring channels are neighbouring lanes, and every tap is a
 // run of channels.
 
@@ -190,43 +188,132 @@ func DepthwiseF32NHWC(p *Pool, s *ConvShape, x []float32, w *PackedDepthwiseF32,
 	if s.InC != w.channels || s.OutC != w.channels || s.Group != w.channels {
 		panic("kernel: weights are packed for another depthwise convolution")
 	}
-	// An image of floats is one of four times as many bytes.
-	octets := *s
-	octets.InC, octets.OutC, octets.Group = 4*s.InC, 4*s.OutC, 4*s.Group
-	c := planNHWC(&octets, false, 0)
+	c := planBorders(s)
 	if c.positions == 0 {
 		return
-	}
-	source := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
-	image, buf := c.bring(p, source)
-	if buf != nil {
-		defer buf.release()
-	}
-	floats := unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(image))), len(image)/4)
-	offs := make([]int, len(c.offs))
-	for t, off := range c.offs {
-		offs[t] = off / 4
 	}
 	start := borrow(4 * w.padded)
 	defer start.release()
 	add := start.f32()[:w.padded]
-	for i := range add {
-		add[i] = negativeZero
-	}
+	fillWith(add, negativeZero)
 	copy(add, bias[:min(len(bias), w.channels)])
 	lo, hi := s.Activation.bounds()
-	c.tapRows(p, c.positions*w.channels*len(offs), func(from, first, count, step int) {
-		tapsF32(count, w.channels, floats[from/4:], step/4, offs, w.w, w.padded, add, lo, hi, y[first*w.channels:], w.channels)
+	rows := c.positions / c.width
+	if c.positions*w.channels*product(s.Kernel) < 2*minTask {
+		p = nil
+	}
+	p.For(rows, max(1, rows/(8*p.Threads())), func(first, last int) {
+		list := Borrow[int](2 * product(s.Kernel))
+		defer list.Release()
+		taps := list.Data
+		for r := first; r < last; r++ {
+			for _, piece := range c.pieces {
+				at := r*c.width + piece.first
+				count := c.taps(r, piece, taps, w.padded)
+				if count == 0 { // the kernel lies beside the image
+					taps, one := []int{0, 0}, make([]float32, (w.channels+15)&^15)
+					tapsF32(piece.count, w.channels, one, 0, taps[:1], taps[1:], one, add, lo, hi, y[at*w.channels:], w.channels)
+					continue
+				}
+				tapsF32(piece.count, w.channels, x, c.step, taps[:count], taps[count:2*count], w.w, add, lo, hi, y[at*w.channels:], w.channels)
+			}
+		}
 	})
 }
 
-// tapsF32Generic sets dst[i*ldd+j] to the clipped sum of start[j] and src[i*step+offs[t]+j]*w[t*ldw+j] over t, for rows x n.
-func tapsF32Generic(rows, n int, src []float32, step int, offs []int, w []float32, ldw int, start []float32, lo, hi float32, dst []float32, ldd int) {
+// borders is where the inputs of a convolution over channels-last images lie without pads: rows of outputs come in pieces whose
+// positions have the same taps inside of the image.
+type borders struct {
+	s         *ConvShape
+	out       []int
+	width     int // outputs of a row
+	step      int // elements between the inputs of neighbours in a row
+	positions int
+	pieces    []rowPiece
+}
+
+// rowPiece is count positions of a row from first on, which have taps [lo, hi) of the last axis.
+type rowPiece struct{ first, count, lo, hi int }
+
+func planBorders(s *ConvShape) *borders {
+	if len(s.In) > 8 {
+		panic("kernel: convolution over more than 8 axes")
+	}
+	last := len(s.In) - 1
+	c := &borders{s: s, out: s.Out(), step: axisOr(s.Stride, last, 1) * s.InC}
+	c.width = c.out[last]
+	c.positions = s.Batch * product(c.out)
+	for q := range c.width {
+		lo, hi := c.inside(last, q)
+		if n := len(c.pieces); n > 0 && c.pieces[n-1].lo == lo && c.pieces[n-1].hi == hi {
+			c.pieces[n-1].count++
+		} else {
+			c.pieces = append(c.pieces, rowPiece{q, 1, lo, hi})
+		}
+	}
+	return c
+}
+
+// inside returns which taps of an axis lie inside of the image for output q.
+func (c *borders) inside(axis, q int) (lo, hi int) {
+	first, dilation := q*axisOr(c.s.Stride, axis, 1)-axisOr(c.s.PadBegin, axis, 0), axisOr(c.s.Dilation, axis, 1)
+	if first < 0 {
+		lo = (-first + dilation - 1) / dilation
+	}
+	hi = min(c.s.Kernel[axis], (max(c.s.In[axis]-first, 0)+dilation-1)/dilation)
+	return min(lo, hi), hi
+}
+
+// taps lists, for a piece of row r of the batch, the offsets of its first position's taps in the images and then those of their
+// weights, ldw apart; it returns the number of taps.
+func (c *borders) taps(r int, piece rowPiece, list []int, ldw int) int {
+	last := len(c.out) - 1
+	count := piece.hi - piece.lo
+	at, stride := 0, c.s.InC // of the first taps of the axes so far
+	index, taps := 0, 1
+	var lo, n, start, jump, weight [8]int
+	rest := r
+	for i := last; i >= 0; i-- {
+		q := piece.first
+		if i < last {
+			q = rest % c.out[i]
+			rest /= c.out[i]
+		}
+		l, h := c.inside(i, q)
+		if i == last {
+			l, h = piece.lo, piece.hi
+		}
+		lo[i], n[i] = l, h-l
+		start[i] = (q*axisOr(c.s.Stride, i, 1) - axisOr(c.s.PadBegin, i, 0)) * stride
+		jump[i], weight[i] = axisOr(c.s.Dilation, i, 1)*stride, taps
+		at += start[i] + l*jump[i]
+		index += l * taps
+		stride *= c.s.In[i]
+		taps *= c.s.Kernel[i]
+		if i < last {
+			count *= h - l
+		}
+	}
+	at += rest * stride // the image of the batch
+	for t := range count {
+		a, w, k := at, index, t
+		for i := last; i >= 0; i-- {
+			a += k % n[i] * jump[i]
+			w += k % n[i] * weight[i]
+			k /= n[i]
+		}
+		list[t], list[count+t] = a, w*ldw
+	}
+	return count
+}
+
+// tapsF32Generic sets dst[i*ldd+j] to the clipped sum of start[j] and src[i*step+offs[t]+j]*w[woffs[t]+j] over t, for rows x n.
+func tapsF32Generic(rows, n int, src []float32, step int, offs, woffs []int, w, start []float32, lo, hi float32, dst []float32, ldd int) {
 	for i := range rows {
 		for j := range n {
 			v := start[j]
 			for t, off := range offs {
-				v += src[i*step+off+j] * w[t*ldw+j]
+				v += src[i*step+off+j] * w[woffs[t]+j]
 			}
 			if v < lo {
 				v = lo

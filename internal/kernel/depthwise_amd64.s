@@ -56,19 +56,18 @@ tap:
 	VZEROUPPER
 	RET
 
-// func tapsF32AVX512(rows int, n int, src *float32, step int, nt int, offs *int, w *float32, ldw int, start *float32, lo float32, hi float32, dst *float32, ldd int)
+// func tapsF32AVX512(rows int, n int, src *float32, step int, nt int, offs *int, woffs *int, w *float32, start *float32, lo float32, hi float32, dst *float32, ldd int)
 // Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·tapsF32AVX512(SB), NOSPLIT, $8-96
 	MOVQ         n+8(FP), AX
 	MOVQ         src+16(FP), CX
 	MOVQ         step+24(FP), DX
 	MOVQ         offs+40(FP), BX
-	MOVQ         w+48(FP), SI
-	MOVQ         ldw+56(FP), DI
+	MOVQ         w+56(FP), SI
+	MOVQ         woffs+48(FP), DI
 	MOVQ         dst+80(FP), R8
 	MOVQ         ldd+88(FP), R9
 	SHLQ         $0x02, DX
-	SHLQ         $0x02, DI
 	SHLQ         $0x02, R9
 	VBROADCASTSS lo+72(FP), Z0
 	VBROADCASTSS hi+76(FP), Z1
@@ -98,13 +97,13 @@ rows4:
 	VMOVAPS Z2, Z5
 	VMOVAPS Z2, Z6
 	VMOVAPS Z2, Z7
-	MOVQ    SI, R13
 	XORQ    R12, R12
 
 rows4Tap:
 	MOVQ        (BX)(R12*8), R15
 	LEAQ        (R11)(R15*4), R15
-	VMOVUPS     (R13), Z3
+	MOVQ        (DI)(R12*8), R13
+	VMOVUPS     (SI)(R13*4), Z3
 	VMOVUPS.Z   (R15), K1, Z8
 	VFMADD231PS Z8, Z3, Z4
 	VMOVUPS.Z   (R15)(DX*1), K1, Z8
@@ -113,7 +112,6 @@ rows4Tap:
 	VFMADD231PS Z8, Z3, Z6
 	VMOVUPS.Z   (R15)(BP*1), K1, Z8
 	VFMADD231PS Z8, Z3, Z7
-	ADDQ        DI, R13
 	INCQ        R12
 	CMPQ        R12, nt+32(FP)
 	JLT         rows4Tap
@@ -141,16 +139,15 @@ rows1:
 	CMPQ    R10, $0x01
 	JLT     advance
 	VMOVAPS Z2, Z4
-	MOVQ    SI, R13
 	XORQ    R12, R12
 
 rows1Tap:
 	MOVQ        (BX)(R12*8), R15
 	LEAQ        (R11)(R15*4), R15
-	VMOVUPS     (R13), Z3
+	MOVQ        (DI)(R12*8), R13
+	VMOVUPS     (SI)(R13*4), Z3
 	VMOVUPS.Z   (R15), K1, Z5
 	VFMADD231PS Z5, Z3, Z4
-	ADDQ        DI, R13
 	INCQ        R12
 	CMPQ        R12, nt+32(FP)
 	JLT         rows1Tap
@@ -217,19 +214,18 @@ tap:
 	VZEROUPPER
 	RET
 
-// func tapsF32AVX2(rows int, n int, src *float32, step int, nt int, offs *int, w *float32, ldw int, start *float32, lo float32, hi float32, dst *float32, ldd int)
+// func tapsF32AVX2(rows int, n int, src *float32, step int, nt int, offs *int, woffs *int, w *float32, start *float32, lo float32, hi float32, dst *float32, ldd int)
 // Requires: AVX, CMOV, FMA3
 TEXT ·tapsF32AVX2(SB), NOSPLIT, $8-96
 	MOVQ         n+8(FP), AX
 	MOVQ         src+16(FP), CX
 	MOVQ         step+24(FP), DX
 	MOVQ         offs+40(FP), BX
-	MOVQ         w+48(FP), SI
-	MOVQ         ldw+56(FP), DI
+	MOVQ         w+56(FP), SI
+	MOVQ         woffs+48(FP), DI
 	MOVQ         dst+80(FP), R8
 	MOVQ         ldd+88(FP), R9
 	SHLQ         $0x02, DX
-	SHLQ         $0x02, DI
 	SHLQ         $0x02, R9
 	VBROADCASTSS lo+72(FP), Y0
 	VBROADCASTSS hi+76(FP), Y1
@@ -259,13 +255,13 @@ rows4:
 	VMOVAPS Y2, Y5
 	VMOVAPS Y2, Y6
 	VMOVAPS Y2, Y7
-	MOVQ    SI, R13
 	XORQ    R12, R12
 
 rows4Tap:
 	MOVQ        (BX)(R12*8), R15
 	LEAQ        (R11)(R15*4), R15
-	VMOVUPS     (R13), Y3
+	MOVQ        (DI)(R12*8), R13
+	VMOVUPS     (SI)(R13*4), Y3
 	VMASKMOVPS  (R15), Y8, Y9
 	VFMADD231PS Y9, Y3, Y4
 	VMASKMOVPS  (R15)(DX*1), Y8, Y9
@@ -274,7 +270,6 @@ rows4Tap:
 	VFMADD231PS Y9, Y3, Y6
 	VMASKMOVPS  (R15)(BP*1), Y8, Y9
 	VFMADD231PS Y9, Y3, Y7
-	ADDQ        DI, R13
 	INCQ        R12
 	CMPQ        R12, nt+32(FP)
 	JLT         rows4Tap
@@ -302,16 +297,15 @@ rows1:
 	CMPQ    R10, $0x01
 	JLT     advance
 	VMOVAPS Y2, Y4
-	MOVQ    SI, R13
 	XORQ    R12, R12
 
 rows1Tap:
 	MOVQ        (BX)(R12*8), R15
 	LEAQ        (R11)(R15*4), R15
-	VMOVUPS     (R13), Y3
+	MOVQ        (DI)(R12*8), R13
+	VMOVUPS     (SI)(R13*4), Y3
 	VMASKMOVPS  (R15), Y8, Y5
 	VFMADD231PS Y5, Y3, Y4
-	ADDQ        DI, R13
 	INCQ        R12
 	CMPQ        R12, nt+32(FP)
 	JLT         rows1Tap

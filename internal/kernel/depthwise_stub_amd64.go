@@ -15,12 +15,12 @@ func tapsInt8AVX512(rows int, n int, src *byte, step int, nt int, offs *int, w *
 
 // tapsF32AVX512 computes a depthwise convolution of rows positions and n channels
 //
-//	dst[i*ldd+j] = min(max(start[j] + sum over t<nt of src[i*step+offs[t]+j]*w[t*ldw+j], lo), hi)
+//	dst[i*ldd+j] = min(max(start[j] + sum over t<nt of src[i*step+offs[t]+j]*w[woffs[t]+j], lo), hi)
 //
 // for nt >= 1, in order of t with fused multiply-adds; w and start are read in whole vectors.
 //
 //go:noescape
-func tapsF32AVX512(rows int, n int, src *float32, step int, nt int, offs *int, w *float32, ldw int, start *float32, lo float32, hi float32, dst *float32, ldd int)
+func tapsF32AVX512(rows int, n int, src *float32, step int, nt int, offs *int, woffs *int, w *float32, start *float32, lo float32, hi float32, dst *float32, ldd int)
 
 // tapsInt8AVX2 computes sums of taps of channels, stored 48 apart
 //
@@ -33,12 +33,12 @@ func tapsInt8AVX2(rows int, n int, src *byte, step int, nt int, offs *int, w *in
 
 // tapsF32AVX2 computes a depthwise convolution of rows positions and n channels
 //
-//	dst[i*ldd+j] = min(max(start[j] + sum over t<nt of src[i*step+offs[t]+j]*w[t*ldw+j], lo), hi)
+//	dst[i*ldd+j] = min(max(start[j] + sum over t<nt of src[i*step+offs[t]+j]*w[woffs[t]+j], lo), hi)
 //
 // for nt >= 1, in order of t with fused multiply-adds; w and start are read in whole vectors.
 //
 //go:noescape
-func tapsF32AVX2(rows int, n int, src *float32, step int, nt int, offs *int, w *float32, ldw int, start *float32, lo float32, hi float32, dst *float32, ldd int)
+func tapsF32AVX2(rows int, n int, src *float32, step int, nt int, offs *int, woffs *int, w *float32, start *float32, lo float32, hi float32, dst *float32, ldd int)
 
 // depthwiseBlockAVX512VNNI computes rows positions of a depthwise convolution of up to 64 channels
 //

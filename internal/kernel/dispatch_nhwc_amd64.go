@@ -97,17 +97,19 @@ func tapsInt8(rows, n int, src []byte, step int, offs []int, w []int32, ldw int,
 }
 
 // tapsF32 is tapsF32Generic; w and start are padded to whole vectors.
-func tapsF32(rows, n int, src []float32, step int, offs []int, w []float32, ldw int, start []float32, lo, hi float32, dst []float32, ldd int) {
-	checkTapRows("tapsF32", rows, n, len(src), step, offs, len(w), ldw)
+func tapsF32(rows, n int, src []float32, step int, offs, woffs []int, w, start []float32, lo, hi float32, dst []float32, ldd int) {
+	checkTapRows("tapsF32", rows, n, len(src), step, offs, len(w), 0)
+	checkTapRows("tapsF32 weights", 1, (n+15)&^15, len(w), 0, woffs, len(w), 0)
+	needLen("tapsF32 weights", len(woffs), len(offs))
 	needLen("tapsF32 start", len(start), (n+15)&^15)
 	need("tapsF32 destination", len(dst), rows, n, ldd)
 	switch {
 	case useDepthwiseAVX512:
-		tapsF32AVX512(rows, n, &src[0], step, len(offs), &offs[0], &w[0], ldw, &start[0], lo, hi, &dst[0], ldd)
+		tapsF32AVX512(rows, n, &src[0], step, len(offs), &offs[0], &woffs[0], &w[0], &start[0], lo, hi, &dst[0], ldd)
 	case useDepthwiseAVX2:
-		tapsF32AVX2(rows, n, &src[0], step, len(offs), &offs[0], &w[0], ldw, &start[0], lo, hi, &dst[0], ldd)
+		tapsF32AVX2(rows, n, &src[0], step, len(offs), &offs[0], &woffs[0], &w[0], &start[0], lo, hi, &dst[0], ldd)
 	default:
-		tapsF32Generic(rows, n, src, step, offs, w, ldw, start, lo, hi, dst, ldd)
+		tapsF32Generic(rows, n, src, step, offs, woffs, w, start, lo, hi, dst, ldd)
 	}
 }
 
@@ -119,8 +121,8 @@ func checkTapRows(what string, rows, n, lenSrc, step int, offs []int, lenW, ldw 
 	if rows < 1 || n < 1 || lowest < 0 || step < 0 {
 		panic("kernel: " + what + ": negative offset or nothing to do")
 	}
-	needLen(what+" source", lenSrc, (rows-1)*step+highest+n)
-	needLen(what+" weights", lenW, (len(offs)-1)*ldw+(n+15)&^15)
+	needLen(what, lenSrc, (rows-1)*step+highest+n)
+	needLen(what, lenW, (len(offs)-1)*ldw+(n+15)&^15)
 }
 
 func useDepthwiseBlocks() bool { return useDepthwiseVNNI }

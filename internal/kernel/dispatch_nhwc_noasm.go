@@ -10,8 +10,8 @@ func tapsInt8(rows, n int, src []byte, step int, offs []int, w []int32, ldw int,
 	tapsInt8Generic(rows, n, src, step, offs, w, ldw, c)
 }
 
-func tapsF32(rows, n int, src []float32, step int, offs []int, w []float32, ldw int, start []float32, lo, hi float32, dst []float32, ldd int) {
-	tapsF32Generic(rows, n, src, step, offs, w, ldw, start, lo, hi, dst, ldd)
+func tapsF32(rows, n int, src []float32, step int, offs, woffs []int, w, start []float32, lo, hi float32, dst []float32, ldd int) {
+	tapsF32Generic(rows, n, src, step, offs, woffs, w, start, lo, hi, dst, ldd)
 }
 
 func useDepthwiseBlocks() bool { return false }

@@ -134,7 +134,7 @@ func (s *PoolShape) each(p *Pool, x, y []byte, window func(src []byte, offs []in
 			for q := lo; q < hi; q++ {
 				b, o := q/out, q%out
 				from := w.slide(o)
-				window(x[b*in*s.Channels:(b+1)*in*s.Channels][from:], w.offs, o, y[q*s.Channels:(q+1)*s.Channels])
+				window(x[b*in*s.Channels : (b+1)*in*s.Channels][from:], w.offs, o, y[q*s.Channels:(q+1)*s.Channels])
 			}
 		})
 		return

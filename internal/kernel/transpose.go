@@ -7,6 +7,10 @@ import "unsafe"
 func Transpose[T any](dst []T, ldd int, src []T, lds, rows, cols int) {
 	need("Transpose src", len(src), rows, cols, lds)
 	need("Transpose dst", len(dst), cols, rows, ldd)
+	if rows == 3 && ldd == 3 { // an image of three colours
+		weave3(dst, src, src[lds:], src[2*lds:], cols)
+		return
+	}
 	if rows > 0 && cols > 0 {
 		switch unsafe.Sizeof(*new(T)) {
 		case 1:
@@ -21,6 +25,15 @@ func Transpose[T any](dst []T, ldd int, src []T, lds, rows, cols int) {
 		}
 	}
 	transposeBlocks(dst, ldd, src, lds, rows, cols)
+}
+
+// weave3 sets dst to n elements of a, b and c in turn.
+func weave3[T any](dst, a, b, c []T, n int) {
+	dst, a, b, c = dst[:3*n], a[:n], b[:n], c[:n]
+	for i, v := range a {
+		d := dst[3*i : 3*i+3 : 3*i+3]
+		d[0], d[1], d[2] = v, b[i], c[i]
+	}
 }
 
 // transposeBlocks goes by blocks of 32 x 32, which keep the lines that the columns touch in the first-level cache.

@@ -73,13 +73,12 @@ func tapsInt8(g *gen, wide bool) {
 
 // tapsF32 takes four positions at a time, so that enough sums are under way, and what is left one by one.
 func tapsF32(g *gen, wide bool) {
-	g.function("tapsF32"+isaName(wide), "func(rows, n int, src *float32, step, nt int, offs *int, w *float32, ldw int, start *float32, lo, hi float32, dst *float32, ldd int)",
+	g.function("tapsF32"+isaName(wide), "func(rows, n int, src *float32, step, nt int, offs, woffs *int, w, start *float32, lo, hi float32, dst *float32, ldd int)",
 		"a depthwise convolution of rows positions and n channels", "",
-		"\tdst[i*ldd+j] = min(max(start[j] + sum over t<nt of src[i*step+offs[t]+j]*w[t*ldw+j], lo), hi)", "",
+		"\tdst[i*ldd+j] = min(max(start[j] + sum over t<nt of src[i*step+offs[t]+j]*w[woffs[t]+j], lo), hi)", "",
 		"for nt >= 1, in order of t with fused multiply-adds; w and start are read in whole vectors.")
-	n, src, step, offs, w, ldw, dst, ldd := g.arg("n"), g.arg("src"), g.arg("step"), g.arg("offs"), g.arg("w"), g.arg("ldw"), g.arg("dst"), g.arg("ldd")
+	n, src, step, offs, w, woffs, dst, ldd := g.arg("n"), g.arg("src"), g.arg("step"), g.arg("offs"), g.arg("w"), g.arg("woffs"), g.arg("dst"), g.arg("ldd")
 	g.SHLQ(Imm(2), step)
-	g.SHLQ(Imm(2), ldw)
 	g.SHLQ(Imm(2), ldd)
 	lo, hi := g.broadcastArg(wide, "lo"), g.broadcastArg(wide, "hi")
 	left, from, t, tap, to, off, three := g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64()
@@ -107,18 +106,17 @@ func tapsF32(g *gen, wide bool) {
 		for i := range many {
 			g.VMOVAPS(begin, acc[i])
 		}
-		g.MOVQ(w, tap)
 		g.XORQ(t, t)
 		g.Label(label + "Tap")
 		g.MOVQ(indexed(offs, t, 8, 0), off)
 		g.LEAQ(indexed(from, off, 4, 0), off)
-		g.VMOVUPS(at(tap, 0), weight)
+		g.MOVQ(indexed(woffs, t, 8, 0), tap)
+		g.VMOVUPS(indexed(w, tap, 4, 0), weight)
 		for i, m := range []Mem{at(off, 0), indexed(off, step, 1, 0), indexed(off, step, 2, 0), indexed(off, three, 1, 0)}[:many] {
 			x := g.vec(wide)
 			g.loadMasked(wide, m, mask, x)
 			g.VFMADD231PS(x, weight, acc[i])
 		}
-		g.ADDQ(ldw, tap)
 		g.INCQ(t)
 		g.CMPQ(t, g.argAddr("nt"))
 		g.JLT(LabelRef(label + "Tap"))
