@@ -19,7 +19,7 @@ const module = "github.com/neurotrain/neuroquant"
 var layers = []string{
 	"tensor internal/impl internal/progress internal/config",
 	"internal/codec/*",
-	"internal/kernel",
+	"internal/kernel internal/checkpoint",
 	"internal/tokenizer",
 	"data",
 	"internal/packed",
