@@ -1,6 +1,9 @@
 package kernel
 
-import "unsafe"
+import (
+	"slices"
+	"unsafe"
+)
 
 // AddedCodes are codes that are added to those of a convolution as [AddCodes] does: the result is quantized as Sum, what is added as
 // Code. All are signed or all unsigned.
@@ -58,7 +61,7 @@ func (c *nhwcPlan) codes(p *Pool, g int, image []byte, b *PackedInt8, columns []
 	}
 	count := b.cols.panels()
 	k4 := c.runs.words * c.runs.count
-	rowsPerTask, parts := rowSplit(p, c.positions, count, c.positions*c.perOut*k4)
+	rowsPerTask, parts := rowSplit(p, c.positions, count, c.positions*c.perOut*(k4+endWords))
 	rowTasks := (c.positions + rowsPerTask - 1) / rowsPerTask
 	if rowTasks*parts == 1 {
 		p = nil
@@ -67,12 +70,12 @@ func (c *nhwcPlan) codes(p *Pool, g int, image []byte, b *PackedInt8, columns []
 		buf := borrow(8 * (rowsPerTask + stripRows))
 		defer buf.release()
 		starts := view[int](buf)[:rowsPerTask+stripRows]
-		prepared := -1
+		prepared, reach := -1, 0
 		for t := lo; t < hi; t++ {
 			i0 := t / parts * rowsPerTask
 			i1 := min(i0+rowsPerTask, c.positions)
 			if prepared != i0 {
-				c.starts(starts, i0, i1)
+				reach = c.starts(starts, i0, i1)
 				prepared = i0
 			}
 			at := i0*c.s.OutC + g*c.perOut
@@ -83,12 +86,15 @@ func (c *nhwcPlan) codes(p *Pool, g int, image []byte, b *PackedInt8, columns []
 				if other != nil {
 					added = other[at+col:]
 				}
-				strip(i1-i0, n, width, c.runs.words, image, starts, c.offs, data, columns[col:], scale[col:], end, y[at+col:], added, c.s.OutC)
+				strip(i1-i0, n, width, c.runs.words, image, starts, c.offs, reach, data, columns[col:], scale[col:], end, y[at+col:], added, c.s.OutC)
 			}
 		}
 	})
 	return true
 }
+
+// endWords is about how many words of a sum its end takes as long as.
+const endWords = 16
 
 // stripRows is the most rows that a strip takes at a time, and stripHeight how many it takes best of a number of rows.
 const stripRows = 8
@@ -100,8 +106,9 @@ func stripHeight(rows int) int {
 	return 8
 }
 
-// starts lists where output positions [i0, i1) begin, and the last one again to fill up a tile.
-func (c *nhwcPlan) starts(starts []int, i0, i1 int) {
+// starts lists where output positions [i0, i1) begin, and the last one again to fill up a tile. It returns where the last run of
+// them begins.
+func (c *nhwcPlan) starts(starts []int, i0, i1 int) (reach int) {
 	last := len(c.out) - 1
 	width, step := c.out[last], axisOr(c.s.Stride, last, 1)*c.step[last]
 	for i := i0; i < i1; {
@@ -114,21 +121,24 @@ func (c *nhwcPlan) starts(starts []int, i0, i1 int) {
 	for i := i1 - i0; i < len(starts); i++ {
 		starts[i] = starts[i1-i0-1]
 	}
+	return reachOf(starts, c.offs)
 }
 
-// checkStrip panics unless all that strip reads and writes is there; dst may be nil where it is checked elsewhere.
-func checkStrip(count, n, width, words int, src []byte, rows, offs []int, b []byte, start []int32, scale []float32, dst, other []byte, ldd int) {
-	lowest, highest, last, first := rows[0], rows[0], offs[0], offs[0]
-	for _, o := range rows {
-		lowest, highest = min(lowest, o), max(highest, o)
+// reachOf returns the greatest sum of a start and an offset; it panics if one is negative.
+func reachOf(starts, offs []int) int {
+	if slices.Min(starts)+slices.Min(offs) < 0 {
+		panic("kernel: strip of a convolution: it begins before the image")
 	}
-	for _, o := range offs {
-		first, last = min(first, o), max(last, o)
-	}
-	if lowest+first < 0 || count < 1 || len(rows) < count+stripRows-1 || words < 1 || n < 1 || n > width {
+	return slices.Max(starts) + slices.Max(offs)
+}
+
+// checkStrip panics unless all that strip reads and writes is there; dst may be nil where it is checked elsewhere. reach is that of
+// the rows.
+func checkStrip(count, n, width, words int, src []byte, rows, offs []int, reach int, b []byte, start []int32, scale []float32, dst, other []byte, ldd int) {
+	if count < 1 || len(rows) < count+stripRows-1 || words < 1 || n < 1 || n > width {
 		panic("kernel: strip of a convolution: not a strip")
 	}
-	needLen("strip source", len(src), highest+last+4*words)
+	needLen("strip source", len(src), reach+4*words)
 	needLen("strip weights", len(b), len(offs)*words*4*width)
 	needLen("strip starts", len(start), width)
 	needLen("strip scales", len(scale), width)

@@ -126,7 +126,7 @@ const stripDepth = 96 << 10
 func (c *nhwcPlan) floats(p *Pool, image []byte, w *PackedConvF32NHWC, begin, residual, y []float32) {
 	outC, perOut, perIn, words := c.s.OutC/4, c.perOut/4, c.perIn, c.runs.words
 	count, terms := w.cols.panels(), words*c.runs.count
-	rowsPerTask, parts := rowSplit(p, c.positions, c.s.Group*count, c.positions*outC*terms*4)
+	rowsPerTask, parts := rowSplit(p, c.positions, c.s.Group*count, c.positions*outC*(terms+endWords)*4)
 	if c.s.Group > 1 {
 		parts = max(parts, min(c.s.Group, 4*p.Threads()))
 	}
@@ -143,12 +143,12 @@ func (c *nhwcPlan) floats(p *Pool, image []byte, w *PackedConvF32NHWC, begin, re
 		buf := borrow(8 * (rowsPerTask + stripRows))
 		defer buf.release()
 		starts := view[int](buf)[:rowsPerTask+stripRows]
-		prepared := -1
+		prepared, reach := -1, 0
 		for t := first; t < last; t++ {
 			i0 := t / parts * rowsPerTask
 			i1 := min(i0+rowsPerTask, c.positions)
 			if prepared != i0 {
-				c.starts(starts, i0, i1)
+				reach = c.starts(starts, i0, i1)
 				prepared = i0
 			}
 			for i := t % parts * panels / parts; i < (t%parts+1)*panels/parts; i++ {
@@ -160,7 +160,7 @@ func (c *nhwcPlan) floats(p *Pool, image []byte, w *PackedConvF32NHWC, begin, re
 				for r := 0; r < c.runs.count; r += runs {
 					end := min(r+runs, c.runs.count)
 					a := stripF32{
-						count: i1 - i0, n: n, width: width, k: words, src: image[g*perIn:], rows: starts, offs: c.offs[r:end],
+						count: i1 - i0, n: n, width: width, k: words, src: image[g*perIn:], rows: starts, offs: c.offs[r:end], reach: reach,
 						b: data[r*words*width : end*words*width], start: from, dst: y[at:], ldd: outC, lo: none, hi: all, more: r > 0,
 					}
 					if end == c.runs.count {
@@ -182,6 +182,7 @@ type stripF32 struct {
 	count, n, width, k int
 	src                []byte
 	rows, offs         []int
+	reach              int // see reachOf
 	b, start           []float32
 	dst, other         []float32
 	ldd                int
@@ -230,17 +231,10 @@ func (a *stripF32) generic() {
 
 // check panics unless all that the strip reads and writes is there.
 func (a *stripF32) check() {
-	lowest, highest, last, first := a.rows[0], a.rows[0], a.offs[0], a.offs[0]
-	for _, o := range a.rows {
-		lowest, highest = min(lowest, o), max(highest, o)
-	}
-	for _, o := range a.offs {
-		first, last = min(first, o), max(last, o)
-	}
-	if lowest+first < 0 || a.count < 1 || len(a.rows) < a.count+stripRows-1 || a.k < 1 || a.n < 1 || a.n > a.width || a.width > panelWidth {
+	if a.count < 1 || len(a.rows) < a.count+stripRows-1 || a.k < 1 || a.n < 1 || a.n > a.width || a.width > panelWidth {
 		panic("kernel: strip of a convolution: not a strip")
 	}
-	needLen("strip source", len(a.src), highest+last+4*a.k)
+	needLen("strip source", len(a.src), a.reach+4*a.k)
 	needLen("strip weights", len(a.b), len(a.offs)*a.k*a.width)
 	needLen("strip starts", len(a.start), a.width)
 	need("strip destination", len(a.dst), a.count, a.n, a.ldd)

@@ -146,8 +146,8 @@ func useStrips() bool { return useRunsVNNI }
 
 // strip computes the codes of count positions, which begin at rows, and n channels of a convolution with the weights of a panel
 // of the given width; rows has more than stripRows values behind them.
-func strip(count, n, width, words int, src []byte, rows, offs []int, b []byte, start []int32, scale []float32, end *codesEnd, dst, other []byte, ldd int) {
-	checkStrip(count, n, width, words, src, rows, offs, b, start, scale, dst, other, ldd)
+func strip(count, n, width, words int, src []byte, rows, offs []int, reach int, b []byte, start []int32, scale []float32, end *codesEnd, dst, other []byte, ldd int) {
+	checkStrip(count, n, width, words, src, rows, offs, reach, b, start, scale, dst, other, ldd)
 	f := stripCodes8x48AVX512VNNI
 	switch stripHeight(count)<<8 | width {
 	case 8<<8 | 32:
@@ -165,8 +165,8 @@ func strip(count, n, width, words int, src []byte, rows, offs []int, b []byte, s
 }
 
 // stripFloats is strip with floats as results; see stripFloatsGeneric.
-func stripFloats(count, n, width, words int, src []byte, rows, offs []int, b []byte, start []int32, scale, bias []float32, lo, hi float32, dst []float32, ldd int) {
-	checkStrip(count, n, width, words, src, rows, offs, b, start, scale, nil, nil, ldd)
+func stripFloats(count, n, width, words int, src []byte, rows, offs []int, reach int, b []byte, start []int32, scale, bias []float32, lo, hi float32, dst []float32, ldd int) {
+	checkStrip(count, n, width, words, src, rows, offs, reach, b, start, scale, nil, nil, ldd)
 	needLen("strip bias", len(bias), width)
 	need("strip destination", len(dst), count, n, ldd)
 	f := stripFloats8x48AVX512VNNI

@@ -43,7 +43,7 @@ func (b *PackedInt8) inFloats(p *Pool, m int, a []byte, lda int, whole []int32, 
 	lo, hi := Activation{}.bounds()
 	offs := []int{0}
 	b.inStrips(p, m, lda, func(i0, count int, rows []int, data []byte, col, n, width int) {
-		stripFloats(count, n, width, b.k/4, a[i0*lda:], rows, offs, data, whole[col:], scale[col:], bias[col:], lo, hi, c[i0*ldc+col:], ldc)
+		stripFloats(count, n, width, b.k/4, a[i0*lda:], rows, offs, (count-1)*lda, data, whole[col:], scale[col:], bias[col:], lo, hi, c[i0*ldc+col:], ldc)
 	})
 }
 
@@ -51,7 +51,7 @@ func (b *PackedInt8) inFloats(p *Pool, m int, a []byte, lda int, whole []int32, 
 func (b *PackedInt8) inCodes(p *Pool, m int, a []byte, lda int, whole []int32, scale []float32, end *codesEnd, c []byte, ldc int) {
 	offs := []int{0}
 	b.inStrips(p, m, lda, func(i0, count int, rows []int, data []byte, col, n, width int) {
-		strip(count, n, width, b.k/4, a[i0*lda:], rows, offs, data, whole[col:], scale[col:], end, c[i0*ldc+col:], nil, ldc)
+		strip(count, n, width, b.k/4, a[i0*lda:], rows, offs, (count-1)*lda, data, whole[col:], scale[col:], end, c[i0*ldc+col:], nil, ldc)
 	})
 }
 

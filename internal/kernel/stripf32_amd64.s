@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func stripF32x8x48AVX512(count int, n int, runs int, k int, src *byte, rows *int, offs *int, b *float32, ldb int, start *float32, dst *float32, other *float32, ldd int, lo float32, hi float32, more bool)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·stripF32x8x48AVX512(SB), NOSPLIT, $0-113
 	VBROADCASTSS lo+104(FP), Z28
 	VBROADCASTSS hi+108(FP), Z29
@@ -25,6 +25,46 @@ TEXT ·stripF32x8x48AVX512(SB), NOSPLIT, $0-113
 	MOVQ         AX, ldd+96(FP)
 
 tile:
+	MOVQ       other+88(FP), AX
+	MOVQ       ldd+96(FP), CX
+	TESTQ      AX, AX
+	JZ         near
+	IMUL3Q     $0x08, CX, DX
+	ADDQ       DX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+
+near:
 	MOVBQZX   more+112(FP), AX
 	TESTQ     AX, AX
 	JZ        begin
@@ -446,7 +486,7 @@ done:
 	RET
 
 // func stripF32x8x32AVX512(count int, n int, runs int, k int, src *byte, rows *int, offs *int, b *float32, ldb int, start *float32, dst *float32, other *float32, ldd int, lo float32, hi float32, more bool)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·stripF32x8x32AVX512(SB), NOSPLIT, $0-113
 	VBROADCASTSS lo+104(FP), Z19
 	VBROADCASTSS hi+108(FP), Z20
@@ -464,6 +504,38 @@ TEXT ·stripF32x8x32AVX512(SB), NOSPLIT, $0-113
 	MOVQ         AX, ldd+96(FP)
 
 tile:
+	MOVQ       other+88(FP), AX
+	MOVQ       ldd+96(FP), CX
+	TESTQ      AX, AX
+	JZ         near
+	IMUL3Q     $0x08, CX, DX
+	ADDQ       DX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+
+near:
 	MOVBQZX   more+112(FP), AX
 	TESTQ     AX, AX
 	JZ        begin
@@ -796,7 +868,7 @@ done:
 	RET
 
 // func stripF32x8x16AVX512(count int, n int, runs int, k int, src *byte, rows *int, offs *int, b *float32, ldb int, start *float32, dst *float32, other *float32, ldd int, lo float32, hi float32, more bool)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·stripF32x8x16AVX512(SB), NOSPLIT, $0-113
 	VBROADCASTSS lo+104(FP), Z10
 	VBROADCASTSS hi+108(FP), Z11
@@ -812,6 +884,30 @@ TEXT ·stripF32x8x16AVX512(SB), NOSPLIT, $0-113
 	MOVQ         AX, ldd+96(FP)
 
 tile:
+	MOVQ       other+88(FP), AX
+	MOVQ       ldd+96(FP), CX
+	TESTQ      AX, AX
+	JZ         near
+	IMUL3Q     $0x08, CX, DX
+	ADDQ       DX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+
+near:
 	MOVBQZX   more+112(FP), AX
 	TESTQ     AX, AX
 	JZ        begin
@@ -1055,7 +1151,7 @@ done:
 	RET
 
 // func stripF32x7x48AVX512(count int, n int, runs int, k int, src *byte, rows *int, offs *int, b *float32, ldb int, start *float32, dst *float32, other *float32, ldd int, lo float32, hi float32, more bool)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·stripF32x7x48AVX512(SB), NOSPLIT, $0-113
 	VBROADCASTSS lo+104(FP), Z25
 	VBROADCASTSS hi+108(FP), Z26
@@ -1075,6 +1171,42 @@ TEXT ·stripF32x7x48AVX512(SB), NOSPLIT, $0-113
 	MOVQ         AX, ldd+96(FP)
 
 tile:
+	MOVQ       other+88(FP), AX
+	MOVQ       ldd+96(FP), CX
+	TESTQ      AX, AX
+	JZ         near
+	IMUL3Q     $0x07, CX, DX
+	ADDQ       DX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+
+near:
 	MOVBQZX   more+112(FP), AX
 	TESTQ     AX, AX
 	JZ        begin
@@ -1450,7 +1582,7 @@ done:
 	RET
 
 // func stripF32x7x32AVX512(count int, n int, runs int, k int, src *byte, rows *int, offs *int, b *float32, ldb int, start *float32, dst *float32, other *float32, ldd int, lo float32, hi float32, more bool)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·stripF32x7x32AVX512(SB), NOSPLIT, $0-113
 	VBROADCASTSS lo+104(FP), Z17
 	VBROADCASTSS hi+108(FP), Z18
@@ -1468,6 +1600,35 @@ TEXT ·stripF32x7x32AVX512(SB), NOSPLIT, $0-113
 	MOVQ         AX, ldd+96(FP)
 
 tile:
+	MOVQ       other+88(FP), AX
+	MOVQ       ldd+96(FP), CX
+	TESTQ      AX, AX
+	JZ         near
+	IMUL3Q     $0x07, CX, DX
+	ADDQ       DX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+
+near:
 	MOVBQZX   more+112(FP), AX
 	TESTQ     AX, AX
 	JZ        begin
@@ -1765,7 +1926,7 @@ done:
 	RET
 
 // func stripF32x7x16AVX512(count int, n int, runs int, k int, src *byte, rows *int, offs *int, b *float32, ldb int, start *float32, dst *float32, other *float32, ldd int, lo float32, hi float32, more bool)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·stripF32x7x16AVX512(SB), NOSPLIT, $0-113
 	VBROADCASTSS lo+104(FP), Z9
 	VBROADCASTSS hi+108(FP), Z10
@@ -1781,6 +1942,28 @@ TEXT ·stripF32x7x16AVX512(SB), NOSPLIT, $0-113
 	MOVQ         AX, ldd+96(FP)
 
 tile:
+	MOVQ       other+88(FP), AX
+	MOVQ       ldd+96(FP), CX
+	TESTQ      AX, AX
+	JZ         near
+	IMUL3Q     $0x07, CX, DX
+	ADDQ       DX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+
+near:
 	MOVBQZX   more+112(FP), AX
 	TESTQ     AX, AX
 	JZ        begin

@@ -158,7 +158,7 @@ func (c *winogradPlan) multiply(p *Pool, w *PackedConvF32NHWC, count int) {
 			source := c.points[point*c.block*inC:][:c.block*inC]
 			a := stripF32{
 				count: count, n: min(width, outC-col), width: width, k: inC, src: unsafe.Slice((*byte)(unsafe.Pointer(&source[0])), 4*len(source)),
-				rows: rows.Data, offs: offs, b: w.wino.data[point*size+col*inC:][:inC*width], start: start.Data,
+				rows: rows.Data, offs: offs, reach: 4 * inC * (count - 1), b: w.wino.data[point*size+col*inC:][:inC*width], start: start.Data,
 				dst: c.result[point*c.block*outC+col:], ldd: outC, lo: lo, hi: hi,
 			}
 			a.run()

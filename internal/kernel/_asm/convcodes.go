@@ -69,7 +69,7 @@ func stripInt8(g *gen, rows, width int, codes bool) {
 
 	g.Label("tile")
 	if codes {
-		g.prefetchRows("other", rows)
+		g.prefetchRows(rows, 0, 47)
 	}
 	list, src := g.arg("rows"), g.arg("src")
 	row := make([]reg.GPVirtual, rows)
@@ -219,16 +219,17 @@ func stripInt8(g *gen, rows, width int, codes bool) {
 
 // prefetchRows asks for the next tile's rows of what a strip reads beside its source: the lines of its columns are far apart, so
 // that the processor does not foresee them.
-func (g *gen) prefetchRows(name string, rows int) {
-	p, ldd := g.arg(name), g.arg("ldd")
+func (g *gen) prefetchRows(rows int, at0 ...int) {
+	p, ldd := g.arg("other"), g.arg("ldd")
 	g.TESTQ(p, p)
 	g.JZ(LabelRef("near"))
 	ahead := g.GP64()
 	g.IMUL3Q(Imm(uint64(rows)), ldd, ahead)
 	g.ADDQ(ahead, p)
 	for range rows {
-		g.PREFETCHT0(at(p, 0))
-		g.PREFETCHT0(at(p, 47))
+		for _, disp := range at0 {
+			g.PREFETCHT0(at(p, disp))
+		}
 		g.ADDQ(ldd, p)
 	}
 	g.Label("near")

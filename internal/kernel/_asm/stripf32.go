@@ -57,6 +57,13 @@ func stripF32(g *gen, wide bool, rows, vecs int) {
 	step := g.argAddr("ldb")
 
 	g.Label("tile")
+	if wide {
+		var lines []int
+		for v := range vecs {
+			lines = append(lines, 64*v)
+		}
+		g.prefetchRows(rows, lines...)
+	}
 	more := g.GP64()
 	g.MOVBQZX(g.argAddr("more"), more)
 	g.TESTQ(more, more)
