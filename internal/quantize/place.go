@@ -20,6 +20,7 @@ type placement struct {
 	root   map[*graph.Value]*graph.Value
 	fixed  map[*graph.Value][2]float32 // ranges known without calibration
 	layers []placedLayer
+	left   map[*graph.Node]bool // operators with a range of their own that the recipe leaves in float
 }
 
 // role is what a node is to quantization.
@@ -49,9 +50,10 @@ var ownRange = []string{"Add", "Mul", "AveragePool", "GlobalAveragePool", "Sigmo
 // sameRange lists operators that only move codes, so that their output has the parameters of their first input.
 var sameRange = []string{"MaxPool", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split", "DepthToSpace", "SpaceToDepth"}
 
-// place chooses what is quantized. skip says why a product is to be left alone, or nothing.
+// place chooses what is quantized. skip says why a product, or an operator with a range of its own, is to be left alone, or
+// nothing.
 func place(g *graph.Graph, skip func(n *graph.Node, w *graph.Value) string) *placement {
-	p := &placement{g: g, uses: g.Uses(), roles: map[*graph.Node]role{}, root: map[*graph.Value]*graph.Value{}, fixed: map[*graph.Value][2]float32{}}
+	p := &placement{g: g, uses: g.Uses(), roles: map[*graph.Node]role{}, root: map[*graph.Value]*graph.Value{}, fixed: map[*graph.Value][2]float32{}, left: map[*graph.Node]bool{}}
 	for _, n := range g.Nodes {
 		if l, ok := p.layer(n); ok {
 			if l.why == "" {
@@ -61,6 +63,11 @@ func place(g *graph.Graph, skip func(n *graph.Node, w *graph.Value) string) *pla
 			if l.why == "" {
 				p.roles[n] = product
 			}
+		}
+	}
+	for _, n := range g.Nodes {
+		if slices.Contains(ownRange, n.Op.Kind()) && skip(n, nil) != "" {
+			p.left[n] = true
 		}
 	}
 	for _, n := range g.Nodes {
@@ -83,7 +90,7 @@ func place(g *graph.Graph, skip func(n *graph.Node, w *graph.Value) string) *pla
 				p.release(n)
 			}
 		case p.roles[n] == absorbed:
-		case slices.Contains(ownRange, n.Op.Kind()) && p.allTaken(n):
+		case slices.Contains(ownRange, n.Op.Kind()) && p.allTaken(n) && !p.left[n]:
 			p.roles[n] = pointy
 			p.take(p.result(n))
 		case n.Op.Kind() == "Concat" && p.allTaken(n):
@@ -174,7 +181,7 @@ func (p *placement) release(n *graph.Node) {
 // wanted reports whether somebody computes on codes of v: a product, or what carries codes to one.
 func (p *placement) wanted(v *graph.Value) bool {
 	for _, m := range p.uses[v] {
-		if p.roles[m] == product || slices.Contains(ownRange, m.Op.Kind()) && p.allTakenBut(m, v) {
+		if p.roles[m] == product || slices.Contains(ownRange, m.Op.Kind()) && p.allTakenBut(m, v) && !p.left[m] {
 			return true
 		}
 		if (slices.Contains(sameRange, m.Op.Kind()) || m.Op.Kind() == "Concat") && m.In[0] == v && p.wanted(m.Out[0]) {

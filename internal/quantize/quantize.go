@@ -6,8 +6,10 @@ package quantize
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -25,8 +27,30 @@ type Recipe struct {
 	// Keep lists layers to leave in float, Only the layers to quantize, as patterns over layer names, weight names and operator
 	// kinds; * matches any run of characters. A pattern that matches nothing is an error.
 	Keep, Only []string
+	// Layers says of layers, by their exact names, what they compute in; the others are quantized. For method static.
+	Layers map[string]Precision
 	// Calibrator turns what calibration saw into ranges; for methods that calibrate.
 	Calibrator Calibrator
+}
+
+// Precision is what a layer computes in.
+type Precision string
+
+// InFloat leaves a layer as it is.
+const InFloat Precision = "float"
+
+// checkPrecisions reports precisions that there are not and layers that the model does not have.
+func checkPrecisions(layers map[string]Precision, names []string) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(layers)) {
+		if p := layers[name]; p != InFloat {
+			errs = append(errs, fmt.Errorf("layer %q: want precision %s, got %q", name, InFloat, p))
+		}
+		if !slices.Contains(names, name) {
+			errs = append(errs, fmt.Errorf("precision of layer %q: there is no such layer", name))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Samples are the inputs that a method calibrates with, call after call in graph order.

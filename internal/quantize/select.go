@@ -42,24 +42,7 @@ func newSelection(r Recipe) (*selection, error) {
 // judge reports whether the layer is to be left alone, and why, and whether an Only pattern asks for it. Patterns are matched
 // with the layer's name (with and without the names of the nodes around it), its weights' names and its operator.
 func (s *selection) judge(at site, weights ...*graph.Value) (why string, skip, asked bool) {
-	match := func(list []pattern) string {
-		found := ""
-		for i := range list {
-			p := &list[i]
-			ok := p.re.MatchString(at.layer) || p.re.MatchString(at.n.Name) || p.re.MatchString(at.n.Op.Kind())
-			for _, w := range weights {
-				ok = ok || w != nil && p.re.MatchString(w.Name)
-			}
-			if ok {
-				p.hit = true
-				if found == "" {
-					found = p.text
-				}
-			}
-		}
-		return found
-	}
-	keep, only := match(s.keep), match(s.only)
+	keep, only := match(s.keep, at, weights), match(s.only, at, weights)
 	switch {
 	case keep != "":
 		return fmt.Sprintf("kept by pattern %q", keep), true, false
@@ -67,6 +50,33 @@ func (s *selection) judge(at site, weights ...*graph.Value) (why string, skip, a
 		return "no --only pattern matches", true, false
 	}
 	return "", false, only != ""
+}
+
+// keeps reports whether a Keep pattern names an operator that has no weights, and which.
+func (s *selection) keeps(at site) (why string, skip bool) {
+	if keep := match(s.keep, at, nil); keep != "" {
+		return fmt.Sprintf("kept by pattern %q", keep), true
+	}
+	return "", false
+}
+
+// match returns the first pattern of the list that matches and notes all that do.
+func match(list []pattern, at site, weights []*graph.Value) string {
+	found := ""
+	for i := range list {
+		p := &list[i]
+		ok := p.re.MatchString(at.layer) || p.re.MatchString(at.n.Name) || p.re.MatchString(at.n.Op.Kind())
+		for _, w := range weights {
+			ok = ok || w != nil && p.re.MatchString(w.Name)
+		}
+		if ok {
+			p.hit = true
+			if found == "" {
+				found = p.text
+			}
+		}
+	}
+	return found
 }
 
 // check reports the patterns that matched no layer, with the names they could have matched.

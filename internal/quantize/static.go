@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/neurotrain/neuroquant/internal/exec"
 	"github.com/neurotrain/neuroquant/internal/graph"
@@ -31,14 +32,29 @@ func planStatic(m *model.Model, r Recipe) (*Plan, error) {
 	if err := r.Calibrator.Check(); err != nil {
 		return nil, fmt.Errorf("calibrator: %w", err)
 	}
+	var layers []string
+	for _, n := range m.Graph.Nodes {
+		layers = append(layers, n.Name)
+	}
+	if err := checkPrecisions(r.Layers, layers); err != nil {
+		return nil, err
+	}
+	layers = nil
 	p := &Plan{Recipe: r, place: place(m.Graph, func(n *graph.Node, w *graph.Value) string {
-		why, skip, _ := sel.judge(site{m.Graph, n, n.Name}, w)
+		if r.Layers[n.Name] == InFloat {
+			return "left in float: the recipe names it"
+		}
+		why, skip := "", false
+		if w == nil && slices.Contains(ownRange, n.Op.Kind()) { // Only speaks of layers with weights
+			why, skip = sel.keeps(site{m.Graph, n, n.Name})
+		} else {
+			why, skip, _ = sel.judge(site{m.Graph, n, n.Name}, w)
+		}
 		if !skip {
 			return ""
 		}
 		return why
 	})}
-	var layers []string
 	for _, l := range p.place.layers {
 		layers = append(layers, l.node.Name)
 		d := Decision{Layer: l.node.Name, Op: l.node.Op.Kind(), Quantized: l.why == "", Why: l.why, Stored: "float32"}
@@ -64,6 +80,32 @@ func planStatic(m *model.Model, r Recipe) (*Plan, error) {
 		p.Decisions = append(p.Decisions, out)
 	}
 	return p, sel.check(layers)
+}
+
+// Unit is something that computes on codes and could be left in float: a layer, or an operator with a range of its own such as
+// Add.
+type Unit struct {
+	Layer, Op     string
+	Before, After int // bytes of its weight in float and as the plan stores it; 0 where it has none
+}
+
+// Units lists what a static plan quantizes, in the order of the graph.
+func (p *Plan) Units() []Unit {
+	if p.place == nil {
+		return nil
+	}
+	bytes := map[string]Decision{}
+	for _, d := range p.Decisions {
+		bytes[d.Layer] = d
+	}
+	var out []Unit
+	for _, n := range p.place.g.Nodes {
+		if r := p.place.roles[n]; r == product || r == pointy {
+			d := bytes[n.Name]
+			out = append(out, Unit{n.Name, n.Op.Kind(), d.Before, d.After})
+		}
+	}
+	return out
 }
 
 // Observe runs a graph on calibration samples and returns the statistics of the given values.
@@ -122,18 +164,44 @@ func asymmetric(lo, hi float32) activation {
 }
 
 func runStatic(ctx context.Context, m *model.Model, p *Plan, samples Samples) error {
-	g := m.Graph
-	pl := p.place
-	stats, err := Observe(ctx, g, pl.values, samples)
+	c, err := Calibrate(ctx, m, p, samples)
 	if err != nil {
 		return err
 	}
-	params, err := activationParams(pl, stats, p.Recipe.Calibrator)
+	return Apply(ctx, m, p, c)
+}
+
+// Calibration is what values of a model were on calibration samples. It serves every recipe that quantizes those values or
+// fewer, whatever its calibrator: the samples are run once.
+type Calibration struct {
+	Values map[string]*Stats
+}
+
+// Calibrate runs m on samples and returns the statistics that the plan, or one that leaves more layers in float, needs. m is
+// not changed.
+func Calibrate(ctx context.Context, m *model.Model, p *Plan, samples Samples) (*Calibration, error) {
+	if p.place == nil {
+		return nil, fmt.Errorf("method %s does not calibrate", p.Recipe.Method)
+	}
+	stats, err := Observe(ctx, m.Graph, p.place.values, samples)
+	if err != nil {
+		return nil, err
+	}
+	return &Calibration{Values: stats}, nil
+}
+
+// Apply carries out a plan on the graph of m with statistics collected before; m's graph is the one that the plan was made for.
+func Apply(ctx context.Context, m *model.Model, p *Plan, c *Calibration) error {
+	if p.place == nil {
+		return fmt.Errorf("method %s does not calibrate", p.Recipe.Method)
+	}
+	g := m.Graph
+	params, err := activationParams(p.place, c.Values, p.Recipe.Calibrator)
 	if err != nil {
 		return err
 	}
 	values, nodes := allNames(g)
-	w := &staticRun{rewriter: newRewriter(g, values, nodes), place: pl, recipe: p.Recipe, params: params, dq: map[*graph.Value]*graph.Value{}, pairs: map[*graph.Value][2]*graph.Value{}}
+	w := &staticRun{rewriter: newRewriter(g, values, nodes), place: p.place, recipe: p.Recipe, params: params, dq: map[*graph.Value]*graph.Value{}, pairs: map[*graph.Value][2]*graph.Value{}}
 	if err := w.rewrite(ctx); err != nil {
 		return err
 	}
@@ -150,6 +218,9 @@ func activationParams(pl *placement, stats map[string]*Stats, c Calibrator) (map
 			continue // its codes are those of the value that it was moved from
 		}
 		s := stats[v.Name]
+		if s == nil {
+			return nil, fmt.Errorf("value %q: there are no calibration statistics of it", v.Name)
+		}
 		if s.NonFinite > 0 {
 			return nil, fmt.Errorf("value %q: %d of %d calibration values are not finite", v.Name, s.NonFinite, s.NonFinite+s.Count)
 		}
@@ -207,9 +278,7 @@ func (w *staticRun) rewrite(ctx context.Context) error {
 		}
 		in := append([]*graph.Value(nil), n.In...)
 		for i, v := range in {
-			if d := w.dq[v]; d != nil {
-				in[i] = d
-			}
+			in[i] = w.read(n, v)
 		}
 		if l, ok := layers[n]; ok {
 			if err := w.constants(l, in); err != nil {
@@ -226,7 +295,7 @@ func (w *staticRun) rewrite(ctx context.Context) error {
 		}
 	}
 	for i, v := range w.g.Outputs {
-		if d := w.dq[v]; d != nil { // the output keeps its name: what it was called before gets another
+		if d := w.read(nil, v); d != v { // the output keeps its name: what it was called before gets another
 			name := v.Name
 			v.Name = w.values.Fresh(name + "_float")
 			d.Name = name
@@ -235,6 +304,16 @@ func (w *staticRun) rewrite(ctx context.Context) error {
 	}
 	w.g.Nodes = w.nodes
 	return w.err
+}
+
+// read returns what n, or the caller of the model if n is nil, reads in place of v: the dequantized form, unless both what
+// computes v and n are in float.
+func (w *staticRun) read(n *graph.Node, v *graph.Value) *graph.Value {
+	d := w.dq[v]
+	if d == nil || (n == nil || w.place.roles[n] == inFloat) && (v.Node == nil || w.place.roles[v.Node] == inFloat) {
+		return v
+	}
+	return d
 }
 
 // pair emits QuantizeLinear and DequantizeLinear behind a value that is held in 8 bits.

@@ -286,3 +286,97 @@ func TestStaticRefusals(t *testing.T) {
 		t.Errorf("NaN in the data: %v", err)
 	}
 }
+
+// behind lists the values that have a quantizer behind them.
+func behind(g *graph.Graph) []string {
+	var out []string
+	for _, n := range g.Nodes {
+		if n.Op.Kind() == "QuantizeLinear" {
+			out = append(out, n.In[0].Name)
+		}
+	}
+	return out
+}
+
+func TestOneCalibrationServesManyPlans(t *testing.T) {
+	base := &model.Model{Graph: residual(t)}
+	full, err := NewPlan(base, Recipe{Method: "static", Calibrator: Calibrator{Method: "minmax"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var units []string
+	for _, u := range full.Units() {
+		units = append(units, u.Layer)
+		if weight := u.Op != "Add"; weight != (u.Before > u.After && u.After > 0) {
+			t.Errorf("unit %+v", u)
+		}
+	}
+	if want := []string{"conv1", "conv2", "add", "head"}; !slices.Equal(units, want) {
+		t.Errorf("units %v, want %v", units, want)
+	}
+	c, err := Calibrate(context.Background(), base, full, calls(8))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := behind(base.Graph); n != nil {
+		t.Errorf("calibration changed the model: pairs behind %v", n)
+	}
+	for _, test := range []struct {
+		recipe Recipe
+		want   []string
+	}{
+		{Recipe{Calibrator: Calibrator{Method: "minmax"}}, []string{"x", "relu1", "conv2", "relu2", "pool", "flatten"}},
+		{Recipe{Calibrator: Calibrator{Method: "mse", Levels: 256}}, []string{"x", "relu1", "conv2", "relu2", "pool", "flatten"}},
+		{Recipe{Calibrator: Calibrator{Method: "minmax"}, Layers: map[string]Precision{"conv1": InFloat}}, []string{"relu1", "conv2", "relu2", "pool", "flatten"}},
+		{Recipe{Calibrator: Calibrator{Method: "minmax"}, Layers: map[string]Precision{"add": InFloat}}, []string{"x", "relu1", "conv2", "flatten"}},
+		{Recipe{Calibrator: Calibrator{Method: "minmax"}, Keep: []string{"Add"}}, []string{"x", "relu1", "conv2", "flatten"}},
+	} {
+		test.recipe.Method = "static"
+		one, two := &model.Model{Graph: base.Graph.Clone()}, &model.Model{Graph: residual(t)}
+		p, err := NewPlan(one, test.recipe)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := Apply(context.Background(), one, p, c); err != nil {
+			t.Fatal(err)
+		}
+		if got := behind(one.Graph); !slices.Equal(got, test.want) {
+			t.Errorf("%+v: pairs behind %v, want %v", test.recipe, got, test.want)
+		}
+		if p, err = NewPlan(two, test.recipe); err != nil {
+			t.Fatal(err)
+		}
+		if err := Run(context.Background(), two, p, calls(8)); err != nil {
+			t.Fatal(err)
+		}
+		if one.Graph.String() != two.Graph.String() {
+			t.Errorf("%+v: the shared calibration gives another graph than one of its own", test.recipe)
+		}
+	}
+	// What is left in float reads the float value where that is there anyway, and the codes where they are.
+	m := &model.Model{Graph: residual(t)}
+	p, err := NewPlan(m, Recipe{Method: "static", Calibrator: Calibrator{Method: "minmax"}, Layers: map[string]Precision{"conv1": InFloat, "add": InFloat}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Run(context.Background(), m, p, calls(8)); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range m.Graph.Nodes {
+		if n.Name == "add" && (n.In[0].Name != "conv2_dequantize_out" || n.In[1].Name != "relu1") {
+			t.Errorf("add reads %s and %s", n.In[0].Name, n.In[1].Name)
+		}
+	}
+	delete(c.Values, "conv2")
+	m = &model.Model{Graph: residual(t)}
+	if p, err = NewPlan(m, Recipe{Method: "static", Calibrator: Calibrator{Method: "minmax"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := Apply(context.Background(), m, p, c); err == nil || !strings.Contains(err.Error(), `value "conv2": there are no calibration statistics`) {
+		t.Errorf("a value that was not observed: %v", err)
+	}
+	_, err = NewPlan(m, Recipe{Method: "static", Calibrator: Calibrator{Method: "minmax"}, Layers: map[string]Precision{"conv9": InFloat, "head": "int3"}})
+	if err == nil || !strings.Contains(err.Error(), `layer "conv9": there is no such layer`) || !strings.Contains(err.Error(), `"head": want precision float, got "int3"`) {
+		t.Errorf("precisions that there are not: %v", err)
+	}
+}
