@@ -1,9 +1,6 @@
 package kernel
 
-import (
-	"slices"
-	"unsafe"
-)
+import "slices"
 
 // AddedCodes are codes that are added to those of a convolution as [AddCodes] does: the result is quantized as Sum, what is added as
 // Code. All are signed or all unsigned.
@@ -96,15 +93,8 @@ func (c *nhwcPlan) codes(p *Pool, g int, image []byte, b *PackedInt8, columns []
 // endWords is about how many words of a sum its end takes as long as.
 const endWords = 16
 
-// stripRows is the most rows that a strip takes at a time, and stripHeight how many it takes best of a number of rows.
+// stripRows is the most rows that a strip takes at a time.
 const stripRows = 8
-
-func stripHeight(rows int) int {
-	if (rows+6)/7*7 < (rows+7)/8*8 {
-		return 7
-	}
-	return 8
-}
 
 // starts lists where output positions [i0, i1) begin, and the last one again to fill up a tile. It returns where the last run of
 // them begins.
@@ -176,5 +166,3 @@ func stripGeneric(count, n, width, words int, src []byte, rows, offs []int, b []
 		}
 	}
 }
-
-func (e *codesEnd) memory() *int32 { return (*int32)(unsafe.Pointer(e)) }

@@ -22,11 +22,16 @@ func depthwiseBlock(rows, n int, src []byte, step int, offs []int, w []byte, sta
 func useStrips() bool { return false }
 
 func strip(count, n, width, words int, src []byte, rows, offs []int, reach int, b []byte, start []int32, scale []float32, end *codesEnd, dst, other []byte, ldd int) {
+	checkStrip(count, n, width, words, src, rows, offs, reach, b, start, scale, dst, other, ldd)
 	stripGeneric(count, n, width, words, src, rows, offs, b, start, scale, end, dst, other, ldd)
 }
 
-func (a *stripF32) run() { a.generic() }
+func (a *stripF32) run() {
+	a.check()
+	a.generic()
+}
 
 func stripFloats(count, n, width, words int, src []byte, rows, offs []int, reach int, b []byte, start []int32, scale, bias []float32, lo, hi float32, dst []float32, ldd int) {
+	checkStrip(count, n, width, words, src, rows, offs, reach, b, start, scale, nil, nil, ldd)
 	stripFloatsGeneric(count, n, width, words, src, rows, offs, b, start, scale, bias, lo, hi, dst, ldd)
 }
