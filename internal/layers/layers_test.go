@@ -25,7 +25,7 @@ var layers = []string{
 	"internal/packed",
 	"internal/graph",
 	"internal/op",
-	"internal/pass",
+	"internal/pass internal/aten",
 	"internal/exec",
 	"internal/arch",
 	"internal/model",
