@@ -29,6 +29,13 @@ type codesEnd struct {
 	otherFlip, otherShift uint32
 	yLo, yHi              float32
 	yShift                int32
+	// Without other codes, small says that no sum times its scale leaves int32, so that
+	//
+	//	dst = min(max(sat(rne(float32(s)*scale) + zero), loByte), hiByte) ^ flip
+	//
+	// is the same; each value is repeated to fill a word.
+	small                     int32
+	zeroWords, loByte, hiByte uint32
 }
 
 func newCodesEnd(q *Requant, lo, hi float32, add *AddedCodes) codesEnd {
@@ -36,7 +43,15 @@ func newCodesEnd(q *Requant, lo, hi float32, add *AddedCodes) codesEnd {
 	if q.Signed {
 		e.zero, e.flip = q.Zero+128, 0x80808080
 	}
+	e.zeroWords = uint32(e.zero) * 0x10001
+	e.loByte, e.hiByte = uint32(int32(lo)+e.zero)*0x1010101, uint32(int32(hi)+e.zero)*0x1010101
 	if add == nil {
+		e.small = 1
+		for _, v := range q.Scale {
+			if !(v > -0.5 && v < 0.5) {
+				e.small = 0
+			}
+		}
 		return e
 	}
 	ra, rb := add.Conv.Scale/add.Sum.Scale, add.Code.Scale/add.Sum.Scale

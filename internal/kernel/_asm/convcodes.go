@@ -12,6 +12,7 @@ const (
 	endLo, endHi, endZero, endFlip                                              = 0, 4, 8, 12
 	endMid, endRA, endFixed, endRB, endOtherFlip, endOtherShift, endYLo, endYHi = 16, 20, 24, 28, 32, 36, 40, 44
 	endYShift                                                                   = 48
+	endSmall, endZeroWords, endLoBytes, endHiBytes                              = 52, 56, 60, 64
 )
 
 // convCodes are whole convolutions of a strip of channels: sums in registers, requantized and stored as codes. Eight rows are the
@@ -186,6 +187,47 @@ func stripInt8(g *gen, rows, width int, codes bool) {
 		g.VPXORD_BCST(bcst(endFlip), a, a)
 		g.VMOVDQU8(a, whole, at(dst, 0))
 	}
+	// Where no scaled sum leaves int32, saturating packs clamp what floats need not.
+	small := g.GP32()
+	g.MOVL(at(end, endSmall), small)
+	g.TESTL(small, small)
+	g.JZ(LabelRef("plain"))
+	zero, lowest, highest := av[0], av[1], g.ZMM()
+	g.VPBROADCASTD(at(end, endZeroWords), zero)
+	g.VPBROADCASTD(at(end, endLoBytes), lowest)
+	g.VPBROADCASTD(at(end, endHiBytes), highest)
+	for i := range rows {
+		x := acc[i]
+		for v := range x {
+			g.VCVTDQ2PS(x[v], x[v])
+			g.VMULPS(bv[v], x[v], x[v])
+			g.VCVTPS2DQ(x[v], x[v])
+		}
+		a, c := x[0], x[0]
+		if vecs > 1 {
+			g.VPACKSSDW(x[1], a, a)
+		} else {
+			g.VPACKSSDW(a, a, a)
+		}
+		g.VPADDSW(zero, a, a)
+		if vecs == 3 {
+			c = x[2]
+			g.VPACKSSDW(c, c, c)
+			g.VPADDSW(zero, c, c)
+		}
+		g.VPACKUSWB(c, a, a)
+		g.VPMAXUB(lowest, a, a)
+		g.VPMINUB(highest, a, a)
+		g.VPERMD(a, order, a)
+		g.VPXORD_BCST(bcst(endFlip), a, a)
+		g.VMOVDQU8(a, whole, at(dst, 0))
+		g.ADDQ(ldd, dst)
+		g.DECQ(count)
+		g.JZ(LabelRef("done"))
+	}
+	g.MOVQ(dst, g.argAddr("dst"))
+	g.MOVQ(count, g.argAddr("count"))
+	g.JMP(LabelRef("tile"))
 	for _, residual := range []bool{false, true} {
 		label := "plain"
 		if residual {
