@@ -261,7 +261,7 @@ func ConvInt8NHWCRequant(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int3
 			scale = make([]float32, s.OutC)
 			fillWith(scale, q.Scale[0])
 		}
-		if !c.depthwiseCodes(p, image, w.depth, bias, scale, lo, hi, q.Zero, y) {
+		if !c.depthwiseCodes(p, image, w.depth, bias, scale, lo, hi, q.Zero, q.Signed, y) {
 			c.depthwise(p, image, w.depth, bias, scale, func(rows, n, at int, acc []int32, terms []finishRow, u, v []int32, scale []float32) {
 				finishCodes(rows, n, acc, terms, u, v, scale, lo, hi, q.Zero, y[at:], s.OutC)
 			})

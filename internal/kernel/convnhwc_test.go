@@ -31,6 +31,13 @@ func nhwcShapes() []ConvShape {
 			Activation: Activation{Kind: ActivationClip, Lo: -1, Hi: 2},
 		})
 	}
+	for i, channels := range []int{20, 64, 100, 128} { // windows that slide
+		k := [][]int{{3, 3}, {2, 3}, {3, 1}, {3, 3}}[i]
+		shapes = append(shapes, ConvShape{
+			Batch: 2, InC: channels, OutC: channels, Group: channels, In: []int{5 + i, 9 + 3*i}, Kernel: k, Stride: []int{1 + i/2, 1 + i%2}, Dilation: []int{1 + i%2, 1},
+			PadBegin: []int{1, 1}, PadEnd: []int{1, 1}, Activation: Activation{Kind: ActivationClip, Lo: -1, Hi: 2},
+		})
+	}
 	for _, outC := range []int{1, 16, 33, 64, 96} { // products
 		shapes = append(shapes, ConvShape{
 			Batch: 1 + r.IntN(3), InC: 4 * (1 + r.IntN(6)), OutC: outC, Group: 1, In: []int{3 + r.IntN(5), 3 + r.IntN(9)}, Kernel: []int{1 + r.IntN(3), 1 + r.IntN(3)},

@@ -12,6 +12,9 @@ type depthwiseInt8 struct {
 	// If every weight less its zero point is a signed byte: blocks of 64 channels; in a block, for every four taps,
 	// four vectors of the taps' bytes side by side, in the order of blockLane.
 	quads []byte
+	// And for kernels of up to 3x3: blocks of 64 channels; in a block, for each of three columns of taps, four vectors of the
+	// column's bytes, as in quads.
+	slide []byte
 }
 
 const channelBlock = 64
@@ -47,9 +50,23 @@ func packDepthwiseInt8(s *ConvShape, w []byte, signed bool, wzp []int32) *depthw
 				block[(t/4*4+v)*64+(lane*4+word)*4+t%4] = byte(d.exact[t*d.padded+c])
 			}
 		}
+		if len(s.Kernel) == 2 && s.Kernel[0] <= 3 && s.Kernel[1] <= 3 && axisOr(s.Dilation, 1, 1) == 1 && axisOr(s.Stride, 1, 1) <= 2 {
+			d.slide = make([]byte, (s.InC+channelBlock-1)/channelBlock*slideBytes)
+			for c := range s.InC {
+				block := d.slide[c/channelBlock*slideBytes:]
+				lane, v, word := c%channelBlock/16, c%16/4, c%4
+				for t := range taps {
+					y, x := t/s.Kernel[1], t%s.Kernel[1]
+					block[(x*4+v)*64+(lane*4+word)*4+y] = byte(d.exact[t*d.padded+c])
+				}
+			}
+		}
 	}
 	return d
 }
+
+// slideBytes are the weights of a block of channels for depthwiseSlide.
+const slideBytes = 3 * 4 * channelBlock
 
 // tapRows calls f for every run of output positions along the last axis: where its input begins, its first output position,
 // their number, and the bytes between the inputs of neighbours.
@@ -105,7 +122,7 @@ func (d *depthwiseInt8) columns(dst []int32, zero int32, bias []int32) {
 }
 
 // depthwiseCodes computes codes in blocks of 64 channels where there is a kernel for that; it reports whether there is.
-func (c *nhwcPlan) depthwiseCodes(p *Pool, image []byte, d *depthwiseInt8, bias []int32, scale []float32, lo, hi float32, zp int32, y []byte) bool {
+func (c *nhwcPlan) depthwiseCodes(p *Pool, image []byte, d *depthwiseInt8, bias []int32, scale []float32, lo, hi float32, zp int32, signed bool, y []byte) bool {
 	if d.quads == nil || !useDepthwiseBlocks() {
 		return false
 	}
@@ -132,13 +149,35 @@ func (c *nhwcPlan) depthwiseCodes(p *Pool, image []byte, d *depthwiseInt8, bias 
 	for t := range offs {
 		offs[t] = c.offs[min(t, d.taps-1)] // beyond the taps weights are zero
 	}
+	end := newCodesEnd(&Requant{Scale: scale, Zero: zp, Signed: signed}, lo, hi, nil)
+	slides := d.slide != nil && end.small != 0 && c.room(3, 3)
+	row, stride := 0, 0
+	if slides {
+		row, stride = axisOr(c.s.Dilation, 0, 1)*c.step[0], axisOr(c.s.Stride, 1, 1)
+	}
 	c.tapRows(p, c.positions*d.channels*d.taps, func(from, first, count, step int) {
 		for b := range blocks {
 			ch := b * channelBlock
+			if slides {
+				depthwiseSlide(stride, count, min(channelBlock, d.channels-ch), image[from+ch:], c.step[1], row, d.slide[b*slideBytes:],
+					starts[ch:ch+channelBlock], factors[ch:ch+channelBlock], &end, y[first*d.channels+ch:], d.channels)
+				continue
+			}
 			depthwiseBlock(count, min(channelBlock, d.channels-ch), image[from+ch:], step, offs, d.quads[b*quads*4*channelBlock:],
 				starts[ch:ch+channelBlock], factors[ch:ch+channelBlock], lo, hi, zp, y[first*d.channels+ch:], d.channels)
 		}
 	})
+	return true
+}
+
+// room reports whether every output position has a window of rows x cols pixels in the padded image.
+func (c *nhwcPlan) room(rows, cols int) bool {
+	for i, k := range []int{rows, cols} {
+		size := c.s.In[i] + axisOr(c.s.PadBegin, i, 0) + axisOr(c.s.PadEnd, i, 0)
+		if (c.out[i]-1)*axisOr(c.s.Stride, i, 1)+axisOr(c.s.Dilation, i, 1)*(k-1) >= size {
+			return false
+		}
+	}
 	return true
 }
 

@@ -49,3 +49,23 @@ func tapsF32AVX2(rows int, n int, src *float32, step int, nt int, offs *int, wof
 //
 //go:noescape
 func depthwiseBlockAVX512VNNI(rows int, n int, src *byte, step int, quads int, offs *int, w *byte, start *int32, scale *float32, lo float32, hi float32, zp int32, flip uint32, dst *byte, ldd int)
+
+// depthwiseSlide1AVX512VNNI computes count positions of a row of a depthwise convolution of up to 3x3 taps and 64 channels
+//
+//	s = start[j] + sum over x<3, y<3 of src[(1*i+x)*pixel+row[y]+j]*w[x][y][j]
+//	dst[i*ldd+j] = min(max(sat(rne(float32(s)*scale[j]) + zero), loByte), hiByte) ^ flip
+//
+// for j < n, row[0] = 0, with the rest of end as codesEnd says. w, start and scale lie in the order of blockLane, four bytes of taps together, the last 0.
+//
+//go:noescape
+func depthwiseSlide1AVX512VNNI(count int, n int, src *byte, pixel int, row1 int, row2 int, w *byte, start *int32, scale *float32, end *int32, dst *byte, ldd int)
+
+// depthwiseSlide2AVX512VNNI computes count positions of a row of a depthwise convolution of up to 3x3 taps and 64 channels
+//
+//	s = start[j] + sum over x<3, y<3 of src[(2*i+x)*pixel+row[y]+j]*w[x][y][j]
+//	dst[i*ldd+j] = min(max(sat(rne(float32(s)*scale[j]) + zero), loByte), hiByte) ^ flip
+//
+// for j < n, row[0] = 0, with the rest of end as codesEnd says. w, start and scale lie in the order of blockLane, four bytes of taps together, the last 0.
+//
+//go:noescape
+func depthwiseSlide2AVX512VNNI(count int, n int, src *byte, pixel int, row1 int, row2 int, w *byte, start *int32, scale *float32, end *int32, dst *byte, ldd int)

@@ -185,6 +185,23 @@ func stripFloats(count, n, width, words int, src []byte, rows, offs []int, reach
 	f(count, len(offs), words, &src[0], &rows[0], &offs[0], &b[0], &start[0], &scale[0], &bias[0], &dst[0], ldd, lo, hi, 1<<n-1)
 }
 
+// depthwiseSlide computes the codes of count positions of a row and up to 64 channels of a depthwise convolution of up to 3x3 taps,
+// whose windows of 3x3 pixels lie in src; the weights, starts and scales lie in the order of blockLane.
+func depthwiseSlide(stride, count, n int, src []byte, pixel, row int, w []byte, start []int32, scale []float32, end *codesEnd, dst []byte, ldd int) {
+	if count < 1 || n < 1 || n > channelBlock || stride < 1 || stride > 2 || pixel < 0 || row < 0 {
+		panic("kernel: depthwiseSlide: not a row")
+	}
+	needLen("depthwiseSlide source", len(src), (stride*(count-1)+2)*pixel+2*row+n)
+	needLen("depthwiseSlide weights", len(w), slideBytes)
+	needLen("depthwiseSlide channels", min(len(start), len(scale)), channelBlock)
+	need("depthwiseSlide destination", len(dst), count, n, ldd)
+	f := depthwiseSlide1AVX512VNNI
+	if stride == 2 {
+		f = depthwiseSlide2AVX512VNNI
+	}
+	f(count, n, &src[0], pixel, row, 2*row, &w[0], &start[0], &scale[0], end.memory(), &dst[0], ldd)
+}
+
 func (a *stripF32) run() {
 	a.check()
 	switch {

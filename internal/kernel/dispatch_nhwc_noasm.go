@@ -35,3 +35,6 @@ func stripFloats(count, n, width, words int, src []byte, rows, offs []int, reach
 	checkStrip(count, n, width, words, src, rows, offs, reach, b, start, scale, nil, nil, ldd)
 	stripFloatsGeneric(count, n, width, words, src, rows, offs, b, start, scale, bias, lo, hi, dst, ldd)
 }
+
+func depthwiseSlide(stride, count, n int, src []byte, pixel, row int, w []byte, start []int32, scale []float32, end *codesEnd, dst []byte, ldd int) {
+}

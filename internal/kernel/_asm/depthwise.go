@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
@@ -11,6 +13,8 @@ func depthwise(g *gen) {
 		tapsF32(g, wide)
 	}
 	depthwiseBlock(g)
+	depthwiseSlide(g, 1)
+	depthwiseSlide(g, 2)
 }
 
 // tapsInt8 widens bytes to words, whose upper halves are zero, so that VPMADDWD multiplies them exactly by weights
@@ -221,6 +225,114 @@ func depthwiseBlock(g *gen) {
 	g.ADDQ(ldd, dst)
 	g.DECQ(rows)
 	g.JNZ(LabelRef("row"))
+	g.VZEROUPPER()
+	g.RET()
+}
+
+// depthwiseSlide goes along a row of the image: the bytes of a column of up to three pixels are woven once and used for each of the
+// three outputs that the column takes part in.
+func depthwiseSlide(g *gen, stride int) {
+	g.function(name("depthwiseSlide%dAVX512VNNI", stride), "func(count, n int, src *byte, pixel, row1, row2 int, w *byte, start *int32, scale *float32, end *int32, dst *byte, ldd int)",
+		"count positions of a row of a depthwise convolution of up to 3x3 taps and 64 channels", "",
+		fmt.Sprintf("\ts = start[j] + sum over x<3, y<3 of src[(%d*i+x)*pixel+row[y]+j]*w[x][y][j]", stride),
+		"\tdst[i*ldd+j] = min(max(sat(rne(float32(s)*scale[j]) + zero), loByte), hiByte) ^ flip", "",
+		"for j < n, row[0] = 0, with the rest of end as codesEnd says. w, start and scale lie in the order of blockLane, four bytes of taps together, the last 0.")
+	count, n, src, pixel, row1, row2, w, dst, ldd := g.arg("count"), g.arg("n"), g.arg("src"), g.arg("pixel"), g.arg("row1"), g.arg("row2"), g.arg("w"), g.arg("dst"), g.arg("ldd")
+	start, scale, end := g.arg("start"), g.arg("scale"), g.arg("end")
+	bits, mask := g.GP64(), g.K()
+	g.MOVQ(I32(-1), bits)
+	g.BZHIQ(n, bits, bits)
+	g.KMOVQ(bits, mask)
+	none, zero, lowest, highest := g.ZMM(), g.ZMM(), g.ZMM(), g.ZMM()
+	g.VPXORD(none, none, none)
+	g.VPBROADCASTD(at(end, endZeroWords), zero)
+	g.VPBROADCASTD(at(end, endLoBytes), lowest)
+	g.VPBROADCASTD(at(end, endHiBytes), highest)
+	type vecs [4]reg.VecVirtual
+	zmms := func() (v vecs) {
+		for i := range v {
+			v[i] = g.ZMM()
+		}
+		return v
+	}
+	first := zmms()
+	for v := range first {
+		g.VMOVDQU8(at(w, 64*v), first[v])
+	}
+	// column weaves the next column and adds it to outputs with the weights of taps.
+	column := func(use func(v int, q reg.VecVirtual)) {
+		a, b, c := g.ZMM(), g.ZMM(), g.ZMM()
+		g.VMOVDQU8_Z(at(src, 0), mask, a)
+		g.VMOVDQU8_Z(indexed(src, row1, 1, 0), mask, b)
+		g.VMOVDQU8_Z(indexed(src, row2, 1, 0), mask, c)
+		g.ADDQ(pixel, src)
+		lo01, hi01, lo2, hi2 := g.ZMM(), g.ZMM(), g.ZMM(), g.ZMM()
+		g.VPUNPCKLBW(b, a, lo01)
+		g.VPUNPCKHBW(b, a, hi01)
+		g.VPUNPCKLBW(none, c, lo2)
+		g.VPUNPCKHBW(none, c, hi2)
+		for v, pair := range [4][2]reg.VecVirtual{{lo01, lo2}, {lo01, lo2}, {hi01, hi2}, {hi01, hi2}} {
+			q := g.ZMM()
+			if v%2 == 0 {
+				g.VPUNPCKLWD(pair[1], pair[0], q)
+			} else {
+				g.VPUNPCKHWD(pair[1], pair[0], q)
+			}
+			use(v, q)
+		}
+	}
+	begin := func(acc vecs, v int, q reg.VecVirtual) {
+		g.VMOVDQU32(at(start, 64*v), acc[v])
+		g.VPDPBUSD(first[v], q, acc[v])
+	}
+	tap := func(x int, acc vecs, v int, q reg.VecVirtual) { g.VPDPBUSD(at(w, 256*x+64*v), q, acc[v]) }
+	finish := func(acc vecs) {
+		for v, x := range acc {
+			g.VCVTDQ2PS(x, x)
+			g.VMULPS(at(scale, 64*v), x, x)
+			g.VCVTPS2DQ(x, x)
+		}
+		g.VPACKSSDW(acc[1], acc[0], acc[0])
+		g.VPACKSSDW(acc[3], acc[2], acc[2])
+		g.VPADDSW(zero, acc[0], acc[0])
+		g.VPADDSW(zero, acc[2], acc[2])
+		g.VPACKUSWB(acc[2], acc[0], acc[0])
+		g.VPMAXUB(lowest, acc[0], acc[0])
+		g.VPMINUB(highest, acc[0], acc[0])
+		g.VPXORD_BCST(at(end, endFlip), acc[0], acc[0])
+		g.VMOVDQU8(acc[0], mask, at(dst, 0))
+		g.ADDQ(ldd, dst)
+		g.DECQ(count)
+		g.JZ(LabelRef("done"))
+	}
+	if stride == 1 {
+		acc := [3]vecs{zmms(), zmms(), zmms()}
+		column(func(v int, q reg.VecVirtual) { begin(acc[0], v, q) })
+		column(func(v int, q reg.VecVirtual) { begin(acc[1], v, q); tap(1, acc[0], v, q) })
+		g.Label("column")
+		for i := range 3 {
+			column(func(v int, q reg.VecVirtual) {
+				begin(acc[(i+2)%3], v, q)
+				tap(1, acc[(i+1)%3], v, q)
+				tap(2, acc[i], v, q)
+			})
+			finish(acc[i])
+		}
+	} else {
+		acc := [2]vecs{zmms(), zmms()}
+		column(func(v int, q reg.VecVirtual) { begin(acc[0], v, q) })
+		g.Label("column")
+		for i := range 2 {
+			column(func(v int, q reg.VecVirtual) { tap(1, acc[i], v, q) })
+			column(func(v int, q reg.VecVirtual) {
+				begin(acc[1-i], v, q)
+				tap(2, acc[i], v, q)
+			})
+			finish(acc[i])
+		}
+	}
+	g.JMP(LabelRef("column"))
+	g.Label("done")
 	g.VZEROUPPER()
 	g.RET()
 }
