@@ -22,7 +22,7 @@ var layers = []string{
 	"internal/kernel internal/checkpoint",
 	"internal/tokenizer",
 	"data",
-	"internal/packed",
+	"internal/packed internal/saturate",
 	"internal/graph",
 	"internal/op",
 	"internal/pass internal/aten",

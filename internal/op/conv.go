@@ -98,6 +98,12 @@ func newConvShape(win *Window, group int, x, w tensor.Shape) (*kernel.ConvShape,
 	return g.convShape(x[0], x[1], w[0], group), out, nil
 }
 
+// ConvShape resolves a window with its groups against an input X and a weight W, as the convolution kernels take it.
+func ConvShape(win *Window, group int, x, w tensor.Shape) (*kernel.ConvShape, error) {
+	s, _, err := newConvShape(win, group, x, w)
+	return s, err
+}
+
 // biasOf checks an optional bias of n values.
 func biasOf(t *tensor.Tensor, n int) error {
 	if t != nil && (t.Rank() != 1 || t.Shape[0] != n) {

@@ -29,6 +29,8 @@ type Recipe struct {
 	Keep, Only []string
 	// Layers says of layers, by their exact names, what they compute in; the others are quantized. For method static.
 	Layers map[string]Precision
+	// ReduceRange makes weights safe for CPUs that add products in 16 bits: one of [ReduceRanges], "" is none. For method static.
+	ReduceRange string
 	// Calibrator turns what calibration saw into ranges; for methods that calibrate.
 	Calibrator Calibrator
 }

@@ -32,6 +32,9 @@ func planStatic(m *model.Model, r Recipe) (*Plan, error) {
 	if err := r.Calibrator.Check(); err != nil {
 		return nil, fmt.Errorf("calibrator: %w", err)
 	}
+	if err := checkReduceRange(r.ReduceRange); err != nil {
+		return nil, err
+	}
 	var layers []string
 	for _, n := range m.Graph.Nodes {
 		layers = append(layers, n.Name)
@@ -71,7 +74,7 @@ func planStatic(m *model.Model, r Recipe) (*Plan, error) {
 			} else if l.weight != nil {
 				scales = d.Shape[l.channel]
 			}
-			d.Stored, d.Why = d.Scheme.String(), "integer kernel, activations in 8 bits with scales from calibration"
+			d.Stored, d.Why = d.Scheme.String(), "integer kernel, activations in 8 bits with scales from calibration"+reduceWhy[r.ReduceRange]
 			if l.weight != nil {
 				d.After = tensor.Shape(d.Shape).Len() + 5*scales // a scale and a zero point
 			}
@@ -350,6 +353,13 @@ func (w *staticRun) constants(l placedLayer, in []*graph.Value) error {
 	c, err := quantizeWeight(l.weight.Name, t, axis, true, false)
 	if err != nil {
 		return err
+	}
+	if mode := w.recipe.ReduceRange; mode != "" && mode != "none" {
+		f, err := t.Floats()
+		if err != nil {
+			return fmt.Errorf("weight %q: %w", l.weight.Name, err)
+		}
+		l.reduceRange(c, f, mode)
 	}
 	a := w.params[l.x]
 	var bias []float32
