@@ -34,6 +34,8 @@ type (
 	Scores = analyze.Scores
 	// LayerError is how far one value inside the quantized model is from the original's.
 	LayerError = analyze.LayerError
+	// Saturation tells which channels overflow on CPUs that add products of 8-bit codes in 16 bits.
+	Saturation = analyze.Saturation
 	// Report is everything that a comparison found.
 	Report = report.Report
 )
@@ -129,18 +131,11 @@ func (a *Analyzer) CompareAccuracy(ctx context.Context, set data.Set) (*Accuracy
 
 // CompareLayers measures the error of every value that both models name alike.
 func (a *Analyzer) CompareLayers(ctx context.Context, set data.Set) ([]LayerError, error) {
-	portable := func(m *Model) (*graph.Graph, error) {
-		g := m.m.Graph.Clone()
-		if err := pass.Clean(g); err != nil {
-			return nil, fmt.Errorf("%s: %w", m.name(), err)
-		}
-		return g, nil
-	}
-	g, err := portable(a.Original)
+	g, err := a.Original.portable()
 	if err != nil {
 		return nil, err
 	}
-	q, err := portable(a.Quantized)
+	q, err := a.Quantized.portable()
 	if err != nil {
 		return nil, err
 	}
@@ -149,6 +144,35 @@ func (a *Analyzer) CompareLayers(ctx context.Context, set data.Set) ([]LayerErro
 		return nil, err
 	}
 	return analyze.Layers(ctx, g, q, feeds, a.Threads)
+}
+
+// portable returns the cleaned graph of a model, unfused.
+func (m *Model) portable() (*graph.Graph, error) {
+	g := m.m.Graph.Clone()
+	if err := pass.Clean(g); err != nil {
+		return nil, fmt.Errorf("%s: %w", m.name(), err)
+	}
+	return g, nil
+}
+
+// FindSaturation lists the channels of the quantized model that overflow where products are added in pairs in 16 bits: runtimes
+// do so on CPUs with AVX2 or AVX-512 but without VNNI. Without samples it tells what any activations could do.
+func (a *Analyzer) FindSaturation(ctx context.Context, set data.Set) (*Saturation, error) {
+	q, err := a.Quantized.portable()
+	if err != nil {
+		return nil, err
+	}
+	var feeds *analyze.Feeds
+	if set != nil {
+		if feeds, err = a.feeds(set, max(a.Batch, 1), randomSamples); err != nil {
+			return nil, err
+		}
+	}
+	s, err := analyze.FindSaturation(ctx, q, feeds, a.Threads)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", a.Quantized.name(), err)
+	}
+	return s, nil
 }
 
 // layerSamples bounds the samples of the layer-by-layer part of a report: it runs unfused and keeps every value of a batch.
@@ -200,6 +224,13 @@ func (a *Analyzer) Analyze(ctx context.Context, set data.Set, description string
 	}
 	if r.Layers, err = a.CompareLayers(ctx, few); err != nil {
 		return nil, err
+	}
+	s, err := a.FindSaturation(ctx, few)
+	if err != nil {
+		return nil, err
+	}
+	if len(s.Layers) > 0 {
+		r.Saturation = s
 	}
 	return r, nil
 }

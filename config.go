@@ -37,6 +37,8 @@ type Config struct {
 	Calibrator string  `yaml:"calibrator" json:"calibrator" doc:"how ranges follow from calibration: mse, minmax, moving_average, percentile or entropy (static)"`
 	Percentile float64 `yaml:"percentile" json:"percentile" doc:"percentage of values inside the range, for the calibrator percentile (static)"`
 
+	ReduceRange string `yaml:"reduce_range" json:"reduce_range,omitempty" enum:"none,needed,all" doc:"7-bit weights for CPUs that add products in 16 bits (no VNNI): none, only where they can overflow (needed), or all (static)"`
+
 	NumCalibrationSamples int `yaml:"num_calibration_samples" json:"num_calibration_samples" doc:"samples to calibrate with (static, gptq, awq)"`
 
 	SaveQuantizedModel bool   `yaml:"save_quantized_model" json:"save_quantized_model" doc:"write the result; false: only report"`
@@ -49,7 +51,7 @@ func DefaultConfig() Config {
 	return Config{
 		Enabled: true, Method: "dynamic", DType: "qint8", Device: "auto", PerChannel: true,
 		Bits: 4, GroupSize: 128, BnB4BitComputeDType: "float16", BnB4BitQuantType: "nf4",
-		NumCalibrationSamples: 100, Calibrator: quantize.Calibrators[0], Percentile: 99.999, SaveQuantizedModel: true,
+		NumCalibrationSamples: 100, Calibrator: quantize.Calibrators[0], Percentile: 99.999, ReduceRange: quantize.ReduceRanges[0], SaveQuantizedModel: true,
 	}
 }
 
@@ -129,6 +131,7 @@ var keysOf = []struct {
 	{"num_calibration_samples", []string{"static", "gptq", "awq"}, func(c, d Config) bool { return c.NumCalibrationSamples != d.NumCalibrationSamples }},
 	{"calibrator", []string{"static"}, func(c, d Config) bool { return c.Calibrator != d.Calibrator }},
 	{"percentile", []string{"static"}, func(c, d Config) bool { return c.Percentile != d.Percentile }},
+	{"reduce_range", []string{"static"}, func(c, d Config) bool { return c.ReduceRange != d.ReduceRange }},
 	{"per_channel", []string{"dynamic", "static", "qat"}, func(c, d Config) bool { return c.PerChannel != d.PerChannel }},
 }
 
@@ -178,6 +181,9 @@ func (c Config) Validate() error {
 		} else if c.Calibrator != "percentile" && c.Percentile != def.Percentile {
 			bad("percentile", "calibrator %s has no such setting; it belongs to percentile", c.Calibrator)
 		}
+		if !slices.Contains(quantize.ReduceRanges, c.ReduceRange) {
+			bad("reduce_range", "want one of %s, got %q", strings.Join(quantize.ReduceRanges, ", "), c.ReduceRange)
+		}
 		if c.NumCalibrationSamples < 1 {
 			bad("num_calibration_samples", "want at least 1, got %d", c.NumCalibrationSamples)
 		}
@@ -201,7 +207,7 @@ func MethodNames(available bool) []string {
 
 func (c Config) recipe() quantize.Recipe {
 	return quantize.Recipe{
-		Method: c.Method, Weight: c.DType, PerTensor: !c.PerChannel, Keep: c.Keep, Only: c.Only,
+		Method: c.Method, Weight: c.DType, PerTensor: !c.PerChannel, Keep: c.Keep, Only: c.Only, ReduceRange: c.ReduceRange,
 		Calibrator: quantize.Calibrator{Method: c.Calibrator, Percentile: c.Percentile, Levels: 256},
 	}
 }

@@ -92,6 +92,9 @@ func (a *app) summary(r *neuroquant.Report) {
 		}
 	}
 	a.table([]string{"", "original", "quantized", "change"}, rows, 1, 2, 3)
+	if s := r.Saturation; s != nil && s.AtRisk > 0 {
+		a.printf("without VNNI: sums of products can leave 16 bits in %d of %d channels, %d on %d samples; --reduce-range needed avoids it\n", s.AtRisk, s.Channels, s.Seen, s.Samples)
+	}
 	for _, n := range r.Notes {
 		a.printf("note: %s\n", n)
 	}

@@ -120,6 +120,7 @@ Methods that calibrate take --data for it. With --data the result is also compar
 	complete(c, "method", neuroquant.MethodNames(true)...)
 	complete(c, "dtype", neuroquant.Methods()[0].DTypes...)
 	complete(c, "device", "auto", "cpu")
+	complete(c, "reduce-range", "none", "needed", "all")
 	return c
 }
 
@@ -151,6 +152,7 @@ func configFlags(f *pflag.FlagSet, c *neuroquant.Config) {
 	f.BoolVar(&c.BnB4BitUseDoubleQuant, "bnb-4bit-use-double-quant", c.BnB4BitUseDoubleQuant, "quantize the scales too (bitsandbytes)")
 	f.StringVar(&c.Calibrator, "calibrator", c.Calibrator, "how ranges follow from calibration: mse, minmax, moving_average, percentile or entropy (static)")
 	f.Float64Var(&c.Percentile, "percentile", c.Percentile, "percentage of values inside the range, for the calibrator percentile (static)")
+	f.StringVar(&c.ReduceRange, "reduce-range", c.ReduceRange, "weights of 7 bits for CPUs without VNNI: none, needed (only channels that can overflow) or all (static)")
 	f.IntVar(&c.NumCalibrationSamples, "num-calibration-samples", c.NumCalibrationSamples, "samples to calibrate with (static, gptq, awq)")
 }
 
@@ -173,6 +175,7 @@ func (a *app) settings(f *pflag.FlagSet, file string, flags neuroquant.Config) (
 		"bnb-4bit-quant-type":       func() { cfg.BnB4BitQuantType = flags.BnB4BitQuantType },
 		"bnb-4bit-use-double-quant": func() { cfg.BnB4BitUseDoubleQuant = flags.BnB4BitUseDoubleQuant },
 		"calibrator":                func() { cfg.Calibrator = flags.Calibrator }, "percentile": func() { cfg.Percentile = flags.Percentile },
+		"reduce-range":            func() { cfg.ReduceRange = flags.ReduceRange },
 		"num-calibration-samples": func() { cfg.NumCalibrationSamples = flags.NumCalibrationSamples },
 	}
 	f.Visit(func(x *pflag.Flag) {

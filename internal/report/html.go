@@ -18,14 +18,15 @@ var assets embed.FS
 
 var page = template.Must(template.New("page.html").Funcs(template.FuncMap{
 	"bytes": Bytes, "ratio": ratio, "db": DB, "times": times, "percent": func(x float64) string { return fmt.Sprintf("%.2f %%", 100*x) },
-	"signed":  func(x float64) string { return fmt.Sprintf("%+.2f", 100*x) },
-	"signed4": func(x float64) string { return fmt.Sprintf("%+.4f", x) },
-	"sub":     func(a, b float64) float64 { return a - b },
-	"f4":      func(x float64) string { return fmt.Sprintf("%.4f", x) },
-	"f6":      func(x float64) string { return fmt.Sprintf("%.6f", x) },
-	"g4":      func(x float64) string { return fmt.Sprintf("%.4g", x) },
-	"shape":   func(s []int) string { return strings.Trim(strings.ReplaceAll(fmt.Sprint(s), " ", "x"), "[]") },
-	"grade":   grade,
+	"signed":   func(x float64) string { return fmt.Sprintf("%+.2f", 100*x) },
+	"signed4":  func(x float64) string { return fmt.Sprintf("%+.4f", x) },
+	"sub":      func(a, b float64) float64 { return a - b },
+	"f4":       func(x float64) string { return fmt.Sprintf("%.4f", x) },
+	"f6":       func(x float64) string { return fmt.Sprintf("%.6f", x) },
+	"g4":       func(x float64) string { return fmt.Sprintf("%.4g", x) },
+	"shape":    func(s []int) string { return strings.Trim(strings.ReplaceAll(fmt.Sprint(s), " ", "x"), "[]") },
+	"grade":    grade,
+	"fraction": fraction, "share": share, "risky": risky, "first": firstChannels,
 }).ParseFS(assets, "page.html"))
 
 // view is what the page shows: the report and what is drawn of it.

@@ -80,6 +80,7 @@ func Markdown(w io.Writer, r *Report) error {
 			p("| %s | %s | %s | %.6f | %.4g |", escape(l.Layer), l.Op, DB(l.SQNR), l.Cosine, l.MaxDiff)
 		}
 	}
+	saturation(p, r.Saturation)
 	if len(r.Decisions) > 0 {
 		p("")
 		p("## Decisions")

@@ -22,14 +22,16 @@ type Report struct {
 	// Compression is original over quantized bytes, on disk where both are there, else in memory.
 	Compression float64 `json:"compression_ratio"`
 
-	Method    string               `json:"method,omitempty"` // of the quantized model's record, if it has one
-	DType     string               `json:"dtype,omitempty"`
-	Data      string               `json:"data,omitempty"` // what the samples are
-	Speed     []analyze.Speed      `json:"speed,omitempty"`
-	Accuracy  *analyze.Accuracy    `json:"accuracy,omitempty"`
-	Layers    []analyze.LayerError `json:"layers,omitempty"`
-	Decisions []quantize.Decision  `json:"decisions,omitempty"`
-	Notes     []string             `json:"notes,omitempty"`
+	Method   string               `json:"method,omitempty"` // of the quantized model's record, if it has one
+	DType    string               `json:"dtype,omitempty"`
+	Data     string               `json:"data,omitempty"` // what the samples are
+	Speed    []analyze.Speed      `json:"speed,omitempty"`
+	Accuracy *analyze.Accuracy    `json:"accuracy,omitempty"`
+	Layers   []analyze.LayerError `json:"layers,omitempty"`
+	// Saturation is set where the quantized model has products of 8-bit activations and int8 weights.
+	Saturation *analyze.Saturation `json:"saturation,omitempty"`
+	Decisions  []quantize.Decision `json:"decisions,omitempty"`
+	Notes      []string            `json:"notes,omitempty"`
 }
 
 // Machine is what the figures were measured on.

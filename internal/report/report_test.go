@@ -48,6 +48,12 @@ func sample(name string) *Report {
 			Agreement: number(0.994), Outputs: []analyze.OutputError{{Name: name, Error: failure(number(38.21), 0.99992, 0.125)}},
 		},
 		Notes: []string{"A note about " + name + "."},
+		Saturation: &analyze.Saturation{Samples: 32, Channels: 26, AtRisk: 2, Seen: 1, Layers: []analyze.LayerSaturation{
+			{Layer: name, Op: "Conv", Channels: 16, Worst: -48195, Outputs: 1000, Saturated: 3, SQNR: number(41.5), Risky: []analyze.ChannelSaturation{
+				{Channel: 7, Pairs: 2, Worst: -48195, Seen: -33000, Saturated: 0.048, MaxError: 0.25}, {Channel: 3, Pairs: 1, Worst: 32895, Seen: 20000},
+			}},
+			{Layer: "head", Op: "Gemm", Channels: 10, Worst: 0, Outputs: 500},
+		}},
 	}
 	for i, db := range []*float64{nil, number(45.5), number(25), number(12.25)} {
 		r.Layers = append(r.Layers, analyze.LayerError{Layer: name + string(rune('1'+i)), Op: "Conv", Value: name, Quantized: i%2 == 1, Error: failure(db, 0.999, 0.01*float64(i))})
