@@ -72,8 +72,7 @@ func (c *nhwcPlan) codes(p *Pool, g int, image []byte, b *PackedInt8, columns []
 		return false
 	}
 	count := b.cols.panels()
-	k4 := c.runs.words * c.runs.count
-	rowsPerTask, parts := rowSplit(p, c.positions, count, c.positions*c.perOut*(k4+endWords))
+	rowsPerTask, parts := splitStrips(p.Threads(), c.positions, count, c.runs.words*c.runs.count)
 	rowTasks := (c.positions + rowsPerTask - 1) / rowsPerTask
 	if rowTasks*parts == 1 {
 		p = nil

@@ -126,12 +126,8 @@ const stripDepth = 96 << 10
 func (c *nhwcPlan) floats(p *Pool, image []byte, w *PackedConvF32NHWC, begin, residual, y []float32) {
 	outC, perOut, perIn, words := c.s.OutC/4, c.perOut/4, c.perIn, c.runs.words
 	count, terms := w.cols.panels(), words*c.runs.count
-	rowsPerTask, parts := rowSplit(p, c.positions, c.s.Group*count, c.positions*outC*(terms+endWords)*4)
-	if c.s.Group > 1 {
-		parts = max(parts, min(c.s.Group, 4*p.Threads()))
-	}
 	panels := c.s.Group * count
-	parts = min(parts, panels)
+	rowsPerTask, parts := splitStrips(p.Threads(), c.positions, panels, terms)
 	rowTasks := (c.positions + rowsPerTask - 1) / rowsPerTask
 	if rowTasks*parts == 1 {
 		p = nil

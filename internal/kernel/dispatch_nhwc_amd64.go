@@ -230,11 +230,3 @@ func (a *stripF32) run() {
 }
 
 func (e *codesEnd) memory() *int32 { return (*int32)(unsafe.Pointer(e)) }
-
-// stripHeight is how many rows at a time a strip takes best of a number of rows.
-func stripHeight(rows int) int {
-	if (rows+6)/7*7 < (rows+7)/8*8 {
-		return 7
-	}
-	return 8
-}

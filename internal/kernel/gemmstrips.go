@@ -12,7 +12,7 @@ func (b *PackedInt8) strips(m int, aSigned bool, whole []int32) bool {
 // inStrips calls f for every block of rows [i0, i0+count) times panel of columns: rows lists where those of A begin in a[i0*lda:].
 func (b *PackedInt8) inStrips(p *Pool, m, lda int, f func(i0, count int, rows []int, data []byte, col, n, width int)) {
 	panels := b.cols.panels()
-	rowsPerTask, parts := rowSplit(p, m, panels, m*b.cols.n*b.k/4)
+	rowsPerTask, parts := splitStrips(p.Threads(), m, panels, b.k/4)
 	for rowsPerTask > 48 && rowsPerTask*b.k > 512<<10 {
 		rowsPerTask /= 2
 	}
