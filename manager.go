@@ -45,7 +45,7 @@ func (m *Manager) samples(g *graph.Graph) (quantize.Samples, error) {
 	return quantize.Samples{Len: feeds.Samples, All: func(ctx context.Context) iter.Seq2[quantize.Call, error] {
 		return func(yield func(quantize.Call, error) bool) {
 			for f, err := range feeds.All(ctx) {
-				if !yield(quantize.Call{In: f.In, Samples: f.Samples}, err) || err != nil {
+				if !yield(quantize.Call{In: f.In, Samples: f.Samples, IDs: f.IDs}, err) || err != nil {
 					return
 				}
 			}

@@ -115,7 +115,7 @@ func TestResNet20StaticOnIntegers(t *testing.T) {
 	}
 	set := openCIFAR(t, "raw_test_500.npy")
 	var x *tensor.Tensor
-	for b, err := range data.Batches(ctx, set, 40) {
+	for b, err := range data.Batches(ctx, set, 100) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -33,6 +33,7 @@ var layers = []string{
 	"nn",
 	"internal/format/*",
 	"internal/format",
+	"internal/calibrate",
 	"internal/quantize",
 	"internal/analyze",
 	"internal/report",

@@ -8,11 +8,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"maps"
 	"slices"
 	"strings"
 
+	"github.com/neurotrain/neuroquant/internal/calibrate"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/tensor"
 )
@@ -55,17 +55,18 @@ func checkPrecisions(layers map[string]Precision, names []string) error {
 	return errors.Join(errs...)
 }
 
-// Samples are the inputs that a method calibrates with, call after call in graph order.
-type Samples struct {
-	Len int
-	All func(ctx context.Context) iter.Seq2[Call, error]
-}
+// What methods calibrate with, see package calibrate.
+type (
+	// Samples are the inputs that a method calibrates with.
+	Samples = calibrate.Samples
+	// Call is the inputs of one call of the model.
+	Call = calibrate.Call
+	// Calibrator turns what calibration saw into ranges.
+	Calibrator = calibrate.Calibrator
+)
 
-// Call is the inputs of one call of the model.
-type Call struct {
-	In      []*tensor.Tensor
-	Samples int
-}
+// Calibrators lists the methods of a [Calibrator], the default first.
+var Calibrators = calibrate.Methods
 
 // Decision is what becomes of one layer or parameter, and why.
 type Decision struct {

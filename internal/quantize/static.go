@@ -6,7 +6,7 @@ import (
 	"math"
 	"slices"
 
-	"github.com/neurotrain/neuroquant/internal/exec"
+	"github.com/neurotrain/neuroquant/internal/calibrate"
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/progress"
@@ -111,49 +111,6 @@ func (p *Plan) Units() []Unit {
 	return out
 }
 
-// Observe runs a graph on calibration samples and returns the statistics of the given values.
-func Observe(ctx context.Context, g *graph.Graph, values []*graph.Value, samples Samples) (map[string]*Stats, error) {
-	stats := map[string]*Stats{}
-	watch := map[*graph.Value]*Stats{}
-	for _, v := range values {
-		s := &Stats{}
-		stats[v.Name], watch[v] = s, s
-	}
-	s, err := exec.NewSession(g, exec.Options{Tap: func(n *graph.Node, _, out []*tensor.Tensor) {
-		for i, v := range n.Out {
-			if st := watch[v]; st != nil && i < len(out) && out[i] != nil && out[i].DType == tensor.Float32 {
-				st.Add(tensor.Data[float32](out[i]))
-			}
-		}
-	}})
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
-	task := progress.From(ctx).Start("calibrate", int64(samples.Len), "samples")
-	defer task.Done()
-	seen := 0
-	for call, err := range samples.All(ctx) {
-		if err != nil {
-			return nil, err
-		}
-		for i, v := range g.Inputs {
-			if st := watch[v]; st != nil && call.In[i] != nil {
-				st.Add(tensor.Data[float32](call.In[i]))
-			}
-		}
-		if _, err := s.Run(ctx, call.In); err != nil {
-			return nil, fmt.Errorf("calibration sample %d: %w", seen, err)
-		}
-		seen += call.Samples
-		task.Add(int64(call.Samples))
-	}
-	if seen == 0 {
-		return nil, fmt.Errorf("no calibration samples")
-	}
-	return stats, nil
-}
-
 // activation is how a value is held in 8 bits: x = scale*(code - zero).
 type activation struct {
 	scale float32
@@ -177,7 +134,7 @@ func runStatic(ctx context.Context, m *model.Model, p *Plan, samples Samples) er
 // Calibration is what values of a model were on calibration samples. It serves every recipe that quantizes those values or
 // fewer, whatever its calibrator: the samples are run once.
 type Calibration struct {
-	Values map[string]*Stats
+	Values map[string]*calibrate.Stats
 }
 
 // Calibrate runs m on samples and returns the statistics that the plan, or one that leaves more layers in float, needs. m is
@@ -186,7 +143,7 @@ func Calibrate(ctx context.Context, m *model.Model, p *Plan, samples Samples) (*
 	if p.place == nil {
 		return nil, fmt.Errorf("method %s does not calibrate", p.Recipe.Method)
 	}
-	stats, err := Observe(ctx, m.Graph, p.place.values, samples)
+	stats, err := calibrate.Run(ctx, m.Graph, p.place.values, samples)
 	if err != nil {
 		return nil, err
 	}
@@ -211,37 +168,46 @@ func Apply(ctx context.Context, m *model.Model, p *Plan, c *Calibration) error {
 	return g.Verify()
 }
 
-// activationParams gives every quantized value its scale and zero point; values that share a root share the union of the
-// ranges of those that are not derived from others.
-func activationParams(pl *placement, stats map[string]*Stats, c Calibrator) (map[*graph.Value]activation, error) {
-	type span struct{ lo, hi float32 }
-	ranges := map[*graph.Value]*span{}
+// activationParams gives every quantized value its scale and zero point; values that share a root share one range, which is
+// found from those that are not derived from others.
+func activationParams(pl *placement, stats map[string]*calibrate.Stats, c Calibrator) (map[*graph.Value]activation, error) {
+	type group struct {
+		seen   []*calibrate.Stats
+		lo, hi float32 // of ranges known without calibration
+	}
+	groups := map[*graph.Value]*group{}
 	for _, v := range pl.values {
 		if carriedFrom(pl, v) {
 			continue // its codes are those of the value that it was moved from
+		}
+		g := groups[pl.find(v)]
+		if g == nil {
+			g = &group{}
+			groups[pl.find(v)] = g
+		}
+		if f, ok := pl.fixed[v]; ok {
+			g.lo, g.hi = min(g.lo, f[0]), max(g.hi, f[1])
+			continue
 		}
 		s := stats[v.Name]
 		if s == nil {
 			return nil, fmt.Errorf("value %q: there are no calibration statistics of it", v.Name)
 		}
 		if s.NonFinite > 0 {
-			return nil, fmt.Errorf("value %q: %d of %d calibration values are not finite", v.Name, s.NonFinite, s.NonFinite+s.Count)
+			return nil, fmt.Errorf("value %q: %d of %d calibration values are not finite; the first such sample is %q", v.Name, s.NonFinite, s.NonFinite+s.Count, s.Broken)
 		}
-		lo, hi := c.Range(s)
-		if f, ok := pl.fixed[v]; ok {
-			lo, hi = f[0], f[1]
-		}
-		root := pl.find(v)
-		if r := ranges[root]; r != nil {
-			r.lo, r.hi = min(r.lo, lo), max(r.hi, hi)
-		} else {
-			ranges[root] = &span{lo, hi}
-		}
+		g.seen = append(g.seen, s)
 	}
 	out := map[*graph.Value]activation{}
+	for _, g := range groups {
+		if len(g.seen) > 0 {
+			lo, hi := c.Joint(g.seen)
+			g.lo, g.hi = min(g.lo, lo), max(g.hi, hi)
+		}
+	}
 	for _, v := range pl.values {
-		if r := ranges[pl.find(v)]; r != nil {
-			out[v] = asymmetric(r.lo, r.hi)
+		if g := groups[pl.find(v)]; g != nil {
+			out[v] = asymmetric(g.lo, g.hi)
 		}
 	}
 	return out, nil
