@@ -98,27 +98,12 @@ func checkLabels(b Feed, classes int) error {
 
 // CompareAccuracy runs both models on all samples.
 func CompareAccuracy(ctx context.Context, original, quantized *exec.Session, feeds *Feeds, output string) (*Accuracy, error) {
-	ga, gb := original.Graph(), quantized.Graph()
-	pair := make([]int, len(ga.Outputs)) // the quantized model's index of each output
-	for i, v := range ga.Outputs {
-		pair[i] = -1
-		for j, w := range gb.Outputs {
-			if v.Name == w.Name {
-				pair[i] = j
-			}
-		}
-		if pair[i] < 0 {
-			if len(ga.Outputs) != len(gb.Outputs) {
-				return nil, fmt.Errorf("the quantized model has no output %q", v.Name)
-			}
-			pair[i] = i
-		}
+	sum, err := newAccuracySum(original.Graph(), quantized.Graph(), output)
+	if err != nil {
+		return nil, err
 	}
 	task := progress.From(ctx).Start("accuracy", int64(feeds.Samples), "samples")
 	defer task.Done()
-	sums := make([]errorSum, len(ga.Outputs))
-	var sa, sb scoreSum
-	agree, ranked, samples := 0, 0, 0
 	for f, err := range feeds.All(ctx) {
 		if err != nil {
 			return nil, err
@@ -131,51 +116,95 @@ func CompareAccuracy(ctx context.Context, original, quantized *exec.Session, fee
 		if err != nil {
 			return nil, fmt.Errorf("quantized model: %w", err)
 		}
-		for i, t := range outA {
-			u := outB[pair[i]]
-			if !t.Shape.Equal(u.Shape) {
-				return nil, fmt.Errorf("output %q is %v in the original model and %v in the quantized one", ga.Outputs[i].Name, t, u)
-			}
-			fa, fb := floats(t), floats(u)
-			if fa != nil && fb != nil {
-				sums[i].add(fa, fb)
-			}
-		}
-		samples += f.Samples
-		if i, err := scored(ga, outA, f.Samples, output); err == nil {
-			classes := classesOf(outA[i], f.Samples)
-			fa, fb := floats(outA[i]), floats(outB[pair[i]])
-			for r := range f.Samples {
-				ranked++
-				if argmax(fa[r*classes:(r+1)*classes]) == argmax(fb[r*classes:(r+1)*classes]) {
-					agree++
-				}
-			}
-			if f.Labels != nil {
-				if err := checkLabels(f, classes); err != nil {
-					return nil, err
-				}
-				sa.add(fa, classes, f.Labels)
-				sb.add(fb, classes, f.Labels)
-			}
-		} else if output != "" || f.Labels != nil {
+		if err := sum.add(f, outA, outB); err != nil {
 			return nil, err
 		}
 		task.Add(int64(f.Samples))
 	}
-	acc := &Accuracy{Samples: samples}
-	for i := range sums {
-		if sums[i].n+sums[i].bad > 0 {
-			acc.Outputs = append(acc.Outputs, OutputError{ga.Outputs[i].Name, sums[i].result()})
+	return sum.result(), nil
+}
+
+// accuracySum accumulates an [Accuracy] over calls of both models.
+type accuracySum struct {
+	original               *graph.Graph
+	output                 string
+	pair                   []int // the quantized model's index of each output
+	sums                   []errorSum
+	a, b                   scoreSum
+	agree, ranked, samples int
+}
+
+func newAccuracySum(original, quantized *graph.Graph, output string) (*accuracySum, error) {
+	s := &accuracySum{original: original, output: output, pair: make([]int, len(original.Outputs)), sums: make([]errorSum, len(original.Outputs))}
+	for i, v := range original.Outputs {
+		s.pair[i] = -1
+		for j, w := range quantized.Outputs {
+			if v.Name == w.Name {
+				s.pair[i] = j
+			}
+		}
+		if s.pair[i] < 0 {
+			if len(original.Outputs) != len(quantized.Outputs) {
+				return nil, fmt.Errorf("the quantized model has no output %q", v.Name)
+			}
+			s.pair[i] = i
 		}
 	}
-	if ranked > 0 {
-		a := float64(agree) / float64(ranked)
+	return s, nil
+}
+
+// add compares the outputs of one call.
+func (s *accuracySum) add(f Feed, outA, outB []*tensor.Tensor) error {
+	for i, t := range outA {
+		u := outB[s.pair[i]]
+		if !t.Shape.Equal(u.Shape) {
+			return fmt.Errorf("output %q is %v in the original model and %v in the quantized one", s.original.Outputs[i].Name, t, u)
+		}
+		fa, fb := floats(t), floats(u)
+		if fa != nil && fb != nil {
+			s.sums[i].add(fa, fb)
+		}
+	}
+	s.samples += f.Samples
+	i, err := scored(s.original, outA, f.Samples, s.output)
+	if err != nil {
+		if s.output != "" || f.Labels != nil {
+			return err
+		}
+		return nil
+	}
+	classes := classesOf(outA[i], f.Samples)
+	fa, fb := floats(outA[i]), floats(outB[s.pair[i]])
+	for r := range f.Samples {
+		s.ranked++
+		if argmax(fa[r*classes:(r+1)*classes]) == argmax(fb[r*classes:(r+1)*classes]) {
+			s.agree++
+		}
+	}
+	if f.Labels != nil {
+		if err := checkLabels(f, classes); err != nil {
+			return err
+		}
+		s.a.add(fa, classes, f.Labels)
+		s.b.add(fb, classes, f.Labels)
+	}
+	return nil
+}
+
+func (s *accuracySum) result() *Accuracy {
+	acc := &Accuracy{Samples: s.samples}
+	for i := range s.sums {
+		if s.sums[i].n+s.sums[i].bad > 0 {
+			acc.Outputs = append(acc.Outputs, OutputError{s.original.Outputs[i].Name, s.sums[i].result()})
+		}
+	}
+	if s.ranked > 0 {
+		a := float64(s.agree) / float64(s.ranked)
 		acc.Agreement = &a
 	}
-	if sa.n > 0 {
-		a, b := sa.result(), sb.result()
+	if s.a.n > 0 {
+		a, b := s.a.result(), s.b.result()
 		acc.Original, acc.Quantized = &a, &b
 	}
-	return acc, nil
+	return acc
 }
