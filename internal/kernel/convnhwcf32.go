@@ -5,10 +5,10 @@ import "unsafe"
 // PackedConvF32NHWC holds the float32 weights of a convolution over channels-last images in the order in which the kernels read
 // them. It is read-only and may be used by several goroutines.
 type PackedConvF32NHWC struct {
-	depth *PackedDepthwiseF32
-	wino  *winogradWeights
-	cols  columns   // of a group
-	data  []float32 // group after group, panel after panel; in a panel, in order of the runs, all columns of a term
+	depth    *PackedDepthwiseF32
+	winograd bool      // the convolution can be computed by Winograd's minimal filtering
+	cols     columns   // of a group
+	data     []float32 // group after group, panel after panel; in a panel, in order of the runs, all columns of a term
 }
 
 // PackConvF32NHWC packs the weights of s, laid out [OutC, InC/Group, Kernel...]. Batch, In and pads of s do not matter. w is not
@@ -21,10 +21,9 @@ func PackConvF32NHWC(s *ConvShape, w []float32, where ...Storage) *PackedConvF32
 	if s.depthwise() && perOut == 1 {
 		return &PackedConvF32NHWC{depth: PackDepthwiseF32(s, w)}
 	}
-	q := &PackedConvF32NHWC{cols: splitColumns(perOut)}
-	if m := winogradTile(s); m != 0 {
-		q.wino = packWinograd(q, s, w, m, where)
-		return q
+	q := &PackedConvF32NHWC{cols: splitColumns(perOut), winograd: s.winograd()}
+	if q.winograd {
+		q.cols = splitLanes(perOut, panelWidth/3, 2)
 	}
 	q.data = store[float32](q, s.Group*terms*q.cols.padded(), where)
 	for g := range s.Group {
@@ -34,7 +33,11 @@ func PackConvF32NHWC(s *ConvShape, w []float32, where ...Storage) *PackedConvF32
 				from := w[(g*perOut+col+j)*terms:][:terms]
 				for c := range perIn {
 					for t, v := range from[c*kernel : (c+1)*kernel] {
-						panel[(t*perIn+c)*width+j] = v
+						term := t*perIn + c
+						if q.winograd {
+							term = (c/winogradChunk*kernel+t)*winogradChunk + c%winogradChunk
+						}
+						panel[term*width+j] = v
 					}
 				}
 			}
@@ -55,7 +58,7 @@ func (q *PackedConvF32NHWC) panel(terms, g, i int) (data []float32, col, width i
 //
 // with x [Batch, In..., InC], y and residual [Batch, Out()..., OutC]; bias and residual may be empty. An element is within
 // (K+3)*2^-24*(sum|w*x|+|bias|+|residual|) of the exact value, with K the number of terms of the sum, or for kernels of 3x3 with many
-// channels (see winogradTile) within 100*2^-24 of the largest such sum near it; and the same for any number of threads.
+// channels (see winograd) within 100*2^-24 of the largest such sum near it; and the same for any number of threads.
 func ConvF32NHWC(p *Pool, s *ConvShape, x []float32, w *PackedConvF32NHWC, bias, residual, y []float32) {
 	checkConv(s, len(x), len(y), len(bias))
 	if len(residual) != 0 {
@@ -74,11 +77,11 @@ func ConvF32NHWC(p *Pool, s *ConvShape, x []float32, w *PackedConvF32NHWC, bias,
 			copy(begin[g*w.cols.padded():], bias[g*perOut:(g+1)*perOut])
 		}
 	}
-	if w.wino != nil {
-		w.winograd(p, s, x, begin, residual, y)
+	if w.winograd && winogradPays(s) {
+		w.filtered(p, s, x, begin, residual, y)
 		return
 	}
-	c, image, buf := planFloats(p, s, x)
+	c, image, buf := planFloats(p, s, x, w.winograd)
 	if c.positions == 0 {
 		return
 	}
@@ -88,13 +91,22 @@ func ConvF32NHWC(p *Pool, s *ConvShape, x []float32, w *PackedConvF32NHWC, bias,
 	c.floats(p, image, w, begin, residual, y)
 }
 
-// planFloats plans a convolution of floats: an image of floats is one of four times as many bytes.
-func planFloats(p *Pool, s *ConvShape, x []float32) (*nhwcPlan, []byte, *buffer) {
+// planFloats plans a convolution of floats: an image of floats is one of four times as many bytes. In chunks, the runs are those of
+// the weights' chunks of channels.
+func planFloats(p *Pool, s *ConvShape, x []float32, chunks bool) (*nhwcPlan, []byte, *buffer) {
 	octets := *s
 	octets.InC, octets.OutC = 4*s.InC, 4*s.OutC
 	c := planNHWC(&octets, false, 0)
 	if c.positions == 0 {
 		return c, nil, nil
+	}
+	if chunks {
+		kernel := product(s.Kernel)
+		c.runs = runShape{bytes: 4 * winogradChunk, words: winogradChunk, taps: 1, count: s.InC / winogradChunk * kernel}
+		c.offs = make([]int, c.runs.count)
+		for r := range c.offs {
+			c.offs[r] = r/kernel*4*winogradChunk + r%kernel/s.Kernel[1]*c.step[0] + r%kernel%s.Kernel[1]*c.step[1]
+		}
 	}
 	image, buf := c.bring(p, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x)))
 	return c, image, buf

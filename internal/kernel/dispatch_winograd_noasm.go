@@ -2,10 +2,16 @@
 
 package kernel
 
-func winogradInput(m, channels int, src []float32, row, pixel int, dst []float32, point int, work []float32) {
-	winogradInputGeneric(m, channels, src, row, pixel, dst, point)
+func winogradFilter(n int, src []float32, tap int, dst []float32, point int) {
+	winogradFilterGeneric(n, src, tap, dst, point)
 }
 
-func winogradOutput(m, channels int, src []float32, point int, bias, dst, other []float32, row, pixel int, lo, hi float32, work []float32) {
-	winogradOutputGeneric(m, channels, src, point, bias, dst, other, row, pixel, lo, hi)
+func winogradInput(channels int, src []float32, row, pixel int, dst []float32, point int) {
+	winogradInputGeneric(channels, src, row, pixel, dst, point)
 }
+
+func winogradOutput(channels int, src []float32, point int, bias, dst, other []float32, row, pixel, height, width int, lo, hi float32) {
+	winogradOutputGeneric(channels, src, point, bias, dst, other, row, pixel, height, width, lo, hi)
+}
+
+func (a *winogradProduct) run() { a.generic() }

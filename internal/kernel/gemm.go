@@ -134,7 +134,7 @@ func (f floatKernel[T]) packA(dst []T, transA bool, a []T, lda, i0, i1, k0, k1 i
 // product is C = alpha*op(A)*B + beta*C.
 func (f floatKernel[T]) product(transA bool, m, n, k int, alpha T, a []T, lda int, beta T, c []T, ldc int) *blocked[T] {
 	return &blocked[T]{
-		m: m, k: k, cols: splitLanes(n, f.lanes), mr: f.mr, ops: 1,
+		m: m, k: k, cols: splitLanes(n, f.lanes, 3), mr: f.mr, ops: 1,
 		packA: func(dst []T, i0, i1, k0, k1 int) { f.packA(dst, transA, a, lda, i0, i1, k0, k1) },
 		tile: func(height, width, k int, a, b []T, row, col, rows, n int, add bool) {
 			factor := beta

@@ -9,19 +9,19 @@ package kernel
 // registers, 192 bytes. Narrower panels, at the right edge, are 16 or 32 wide, padded with zeros.
 const panelWidth = 48
 
-// columns splits the n columns of a right operand into panels of up to three vectors of lanes words.
+// columns splits the n columns of a right operand into panels of up to vecs vectors of lanes words.
 type columns struct {
-	n, lanes, full int    // full panels come first,
-	rest           [2]int // then panels of these widths; 0 for none
+	n, lanes, vecs, full int    // full panels come first,
+	rest                 [2]int // then panels of these widths; 0 for none
 }
 
-func splitColumns(n int) columns { return splitLanes(n, panelWidth/3) }
+func splitColumns(n int) columns { return splitLanes(n, panelWidth/3, 3) }
 
-func splitLanes(n, lanes int) columns {
-	c := columns{n: n, lanes: lanes, full: n / (3 * lanes)}
-	switch r := n % (3 * lanes); {
+func splitLanes(n, lanes, vecs int) columns {
+	c := columns{n: n, lanes: lanes, vecs: vecs, full: n / (vecs * lanes)}
+	switch r := n % (vecs * lanes); {
 	case r == 0:
-	case r <= lanes && c.full > 0: // three vectors and one do less well than two and two
+	case r <= lanes && c.full > 0 && vecs == 3: // three vectors and one do less well than two and two
 		c.full--
 		c.rest = [2]int{2 * lanes, 2 * lanes}
 	default:
@@ -41,17 +41,17 @@ func (c *columns) panels() int {
 }
 
 // padded is the sum of the widths of the panels.
-func (c *columns) padded() int { return c.full*3*c.lanes + c.rest[0] + c.rest[1] }
+func (c *columns) padded() int { return c.full*c.vecs*c.lanes + c.rest[0] + c.rest[1] }
 
 // panel returns the first column and the width of panel i.
 func (c *columns) panel(i int) (col, width int) {
 	switch i -= c.full; {
 	case i < 0:
-		return (i + c.full) * 3 * c.lanes, 3 * c.lanes
+		return (i + c.full) * c.vecs * c.lanes, c.vecs * c.lanes
 	case i == 0:
-		return c.full * 3 * c.lanes, c.rest[0]
+		return c.full * c.vecs * c.lanes, c.rest[0]
 	}
-	return c.full*3*c.lanes + c.rest[0], c.rest[1]
+	return c.full*c.vecs*c.lanes + c.rest[0], c.rest[1]
 }
 
 // blockK is the largest depth of a block: a panel of B of that depth (72 KiB) and a row panel of A
@@ -162,7 +162,7 @@ func (g *blocked[W]) run(p *Pool, pack packRight[W]) {
 	defer buf.release()
 	for k0 := 0; k0 < g.k; k0 += stepK {
 		for j := 0; j < g.cols.n; j += stepN {
-			b := panels[W]{k: min(stepK, g.k-k0), cols: splitLanes(min(stepN, g.cols.n-j), g.cols.lanes)}
+			b := panels[W]{k: min(stepK, g.k-k0), cols: splitLanes(min(stepN, g.cols.n-j), g.cols.lanes, 3)}
 			b.data = view[W](buf)[:b.k*b.cols.padded()]
 			b.fill(p, func(dst []W, width, d0, d1, col, n int) { pack(dst, width, k0+d0, k0+d1, j+col, n) })
 			g.multiply(p, &b, k0, j)

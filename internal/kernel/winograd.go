@@ -1,125 +1,137 @@
 package kernel
 
-import "unsafe"
+// Convolutions of 3x3 by Winograd's minimal filtering F(4x4, 3x3) (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks",
+// 2016): a tile of 4x4 outputs takes 36 products a channel instead of 144. Images, kernels and sums are transformed to 36 points, at each
+// of which the convolution is a matrix product. Kernels are transformed when they are used, a piece at a time that stays in the cache:
+// that takes about as long as the products of two tiles, and four times the memory is neither there nor read.
 
-// Convolutions of 3x3 by Winograd's minimal filtering (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016): a
-// tile of m x m outputs takes (m+2)^2 products a channel instead of 9*m^2, 2.25 times fewer for m = 2 and 4 times for m = 4.
+const (
+	winogradPoints = 36
+	winogradChunk  = 16 // input channels whose weights of all taps lie together
+	winogradTiles  = 64 // as many tiles' sums are under way together at most
+	// winogradSkew are the floats between the values of neighbouring points, so that they do not all share a set of the cache.
+	winogradSkew = 16
+)
 
-// winogradRoom is how many bytes more than before the weights of a convolution may take.
-const winogradRoom = 1 << 20
-
-// winogradWeights are the weights of all input and output channels at each of the (m+2)^2 points.
-type winogradWeights struct {
-	m    int
-	data []float32 // point after point; in a point, panels as strips read them
-}
-
-// winogradTile returns m for a convolution that is faster so, or 0.
-func winogradTile(s *ConvShape) int {
-	if len(s.Kernel) != 2 || s.Group != 1 || s.InC < 32 || s.OutC < 32 || s.InC%16 != 0 || s.OutC%16 != 0 {
-		return 0
+// winograd reports whether the weights are ones of Winograd's filtering.
+func (s *ConvShape) winograd() bool {
+	if len(s.Kernel) != 2 || s.Group != 1 || s.InC < 32 || s.OutC < 32 || s.InC%winogradChunk != 0 || s.OutC%16 != 0 {
+		return false
 	}
 	for i := range s.Kernel {
 		if s.Kernel[i] != 3 || axisOr(s.Stride, i, 1) != 1 || axisOr(s.Dilation, i, 1) != 1 {
-			return 0
+			return false
 		}
 	}
-	for _, m := range []int{4, 2} {
-		if 4*s.InC*s.OutC*((m+2)*(m+2)-9) <= winogradRoom {
-			return m
-		}
-	}
-	return 0
+	return true
 }
 
-// winogradFilter is G, by which kernels are transformed: G g G'.
-var winogradFilter = map[int][][3]float64{
-	2: {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}},
-	4: {{1. / 4, 0, 0}, {-1. / 6, -1. / 6, -1. / 6}, {-1. / 6, 1. / 6, -1. / 6}, {1. / 24, 1. / 12, 1. / 6}, {1. / 24, -1. / 12, 1. / 6}, {0, 0, 1}},
-}
-
-// packWinograd transforms the weights w [OutC, InC, 3, 3].
-func packWinograd(owner *PackedConvF32NHWC, s *ConvShape, w []float32, m int, where []Storage) *winogradWeights {
-	n := m + 2
-	q := &winogradWeights{m: m}
-	cols := &owner.cols
-	size := s.InC * cols.padded()
-	q.data = store[float32](owner, n*n*size, where)
-	filter := winogradFilter[m]
-	for i := range cols.panels() {
-		col, width := cols.panel(i)
-		for j := range min(width, s.OutC-col) {
-			for c := range s.InC {
-				g := w[((col+j)*s.InC+c)*9:][:9]
-				for y, fy := range filter {
-					var line [3]float64
-					for k, f := range fy {
-						for x := range line {
-							line[x] += f * float64(g[3*k+x])
-						}
-					}
-					for x, fx := range filter {
-						q.data[(y*n+x)*size+col*s.InC+c*width+j] = float32(fx[0]*line[0] + fx[1]*line[1] + fx[2]*line[2])
-					}
-				}
-			}
-		}
-	}
-	return q
+// winogradPays compares the cycles for a vector of weights of an input channel: 40 to transform it and half for every point of a tile,
+// against half for every tap of a position. Of few rows each takes longer.
+func winogradPays(s *ConvShape) bool {
+	out := s.Out()
+	tiles := s.Batch * ((out[0] + 3) / 4) * ((out[1] + 3) / 4)
+	return tiles > 0 && 80+winogradPoints*max(tiles, 4) < 9*s.Batch*out[0]*out[1]
 }
 
 // winogradPlan is a convolution in tiles.
 type winogradPlan struct {
-	s              *ConvShape
-	m, n           int
-	out            []int
-	down, across   int // tiles of an image
-	row            int // floats of a row of the padded image
-	image          int // floats of a padded image
-	tiles          int
-	block          int // tiles that are computed together
-	lo, hi         float32
-	residual, y    []float32
-	begin          []float32 // biases
-	source         []float32
-	points, result []float32 // [point][tile of a block][channel], before and after the products
+	s            *ConvShape
+	w            *PackedConvF32NHWC
+	out          []int
+	down, across int // tiles of an image
+	lo, hi       float32
+	x            []float32
+	begin        []float32 // biases
+	residual, y  []float32
+
+	first, count int // the tiles that are computed together
+	depth        int // input channels that are multiplied at a time
+	parts        int // of the tiles, in tasks
+	image        []float32
+	filter       []float32 // transformed weights of all panels, or nil
 }
 
-// winogradBytes is about what the points of a block of tiles take.
-const winogradBytes = 3 << 19
+// winogradImage and winogradFilters are about how many bytes the transformed image and weights take at most.
+const (
+	winogradImage   = 4 << 20
+	winogradFilters = 5 << 19
+)
 
-// winograd computes the convolution; begin holds the biases.
-func (w *PackedConvF32NHWC) winograd(p *Pool, s *ConvShape, x, begin, residual, y []float32) {
-	c := &winogradPlan{s: s, m: w.wino.m, n: w.wino.m + 2, out: s.Out(), residual: residual, y: y, begin: begin}
+// filtered computes the convolution by Winograd's filtering; begin holds the biases.
+func (w *PackedConvF32NHWC) filtered(p *Pool, s *ConvShape, x, begin, residual, y []float32) {
+	c := &winogradPlan{s: s, w: w, out: s.Out(), x: x, begin: begin, residual: residual, y: y}
 	c.lo, c.hi = s.Activation.bounds()
-	c.down, c.across = (c.out[0]+c.m-1)/c.m, (c.out[1]+c.m-1)/c.m
-	c.tiles = s.Batch * c.down * c.across
-	if c.tiles == 0 {
-		return
-	}
-	whole := *s // padded so that it is all tiles
-	whole.PadBegin = []int{axisOr(s.PadBegin, 0, 0), axisOr(s.PadBegin, 1, 0)}
-	whole.PadEnd = []int{c.down*c.m + 2 - s.In[0] - whole.PadBegin[0], c.across*c.m + 2 - s.In[1] - whole.PadBegin[1]}
-	_, image, padded := planFloats(p, &whole, x)
-	if padded != nil {
-		defer padded.release()
-	}
-	c.source = unsafe.Slice((*float32)(unsafe.Pointer(&image[0])), len(image)/4)
-	c.row = (c.across*c.m + 2) * s.InC
-	c.image = (c.down*c.m + 2) * c.row
-	points := c.n * c.n
-	c.block = min(c.tiles, max(16, winogradBytes/(4*points*(s.InC+s.OutC))&^7))
-	buf := borrow(4 * points * c.block * (s.InC + s.OutC))
-	defer buf.release()
-	c.points, c.result = buf.f32()[:points*c.block*s.InC], buf.f32()[points*c.block*s.InC:][:points*c.block*s.OutC]
-	if c.tiles*points*s.InC*s.OutC < 2*minTask {
+	c.down, c.across = (c.out[0]+3)/4, (c.out[1]+3)/4
+	tiles := s.Batch * c.down * c.across
+	block := min(tiles, max(winogradTiles, winogradImage/(4*winogradPoints*s.InC)&^7))
+	if tiles*winogradPoints*s.InC*s.OutC < 2*minTask {
 		p = nil
 	}
-	for first := 0; first < c.tiles; first += c.block {
-		count := min(c.block, c.tiles-first)
-		p.For(count, max(1, count/(4*p.Threads())), func(lo, hi int) { c.transformIn(first, lo, hi) })
-		c.multiply(p, w, count)
-		p.For(count, max(1, count/(4*p.Threads())), func(lo, hi int) { c.transformOut(first, lo, hi) })
+	panels := w.cols.panels()
+	c.parts = (block + winogradTiles - 1) / winogradTiles
+	if threads := p.Threads(); threads > 1 {
+		c.parts = max(c.parts, min((4*threads+panels-1)/panels, block/8))
+	}
+	c.depth = 64
+	if block <= 8 {
+		c.depth = 16
+	}
+	filters := winogradPoints * (s.InC*w.cols.padded() + panels*winogradSkew)
+	shared := (c.parts > 1 || block < tiles) && 4*filters <= winogradFilters
+	if shared {
+		c.depth = s.InC
+	}
+	depths := (s.InC + c.depth - 1) / c.depth
+	size := winogradPoints * (s.InC*block + depths*winogradSkew)
+	if !shared {
+		filters = 0
+	}
+	buf := borrow(4 * (size + filters))
+	defer buf.release()
+	c.image = buf.f32()[:size]
+	if shared {
+		c.filter = buf.f32()[size:][:filters]
+		p.For(panels*s.InC/winogradChunk, 0, c.filters)
+	}
+	for c.first = 0; c.first < tiles; c.first += block {
+		c.count = min(block, tiles-c.first)
+		p.For(c.count, max(1, c.count/(4*p.Threads())), c.transform)
+		p.For(panels*c.parts, 1, c.tasks)
+	}
+}
+
+// chunk returns where the transformed image of the input channels from c0 on lies: values of a point after another, in a point
+// tile after tile.
+func (c *winogradPlan) chunk(c0 int) (image []float32, depth, point int) {
+	depth = min(c.depth, c.s.InC-c0)
+	return c.image[winogradPoints*(c0*c.count+c0/c.depth*winogradSkew):], depth, c.count*depth + winogradSkew
+}
+
+// transform brings tiles [lo, hi) of the image to the points.
+func (c *winogradPlan) transform(lo, hi int) {
+	s := c.s
+	pixel, row := s.InC, s.In[1]*s.InC
+	border := Borrow[float32](winogradPoints * s.InC)
+	defer border.Release()
+	for t := lo; t < hi; t++ {
+		b, i, j := c.tile(c.first + t)
+		top, left := 4*i-axisOr(s.PadBegin, 0, 0), 4*j-axisOr(s.PadBegin, 1, 0)
+		src, line := []float32(nil), row
+		if top >= 0 && left >= 0 && top+6 <= s.In[0] && left+6 <= s.In[1] {
+			src = c.x[b*s.In[0]*row+top*row+left*pixel:]
+		} else {
+			src, line = border.Data, 6*pixel
+			clear(src)
+			x0, x1 := max(left, 0), min(left+6, s.In[1])
+			for y := max(top, 0); y < min(top+6, s.In[0]) && x0 < x1; y++ {
+				copy(src[(y-top)*line+(x0-left)*pixel:], c.x[(b*s.In[0]+y)*row+x0*pixel:][:(x1-x0)*pixel])
+			}
+		}
+		for c0 := 0; c0 < s.InC; c0 += c.depth {
+			image, depth, point := c.chunk(c0)
+			winogradInput(depth, src[c0:], line, pixel, image[t*depth:], point)
+		}
 	}
 }
 
@@ -128,142 +140,193 @@ func (c *winogradPlan) tile(t int) (image, i, j int) {
 	return t / (c.down * c.across), t / c.across % c.down, t % c.across
 }
 
-func (c *winogradPlan) transformIn(first, lo, hi int) {
-	work := Borrow[float32](c.n * c.n * 16)
-	defer work.Release()
+// panel returns a panel's place among the transformed weights of all, and the floats from point to point there.
+func (c *winogradPlan) panel(i int) (filter []float32, point int) {
+	col, width := c.w.cols.panel(i)
+	return c.filter[winogradPoints*(c.s.InC*col+i*winogradSkew):], c.s.InC*width + winogradSkew
+}
+
+// filters transforms the weights of chunks of input channels [lo, hi), counted panel after panel.
+func (c *winogradPlan) filters(lo, hi int) {
+	chunks := c.s.InC / winogradChunk
 	for t := lo; t < hi; t++ {
-		b, i, j := c.tile(first + t)
-		winogradInput(c.m, c.s.InC, c.source[b*c.image+i*c.m*c.row+j*c.m*c.s.InC:], c.row, c.s.InC, c.points[t*c.s.InC:], c.block*c.s.InC, work.Data)
+		to, point := c.panel(t / chunks)
+		c.filterTo(to, point, t/chunks, t%chunks*winogradChunk, winogradChunk)
 	}
 }
 
-// multiply computes the products of all points.
-func (c *winogradPlan) multiply(p *Pool, w *PackedConvF32NHWC, count int) {
-	points, panels, inC, outC := c.n*c.n, w.cols.panels(), c.s.InC, c.s.OutC
-	size := inC * w.cols.padded()
-	start := Borrow[float32](panelWidth)
-	defer start.Release()
-	fillWith(start.Data, 0)
-	rows := Borrow[int](count + stripRows)
-	defer rows.Release()
-	for i := range rows.Data {
-		rows.Data[i] = 4 * inC * min(i, count-1)
+// filterTo transforms the weights of depth input channels from c0 on of a panel; those of c0 go to the beginning of to, or if c0 lies
+// within a panel of all, there.
+func (c *winogradPlan) filterTo(to []float32, point, panel, c0, depth int) {
+	from, _, width := c.w.panel(9*c.s.InC, 0, panel)
+	if c.filter != nil {
+		to = to[c0*width:]
 	}
-	offs := []int{0}
-	lo, hi := Activation{}.bounds()
-	p.For(points*panels, max(1, points*panels/(8*p.Threads())), func(first, last int) {
-		for t := first; t < last; t++ {
-			point, i := t/panels, t%panels
-			col, width := w.cols.panel(i)
-			source := c.points[point*c.block*inC:][:c.block*inC]
-			a := stripF32{
-				count: count, n: min(width, outC-col), width: width, k: inC, src: unsafe.Slice((*byte)(unsafe.Pointer(&source[0])), 4*len(source)),
-				rows: rows.Data, offs: offs, reach: 4 * inC * (count - 1), b: w.wino.data[point*size+col*inC:][:inC*width], start: start.Data,
-				dst: c.result[point*c.block*outC+col:], ldd: outC, lo: lo, hi: hi,
+	n := winogradChunk * width
+	for k := 0; k < depth; k += winogradChunk {
+		winogradFilter(n, from[9*(c0+k)*width:], n, to[k*width:], point)
+	}
+}
+
+// tasks computes tasks [lo, hi): parts of the tiles, panel after panel.
+func (c *winogradPlan) tasks(lo, hi int) {
+	s := c.s
+	most := (c.count + c.parts - 1) / c.parts
+	sums := Borrow[float32](winogradPoints * (most*2*panelWidth/3 + winogradSkew))
+	defer sums.Release()
+	var own Scratch[float32]
+	if c.filter == nil {
+		own = Borrow[float32](winogradPoints * (c.depth*2*panelWidth/3 + winogradSkew))
+		defer own.Release()
+	}
+	for t := lo; t < hi; t++ {
+		panel, part := t/c.parts, t%c.parts
+		col, width := c.w.cols.panel(panel)
+		t0, t1 := c.count*part/c.parts, c.count*(part+1)/c.parts
+		if t0 == t1 {
+			continue
+		}
+		point := (t1-t0)*width + winogradSkew
+		for c0 := 0; c0 < s.InC; c0 += c.depth {
+			image, depth, step := c.chunk(c0)
+			filter, filterStep := own.Data, depth*width+winogradSkew
+			if c.filter != nil {
+				filter, filterStep = c.panel(panel)
+			} else {
+				c.filterTo(filter, filterStep, panel, c0, depth)
+			}
+			a := winogradProduct{
+				rows: t1 - t0, width: width, k: depth, a: image[t0*depth:], aPoint: step, b: filter, bPoint: filterStep,
+				c: sums.Data, cPoint: point, more: c0 > 0,
 			}
 			a.run()
 		}
-	})
-}
-
-func (c *winogradPlan) transformOut(first, lo, hi int) {
-	work := Borrow[float32](c.n * c.m * 16)
-	defer work.Release()
-	m, outC := c.m, c.s.OutC
-	edge := Borrow[float32](m * m * outC)
-	defer edge.Release()
-	for t := lo; t < hi; t++ {
-		b, i, j := c.tile(first + t)
-		from, step := c.result[t*outC:], c.block*outC
-		at := ((b*c.out[0]+i*m)*c.out[1] + j*m) * outC
-		height, width := min(m, c.out[0]-i*m), min(m, c.out[1]-j*m)
-		if height == m && width == m {
-			winogradOutput(m, outC, from, step, c.begin, c.y[at:], c.residualFrom(at), c.out[1]*outC, outC, c.lo, c.hi, work.Data)
-			continue
-		}
-		none, all := Activation{}.bounds()
-		winogradOutput(m, outC, from, step, c.begin, edge.Data, nil, m*outC, outC, none, all, work.Data)
-		for r := range height {
-			src, dst := edge.Data[r*m*outC:][:width*outC], c.y[at+r*c.out[1]*outC:][:width*outC]
-			if other := c.residualFrom(at + r*c.out[1]*outC); other != nil {
-				Add(src, src, other[:len(src)])
+		n := min(width, s.OutC-col)
+		for t := t0; t < t1; t++ {
+			b, i, j := c.tile(c.first + t)
+			at := ((b*c.out[0]+4*i)*c.out[1]+4*j)*s.OutC + col
+			var other []float32
+			if len(c.residual) != 0 {
+				other = c.residual[at:]
 			}
-			Clip(dst, src, c.lo, c.hi)
+			winogradOutput(n, sums.Data[(t-t0)*width:], point, c.begin[col:], c.y[at:], other, c.out[1]*s.OutC, s.OutC,
+				min(4, c.out[0]-4*i), min(4, c.out[1]-4*j), c.lo, c.hi)
 		}
 	}
 }
 
-func (c *winogradPlan) residualFrom(at int) []float32 {
-	if len(c.residual) == 0 {
-		return nil
-	}
-	return c.residual[at:]
+// winogradProduct is the products of all points: of rows tiles with k channels and a panel of weights of 16 or 32 columns.
+type winogradProduct struct {
+	rows, width, k         int
+	a, b, c                []float32
+	aPoint, bPoint, cPoint int
+	more                   bool // add to c
 }
 
-// winogradInputGeneric sets dst[(i*n+j)*point+c] to (B' d B)[i][j] with d[i][j] = src[i*row+j*pixel+c], for n = m+2 and c < channels.
-func winogradInputGeneric(m, channels int, src []float32, row, pixel int, dst []float32, point int) {
-	n := m + 2
-	var d, t [6][6]float32
-	for c := range channels {
-		for i := range n {
-			for j := range n {
-				d[i][j] = src[i*row+j*pixel+c]
+// heights splits the rows into tall tiles of a height and short ones of one less.
+func (a *winogradProduct) heights(most int) (tall, height, short int) {
+	count := (a.rows + most - 1) / most
+	height = (a.rows + count - 1) / count
+	tall = a.rows - count*(height-1)
+	return tall, height, count - tall
+}
+
+func (a *winogradProduct) check() {
+	if a.rows < 1 || a.k < 4 || a.k%4 != 0 || a.width != 16 && a.width != 32 {
+		panic("kernel: Winograd products: not tiles")
+	}
+	const last = winogradPoints - 1
+	needLen("Winograd tiles", len(a.a), last*a.aPoint+a.rows*a.k)
+	needLen("Winograd weights", len(a.b), last*a.bPoint+a.k*a.width)
+	needLen("Winograd sums", len(a.c), last*a.cPoint+a.rows*a.width)
+}
+
+// generic is the definition: for each point, c (rows x width) is or is added a (rows x k) times b (k x width).
+func (a *winogradProduct) generic() {
+	for p := range winogradPoints {
+		for i := range a.rows {
+			c := a.c[p*a.cPoint+i*a.width:][:a.width]
+			if !a.more {
+				clear(c)
 			}
-			t[i] = winogradIn(m, d[i])
-		}
-		for j := range n {
-			var column [6]float32
-			for i := range n {
-				column[i] = t[i][j]
-			}
-			for i, v := range winogradIn(m, column) {
-				if i < n {
-					dst[(i*n+j)*point+c] = v
+			for l, x := range a.a[p*a.aPoint+i*a.k:][:a.k] {
+				for j, w := range a.b[p*a.bPoint+l*a.width:][:a.width] {
+					c[j] += x * w
 				}
 			}
 		}
 	}
 }
 
-// winogradIn is B' d for one line.
-func winogradIn(m int, d [6]float32) [6]float32 {
-	if m == 2 {
-		return [6]float32{d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]}
+// winogradFilterGeneric sets dst[(i*6+j)*point+c] to (G g G')[i][j] with g[i][j] = src[(i*3+j)*tap+c], for c < n.
+func winogradFilterGeneric(n int, src []float32, tap int, dst []float32, point int) {
+	for c := range n {
+		var t [3][6]float32 // transposed
+		for x := range t {
+			t[x] = winogradKernel(src[x*tap+c], src[(3+x)*tap+c], src[(6+x)*tap+c])
+		}
+		for i := range 6 {
+			for j, v := range winogradKernel(t[0][i], t[1][i], t[2][i]) {
+				dst[(i*6+j)*point+c] = v
+			}
+		}
 	}
-	a, b, c, e := d[4]-4*d[2], d[3]-4*d[1], d[4]-d[2], 2*(d[3]-d[1])
-	return [6]float32{4*d[0] - 5*d[2] + d[4], a + b, a - b, c + e, c - e, 4*d[1] - 5*d[3] + d[5]}
+}
+
+// winogradKernel is G g for one line.
+func winogradKernel(a, b, c float32) [6]float32 {
+	const sixth, twelfth = float32(1. / 6), float32(1. / 12)
+	u, h := (a+c)*sixth, b*sixth
+	r, k := a*(sixth/4)+c*sixth, b*twelfth
+	return [6]float32{a / 4, u + h, u - h, r + k, r - k, c}
+}
+
+// winogradInputGeneric sets dst[(i*6+j)*point+c] to (B' d B)[i][j] with d[i][j] = src[i*row+j*pixel+c], for c < channels.
+func winogradInputGeneric(channels int, src []float32, row, pixel int, dst []float32, point int) {
+	var t [6][6]float32 // transposed
+	for c := range channels {
+		for j := range t {
+			var d [6]float32
+			for i := range d {
+				d[i] = src[i*row+j*pixel+c]
+			}
+			t[j] = winogradIn(d)
+		}
+		for i := range 6 {
+			for j, v := range winogradIn([6]float32{t[0][i], t[1][i], t[2][i], t[3][i], t[4][i], t[5][i]}) {
+				dst[(i*6+j)*point+c] = v
+			}
+		}
+	}
+}
+
+// winogradIn is B' d for one line; elements 1 and 2 have the opposite sign of the paper's, as have those of winogradKernel.
+func winogradIn(d [6]float32) [6]float32 {
+	a, b, c, e := 4*d[2]-d[4], 4*d[1]-d[3], d[4]-d[2], 2*(d[3]-d[1])
+	return [6]float32{4*(d[0]-d[2]) + c, a + b, a - b, c + e, c - e, 4*(d[1]-d[3]) + (d[5] - d[3])}
 }
 
 // winogradOut is A' d for one line.
-func winogradOut(m int, d [6]float32) [4]float32 {
-	s, t := d[1]+d[2], d[1]-d[2]
-	if m == 2 {
-		return [4]float32{d[0] + s, t - d[3]}
-	}
-	u, v := d[3]+d[4], d[3]-d[4]
-	return [4]float32{d[0] + s + u, t + 2*v, s + 4*u, t + 8*v + d[5]}
+func winogradOut(d [6]float32) [4]float32 {
+	s, t, u, v := d[1]+d[2], d[1]-d[2], d[3]+d[4], d[3]-d[4]
+	return [4]float32{d[0] + s + u, t + 2*v, s + 4*u, t + d[5] + 8*v}
 }
 
 // winogradOutputGeneric sets dst[i*row+j*pixel+c] to min(max((A' d A)[i][j] + bias[c] + other[i*row+j*pixel+c], lo), hi) with
-// d[i][j] = src[(i*n+j)*point+c], for n = m+2, i, j < m and c < channels; without other if that is nil.
-func winogradOutputGeneric(m, channels int, src []float32, point int, bias, dst, other []float32, row, pixel int, lo, hi float32) {
-	n := m + 2
+// d[i][j] = src[(i*6+j)*point+c], for i < height, j < width and c < channels; without other if that is nil.
+func winogradOutputGeneric(channels int, src []float32, point int, bias, dst, other []float32, row, pixel, height, width int, lo, hi float32) {
 	for c := range channels {
-		var t [6][4]float32
-		for i := range n {
-			var line [6]float32
-			for j := range n {
-				line[j] = src[(i*n+j)*point+c]
+		var t [6][4]float32 // transposed
+		for j := range t {
+			var d [6]float32
+			for i := range d {
+				d[i] = src[(i*6+j)*point+c]
 			}
-			t[i] = winogradOut(m, line)
+			t[j] = winogradOut(d)
 		}
-		for j := range m {
-			var column [6]float32
-			for i := range n {
-				column[i] = t[i][j]
-			}
-			for i, v := range winogradOut(m, column) {
-				if i >= m {
+		for i := range height {
+			for j, v := range winogradOut([6]float32{t[0][i], t[1][i], t[2][i], t[3][i], t[4][i], t[5][i]}) {
+				if j >= width {
 					break
 				}
 				at := i*row + j*pixel + c

@@ -4,708 +4,582 @@
 
 #include "textflag.h"
 
-// func winogradInput2AVX512(channels int, src *float32, row int, pixel int, dst *float32, point int, work *float32)
+// func winogradFilterAVX512(n int, src *float32, tap int, dst *float32, point int)
 // Requires: AVX, AVX512F
-TEXT ·winogradInput2AVX512(SB), NOSPLIT, $0-56
-	MOVQ channels+0(FP), AX
-	MOVQ src+8(FP), CX
-	MOVQ row+16(FP), DX
-	MOVQ pixel+24(FP), BX
-	MOVQ dst+32(FP), SI
-	MOVQ point+40(FP), DI
-	MOVQ work+48(FP), R8
-	SHLQ $0x02, DX
-	SHLQ $0x02, BX
-	SHLQ $0x02, DI
-	LEAQ (BX)(BX*2), R9
-	LEAQ (BX)(BX*4), R10
+TEXT ·winogradFilterAVX512(SB), NOSPLIT, $0-40
+	MOVQ         n+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         tap+16(FP), DX
+	MOVQ         dst+24(FP), BX
+	MOVQ         point+32(FP), SI
+	SHLQ         $0x02, DX
+	SHLQ         $0x02, SI
+	VBROADCASTSS word3e800000<>+0(SB), Z0
+	VBROADCASTSS word3e2aaaab<>+0(SB), Z1
+	VBROADCASTSS word3daaaaab<>+0(SB), Z2
+	VBROADCASTSS word3d2aaaab<>+0(SB), Z3
+	LEAQ         (DX)(DX*2), DI
+	LEAQ         (SI)(SI*2), R8
+	LEAQ         (SI)(SI*4), R9
 
 channel:
-	MOVQ    CX, R10
-	VMOVUPS (R10), Z0
-	VMOVUPS (R10)(BX*1), Z1
-	VMOVUPS (R10)(BX*2), Z2
-	VMOVUPS (R10)(R9*1), Z3
-	VSUBPS  Z2, Z0, Z0
-	VMOVUPS Z0, (R8)
-	VADDPS  Z1, Z2, Z0
-	VMOVUPS Z0, 64(R8)
-	VSUBPS  Z1, Z2, Z2
-	VMOVUPS Z2, 128(R8)
-	VSUBPS  Z3, Z1, Z1
-	VMOVUPS Z1, 192(R8)
-	ADDQ    DX, R10
-	VMOVUPS (R10), Z0
-	VMOVUPS (R10)(BX*1), Z1
-	VMOVUPS (R10)(BX*2), Z2
-	VMOVUPS (R10)(R9*1), Z3
-	VSUBPS  Z2, Z0, Z0
-	VMOVUPS Z0, 256(R8)
-	VADDPS  Z1, Z2, Z0
-	VMOVUPS Z0, 320(R8)
-	VSUBPS  Z1, Z2, Z2
-	VMOVUPS Z2, 384(R8)
-	VSUBPS  Z3, Z1, Z1
-	VMOVUPS Z1, 448(R8)
-	ADDQ    DX, R10
-	VMOVUPS (R10), Z0
-	VMOVUPS (R10)(BX*1), Z1
-	VMOVUPS (R10)(BX*2), Z2
-	VMOVUPS (R10)(R9*1), Z3
-	VSUBPS  Z2, Z0, Z0
-	VMOVUPS Z0, 512(R8)
-	VADDPS  Z1, Z2, Z0
-	VMOVUPS Z0, 576(R8)
-	VSUBPS  Z1, Z2, Z2
-	VMOVUPS Z2, 640(R8)
-	VSUBPS  Z3, Z1, Z1
-	VMOVUPS Z1, 704(R8)
-	ADDQ    DX, R10
-	VMOVUPS (R10), Z0
-	VMOVUPS (R10)(BX*1), Z1
-	VMOVUPS (R10)(BX*2), Z2
-	VMOVUPS (R10)(R9*1), Z3
-	VSUBPS  Z2, Z0, Z0
-	VMOVUPS Z0, 768(R8)
-	VADDPS  Z1, Z2, Z0
-	VMOVUPS Z0, 832(R8)
-	VSUBPS  Z1, Z2, Z2
-	VMOVUPS Z2, 896(R8)
-	VSUBPS  Z3, Z1, Z1
-	VMOVUPS Z1, 960(R8)
-	IMUL3Q  $0x04, DI, R11
-	MOVQ    SI, R12
-	MOVQ    R12, R10
-	VMOVUPS (R8), Z0
-	VMOVUPS 256(R8), Z1
-	VMOVUPS 512(R8), Z2
-	VMOVUPS 768(R8), Z3
-	VSUBPS  Z2, Z0, Z0
-	VMOVUPS Z0, (R10)
-	ADDQ    R11, R10
-	VADDPS  Z1, Z2, Z0
-	VMOVUPS Z0, (R10)
-	ADDQ    R11, R10
-	VSUBPS  Z1, Z2, Z2
-	VMOVUPS Z2, (R10)
-	ADDQ    R11, R10
-	VSUBPS  Z3, Z1, Z1
-	VMOVUPS Z1, (R10)
-	ADDQ    DI, R12
-	MOVQ    R12, R10
-	VMOVUPS 64(R8), Z0
-	VMOVUPS 320(R8), Z1
-	VMOVUPS 576(R8), Z2
-	VMOVUPS 832(R8), Z3
-	VSUBPS  Z2, Z0, Z0
-	VMOVUPS Z0, (R10)
-	ADDQ    R11, R10
-	VADDPS  Z1, Z2, Z0
-	VMOVUPS Z0, (R10)
-	ADDQ    R11, R10
-	VSUBPS  Z1, Z2, Z2
-	VMOVUPS Z2, (R10)
-	ADDQ    R11, R10
-	VSUBPS  Z3, Z1, Z1
-	VMOVUPS Z1, (R10)
-	ADDQ    DI, R12
-	MOVQ    R12, R10
-	VMOVUPS 128(R8), Z0
-	VMOVUPS 384(R8), Z1
-	VMOVUPS 640(R8), Z2
-	VMOVUPS 896(R8), Z3
-	VSUBPS  Z2, Z0, Z0
-	VMOVUPS Z0, (R10)
-	ADDQ    R11, R10
-	VADDPS  Z1, Z2, Z0
-	VMOVUPS Z0, (R10)
-	ADDQ    R11, R10
-	VSUBPS  Z1, Z2, Z2
-	VMOVUPS Z2, (R10)
-	ADDQ    R11, R10
-	VSUBPS  Z3, Z1, Z1
-	VMOVUPS Z1, (R10)
-	ADDQ    DI, R12
-	MOVQ    R12, R10
-	VMOVUPS 192(R8), Z0
-	VMOVUPS 448(R8), Z1
-	VMOVUPS 704(R8), Z2
-	VMOVUPS 960(R8), Z3
-	VSUBPS  Z2, Z0, Z0
-	VMOVUPS Z0, (R10)
-	ADDQ    R11, R10
-	VADDPS  Z1, Z2, Z0
-	VMOVUPS Z0, (R10)
-	ADDQ    R11, R10
-	VSUBPS  Z1, Z2, Z2
-	VMOVUPS Z2, (R10)
-	ADDQ    R11, R10
-	VSUBPS  Z3, Z1, Z1
-	VMOVUPS Z1, (R10)
-	ADDQ    $0x40, CX
-	ADDQ    $0x40, SI
-	SUBQ    $0x10, AX
-	JG      channel
+	MOVQ        CX, R10
+	VMOVUPS     (R10), Z4
+	VMOVUPS     (R10)(DI*2), Z5
+	VMULPS      Z0, Z4, Z4
+	MOVQ        CX, R10
+	ADDQ        DX, R10
+	VMOVUPS     (R10), Z6
+	VMOVUPS     (R10)(DI*2), Z7
+	VMULPS      Z0, Z6, Z6
+	MOVQ        CX, R10
+	ADDQ        DX, R10
+	ADDQ        DX, R10
+	VMOVUPS     (R10), Z8
+	VMOVUPS     (R10)(DI*2), Z9
+	VMULPS      Z0, Z8, Z8
+	MOVQ        BX, R10
+	VMULPS      Z0, Z4, Z10
+	VMOVUPS     Z10, (R10)
+	VMOVUPS     Z8, (R10)(R9*1)
+	VADDPS      Z8, Z4, Z10
+	VMULPS      Z1, Z10, Z10
+	VMULPS      Z1, Z6, Z11
+	VADDPS      Z11, Z10, Z12
+	VSUBPS      Z11, Z10, Z10
+	VMOVUPS     Z12, (R10)(SI*1)
+	VMOVUPS     Z10, (R10)(SI*2)
+	VMULPS      Z3, Z4, Z4
+	VFMADD231PS Z1, Z8, Z4
+	VMULPS      Z2, Z6, Z6
+	VADDPS      Z6, Z4, Z8
+	VSUBPS      Z6, Z4, Z4
+	VMOVUPS     Z8, (R10)(R8*1)
+	VMOVUPS     Z4, (R10)(SI*4)
+	MOVQ        BX, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	VMULPS      Z0, Z5, Z4
+	VMOVUPS     Z4, (R10)
+	VMOVUPS     Z9, (R10)(R9*1)
+	VADDPS      Z9, Z5, Z4
+	VMULPS      Z1, Z4, Z4
+	VMULPS      Z1, Z7, Z6
+	VADDPS      Z6, Z4, Z8
+	VSUBPS      Z6, Z4, Z4
+	VMOVUPS     Z8, (R10)(SI*1)
+	VMOVUPS     Z4, (R10)(SI*2)
+	VMULPS      Z3, Z5, Z4
+	VFMADD231PS Z1, Z9, Z4
+	VMULPS      Z2, Z7, Z5
+	VADDPS      Z5, Z4, Z6
+	VSUBPS      Z5, Z4, Z4
+	VMOVUPS     Z6, (R10)(R8*1)
+	VMOVUPS     Z4, (R10)(SI*4)
+	MOVQ        CX, R10
+	VMOVUPS     (R10), Z4
+	VMOVUPS     (R10)(DI*1), Z5
+	VMOVUPS     (R10)(DI*2), Z6
+	VADDPS      Z6, Z4, Z4
+	VMULPS      Z1, Z4, Z4
+	VMULPS      Z1, Z5, Z5
+	VADDPS      Z5, Z4, Z6
+	VSUBPS      Z5, Z4, Z4
+	MOVQ        CX, R10
+	ADDQ        DX, R10
+	VMOVUPS     (R10), Z5
+	VMOVUPS     (R10)(DI*1), Z7
+	VMOVUPS     (R10)(DI*2), Z8
+	VADDPS      Z8, Z5, Z5
+	VMULPS      Z1, Z5, Z5
+	VMULPS      Z1, Z7, Z7
+	VADDPS      Z7, Z5, Z8
+	VSUBPS      Z7, Z5, Z5
+	MOVQ        CX, R10
+	ADDQ        DX, R10
+	ADDQ        DX, R10
+	VMOVUPS     (R10), Z7
+	VMOVUPS     (R10)(DI*1), Z9
+	VMOVUPS     (R10)(DI*2), Z10
+	VADDPS      Z10, Z7, Z7
+	VMULPS      Z1, Z7, Z7
+	VMULPS      Z1, Z9, Z9
+	VADDPS      Z9, Z7, Z10
+	VSUBPS      Z9, Z7, Z7
+	MOVQ        BX, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	VMULPS      Z0, Z6, Z9
+	VMOVUPS     Z9, (R10)
+	VMOVUPS     Z10, (R10)(R9*1)
+	VADDPS      Z10, Z6, Z9
+	VMULPS      Z1, Z9, Z9
+	VMULPS      Z1, Z8, Z11
+	VADDPS      Z11, Z9, Z12
+	VSUBPS      Z11, Z9, Z9
+	VMOVUPS     Z12, (R10)(SI*1)
+	VMOVUPS     Z9, (R10)(SI*2)
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z10, Z6
+	VMULPS      Z2, Z8, Z8
+	VADDPS      Z8, Z6, Z9
+	VSUBPS      Z8, Z6, Z6
+	VMOVUPS     Z9, (R10)(R8*1)
+	VMOVUPS     Z6, (R10)(SI*4)
+	MOVQ        BX, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	VMULPS      Z0, Z4, Z6
+	VMOVUPS     Z6, (R10)
+	VMOVUPS     Z7, (R10)(R9*1)
+	VADDPS      Z7, Z4, Z6
+	VMULPS      Z1, Z6, Z6
+	VMULPS      Z1, Z5, Z8
+	VADDPS      Z8, Z6, Z9
+	VSUBPS      Z8, Z6, Z6
+	VMOVUPS     Z9, (R10)(SI*1)
+	VMOVUPS     Z6, (R10)(SI*2)
+	VMULPS      Z3, Z4, Z4
+	VFMADD231PS Z1, Z7, Z4
+	VMULPS      Z2, Z5, Z5
+	VADDPS      Z5, Z4, Z6
+	VSUBPS      Z5, Z4, Z4
+	VMOVUPS     Z6, (R10)(R8*1)
+	VMOVUPS     Z4, (R10)(SI*4)
+	MOVQ        CX, R10
+	VMOVUPS     (R10), Z4
+	VMOVUPS     (R10)(DI*1), Z5
+	VMOVUPS     (R10)(DI*2), Z6
+	VMULPS      Z3, Z4, Z4
+	VFMADD231PS Z1, Z6, Z4
+	VMULPS      Z2, Z5, Z5
+	VADDPS      Z5, Z4, Z6
+	VSUBPS      Z5, Z4, Z4
+	MOVQ        CX, R10
+	ADDQ        DX, R10
+	VMOVUPS     (R10), Z5
+	VMOVUPS     (R10)(DI*1), Z7
+	VMOVUPS     (R10)(DI*2), Z8
+	VMULPS      Z3, Z5, Z5
+	VFMADD231PS Z1, Z8, Z5
+	VMULPS      Z2, Z7, Z7
+	VADDPS      Z7, Z5, Z8
+	VSUBPS      Z7, Z5, Z5
+	MOVQ        CX, R10
+	ADDQ        DX, R10
+	ADDQ        DX, R10
+	VMOVUPS     (R10), Z7
+	VMOVUPS     (R10)(DI*1), Z9
+	VMOVUPS     (R10)(DI*2), Z10
+	VMULPS      Z3, Z7, Z7
+	VFMADD231PS Z1, Z10, Z7
+	VMULPS      Z2, Z9, Z9
+	VADDPS      Z9, Z7, Z10
+	VSUBPS      Z9, Z7, Z7
+	MOVQ        BX, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	VMULPS      Z0, Z6, Z9
+	VMOVUPS     Z9, (R10)
+	VMOVUPS     Z10, (R10)(R9*1)
+	VADDPS      Z10, Z6, Z9
+	VMULPS      Z1, Z9, Z9
+	VMULPS      Z1, Z8, Z11
+	VADDPS      Z11, Z9, Z12
+	VSUBPS      Z11, Z9, Z9
+	VMOVUPS     Z12, (R10)(SI*1)
+	VMOVUPS     Z9, (R10)(SI*2)
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z10, Z6
+	VMULPS      Z2, Z8, Z8
+	VADDPS      Z8, Z6, Z9
+	VSUBPS      Z8, Z6, Z6
+	VMOVUPS     Z9, (R10)(R8*1)
+	VMOVUPS     Z6, (R10)(SI*4)
+	MOVQ        BX, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	VMULPS      Z0, Z4, Z6
+	VMOVUPS     Z6, (R10)
+	VMOVUPS     Z7, (R10)(R9*1)
+	VADDPS      Z7, Z4, Z6
+	VMULPS      Z1, Z6, Z6
+	VMULPS      Z1, Z5, Z8
+	VADDPS      Z8, Z6, Z9
+	VSUBPS      Z8, Z6, Z6
+	VMOVUPS     Z9, (R10)(SI*1)
+	VMOVUPS     Z6, (R10)(SI*2)
+	VMULPS      Z3, Z4, Z4
+	VFMADD231PS Z1, Z7, Z4
+	VMULPS      Z2, Z5, Z5
+	VADDPS      Z5, Z4, Z6
+	VSUBPS      Z5, Z4, Z4
+	VMOVUPS     Z6, (R10)(R8*1)
+	VMOVUPS     Z4, (R10)(SI*4)
+	ADDQ        $0x40, CX
+	ADDQ        $0x40, BX
+	SUBQ        $0x10, AX
+	JG          channel
 	VZEROUPPER
 	RET
 
-// func winogradOutput2AVX512(channels int, src *float32, point int, bias *float32, dst *float32, other *float32, row int, pixel int, lo float32, hi float32, work *float32)
+DATA word3e800000<>+0(SB)/4, $0x3e800000
+GLOBL word3e800000<>(SB), RODATA|NOPTR, $4
+
+DATA word3e2aaaab<>+0(SB)/4, $0x3e2aaaab
+GLOBL word3e2aaaab<>(SB), RODATA|NOPTR, $4
+
+DATA word3daaaaab<>+0(SB)/4, $0x3daaaaab
+GLOBL word3daaaaab<>(SB), RODATA|NOPTR, $4
+
+DATA word3d2aaaab<>+0(SB)/4, $0x3d2aaaab
+GLOBL word3d2aaaab<>(SB), RODATA|NOPTR, $4
+
+// func winogradInputAVX512(channels int, src *float32, row int, pixel int, dst *float32, point int)
 // Requires: AVX, AVX512F
-TEXT ·winogradOutput2AVX512(SB), NOSPLIT, $0-80
-	MOVQ channels+0(FP), AX
-	MOVQ src+8(FP), CX
-	MOVQ point+16(FP), DX
-	MOVQ bias+24(FP), BX
-	MOVQ dst+32(FP), SI
-	MOVQ other+40(FP), DI
-	MOVQ row+48(FP), R8
-	MOVQ pixel+56(FP), R9
-	MOVQ work+72(FP), R10
-	SHLQ $0x02, R8
-	SHLQ $0x02, R9
-	SHLQ $0x02, DX
-
-channel:
-	MOVQ    CX, R11
-	VMOVUPS (R11), Z0
-	ADDQ    DX, R11
-	VMOVUPS (R11), Z1
-	ADDQ    DX, R11
-	VMOVUPS (R11), Z2
-	ADDQ    DX, R11
-	VMOVUPS (R11), Z3
-	VADDPS  Z1, Z0, Z0
-	VADDPS  Z2, Z0, Z0
-	VMOVUPS Z0, (R10)
-	VSUBPS  Z2, Z1, Z1
-	VSUBPS  Z3, Z1, Z1
-	VMOVUPS Z1, 64(R10)
-	ADDQ    DX, R11
-	VMOVUPS (R11), Z0
-	ADDQ    DX, R11
-	VMOVUPS (R11), Z1
-	ADDQ    DX, R11
-	VMOVUPS (R11), Z2
-	ADDQ    DX, R11
-	VMOVUPS (R11), Z3
-	VADDPS  Z1, Z0, Z0
-	VADDPS  Z2, Z0, Z0
-	VMOVUPS Z0, 128(R10)
-	VSUBPS  Z2, Z1, Z1
-	VSUBPS  Z3, Z1, Z1
-	VMOVUPS Z1, 192(R10)
-	ADDQ    DX, R11
-	VMOVUPS (R11), Z0
-	ADDQ    DX, R11
-	VMOVUPS (R11), Z1
-	ADDQ    DX, R11
-	VMOVUPS (R11), Z2
-	ADDQ    DX, R11
-	VMOVUPS (R11), Z3
-	VADDPS  Z1, Z0, Z0
-	VADDPS  Z2, Z0, Z0
-	VMOVUPS Z0, 256(R10)
-	VSUBPS  Z2, Z1, Z1
-	VSUBPS  Z3, Z1, Z1
-	VMOVUPS Z1, 320(R10)
-	ADDQ    DX, R11
-	VMOVUPS (R11), Z0
-	ADDQ    DX, R11
-	VMOVUPS (R11), Z1
-	ADDQ    DX, R11
-	VMOVUPS (R11), Z2
-	ADDQ    DX, R11
-	VMOVUPS (R11), Z3
-	VADDPS  Z1, Z0, Z0
-	VADDPS  Z2, Z0, Z0
-	VMOVUPS Z0, 384(R10)
-	VSUBPS  Z2, Z1, Z1
-	VSUBPS  Z3, Z1, Z1
-	VMOVUPS Z1, 448(R10)
-	XORQ    R12, R12
-	MOVQ    R12, R11
-	VMOVUPS (R10), Z0
-	VMOVUPS 128(R10), Z1
-	VMOVUPS 256(R10), Z2
-	VMOVUPS 384(R10), Z3
-	VADDPS  Z1, Z0, Z0
-	VADDPS  Z2, Z0, Z0
-	VADDPS  (BX), Z0, Z0
-	TESTQ   DI, DI
-	JZ      plain00
-	VADDPS  (DI)(R11*1), Z0, Z0
-
-plain00:
-	VBROADCASTSS lo+64(FP), Z4
-	VMAXPS       Z0, Z4, Z0
-	VBROADCASTSS hi+68(FP), Z4
-	VMINPS       Z0, Z4, Z0
-	VMOVUPS      Z0, (SI)(R11*1)
-	ADDQ         R8, R11
-	VSUBPS       Z2, Z1, Z1
-	VSUBPS       Z3, Z1, Z1
-	VADDPS       (BX), Z1, Z1
-	TESTQ        DI, DI
-	JZ           plain10
-	VADDPS       (DI)(R11*1), Z1, Z1
-
-plain10:
-	VBROADCASTSS lo+64(FP), Z0
-	VMAXPS       Z1, Z0, Z1
-	VBROADCASTSS hi+68(FP), Z0
-	VMINPS       Z1, Z0, Z1
-	VMOVUPS      Z1, (SI)(R11*1)
-	ADDQ         R9, R12
-	MOVQ         R12, R11
-	VMOVUPS      64(R10), Z0
-	VMOVUPS      192(R10), Z1
-	VMOVUPS      320(R10), Z2
-	VMOVUPS      448(R10), Z3
-	VADDPS       Z1, Z0, Z0
-	VADDPS       Z2, Z0, Z0
-	VADDPS       (BX), Z0, Z0
-	TESTQ        DI, DI
-	JZ           plain01
-	VADDPS       (DI)(R11*1), Z0, Z0
-
-plain01:
-	VBROADCASTSS lo+64(FP), Z4
-	VMAXPS       Z0, Z4, Z0
-	VBROADCASTSS hi+68(FP), Z4
-	VMINPS       Z0, Z4, Z0
-	VMOVUPS      Z0, (SI)(R11*1)
-	ADDQ         R8, R11
-	VSUBPS       Z2, Z1, Z1
-	VSUBPS       Z3, Z1, Z1
-	VADDPS       (BX), Z1, Z1
-	TESTQ        DI, DI
-	JZ           plain11
-	VADDPS       (DI)(R11*1), Z1, Z1
-
-plain11:
-	VBROADCASTSS lo+64(FP), Z0
-	VMAXPS       Z1, Z0, Z1
-	VBROADCASTSS hi+68(FP), Z0
-	VMINPS       Z1, Z0, Z1
-	VMOVUPS      Z1, (SI)(R11*1)
-	ADDQ         $0x40, CX
-	ADDQ         $0x40, SI
-	ADDQ         $0x40, BX
-	TESTQ        DI, DI
-	JZ           none
-	ADDQ         $0x40, DI
-
-none:
-	SUBQ $0x10, AX
-	JG   channel
-	VZEROUPPER
-	RET
-
-// func winogradInput4AVX512(channels int, src *float32, row int, pixel int, dst *float32, point int, work *float32)
-// Requires: AVX, AVX512F
-TEXT ·winogradInput4AVX512(SB), NOSPLIT, $0-56
+TEXT ·winogradInputAVX512(SB), NOSPLIT, $0-48
 	MOVQ         channels+0(FP), AX
 	MOVQ         src+8(FP), CX
 	MOVQ         row+16(FP), DX
 	MOVQ         pixel+24(FP), BX
 	MOVQ         dst+32(FP), SI
 	MOVQ         point+40(FP), DI
-	MOVQ         work+48(FP), R8
 	SHLQ         $0x02, DX
 	SHLQ         $0x02, BX
 	SHLQ         $0x02, DI
 	VBROADCASTSS word40800000<>+0(SB), Z0
-	VBROADCASTSS word40a00000<>+0(SB), Z1
-	VBROADCASTSS word40000000<>+0(SB), Z2
-	LEAQ         (BX)(BX*2), R9
-	LEAQ         (BX)(BX*4), R10
+	VBROADCASTSS word40000000<>+0(SB), Z1
+	LEAQ         (DX)(DX*2), R8
+	LEAQ         (DX)(DX*4), R9
+	LEAQ         (DI)(DI*2), R10
+	LEAQ         (DI)(DI*4), R11
 
 channel:
-	MOVQ         CX, R11
-	VMOVUPS      (R11), Z3
-	VMOVUPS      (R11)(BX*1), Z4
-	VMOVUPS      (R11)(BX*2), Z5
-	VMOVUPS      (R11)(R9*1), Z6
-	VMOVUPS      (R11)(BX*4), Z7
-	VMOVUPS      (R11)(R10*1), Z8
-	VMULPS       Z0, Z3, Z3
-	VFNMADD231PS Z1, Z5, Z3
-	VADDPS       Z7, Z3, Z3
-	VMOVUPS      Z3, (R8)
-	VMOVAPS      Z7, Z9
-	VFNMADD231PS Z0, Z5, Z9
-	VMOVAPS      Z6, Z10
-	VFNMADD231PS Z0, Z4, Z10
-	VADDPS       Z10, Z9, Z3
-	VMOVUPS      Z3, 64(R8)
-	VSUBPS       Z10, Z9, Z9
-	VMOVUPS      Z9, 128(R8)
-	VSUBPS       Z5, Z7, Z7
-	VSUBPS       Z4, Z6, Z10
-	VMOVAPS      Z7, Z9
-	VFMADD231PS  Z2, Z10, Z9
-	VMOVUPS      Z9, 192(R8)
-	VFNMADD231PS Z2, Z10, Z7
-	VMOVUPS      Z7, 256(R8)
-	VFMADD231PS  Z0, Z4, Z8
-	VFNMADD231PS Z1, Z6, Z8
-	VMOVUPS      Z8, 320(R8)
-	ADDQ         DX, R11
-	VMOVUPS      (R11), Z3
-	VMOVUPS      (R11)(BX*1), Z4
-	VMOVUPS      (R11)(BX*2), Z5
-	VMOVUPS      (R11)(R9*1), Z6
-	VMOVUPS      (R11)(BX*4), Z7
-	VMOVUPS      (R11)(R10*1), Z8
-	VMULPS       Z0, Z3, Z3
-	VFNMADD231PS Z1, Z5, Z3
-	VADDPS       Z7, Z3, Z3
-	VMOVUPS      Z3, 384(R8)
-	VMOVAPS      Z7, Z9
-	VFNMADD231PS Z0, Z5, Z9
-	VMOVAPS      Z6, Z10
-	VFNMADD231PS Z0, Z4, Z10
-	VADDPS       Z10, Z9, Z3
-	VMOVUPS      Z3, 448(R8)
-	VSUBPS       Z10, Z9, Z9
-	VMOVUPS      Z9, 512(R8)
-	VSUBPS       Z5, Z7, Z7
-	VSUBPS       Z4, Z6, Z10
-	VMOVAPS      Z7, Z9
-	VFMADD231PS  Z2, Z10, Z9
-	VMOVUPS      Z9, 576(R8)
-	VFNMADD231PS Z2, Z10, Z7
-	VMOVUPS      Z7, 640(R8)
-	VFMADD231PS  Z0, Z4, Z8
-	VFNMADD231PS Z1, Z6, Z8
-	VMOVUPS      Z8, 704(R8)
-	ADDQ         DX, R11
-	VMOVUPS      (R11), Z3
-	VMOVUPS      (R11)(BX*1), Z4
-	VMOVUPS      (R11)(BX*2), Z5
-	VMOVUPS      (R11)(R9*1), Z6
-	VMOVUPS      (R11)(BX*4), Z7
-	VMOVUPS      (R11)(R10*1), Z8
-	VMULPS       Z0, Z3, Z3
-	VFNMADD231PS Z1, Z5, Z3
-	VADDPS       Z7, Z3, Z3
-	VMOVUPS      Z3, 768(R8)
-	VMOVAPS      Z7, Z9
-	VFNMADD231PS Z0, Z5, Z9
-	VMOVAPS      Z6, Z10
-	VFNMADD231PS Z0, Z4, Z10
-	VADDPS       Z10, Z9, Z3
-	VMOVUPS      Z3, 832(R8)
-	VSUBPS       Z10, Z9, Z9
-	VMOVUPS      Z9, 896(R8)
-	VSUBPS       Z5, Z7, Z7
-	VSUBPS       Z4, Z6, Z10
-	VMOVAPS      Z7, Z9
-	VFMADD231PS  Z2, Z10, Z9
-	VMOVUPS      Z9, 960(R8)
-	VFNMADD231PS Z2, Z10, Z7
-	VMOVUPS      Z7, 1024(R8)
-	VFMADD231PS  Z0, Z4, Z8
-	VFNMADD231PS Z1, Z6, Z8
-	VMOVUPS      Z8, 1088(R8)
-	ADDQ         DX, R11
-	VMOVUPS      (R11), Z3
-	VMOVUPS      (R11)(BX*1), Z4
-	VMOVUPS      (R11)(BX*2), Z5
-	VMOVUPS      (R11)(R9*1), Z6
-	VMOVUPS      (R11)(BX*4), Z7
-	VMOVUPS      (R11)(R10*1), Z8
-	VMULPS       Z0, Z3, Z3
-	VFNMADD231PS Z1, Z5, Z3
-	VADDPS       Z7, Z3, Z3
-	VMOVUPS      Z3, 1152(R8)
-	VMOVAPS      Z7, Z9
-	VFNMADD231PS Z0, Z5, Z9
-	VMOVAPS      Z6, Z10
-	VFNMADD231PS Z0, Z4, Z10
-	VADDPS       Z10, Z9, Z3
-	VMOVUPS      Z3, 1216(R8)
-	VSUBPS       Z10, Z9, Z9
-	VMOVUPS      Z9, 1280(R8)
-	VSUBPS       Z5, Z7, Z7
-	VSUBPS       Z4, Z6, Z10
-	VMOVAPS      Z7, Z9
-	VFMADD231PS  Z2, Z10, Z9
-	VMOVUPS      Z9, 1344(R8)
-	VFNMADD231PS Z2, Z10, Z7
-	VMOVUPS      Z7, 1408(R8)
-	VFMADD231PS  Z0, Z4, Z8
-	VFNMADD231PS Z1, Z6, Z8
-	VMOVUPS      Z8, 1472(R8)
-	ADDQ         DX, R11
-	VMOVUPS      (R11), Z3
-	VMOVUPS      (R11)(BX*1), Z4
-	VMOVUPS      (R11)(BX*2), Z5
-	VMOVUPS      (R11)(R9*1), Z6
-	VMOVUPS      (R11)(BX*4), Z7
-	VMOVUPS      (R11)(R10*1), Z8
-	VMULPS       Z0, Z3, Z3
-	VFNMADD231PS Z1, Z5, Z3
-	VADDPS       Z7, Z3, Z3
-	VMOVUPS      Z3, 1536(R8)
-	VMOVAPS      Z7, Z9
-	VFNMADD231PS Z0, Z5, Z9
-	VMOVAPS      Z6, Z10
-	VFNMADD231PS Z0, Z4, Z10
-	VADDPS       Z10, Z9, Z3
-	VMOVUPS      Z3, 1600(R8)
-	VSUBPS       Z10, Z9, Z9
-	VMOVUPS      Z9, 1664(R8)
-	VSUBPS       Z5, Z7, Z7
-	VSUBPS       Z4, Z6, Z10
-	VMOVAPS      Z7, Z9
-	VFMADD231PS  Z2, Z10, Z9
-	VMOVUPS      Z9, 1728(R8)
-	VFNMADD231PS Z2, Z10, Z7
-	VMOVUPS      Z7, 1792(R8)
-	VFMADD231PS  Z0, Z4, Z8
-	VFNMADD231PS Z1, Z6, Z8
-	VMOVUPS      Z8, 1856(R8)
-	ADDQ         DX, R11
-	VMOVUPS      (R11), Z3
-	VMOVUPS      (R11)(BX*1), Z4
-	VMOVUPS      (R11)(BX*2), Z5
-	VMOVUPS      (R11)(R9*1), Z6
-	VMOVUPS      (R11)(BX*4), Z7
-	VMOVUPS      (R11)(R10*1), Z8
-	VMULPS       Z0, Z3, Z3
-	VFNMADD231PS Z1, Z5, Z3
-	VADDPS       Z7, Z3, Z3
-	VMOVUPS      Z3, 1920(R8)
-	VMOVAPS      Z7, Z9
-	VFNMADD231PS Z0, Z5, Z9
-	VMOVAPS      Z6, Z10
-	VFNMADD231PS Z0, Z4, Z10
-	VADDPS       Z10, Z9, Z3
-	VMOVUPS      Z3, 1984(R8)
-	VSUBPS       Z10, Z9, Z9
-	VMOVUPS      Z9, 2048(R8)
-	VSUBPS       Z5, Z7, Z7
-	VSUBPS       Z4, Z6, Z10
-	VMOVAPS      Z7, Z9
-	VFMADD231PS  Z2, Z10, Z9
-	VMOVUPS      Z9, 2112(R8)
-	VFNMADD231PS Z2, Z10, Z7
-	VMOVUPS      Z7, 2176(R8)
-	VFMADD231PS  Z0, Z4, Z8
-	VFNMADD231PS Z1, Z6, Z8
-	VMOVUPS      Z8, 2240(R8)
-	IMUL3Q       $0x06, DI, R12
 	MOVQ         SI, R13
-	MOVQ         R13, R11
-	VMOVUPS      (R8), Z3
-	VMOVUPS      384(R8), Z4
-	VMOVUPS      768(R8), Z5
-	VMOVUPS      1152(R8), Z6
-	VMOVUPS      1536(R8), Z7
-	VMOVUPS      1920(R8), Z8
-	VMULPS       Z0, Z3, Z3
-	VFNMADD231PS Z1, Z5, Z3
-	VADDPS       Z7, Z3, Z3
-	VMOVUPS      Z3, (R11)
-	ADDQ         R12, R11
-	VMOVAPS      Z7, Z9
-	VFNMADD231PS Z0, Z5, Z9
-	VMOVAPS      Z6, Z10
-	VFNMADD231PS Z0, Z4, Z10
-	VADDPS       Z10, Z9, Z3
-	VMOVUPS      Z3, (R11)
-	ADDQ         R12, R11
-	VSUBPS       Z10, Z9, Z9
-	VMOVUPS      Z9, (R11)
-	ADDQ         R12, R11
-	VSUBPS       Z5, Z7, Z7
-	VSUBPS       Z4, Z6, Z10
-	VMOVAPS      Z7, Z9
-	VFMADD231PS  Z2, Z10, Z9
-	VMOVUPS      Z9, (R11)
-	ADDQ         R12, R11
-	VFNMADD231PS Z2, Z10, Z7
-	VMOVUPS      Z7, (R11)
-	ADDQ         R12, R11
-	VFMADD231PS  Z0, Z4, Z8
-	VFNMADD231PS Z1, Z6, Z8
-	VMOVUPS      Z8, (R11)
+	MOVQ         CX, R12
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12), Z3
+	VSUBPS       Z2, Z3, Z3
+	VMOVUPS      (R12)(DX*4), Z4
+	VSUBPS       Z2, Z4, Z2
+	VFMADD213PS  Z2, Z0, Z3
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12), Z4
+	VSUBPS       Z2, Z4, Z4
+	VMOVUPS      (R12)(DX*4), Z5
+	VSUBPS       Z2, Z5, Z2
+	VFMADD213PS  Z2, Z0, Z4
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12), Z5
+	VSUBPS       Z2, Z5, Z5
+	VMOVUPS      (R12)(DX*4), Z6
+	VSUBPS       Z2, Z6, Z2
+	VFMADD213PS  Z2, Z0, Z5
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12), Z6
+	VSUBPS       Z2, Z6, Z6
+	VMOVUPS      (R12)(DX*4), Z7
+	VSUBPS       Z2, Z7, Z2
+	VFMADD213PS  Z2, Z0, Z6
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12), Z7
+	VSUBPS       Z2, Z7, Z7
+	VMOVUPS      (R12)(DX*4), Z8
+	VSUBPS       Z2, Z8, Z2
+	VFMADD213PS  Z2, Z0, Z7
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*2), Z2
+	VMOVUPS      (R12), Z8
+	VSUBPS       Z2, Z8, Z8
+	VMOVUPS      (R12)(DX*4), Z9
+	VSUBPS       Z2, Z9, Z2
+	VFMADD213PS  Z2, Z0, Z8
+	VSUBPS       Z5, Z3, Z2
+	VSUBPS       Z5, Z7, Z3
+	VFMADD213PS  Z3, Z0, Z2
+	VMOVUPS      Z2, (R13)
+	VSUBPS       Z6, Z4, Z2
+	VSUBPS       Z6, Z8, Z3
+	VFMADD213PS  Z3, Z0, Z2
+	VMOVUPS      Z2, (R13)(R11*1)
+	VSUBPS       Z5, Z7, Z2
+	VSUBPS       Z4, Z6, Z3
+	VMOVAPS      Z2, Z8
+	VFMADD231PS  Z1, Z3, Z8
+	VMOVUPS      Z8, (R13)(R10*1)
+	VFNMADD231PS Z1, Z3, Z2
+	VMOVUPS      Z2, (R13)(DI*4)
+	VFMSUB213PS  Z7, Z0, Z5
+	VFMSUB213PS  Z6, Z0, Z4
+	VADDPS       Z4, Z5, Z2
+	VMOVUPS      Z2, (R13)(DI*1)
+	VSUBPS       Z4, Z5, Z2
+	VMOVUPS      Z2, (R13)(DI*2)
+	ADDQ         R11, R13
 	ADDQ         DI, R13
-	MOVQ         R13, R11
-	VMOVUPS      64(R8), Z3
-	VMOVUPS      448(R8), Z4
-	VMOVUPS      832(R8), Z5
-	VMOVUPS      1216(R8), Z6
-	VMOVUPS      1600(R8), Z7
-	VMOVUPS      1984(R8), Z8
-	VMULPS       Z0, Z3, Z3
-	VFNMADD231PS Z1, Z5, Z3
-	VADDPS       Z7, Z3, Z3
-	VMOVUPS      Z3, (R11)
-	ADDQ         R12, R11
-	VMOVAPS      Z7, Z9
-	VFNMADD231PS Z0, Z5, Z9
-	VMOVAPS      Z6, Z10
-	VFNMADD231PS Z0, Z4, Z10
-	VADDPS       Z10, Z9, Z3
-	VMOVUPS      Z3, (R11)
-	ADDQ         R12, R11
-	VSUBPS       Z10, Z9, Z9
-	VMOVUPS      Z9, (R11)
-	ADDQ         R12, R11
-	VSUBPS       Z5, Z7, Z7
-	VSUBPS       Z4, Z6, Z10
-	VMOVAPS      Z7, Z9
-	VFMADD231PS  Z2, Z10, Z9
-	VMOVUPS      Z9, (R11)
-	ADDQ         R12, R11
-	VFNMADD231PS Z2, Z10, Z7
-	VMOVUPS      Z7, (R11)
-	ADDQ         R12, R11
-	VFMADD231PS  Z0, Z4, Z8
-	VFNMADD231PS Z1, Z6, Z8
-	VMOVUPS      Z8, (R11)
+	MOVQ         CX, R12
+	VMOVUPS      (R12)(DX*1), Z2
+	VMOVUPS      (R12)(DX*2), Z3
+	VMOVUPS      (R12)(R8*1), Z4
+	VMOVUPS      (R12)(DX*4), Z5
+	VSUBPS       Z3, Z5, Z6
+	VSUBPS       Z2, Z4, Z7
+	VMOVAPS      Z6, Z8
+	VFMADD231PS  Z1, Z7, Z8
+	VFNMADD231PS Z1, Z7, Z6
+	VFMSUB213PS  Z5, Z0, Z3
+	VFMSUB213PS  Z4, Z0, Z2
+	VADDPS       Z2, Z3, Z4
+	VSUBPS       Z2, Z3, Z2
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Z3
+	VMOVUPS      (R12)(DX*2), Z5
+	VMOVUPS      (R12)(R8*1), Z7
+	VMOVUPS      (R12)(DX*4), Z9
+	VSUBPS       Z5, Z9, Z10
+	VSUBPS       Z3, Z7, Z11
+	VMOVAPS      Z10, Z12
+	VFMADD231PS  Z1, Z11, Z12
+	VFNMADD231PS Z1, Z11, Z10
+	VFMSUB213PS  Z9, Z0, Z5
+	VFMSUB213PS  Z7, Z0, Z3
+	VADDPS       Z3, Z5, Z7
+	VSUBPS       Z3, Z5, Z3
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Z5
+	VMOVUPS      (R12)(DX*2), Z9
+	VMOVUPS      (R12)(R8*1), Z11
+	VMOVUPS      (R12)(DX*4), Z13
+	VSUBPS       Z9, Z13, Z14
+	VSUBPS       Z5, Z11, Z15
+	VMOVAPS      Z14, Z16
+	VFMADD231PS  Z1, Z15, Z16
+	VFNMADD231PS Z1, Z15, Z14
+	VFMSUB213PS  Z13, Z0, Z9
+	VFMSUB213PS  Z11, Z0, Z5
+	VADDPS       Z5, Z9, Z11
+	VSUBPS       Z5, Z9, Z5
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Z9
+	VMOVUPS      (R12)(DX*2), Z13
+	VMOVUPS      (R12)(R8*1), Z15
+	VMOVUPS      (R12)(DX*4), Z17
+	VSUBPS       Z13, Z17, Z18
+	VSUBPS       Z9, Z15, Z19
+	VMOVAPS      Z18, Z20
+	VFMADD231PS  Z1, Z19, Z20
+	VFNMADD231PS Z1, Z19, Z18
+	VFMSUB213PS  Z17, Z0, Z13
+	VFMSUB213PS  Z15, Z0, Z9
+	VADDPS       Z9, Z13, Z15
+	VSUBPS       Z9, Z13, Z9
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Z13
+	VMOVUPS      (R12)(DX*2), Z17
+	VMOVUPS      (R12)(R8*1), Z19
+	VMOVUPS      (R12)(DX*4), Z21
+	VSUBPS       Z17, Z21, Z22
+	VSUBPS       Z13, Z19, Z23
+	VMOVAPS      Z22, Z24
+	VFMADD231PS  Z1, Z23, Z24
+	VFNMADD231PS Z1, Z23, Z22
+	VFMSUB213PS  Z21, Z0, Z17
+	VFMSUB213PS  Z19, Z0, Z13
+	VADDPS       Z13, Z17, Z19
+	VSUBPS       Z13, Z17, Z13
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Z17
+	VMOVUPS      (R12)(DX*2), Z21
+	VMOVUPS      (R12)(R8*1), Z23
+	VMOVUPS      (R12)(DX*4), Z25
+	VSUBPS       Z21, Z25, Z26
+	VSUBPS       Z17, Z23, Z27
+	VMOVAPS      Z26, Z28
+	VFMADD231PS  Z1, Z27, Z28
+	VFNMADD231PS Z1, Z27, Z26
+	VFMSUB213PS  Z25, Z0, Z21
+	VFMSUB213PS  Z23, Z0, Z17
+	VADDPS       Z17, Z21, Z23
+	VSUBPS       Z17, Z21, Z17
+	VSUBPS       Z11, Z4, Z4
+	VSUBPS       Z11, Z19, Z21
+	VFMADD213PS  Z21, Z0, Z4
+	VMOVUPS      Z4, (R13)
+	VSUBPS       Z15, Z7, Z4
+	VSUBPS       Z15, Z23, Z21
+	VFMADD213PS  Z21, Z0, Z4
+	VMOVUPS      Z4, (R13)(R11*1)
+	VSUBPS       Z11, Z19, Z4
+	VSUBPS       Z7, Z15, Z21
+	VMOVAPS      Z4, Z23
+	VFMADD231PS  Z1, Z21, Z23
+	VMOVUPS      Z23, (R13)(R10*1)
+	VFNMADD231PS Z1, Z21, Z4
+	VMOVUPS      Z4, (R13)(DI*4)
+	VFMSUB213PS  Z19, Z0, Z11
+	VFMSUB213PS  Z15, Z0, Z7
+	VADDPS       Z7, Z11, Z4
+	VMOVUPS      Z4, (R13)(DI*1)
+	VSUBPS       Z7, Z11, Z4
+	VMOVUPS      Z4, (R13)(DI*2)
+	ADDQ         R11, R13
 	ADDQ         DI, R13
-	MOVQ         R13, R11
-	VMOVUPS      128(R8), Z3
-	VMOVUPS      512(R8), Z4
-	VMOVUPS      896(R8), Z5
-	VMOVUPS      1280(R8), Z6
-	VMOVUPS      1664(R8), Z7
-	VMOVUPS      2048(R8), Z8
-	VMULPS       Z0, Z3, Z3
-	VFNMADD231PS Z1, Z5, Z3
-	VADDPS       Z7, Z3, Z3
-	VMOVUPS      Z3, (R11)
-	ADDQ         R12, R11
-	VMOVAPS      Z7, Z9
-	VFNMADD231PS Z0, Z5, Z9
-	VMOVAPS      Z6, Z10
-	VFNMADD231PS Z0, Z4, Z10
-	VADDPS       Z10, Z9, Z3
-	VMOVUPS      Z3, (R11)
-	ADDQ         R12, R11
-	VSUBPS       Z10, Z9, Z9
-	VMOVUPS      Z9, (R11)
-	ADDQ         R12, R11
-	VSUBPS       Z5, Z7, Z7
-	VSUBPS       Z4, Z6, Z10
-	VMOVAPS      Z7, Z9
-	VFMADD231PS  Z2, Z10, Z9
-	VMOVUPS      Z9, (R11)
-	ADDQ         R12, R11
-	VFNMADD231PS Z2, Z10, Z7
-	VMOVUPS      Z7, (R11)
-	ADDQ         R12, R11
-	VFMADD231PS  Z0, Z4, Z8
-	VFNMADD231PS Z1, Z6, Z8
-	VMOVUPS      Z8, (R11)
+	VSUBPS       Z5, Z2, Z2
+	VSUBPS       Z5, Z13, Z4
+	VFMADD213PS  Z4, Z0, Z2
+	VMOVUPS      Z2, (R13)
+	VSUBPS       Z9, Z3, Z2
+	VSUBPS       Z9, Z17, Z4
+	VFMADD213PS  Z4, Z0, Z2
+	VMOVUPS      Z2, (R13)(R11*1)
+	VSUBPS       Z5, Z13, Z2
+	VSUBPS       Z3, Z9, Z4
+	VMOVAPS      Z2, Z7
+	VFMADD231PS  Z1, Z4, Z7
+	VMOVUPS      Z7, (R13)(R10*1)
+	VFNMADD231PS Z1, Z4, Z2
+	VMOVUPS      Z2, (R13)(DI*4)
+	VFMSUB213PS  Z13, Z0, Z5
+	VFMSUB213PS  Z9, Z0, Z3
+	VADDPS       Z3, Z5, Z2
+	VMOVUPS      Z2, (R13)(DI*1)
+	VSUBPS       Z3, Z5, Z2
+	VMOVUPS      Z2, (R13)(DI*2)
+	ADDQ         R11, R13
 	ADDQ         DI, R13
-	MOVQ         R13, R11
-	VMOVUPS      192(R8), Z3
-	VMOVUPS      576(R8), Z4
-	VMOVUPS      960(R8), Z5
-	VMOVUPS      1344(R8), Z6
-	VMOVUPS      1728(R8), Z7
-	VMOVUPS      2112(R8), Z8
-	VMULPS       Z0, Z3, Z3
-	VFNMADD231PS Z1, Z5, Z3
-	VADDPS       Z7, Z3, Z3
-	VMOVUPS      Z3, (R11)
-	ADDQ         R12, R11
-	VMOVAPS      Z7, Z9
-	VFNMADD231PS Z0, Z5, Z9
-	VMOVAPS      Z6, Z10
-	VFNMADD231PS Z0, Z4, Z10
-	VADDPS       Z10, Z9, Z3
-	VMOVUPS      Z3, (R11)
-	ADDQ         R12, R11
-	VSUBPS       Z10, Z9, Z9
-	VMOVUPS      Z9, (R11)
-	ADDQ         R12, R11
-	VSUBPS       Z5, Z7, Z7
-	VSUBPS       Z4, Z6, Z10
-	VMOVAPS      Z7, Z9
-	VFMADD231PS  Z2, Z10, Z9
-	VMOVUPS      Z9, (R11)
-	ADDQ         R12, R11
-	VFNMADD231PS Z2, Z10, Z7
-	VMOVUPS      Z7, (R11)
-	ADDQ         R12, R11
-	VFMADD231PS  Z0, Z4, Z8
-	VFNMADD231PS Z1, Z6, Z8
-	VMOVUPS      Z8, (R11)
+	VSUBPS       Z16, Z8, Z2
+	VSUBPS       Z16, Z24, Z3
+	VFMADD213PS  Z3, Z0, Z2
+	VMOVUPS      Z2, (R13)
+	VSUBPS       Z20, Z12, Z2
+	VSUBPS       Z20, Z28, Z3
+	VFMADD213PS  Z3, Z0, Z2
+	VMOVUPS      Z2, (R13)(R11*1)
+	VSUBPS       Z16, Z24, Z2
+	VSUBPS       Z12, Z20, Z3
+	VMOVAPS      Z2, Z4
+	VFMADD231PS  Z1, Z3, Z4
+	VMOVUPS      Z4, (R13)(R10*1)
+	VFNMADD231PS Z1, Z3, Z2
+	VMOVUPS      Z2, (R13)(DI*4)
+	VFMSUB213PS  Z24, Z0, Z16
+	VFMSUB213PS  Z20, Z0, Z12
+	VADDPS       Z12, Z16, Z2
+	VMOVUPS      Z2, (R13)(DI*1)
+	VSUBPS       Z12, Z16, Z2
+	VMOVUPS      Z2, (R13)(DI*2)
+	ADDQ         R11, R13
 	ADDQ         DI, R13
-	MOVQ         R13, R11
-	VMOVUPS      256(R8), Z3
-	VMOVUPS      640(R8), Z4
-	VMOVUPS      1024(R8), Z5
-	VMOVUPS      1408(R8), Z6
-	VMOVUPS      1792(R8), Z7
-	VMOVUPS      2176(R8), Z8
-	VMULPS       Z0, Z3, Z3
-	VFNMADD231PS Z1, Z5, Z3
-	VADDPS       Z7, Z3, Z3
-	VMOVUPS      Z3, (R11)
-	ADDQ         R12, R11
-	VMOVAPS      Z7, Z9
-	VFNMADD231PS Z0, Z5, Z9
-	VMOVAPS      Z6, Z10
-	VFNMADD231PS Z0, Z4, Z10
-	VADDPS       Z10, Z9, Z3
-	VMOVUPS      Z3, (R11)
-	ADDQ         R12, R11
-	VSUBPS       Z10, Z9, Z9
-	VMOVUPS      Z9, (R11)
-	ADDQ         R12, R11
-	VSUBPS       Z5, Z7, Z7
-	VSUBPS       Z4, Z6, Z10
-	VMOVAPS      Z7, Z9
-	VFMADD231PS  Z2, Z10, Z9
-	VMOVUPS      Z9, (R11)
-	ADDQ         R12, R11
-	VFNMADD231PS Z2, Z10, Z7
-	VMOVUPS      Z7, (R11)
-	ADDQ         R12, R11
-	VFMADD231PS  Z0, Z4, Z8
-	VFNMADD231PS Z1, Z6, Z8
-	VMOVUPS      Z8, (R11)
+	VSUBPS       Z14, Z6, Z2
+	VSUBPS       Z14, Z22, Z3
+	VFMADD213PS  Z3, Z0, Z2
+	VMOVUPS      Z2, (R13)
+	VSUBPS       Z18, Z10, Z2
+	VSUBPS       Z18, Z26, Z3
+	VFMADD213PS  Z3, Z0, Z2
+	VMOVUPS      Z2, (R13)(R11*1)
+	VSUBPS       Z14, Z22, Z2
+	VSUBPS       Z10, Z18, Z3
+	VMOVAPS      Z2, Z4
+	VFMADD231PS  Z1, Z3, Z4
+	VMOVUPS      Z4, (R13)(R10*1)
+	VFNMADD231PS Z1, Z3, Z2
+	VMOVUPS      Z2, (R13)(DI*4)
+	VFMSUB213PS  Z22, Z0, Z14
+	VFMSUB213PS  Z18, Z0, Z10
+	VADDPS       Z10, Z14, Z2
+	VMOVUPS      Z2, (R13)(DI*1)
+	VSUBPS       Z10, Z14, Z2
+	VMOVUPS      Z2, (R13)(DI*2)
+	ADDQ         R11, R13
 	ADDQ         DI, R13
-	MOVQ         R13, R11
-	VMOVUPS      320(R8), Z3
-	VMOVUPS      704(R8), Z4
-	VMOVUPS      1088(R8), Z5
-	VMOVUPS      1472(R8), Z6
-	VMOVUPS      1856(R8), Z7
-	VMOVUPS      2240(R8), Z8
-	VMULPS       Z0, Z3, Z3
-	VFNMADD231PS Z1, Z5, Z3
-	VADDPS       Z7, Z3, Z3
-	VMOVUPS      Z3, (R11)
-	ADDQ         R12, R11
-	VMOVAPS      Z7, Z9
-	VFNMADD231PS Z0, Z5, Z9
-	VMOVAPS      Z6, Z10
-	VFNMADD231PS Z0, Z4, Z10
-	VADDPS       Z10, Z9, Z3
-	VMOVUPS      Z3, (R11)
-	ADDQ         R12, R11
-	VSUBPS       Z10, Z9, Z9
-	VMOVUPS      Z9, (R11)
-	ADDQ         R12, R11
-	VSUBPS       Z5, Z7, Z7
-	VSUBPS       Z4, Z6, Z10
-	VMOVAPS      Z7, Z9
-	VFMADD231PS  Z2, Z10, Z9
-	VMOVUPS      Z9, (R11)
-	ADDQ         R12, R11
-	VFNMADD231PS Z2, Z10, Z7
-	VMOVUPS      Z7, (R11)
-	ADDQ         R12, R11
-	VFMADD231PS  Z0, Z4, Z8
-	VFNMADD231PS Z1, Z6, Z8
-	VMOVUPS      Z8, (R11)
+	MOVQ         CX, R12
+	VMOVUPS      (R12)(R8*1), Z2
+	VMOVUPS      (R12)(DX*1), Z3
+	VSUBPS       Z2, Z3, Z3
+	VMOVUPS      (R12)(R9*1), Z4
+	VSUBPS       Z2, Z4, Z2
+	VFMADD213PS  Z2, Z0, Z3
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(R8*1), Z2
+	VMOVUPS      (R12)(DX*1), Z4
+	VSUBPS       Z2, Z4, Z4
+	VMOVUPS      (R12)(R9*1), Z5
+	VSUBPS       Z2, Z5, Z2
+	VFMADD213PS  Z2, Z0, Z4
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(R8*1), Z2
+	VMOVUPS      (R12)(DX*1), Z5
+	VSUBPS       Z2, Z5, Z5
+	VMOVUPS      (R12)(R9*1), Z6
+	VSUBPS       Z2, Z6, Z2
+	VFMADD213PS  Z2, Z0, Z5
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(R8*1), Z2
+	VMOVUPS      (R12)(DX*1), Z6
+	VSUBPS       Z2, Z6, Z6
+	VMOVUPS      (R12)(R9*1), Z7
+	VSUBPS       Z2, Z7, Z2
+	VFMADD213PS  Z2, Z0, Z6
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(R8*1), Z2
+	VMOVUPS      (R12)(DX*1), Z7
+	VSUBPS       Z2, Z7, Z7
+	VMOVUPS      (R12)(R9*1), Z8
+	VSUBPS       Z2, Z8, Z2
+	VFMADD213PS  Z2, Z0, Z7
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(R8*1), Z2
+	VMOVUPS      (R12)(DX*1), Z8
+	VSUBPS       Z2, Z8, Z8
+	VMOVUPS      (R12)(R9*1), Z9
+	VSUBPS       Z2, Z9, Z2
+	VFMADD213PS  Z2, Z0, Z8
+	VSUBPS       Z5, Z3, Z2
+	VSUBPS       Z5, Z7, Z3
+	VFMADD213PS  Z3, Z0, Z2
+	VMOVUPS      Z2, (R13)
+	VSUBPS       Z6, Z4, Z2
+	VSUBPS       Z6, Z8, Z3
+	VFMADD213PS  Z3, Z0, Z2
+	VMOVUPS      Z2, (R13)(R11*1)
+	VSUBPS       Z5, Z7, Z2
+	VSUBPS       Z4, Z6, Z3
+	VMOVAPS      Z2, Z8
+	VFMADD231PS  Z1, Z3, Z8
+	VMOVUPS      Z8, (R13)(R10*1)
+	VFNMADD231PS Z1, Z3, Z2
+	VMOVUPS      Z2, (R13)(DI*4)
+	VFMSUB213PS  Z7, Z0, Z5
+	VFMSUB213PS  Z6, Z0, Z4
+	VADDPS       Z4, Z5, Z2
+	VMOVUPS      Z2, (R13)(DI*1)
+	VSUBPS       Z4, Z5, Z2
+	VMOVUPS      Z2, (R13)(DI*2)
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, SI
 	SUBQ         $0x10, AX
@@ -716,464 +590,494 @@ channel:
 DATA word40800000<>+0(SB)/4, $0x40800000
 GLOBL word40800000<>(SB), RODATA|NOPTR, $4
 
-DATA word40a00000<>+0(SB)/4, $0x40a00000
-GLOBL word40a00000<>(SB), RODATA|NOPTR, $4
-
 DATA word40000000<>+0(SB)/4, $0x40000000
 GLOBL word40000000<>(SB), RODATA|NOPTR, $4
 
-// func winogradOutput4AVX512(channels int, src *float32, point int, bias *float32, dst *float32, other *float32, row int, pixel int, lo float32, hi float32, work *float32)
+// func winogradOutputAVX512(channels int, src *float32, point int, bias *float32, dst *float32, other *float32, row int, pixel int, height int, width int, lo float32, hi float32)
 // Requires: AVX, AVX512F
-TEXT ·winogradOutput4AVX512(SB), NOSPLIT, $0-80
+TEXT ·winogradOutputAVX512(SB), NOSPLIT, $0-88
 	MOVQ         channels+0(FP), AX
 	MOVQ         src+8(FP), CX
 	MOVQ         point+16(FP), DX
-	MOVQ         bias+24(FP), BX
-	MOVQ         dst+32(FP), SI
-	MOVQ         other+40(FP), DI
-	MOVQ         row+48(FP), R8
-	MOVQ         pixel+56(FP), R9
-	MOVQ         work+72(FP), R10
-	SHLQ         $0x02, R8
-	SHLQ         $0x02, R9
+	MOVQ         dst+32(FP), BX
+	MOVQ         other+40(FP), SI
+	MOVQ         row+48(FP), DI
+	SHLQ         $0x02, DI
 	SHLQ         $0x02, DX
+	MOVQ         pixel+56(FP), R8
+	SHLQ         $0x02, R8
+	MOVQ         R8, pixel+56(FP)
 	VBROADCASTSS word40000000<>+0(SB), Z0
 	VBROADCASTSS word40800000<>+0(SB), Z1
 	VBROADCASTSS word41000000<>+0(SB), Z2
+	LEAQ         (DX)(DX*2), R8
+	ADDQ         R8, R8
+	LEAQ         (R8)(R8*2), R11
+	LEAQ         (R8)(R8*4), R12
 
 channel:
-	MOVQ        CX, R11
-	VMOVUPS     (R11), Z3
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z4
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z5
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z6
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z7
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z8
-	VADDPS      Z5, Z4, Z9
-	VSUBPS      Z5, Z4, Z4
-	VADDPS      Z7, Z6, Z10
-	VSUBPS      Z7, Z6, Z6
-	VADDPS      Z9, Z3, Z3
-	VADDPS      Z10, Z3, Z3
-	VMOVUPS     Z3, (R10)
-	VMOVAPS     Z4, Z5
-	VFMADD231PS Z0, Z6, Z5
-	VMOVUPS     Z5, 64(R10)
-	VFMADD231PS Z1, Z10, Z9
-	VMOVUPS     Z9, 128(R10)
-	VADDPS      Z4, Z8, Z8
-	VFMADD231PS Z2, Z6, Z8
-	VMOVUPS     Z8, 192(R10)
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z3
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z4
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z5
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z6
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z7
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z8
-	VADDPS      Z5, Z4, Z9
-	VSUBPS      Z5, Z4, Z4
-	VADDPS      Z7, Z6, Z10
-	VSUBPS      Z7, Z6, Z6
-	VADDPS      Z9, Z3, Z3
-	VADDPS      Z10, Z3, Z3
-	VMOVUPS     Z3, 256(R10)
-	VMOVAPS     Z4, Z5
-	VFMADD231PS Z0, Z6, Z5
-	VMOVUPS     Z5, 320(R10)
-	VFMADD231PS Z1, Z10, Z9
-	VMOVUPS     Z9, 384(R10)
-	VADDPS      Z4, Z8, Z8
-	VFMADD231PS Z2, Z6, Z8
-	VMOVUPS     Z8, 448(R10)
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z3
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z4
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z5
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z6
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z7
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z8
-	VADDPS      Z5, Z4, Z9
-	VSUBPS      Z5, Z4, Z4
-	VADDPS      Z7, Z6, Z10
-	VSUBPS      Z7, Z6, Z6
-	VADDPS      Z9, Z3, Z3
-	VADDPS      Z10, Z3, Z3
-	VMOVUPS     Z3, 512(R10)
-	VMOVAPS     Z4, Z5
-	VFMADD231PS Z0, Z6, Z5
-	VMOVUPS     Z5, 576(R10)
-	VFMADD231PS Z1, Z10, Z9
-	VMOVUPS     Z9, 640(R10)
-	VADDPS      Z4, Z8, Z8
-	VFMADD231PS Z2, Z6, Z8
-	VMOVUPS     Z8, 704(R10)
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z3
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z4
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z5
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z6
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z7
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z8
-	VADDPS      Z5, Z4, Z9
-	VSUBPS      Z5, Z4, Z4
-	VADDPS      Z7, Z6, Z10
-	VSUBPS      Z7, Z6, Z6
-	VADDPS      Z9, Z3, Z3
-	VADDPS      Z10, Z3, Z3
-	VMOVUPS     Z3, 768(R10)
-	VMOVAPS     Z4, Z5
-	VFMADD231PS Z0, Z6, Z5
-	VMOVUPS     Z5, 832(R10)
-	VFMADD231PS Z1, Z10, Z9
-	VMOVUPS     Z9, 896(R10)
-	VADDPS      Z4, Z8, Z8
-	VFMADD231PS Z2, Z6, Z8
-	VMOVUPS     Z8, 960(R10)
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z3
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z4
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z5
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z6
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z7
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z8
-	VADDPS      Z5, Z4, Z9
-	VSUBPS      Z5, Z4, Z4
-	VADDPS      Z7, Z6, Z10
-	VSUBPS      Z7, Z6, Z6
-	VADDPS      Z9, Z3, Z3
-	VADDPS      Z10, Z3, Z3
-	VMOVUPS     Z3, 1024(R10)
-	VMOVAPS     Z4, Z5
-	VFMADD231PS Z0, Z6, Z5
-	VMOVUPS     Z5, 1088(R10)
-	VFMADD231PS Z1, Z10, Z9
-	VMOVUPS     Z9, 1152(R10)
-	VADDPS      Z4, Z8, Z8
-	VFMADD231PS Z2, Z6, Z8
-	VMOVUPS     Z8, 1216(R10)
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z3
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z4
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z5
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z6
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z7
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Z8
-	VADDPS      Z5, Z4, Z9
-	VSUBPS      Z5, Z4, Z4
-	VADDPS      Z7, Z6, Z10
-	VSUBPS      Z7, Z6, Z6
-	VADDPS      Z9, Z3, Z3
-	VADDPS      Z10, Z3, Z3
-	VMOVUPS     Z3, 1280(R10)
-	VMOVAPS     Z4, Z5
-	VFMADD231PS Z0, Z6, Z5
-	VMOVUPS     Z5, 1344(R10)
-	VFMADD231PS Z1, Z10, Z9
-	VMOVUPS     Z9, 1408(R10)
-	VADDPS      Z4, Z8, Z8
-	VFMADD231PS Z2, Z6, Z8
-	VMOVUPS     Z8, 1472(R10)
-	XORQ        R12, R12
-	MOVQ        R12, R11
-	VMOVUPS     (R10), Z3
-	VMOVUPS     256(R10), Z4
-	VMOVUPS     512(R10), Z5
-	VMOVUPS     768(R10), Z6
-	VMOVUPS     1024(R10), Z7
-	VMOVUPS     1280(R10), Z8
-	VADDPS      Z5, Z4, Z9
-	VSUBPS      Z5, Z4, Z4
-	VADDPS      Z7, Z6, Z10
-	VSUBPS      Z7, Z6, Z6
-	VADDPS      Z9, Z3, Z3
-	VADDPS      Z10, Z3, Z3
-	VADDPS      (BX), Z3, Z3
-	TESTQ       DI, DI
-	JZ          plain00
-	VADDPS      (DI)(R11*1), Z3, Z3
+	XORQ         R10, R10
+	MOVQ         CX, R9
+	VMOVUPS      (R9)(R8*1), Z3
+	VMOVUPS      (R9)(R8*2), Z4
+	VMOVUPS      (R9)(R11*1), Z5
+	VMOVUPS      (R9)(R8*4), Z6
+	VADDPS       Z4, Z3, Z7
+	VADDPS       Z6, Z5, Z8
+	VMOVUPS      (R9), Z9
+	VADDPS       Z7, Z9, Z9
+	VADDPS       Z8, Z9, Z9
+	VFMADD231PS  Z1, Z8, Z7
+	VSUBPS       Z4, Z3, Z3
+	VSUBPS       Z6, Z5, Z5
+	VMOVUPS      (R9)(R12*1), Z4
+	VADDPS       Z3, Z4, Z4
+	VFMADD231PS  Z2, Z5, Z4
+	VFMADD231PS  Z0, Z5, Z3
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z5
+	VMOVUPS      (R9)(R8*2), Z6
+	VMOVUPS      (R9)(R11*1), Z8
+	VMOVUPS      (R9)(R8*4), Z10
+	VADDPS       Z6, Z5, Z11
+	VADDPS       Z10, Z8, Z12
+	VMOVUPS      (R9), Z13
+	VADDPS       Z11, Z13, Z13
+	VADDPS       Z12, Z13, Z13
+	VFMADD231PS  Z1, Z12, Z11
+	VSUBPS       Z6, Z5, Z5
+	VSUBPS       Z10, Z8, Z8
+	VMOVUPS      (R9)(R12*1), Z6
+	VADDPS       Z5, Z6, Z6
+	VFMADD231PS  Z2, Z8, Z6
+	VFMADD231PS  Z0, Z8, Z5
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z8
+	VMOVUPS      (R9)(R8*2), Z10
+	VMOVUPS      (R9)(R11*1), Z12
+	VMOVUPS      (R9)(R8*4), Z14
+	VADDPS       Z10, Z8, Z15
+	VADDPS       Z14, Z12, Z16
+	VMOVUPS      (R9), Z17
+	VADDPS       Z15, Z17, Z17
+	VADDPS       Z16, Z17, Z17
+	VFMADD231PS  Z1, Z16, Z15
+	VSUBPS       Z10, Z8, Z8
+	VSUBPS       Z14, Z12, Z12
+	VMOVUPS      (R9)(R12*1), Z10
+	VADDPS       Z8, Z10, Z10
+	VFMADD231PS  Z2, Z12, Z10
+	VFMADD231PS  Z0, Z12, Z8
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z12
+	VMOVUPS      (R9)(R8*2), Z14
+	VMOVUPS      (R9)(R11*1), Z16
+	VMOVUPS      (R9)(R8*4), Z18
+	VADDPS       Z14, Z12, Z19
+	VADDPS       Z18, Z16, Z20
+	VMOVUPS      (R9), Z21
+	VADDPS       Z19, Z21, Z21
+	VADDPS       Z20, Z21, Z21
+	VFMADD231PS  Z1, Z20, Z19
+	VSUBPS       Z14, Z12, Z12
+	VSUBPS       Z18, Z16, Z16
+	VMOVUPS      (R9)(R12*1), Z14
+	VADDPS       Z12, Z14, Z14
+	VFMADD231PS  Z2, Z16, Z14
+	VFMADD231PS  Z0, Z16, Z12
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z16
+	VMOVUPS      (R9)(R8*2), Z18
+	VMOVUPS      (R9)(R11*1), Z20
+	VMOVUPS      (R9)(R8*4), Z22
+	VADDPS       Z18, Z16, Z23
+	VADDPS       Z22, Z20, Z24
+	VMOVUPS      (R9), Z25
+	VADDPS       Z23, Z25, Z25
+	VADDPS       Z24, Z25, Z25
+	VFMADD231PS  Z1, Z24, Z23
+	VSUBPS       Z18, Z16, Z16
+	VSUBPS       Z22, Z20, Z20
+	VMOVUPS      (R9)(R12*1), Z18
+	VADDPS       Z16, Z18, Z18
+	VFMADD231PS  Z2, Z20, Z18
+	VFMADD231PS  Z0, Z20, Z16
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z20
+	VMOVUPS      (R9)(R8*2), Z22
+	VMOVUPS      (R9)(R11*1), Z24
+	VMOVUPS      (R9)(R8*4), Z26
+	VADDPS       Z22, Z20, Z27
+	VADDPS       Z26, Z24, Z28
+	VMOVUPS      (R9), Z29
+	VADDPS       Z27, Z29, Z29
+	VADDPS       Z28, Z29, Z29
+	VFMADD231PS  Z1, Z28, Z27
+	VSUBPS       Z22, Z20, Z20
+	VSUBPS       Z26, Z24, Z24
+	VMOVUPS      (R9)(R12*1), Z22
+	VADDPS       Z20, Z22, Z22
+	VFMADD231PS  Z2, Z24, Z22
+	VFMADD231PS  Z0, Z24, Z20
+	VADDPS       Z17, Z13, Z24
+	VADDPS       Z25, Z21, Z26
+	VADDPS       Z24, Z9, Z9
+	VADDPS       Z26, Z9, Z9
+	VFMADD231PS  Z1, Z26, Z24
+	VSUBPS       Z17, Z13, Z13
+	VSUBPS       Z25, Z21, Z21
+	VADDPS       Z13, Z29, Z17
+	VFMADD231PS  Z2, Z21, Z17
+	VFMADD231PS  Z0, Z21, Z13
+	MOVQ         bias+24(FP), R9
+	VADDPS       (R9), Z9, Z9
+	VADDPS       (R9), Z13, Z13
+	VADDPS       (R9), Z24, Z24
+	VADDPS       (R9), Z17, Z17
+	TESTQ        SI, SI
+	JNZ          added0
+	MOVQ         R10, R9
+	VBROADCASTSS lo+80(FP), Z21
+	VMAXPS       Z9, Z21, Z9
+	VBROADCASTSS hi+84(FP), Z21
+	VMINPS       Z9, Z21, Z9
+	VMOVUPS      Z9, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x01
+	JLE          row1
+	VBROADCASTSS lo+80(FP), Z21
+	VMAXPS       Z13, Z21, Z13
+	VBROADCASTSS hi+84(FP), Z21
+	VMINPS       Z13, Z21, Z13
+	VMOVUPS      Z13, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x02
+	JLE          row1
+	VBROADCASTSS lo+80(FP), Z21
+	VMAXPS       Z24, Z21, Z24
+	VBROADCASTSS hi+84(FP), Z21
+	VMINPS       Z24, Z21, Z24
+	VMOVUPS      Z24, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x03
+	JLE          row1
+	VBROADCASTSS lo+80(FP), Z21
+	VMAXPS       Z17, Z21, Z17
+	VBROADCASTSS hi+84(FP), Z21
+	VMINPS       Z17, Z21, Z17
+	VMOVUPS      Z17, (BX)(R9*1)
+	JMP          row1
 
-plain00:
-	VBROADCASTSS lo+64(FP), Z5
-	VMAXPS       Z3, Z5, Z3
-	VBROADCASTSS hi+68(FP), Z5
-	VMINPS       Z3, Z5, Z3
-	VMOVUPS      Z3, (SI)(R11*1)
-	ADDQ         R8, R11
-	VMOVAPS      Z4, Z5
-	VFMADD231PS  Z0, Z6, Z5
-	VADDPS       (BX), Z5, Z5
-	TESTQ        DI, DI
-	JZ           plain10
-	VADDPS       (DI)(R11*1), Z5, Z5
+added0:
+	MOVQ         R10, R9
+	VADDPS       (SI)(R9*1), Z9, Z9
+	VBROADCASTSS lo+80(FP), Z21
+	VMAXPS       Z9, Z21, Z9
+	VBROADCASTSS hi+84(FP), Z21
+	VMINPS       Z9, Z21, Z9
+	VMOVUPS      Z9, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x01
+	JLE          row1
+	VADDPS       (SI)(R9*1), Z13, Z13
+	VBROADCASTSS lo+80(FP), Z21
+	VMAXPS       Z13, Z21, Z13
+	VBROADCASTSS hi+84(FP), Z21
+	VMINPS       Z13, Z21, Z13
+	VMOVUPS      Z13, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x02
+	JLE          row1
+	VADDPS       (SI)(R9*1), Z24, Z24
+	VBROADCASTSS lo+80(FP), Z21
+	VMAXPS       Z24, Z21, Z24
+	VBROADCASTSS hi+84(FP), Z21
+	VMINPS       Z24, Z21, Z24
+	VMOVUPS      Z24, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x03
+	JLE          row1
+	VADDPS       (SI)(R9*1), Z17, Z17
+	VBROADCASTSS lo+80(FP), Z21
+	VMAXPS       Z17, Z21, Z17
+	VBROADCASTSS hi+84(FP), Z21
+	VMINPS       Z17, Z21, Z17
+	VMOVUPS      Z17, (BX)(R9*1)
 
-plain10:
-	VBROADCASTSS lo+64(FP), Z3
-	VMAXPS       Z5, Z3, Z5
-	VBROADCASTSS hi+68(FP), Z3
-	VMINPS       Z5, Z3, Z5
-	VMOVUPS      Z5, (SI)(R11*1)
-	ADDQ         R8, R11
-	VFMADD231PS  Z1, Z10, Z9
-	VADDPS       (BX), Z9, Z9
-	TESTQ        DI, DI
-	JZ           plain20
-	VADDPS       (DI)(R11*1), Z9, Z9
-
-plain20:
-	VBROADCASTSS lo+64(FP), Z3
-	VMAXPS       Z9, Z3, Z9
-	VBROADCASTSS hi+68(FP), Z3
-	VMINPS       Z9, Z3, Z9
-	VMOVUPS      Z9, (SI)(R11*1)
-	ADDQ         R8, R11
-	VADDPS       Z4, Z8, Z8
-	VFMADD231PS  Z2, Z6, Z8
-	VADDPS       (BX), Z8, Z8
-	TESTQ        DI, DI
-	JZ           plain30
-	VADDPS       (DI)(R11*1), Z8, Z8
-
-plain30:
-	VBROADCASTSS lo+64(FP), Z3
-	VMAXPS       Z8, Z3, Z8
-	VBROADCASTSS hi+68(FP), Z3
-	VMINPS       Z8, Z3, Z8
-	VMOVUPS      Z8, (SI)(R11*1)
-	ADDQ         R9, R12
-	MOVQ         R12, R11
-	VMOVUPS      64(R10), Z3
-	VMOVUPS      320(R10), Z4
-	VMOVUPS      576(R10), Z5
-	VMOVUPS      832(R10), Z6
-	VMOVUPS      1088(R10), Z7
-	VMOVUPS      1344(R10), Z8
-	VADDPS       Z5, Z4, Z9
-	VSUBPS       Z5, Z4, Z4
-	VADDPS       Z7, Z6, Z10
-	VSUBPS       Z7, Z6, Z6
+row1:
+	ADDQ         DI, R10
+	CMPQ         height+64(FP), $0x01
+	JLE          next
+	VADDPS       Z8, Z5, Z9
+	VADDPS       Z16, Z12, Z13
 	VADDPS       Z9, Z3, Z3
-	VADDPS       Z10, Z3, Z3
-	VADDPS       (BX), Z3, Z3
-	TESTQ        DI, DI
-	JZ           plain01
-	VADDPS       (DI)(R11*1), Z3, Z3
+	VADDPS       Z13, Z3, Z3
+	VFMADD231PS  Z1, Z13, Z9
+	VSUBPS       Z8, Z5, Z5
+	VSUBPS       Z16, Z12, Z12
+	VADDPS       Z5, Z20, Z8
+	VFMADD231PS  Z2, Z12, Z8
+	VFMADD231PS  Z0, Z12, Z5
+	MOVQ         bias+24(FP), R9
+	VADDPS       (R9), Z3, Z3
+	VADDPS       (R9), Z5, Z5
+	VADDPS       (R9), Z9, Z9
+	VADDPS       (R9), Z8, Z8
+	TESTQ        SI, SI
+	JNZ          added1
+	MOVQ         R10, R9
+	VBROADCASTSS lo+80(FP), Z12
+	VMAXPS       Z3, Z12, Z3
+	VBROADCASTSS hi+84(FP), Z12
+	VMINPS       Z3, Z12, Z3
+	VMOVUPS      Z3, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x01
+	JLE          row2
+	VBROADCASTSS lo+80(FP), Z12
+	VMAXPS       Z5, Z12, Z5
+	VBROADCASTSS hi+84(FP), Z12
+	VMINPS       Z5, Z12, Z5
+	VMOVUPS      Z5, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x02
+	JLE          row2
+	VBROADCASTSS lo+80(FP), Z12
+	VMAXPS       Z9, Z12, Z9
+	VBROADCASTSS hi+84(FP), Z12
+	VMINPS       Z9, Z12, Z9
+	VMOVUPS      Z9, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x03
+	JLE          row2
+	VBROADCASTSS lo+80(FP), Z12
+	VMAXPS       Z8, Z12, Z8
+	VBROADCASTSS hi+84(FP), Z12
+	VMINPS       Z8, Z12, Z8
+	VMOVUPS      Z8, (BX)(R9*1)
+	JMP          row2
 
-plain01:
-	VBROADCASTSS lo+64(FP), Z5
-	VMAXPS       Z3, Z5, Z3
-	VBROADCASTSS hi+68(FP), Z5
-	VMINPS       Z3, Z5, Z3
-	VMOVUPS      Z3, (SI)(R11*1)
-	ADDQ         R8, R11
-	VMOVAPS      Z4, Z5
-	VFMADD231PS  Z0, Z6, Z5
-	VADDPS       (BX), Z5, Z5
-	TESTQ        DI, DI
-	JZ           plain11
-	VADDPS       (DI)(R11*1), Z5, Z5
+added1:
+	MOVQ         R10, R9
+	VADDPS       (SI)(R9*1), Z3, Z3
+	VBROADCASTSS lo+80(FP), Z12
+	VMAXPS       Z3, Z12, Z3
+	VBROADCASTSS hi+84(FP), Z12
+	VMINPS       Z3, Z12, Z3
+	VMOVUPS      Z3, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x01
+	JLE          row2
+	VADDPS       (SI)(R9*1), Z5, Z5
+	VBROADCASTSS lo+80(FP), Z12
+	VMAXPS       Z5, Z12, Z5
+	VBROADCASTSS hi+84(FP), Z12
+	VMINPS       Z5, Z12, Z5
+	VMOVUPS      Z5, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x02
+	JLE          row2
+	VADDPS       (SI)(R9*1), Z9, Z9
+	VBROADCASTSS lo+80(FP), Z12
+	VMAXPS       Z9, Z12, Z9
+	VBROADCASTSS hi+84(FP), Z12
+	VMINPS       Z9, Z12, Z9
+	VMOVUPS      Z9, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x03
+	JLE          row2
+	VADDPS       (SI)(R9*1), Z8, Z8
+	VBROADCASTSS lo+80(FP), Z12
+	VMAXPS       Z8, Z12, Z8
+	VBROADCASTSS hi+84(FP), Z12
+	VMINPS       Z8, Z12, Z8
+	VMOVUPS      Z8, (BX)(R9*1)
 
-plain11:
-	VBROADCASTSS lo+64(FP), Z3
-	VMAXPS       Z5, Z3, Z5
-	VBROADCASTSS hi+68(FP), Z3
-	VMINPS       Z5, Z3, Z5
-	VMOVUPS      Z5, (SI)(R11*1)
-	ADDQ         R8, R11
-	VFMADD231PS  Z1, Z10, Z9
-	VADDPS       (BX), Z9, Z9
-	TESTQ        DI, DI
-	JZ           plain21
-	VADDPS       (DI)(R11*1), Z9, Z9
+row2:
+	ADDQ         DI, R10
+	CMPQ         height+64(FP), $0x02
+	JLE          next
+	VADDPS       Z15, Z11, Z3
+	VADDPS       Z23, Z19, Z5
+	VADDPS       Z3, Z7, Z7
+	VADDPS       Z5, Z7, Z7
+	VFMADD231PS  Z1, Z5, Z3
+	VSUBPS       Z15, Z11, Z11
+	VSUBPS       Z23, Z19, Z19
+	VADDPS       Z11, Z27, Z5
+	VFMADD231PS  Z2, Z19, Z5
+	VFMADD231PS  Z0, Z19, Z11
+	MOVQ         bias+24(FP), R9
+	VADDPS       (R9), Z7, Z7
+	VADDPS       (R9), Z11, Z11
+	VADDPS       (R9), Z3, Z3
+	VADDPS       (R9), Z5, Z5
+	TESTQ        SI, SI
+	JNZ          added2
+	MOVQ         R10, R9
+	VBROADCASTSS lo+80(FP), Z8
+	VMAXPS       Z7, Z8, Z7
+	VBROADCASTSS hi+84(FP), Z8
+	VMINPS       Z7, Z8, Z7
+	VMOVUPS      Z7, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x01
+	JLE          row3
+	VBROADCASTSS lo+80(FP), Z8
+	VMAXPS       Z11, Z8, Z11
+	VBROADCASTSS hi+84(FP), Z8
+	VMINPS       Z11, Z8, Z11
+	VMOVUPS      Z11, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x02
+	JLE          row3
+	VBROADCASTSS lo+80(FP), Z8
+	VMAXPS       Z3, Z8, Z3
+	VBROADCASTSS hi+84(FP), Z8
+	VMINPS       Z3, Z8, Z3
+	VMOVUPS      Z3, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x03
+	JLE          row3
+	VBROADCASTSS lo+80(FP), Z8
+	VMAXPS       Z5, Z8, Z5
+	VBROADCASTSS hi+84(FP), Z8
+	VMINPS       Z5, Z8, Z5
+	VMOVUPS      Z5, (BX)(R9*1)
+	JMP          row3
 
-plain21:
-	VBROADCASTSS lo+64(FP), Z3
-	VMAXPS       Z9, Z3, Z9
-	VBROADCASTSS hi+68(FP), Z3
-	VMINPS       Z9, Z3, Z9
-	VMOVUPS      Z9, (SI)(R11*1)
-	ADDQ         R8, R11
-	VADDPS       Z4, Z8, Z8
-	VFMADD231PS  Z2, Z6, Z8
-	VADDPS       (BX), Z8, Z8
-	TESTQ        DI, DI
-	JZ           plain31
-	VADDPS       (DI)(R11*1), Z8, Z8
+added2:
+	MOVQ         R10, R9
+	VADDPS       (SI)(R9*1), Z7, Z7
+	VBROADCASTSS lo+80(FP), Z8
+	VMAXPS       Z7, Z8, Z7
+	VBROADCASTSS hi+84(FP), Z8
+	VMINPS       Z7, Z8, Z7
+	VMOVUPS      Z7, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x01
+	JLE          row3
+	VADDPS       (SI)(R9*1), Z11, Z11
+	VBROADCASTSS lo+80(FP), Z8
+	VMAXPS       Z11, Z8, Z11
+	VBROADCASTSS hi+84(FP), Z8
+	VMINPS       Z11, Z8, Z11
+	VMOVUPS      Z11, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x02
+	JLE          row3
+	VADDPS       (SI)(R9*1), Z3, Z3
+	VBROADCASTSS lo+80(FP), Z8
+	VMAXPS       Z3, Z8, Z3
+	VBROADCASTSS hi+84(FP), Z8
+	VMINPS       Z3, Z8, Z3
+	VMOVUPS      Z3, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x03
+	JLE          row3
+	VADDPS       (SI)(R9*1), Z5, Z5
+	VBROADCASTSS lo+80(FP), Z8
+	VMAXPS       Z5, Z8, Z5
+	VBROADCASTSS hi+84(FP), Z8
+	VMINPS       Z5, Z8, Z5
+	VMOVUPS      Z5, (BX)(R9*1)
 
-plain31:
-	VBROADCASTSS lo+64(FP), Z3
-	VMAXPS       Z8, Z3, Z8
-	VBROADCASTSS hi+68(FP), Z3
-	VMINPS       Z8, Z3, Z8
-	VMOVUPS      Z8, (SI)(R11*1)
-	ADDQ         R9, R12
-	MOVQ         R12, R11
-	VMOVUPS      128(R10), Z3
-	VMOVUPS      384(R10), Z4
-	VMOVUPS      640(R10), Z5
-	VMOVUPS      896(R10), Z6
-	VMOVUPS      1152(R10), Z7
-	VMOVUPS      1408(R10), Z8
-	VADDPS       Z5, Z4, Z9
-	VSUBPS       Z5, Z4, Z4
-	VADDPS       Z7, Z6, Z10
-	VSUBPS       Z7, Z6, Z6
-	VADDPS       Z9, Z3, Z3
-	VADDPS       Z10, Z3, Z3
-	VADDPS       (BX), Z3, Z3
-	TESTQ        DI, DI
-	JZ           plain02
-	VADDPS       (DI)(R11*1), Z3, Z3
+row3:
+	ADDQ         DI, R10
+	CMPQ         height+64(FP), $0x03
+	JLE          next
+	VADDPS       Z10, Z6, Z3
+	VADDPS       Z18, Z14, Z5
+	VADDPS       Z3, Z4, Z4
+	VADDPS       Z5, Z4, Z4
+	VFMADD231PS  Z1, Z5, Z3
+	VSUBPS       Z10, Z6, Z6
+	VSUBPS       Z18, Z14, Z14
+	VADDPS       Z6, Z22, Z5
+	VFMADD231PS  Z2, Z14, Z5
+	VFMADD231PS  Z0, Z14, Z6
+	MOVQ         bias+24(FP), R9
+	VADDPS       (R9), Z4, Z4
+	VADDPS       (R9), Z6, Z6
+	VADDPS       (R9), Z3, Z3
+	VADDPS       (R9), Z5, Z5
+	TESTQ        SI, SI
+	JNZ          added3
+	MOVQ         R10, R9
+	VBROADCASTSS lo+80(FP), Z7
+	VMAXPS       Z4, Z7, Z4
+	VBROADCASTSS hi+84(FP), Z7
+	VMINPS       Z4, Z7, Z4
+	VMOVUPS      Z4, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x01
+	JLE          next
+	VBROADCASTSS lo+80(FP), Z7
+	VMAXPS       Z6, Z7, Z6
+	VBROADCASTSS hi+84(FP), Z7
+	VMINPS       Z6, Z7, Z6
+	VMOVUPS      Z6, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x02
+	JLE          next
+	VBROADCASTSS lo+80(FP), Z7
+	VMAXPS       Z3, Z7, Z3
+	VBROADCASTSS hi+84(FP), Z7
+	VMINPS       Z3, Z7, Z3
+	VMOVUPS      Z3, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x03
+	JLE          next
+	VBROADCASTSS lo+80(FP), Z7
+	VMAXPS       Z5, Z7, Z5
+	VBROADCASTSS hi+84(FP), Z7
+	VMINPS       Z5, Z7, Z5
+	VMOVUPS      Z5, (BX)(R9*1)
+	JMP          next
 
-plain02:
-	VBROADCASTSS lo+64(FP), Z5
-	VMAXPS       Z3, Z5, Z3
-	VBROADCASTSS hi+68(FP), Z5
-	VMINPS       Z3, Z5, Z3
-	VMOVUPS      Z3, (SI)(R11*1)
-	ADDQ         R8, R11
-	VMOVAPS      Z4, Z5
-	VFMADD231PS  Z0, Z6, Z5
-	VADDPS       (BX), Z5, Z5
-	TESTQ        DI, DI
-	JZ           plain12
-	VADDPS       (DI)(R11*1), Z5, Z5
+added3:
+	MOVQ         R10, R9
+	VADDPS       (SI)(R9*1), Z4, Z4
+	VBROADCASTSS lo+80(FP), Z7
+	VMAXPS       Z4, Z7, Z4
+	VBROADCASTSS hi+84(FP), Z7
+	VMINPS       Z4, Z7, Z4
+	VMOVUPS      Z4, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x01
+	JLE          next
+	VADDPS       (SI)(R9*1), Z6, Z6
+	VBROADCASTSS lo+80(FP), Z7
+	VMAXPS       Z6, Z7, Z6
+	VBROADCASTSS hi+84(FP), Z7
+	VMINPS       Z6, Z7, Z6
+	VMOVUPS      Z6, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x02
+	JLE          next
+	VADDPS       (SI)(R9*1), Z3, Z3
+	VBROADCASTSS lo+80(FP), Z7
+	VMAXPS       Z3, Z7, Z3
+	VBROADCASTSS hi+84(FP), Z7
+	VMINPS       Z3, Z7, Z3
+	VMOVUPS      Z3, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x03
+	JLE          next
+	VADDPS       (SI)(R9*1), Z5, Z5
+	VBROADCASTSS lo+80(FP), Z7
+	VMAXPS       Z5, Z7, Z5
+	VBROADCASTSS hi+84(FP), Z7
+	VMINPS       Z5, Z7, Z5
+	VMOVUPS      Z5, (BX)(R9*1)
 
-plain12:
-	VBROADCASTSS lo+64(FP), Z3
-	VMAXPS       Z5, Z3, Z5
-	VBROADCASTSS hi+68(FP), Z3
-	VMINPS       Z5, Z3, Z5
-	VMOVUPS      Z5, (SI)(R11*1)
-	ADDQ         R8, R11
-	VFMADD231PS  Z1, Z10, Z9
-	VADDPS       (BX), Z9, Z9
-	TESTQ        DI, DI
-	JZ           plain22
-	VADDPS       (DI)(R11*1), Z9, Z9
-
-plain22:
-	VBROADCASTSS lo+64(FP), Z3
-	VMAXPS       Z9, Z3, Z9
-	VBROADCASTSS hi+68(FP), Z3
-	VMINPS       Z9, Z3, Z9
-	VMOVUPS      Z9, (SI)(R11*1)
-	ADDQ         R8, R11
-	VADDPS       Z4, Z8, Z8
-	VFMADD231PS  Z2, Z6, Z8
-	VADDPS       (BX), Z8, Z8
-	TESTQ        DI, DI
-	JZ           plain32
-	VADDPS       (DI)(R11*1), Z8, Z8
-
-plain32:
-	VBROADCASTSS lo+64(FP), Z3
-	VMAXPS       Z8, Z3, Z8
-	VBROADCASTSS hi+68(FP), Z3
-	VMINPS       Z8, Z3, Z8
-	VMOVUPS      Z8, (SI)(R11*1)
-	ADDQ         R9, R12
-	MOVQ         R12, R11
-	VMOVUPS      192(R10), Z3
-	VMOVUPS      448(R10), Z4
-	VMOVUPS      704(R10), Z5
-	VMOVUPS      960(R10), Z6
-	VMOVUPS      1216(R10), Z7
-	VMOVUPS      1472(R10), Z8
-	VADDPS       Z5, Z4, Z9
-	VSUBPS       Z5, Z4, Z4
-	VADDPS       Z7, Z6, Z10
-	VSUBPS       Z7, Z6, Z6
-	VADDPS       Z9, Z3, Z3
-	VADDPS       Z10, Z3, Z3
-	VADDPS       (BX), Z3, Z3
-	TESTQ        DI, DI
-	JZ           plain03
-	VADDPS       (DI)(R11*1), Z3, Z3
-
-plain03:
-	VBROADCASTSS lo+64(FP), Z5
-	VMAXPS       Z3, Z5, Z3
-	VBROADCASTSS hi+68(FP), Z5
-	VMINPS       Z3, Z5, Z3
-	VMOVUPS      Z3, (SI)(R11*1)
-	ADDQ         R8, R11
-	VMOVAPS      Z4, Z5
-	VFMADD231PS  Z0, Z6, Z5
-	VADDPS       (BX), Z5, Z5
-	TESTQ        DI, DI
-	JZ           plain13
-	VADDPS       (DI)(R11*1), Z5, Z5
-
-plain13:
-	VBROADCASTSS lo+64(FP), Z3
-	VMAXPS       Z5, Z3, Z5
-	VBROADCASTSS hi+68(FP), Z3
-	VMINPS       Z5, Z3, Z5
-	VMOVUPS      Z5, (SI)(R11*1)
-	ADDQ         R8, R11
-	VFMADD231PS  Z1, Z10, Z9
-	VADDPS       (BX), Z9, Z9
-	TESTQ        DI, DI
-	JZ           plain23
-	VADDPS       (DI)(R11*1), Z9, Z9
-
-plain23:
-	VBROADCASTSS lo+64(FP), Z3
-	VMAXPS       Z9, Z3, Z9
-	VBROADCASTSS hi+68(FP), Z3
-	VMINPS       Z9, Z3, Z9
-	VMOVUPS      Z9, (SI)(R11*1)
-	ADDQ         R8, R11
-	VADDPS       Z4, Z8, Z8
-	VFMADD231PS  Z2, Z6, Z8
-	VADDPS       (BX), Z8, Z8
-	TESTQ        DI, DI
-	JZ           plain33
-	VADDPS       (DI)(R11*1), Z8, Z8
-
-plain33:
-	VBROADCASTSS lo+64(FP), Z3
-	VMAXPS       Z8, Z3, Z8
-	VBROADCASTSS hi+68(FP), Z3
-	VMINPS       Z8, Z3, Z8
-	VMOVUPS      Z8, (SI)(R11*1)
-	ADDQ         $0x40, CX
-	ADDQ         $0x40, SI
-	ADDQ         $0x40, BX
-	TESTQ        DI, DI
-	JZ           none
-	ADDQ         $0x40, DI
+next:
+	ADDQ  $0x40, CX
+	ADDQ  $0x40, BX
+	ADDQ  $0x40, bias+24(FP)
+	TESTQ SI, SI
+	JZ    none
+	ADDQ  $0x40, SI
 
 none:
 	SUBQ $0x10, AX
@@ -1184,708 +1088,678 @@ none:
 DATA word41000000<>+0(SB)/4, $0x41000000
 GLOBL word41000000<>(SB), RODATA|NOPTR, $4
 
-// func winogradInput2AVX2(channels int, src *float32, row int, pixel int, dst *float32, point int, work *float32)
-// Requires: AVX
-TEXT ·winogradInput2AVX2(SB), NOSPLIT, $0-56
-	MOVQ channels+0(FP), AX
-	MOVQ src+8(FP), CX
-	MOVQ row+16(FP), DX
-	MOVQ pixel+24(FP), BX
-	MOVQ dst+32(FP), SI
-	MOVQ point+40(FP), DI
-	MOVQ work+48(FP), R8
-	SHLQ $0x02, DX
-	SHLQ $0x02, BX
-	SHLQ $0x02, DI
-	LEAQ (BX)(BX*2), R9
-	LEAQ (BX)(BX*4), R10
-
-channel:
-	MOVQ    CX, R10
-	VMOVUPS (R10), Y0
-	VMOVUPS (R10)(BX*1), Y1
-	VMOVUPS (R10)(BX*2), Y2
-	VMOVUPS (R10)(R9*1), Y3
-	VSUBPS  Y2, Y0, Y0
-	VMOVUPS Y0, (R8)
-	VADDPS  Y1, Y2, Y0
-	VMOVUPS Y0, 32(R8)
-	VSUBPS  Y1, Y2, Y2
-	VMOVUPS Y2, 64(R8)
-	VSUBPS  Y3, Y1, Y1
-	VMOVUPS Y1, 96(R8)
-	ADDQ    DX, R10
-	VMOVUPS (R10), Y0
-	VMOVUPS (R10)(BX*1), Y1
-	VMOVUPS (R10)(BX*2), Y2
-	VMOVUPS (R10)(R9*1), Y3
-	VSUBPS  Y2, Y0, Y0
-	VMOVUPS Y0, 128(R8)
-	VADDPS  Y1, Y2, Y0
-	VMOVUPS Y0, 160(R8)
-	VSUBPS  Y1, Y2, Y2
-	VMOVUPS Y2, 192(R8)
-	VSUBPS  Y3, Y1, Y1
-	VMOVUPS Y1, 224(R8)
-	ADDQ    DX, R10
-	VMOVUPS (R10), Y0
-	VMOVUPS (R10)(BX*1), Y1
-	VMOVUPS (R10)(BX*2), Y2
-	VMOVUPS (R10)(R9*1), Y3
-	VSUBPS  Y2, Y0, Y0
-	VMOVUPS Y0, 256(R8)
-	VADDPS  Y1, Y2, Y0
-	VMOVUPS Y0, 288(R8)
-	VSUBPS  Y1, Y2, Y2
-	VMOVUPS Y2, 320(R8)
-	VSUBPS  Y3, Y1, Y1
-	VMOVUPS Y1, 352(R8)
-	ADDQ    DX, R10
-	VMOVUPS (R10), Y0
-	VMOVUPS (R10)(BX*1), Y1
-	VMOVUPS (R10)(BX*2), Y2
-	VMOVUPS (R10)(R9*1), Y3
-	VSUBPS  Y2, Y0, Y0
-	VMOVUPS Y0, 384(R8)
-	VADDPS  Y1, Y2, Y0
-	VMOVUPS Y0, 416(R8)
-	VSUBPS  Y1, Y2, Y2
-	VMOVUPS Y2, 448(R8)
-	VSUBPS  Y3, Y1, Y1
-	VMOVUPS Y1, 480(R8)
-	IMUL3Q  $0x04, DI, R11
-	MOVQ    SI, R12
-	MOVQ    R12, R10
-	VMOVUPS (R8), Y0
-	VMOVUPS 128(R8), Y1
-	VMOVUPS 256(R8), Y2
-	VMOVUPS 384(R8), Y3
-	VSUBPS  Y2, Y0, Y0
-	VMOVUPS Y0, (R10)
-	ADDQ    R11, R10
-	VADDPS  Y1, Y2, Y0
-	VMOVUPS Y0, (R10)
-	ADDQ    R11, R10
-	VSUBPS  Y1, Y2, Y2
-	VMOVUPS Y2, (R10)
-	ADDQ    R11, R10
-	VSUBPS  Y3, Y1, Y1
-	VMOVUPS Y1, (R10)
-	ADDQ    DI, R12
-	MOVQ    R12, R10
-	VMOVUPS 32(R8), Y0
-	VMOVUPS 160(R8), Y1
-	VMOVUPS 288(R8), Y2
-	VMOVUPS 416(R8), Y3
-	VSUBPS  Y2, Y0, Y0
-	VMOVUPS Y0, (R10)
-	ADDQ    R11, R10
-	VADDPS  Y1, Y2, Y0
-	VMOVUPS Y0, (R10)
-	ADDQ    R11, R10
-	VSUBPS  Y1, Y2, Y2
-	VMOVUPS Y2, (R10)
-	ADDQ    R11, R10
-	VSUBPS  Y3, Y1, Y1
-	VMOVUPS Y1, (R10)
-	ADDQ    DI, R12
-	MOVQ    R12, R10
-	VMOVUPS 64(R8), Y0
-	VMOVUPS 192(R8), Y1
-	VMOVUPS 320(R8), Y2
-	VMOVUPS 448(R8), Y3
-	VSUBPS  Y2, Y0, Y0
-	VMOVUPS Y0, (R10)
-	ADDQ    R11, R10
-	VADDPS  Y1, Y2, Y0
-	VMOVUPS Y0, (R10)
-	ADDQ    R11, R10
-	VSUBPS  Y1, Y2, Y2
-	VMOVUPS Y2, (R10)
-	ADDQ    R11, R10
-	VSUBPS  Y3, Y1, Y1
-	VMOVUPS Y1, (R10)
-	ADDQ    DI, R12
-	MOVQ    R12, R10
-	VMOVUPS 96(R8), Y0
-	VMOVUPS 224(R8), Y1
-	VMOVUPS 352(R8), Y2
-	VMOVUPS 480(R8), Y3
-	VSUBPS  Y2, Y0, Y0
-	VMOVUPS Y0, (R10)
-	ADDQ    R11, R10
-	VADDPS  Y1, Y2, Y0
-	VMOVUPS Y0, (R10)
-	ADDQ    R11, R10
-	VSUBPS  Y1, Y2, Y2
-	VMOVUPS Y2, (R10)
-	ADDQ    R11, R10
-	VSUBPS  Y3, Y1, Y1
-	VMOVUPS Y1, (R10)
-	ADDQ    $0x20, CX
-	ADDQ    $0x20, SI
-	SUBQ    $0x08, AX
-	JG      channel
-	VZEROUPPER
-	RET
-
-// func winogradOutput2AVX2(channels int, src *float32, point int, bias *float32, dst *float32, other *float32, row int, pixel int, lo float32, hi float32, work *float32)
-// Requires: AVX
-TEXT ·winogradOutput2AVX2(SB), NOSPLIT, $0-80
-	MOVQ channels+0(FP), AX
-	MOVQ src+8(FP), CX
-	MOVQ point+16(FP), DX
-	MOVQ bias+24(FP), BX
-	MOVQ dst+32(FP), SI
-	MOVQ other+40(FP), DI
-	MOVQ row+48(FP), R8
-	MOVQ pixel+56(FP), R9
-	MOVQ work+72(FP), R10
-	SHLQ $0x02, R8
-	SHLQ $0x02, R9
-	SHLQ $0x02, DX
-
-channel:
-	MOVQ    CX, R11
-	VMOVUPS (R11), Y0
-	ADDQ    DX, R11
-	VMOVUPS (R11), Y1
-	ADDQ    DX, R11
-	VMOVUPS (R11), Y2
-	ADDQ    DX, R11
-	VMOVUPS (R11), Y3
-	VADDPS  Y1, Y0, Y0
-	VADDPS  Y2, Y0, Y0
-	VMOVUPS Y0, (R10)
-	VSUBPS  Y2, Y1, Y1
-	VSUBPS  Y3, Y1, Y1
-	VMOVUPS Y1, 32(R10)
-	ADDQ    DX, R11
-	VMOVUPS (R11), Y0
-	ADDQ    DX, R11
-	VMOVUPS (R11), Y1
-	ADDQ    DX, R11
-	VMOVUPS (R11), Y2
-	ADDQ    DX, R11
-	VMOVUPS (R11), Y3
-	VADDPS  Y1, Y0, Y0
-	VADDPS  Y2, Y0, Y0
-	VMOVUPS Y0, 64(R10)
-	VSUBPS  Y2, Y1, Y1
-	VSUBPS  Y3, Y1, Y1
-	VMOVUPS Y1, 96(R10)
-	ADDQ    DX, R11
-	VMOVUPS (R11), Y0
-	ADDQ    DX, R11
-	VMOVUPS (R11), Y1
-	ADDQ    DX, R11
-	VMOVUPS (R11), Y2
-	ADDQ    DX, R11
-	VMOVUPS (R11), Y3
-	VADDPS  Y1, Y0, Y0
-	VADDPS  Y2, Y0, Y0
-	VMOVUPS Y0, 128(R10)
-	VSUBPS  Y2, Y1, Y1
-	VSUBPS  Y3, Y1, Y1
-	VMOVUPS Y1, 160(R10)
-	ADDQ    DX, R11
-	VMOVUPS (R11), Y0
-	ADDQ    DX, R11
-	VMOVUPS (R11), Y1
-	ADDQ    DX, R11
-	VMOVUPS (R11), Y2
-	ADDQ    DX, R11
-	VMOVUPS (R11), Y3
-	VADDPS  Y1, Y0, Y0
-	VADDPS  Y2, Y0, Y0
-	VMOVUPS Y0, 192(R10)
-	VSUBPS  Y2, Y1, Y1
-	VSUBPS  Y3, Y1, Y1
-	VMOVUPS Y1, 224(R10)
-	XORQ    R12, R12
-	MOVQ    R12, R11
-	VMOVUPS (R10), Y0
-	VMOVUPS 64(R10), Y1
-	VMOVUPS 128(R10), Y2
-	VMOVUPS 192(R10), Y3
-	VADDPS  Y1, Y0, Y0
-	VADDPS  Y2, Y0, Y0
-	VADDPS  (BX), Y0, Y0
-	TESTQ   DI, DI
-	JZ      plain00
-	VADDPS  (DI)(R11*1), Y0, Y0
-
-plain00:
-	VBROADCASTSS lo+64(FP), Y4
-	VMAXPS       Y0, Y4, Y0
-	VBROADCASTSS hi+68(FP), Y4
-	VMINPS       Y0, Y4, Y0
-	VMOVUPS      Y0, (SI)(R11*1)
-	ADDQ         R8, R11
-	VSUBPS       Y2, Y1, Y1
-	VSUBPS       Y3, Y1, Y1
-	VADDPS       (BX), Y1, Y1
-	TESTQ        DI, DI
-	JZ           plain10
-	VADDPS       (DI)(R11*1), Y1, Y1
-
-plain10:
-	VBROADCASTSS lo+64(FP), Y0
-	VMAXPS       Y1, Y0, Y1
-	VBROADCASTSS hi+68(FP), Y0
-	VMINPS       Y1, Y0, Y1
-	VMOVUPS      Y1, (SI)(R11*1)
-	ADDQ         R9, R12
-	MOVQ         R12, R11
-	VMOVUPS      32(R10), Y0
-	VMOVUPS      96(R10), Y1
-	VMOVUPS      160(R10), Y2
-	VMOVUPS      224(R10), Y3
-	VADDPS       Y1, Y0, Y0
-	VADDPS       Y2, Y0, Y0
-	VADDPS       (BX), Y0, Y0
-	TESTQ        DI, DI
-	JZ           plain01
-	VADDPS       (DI)(R11*1), Y0, Y0
-
-plain01:
-	VBROADCASTSS lo+64(FP), Y4
-	VMAXPS       Y0, Y4, Y0
-	VBROADCASTSS hi+68(FP), Y4
-	VMINPS       Y0, Y4, Y0
-	VMOVUPS      Y0, (SI)(R11*1)
-	ADDQ         R8, R11
-	VSUBPS       Y2, Y1, Y1
-	VSUBPS       Y3, Y1, Y1
-	VADDPS       (BX), Y1, Y1
-	TESTQ        DI, DI
-	JZ           plain11
-	VADDPS       (DI)(R11*1), Y1, Y1
-
-plain11:
-	VBROADCASTSS lo+64(FP), Y0
-	VMAXPS       Y1, Y0, Y1
-	VBROADCASTSS hi+68(FP), Y0
-	VMINPS       Y1, Y0, Y1
-	VMOVUPS      Y1, (SI)(R11*1)
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, SI
-	ADDQ         $0x20, BX
-	TESTQ        DI, DI
-	JZ           none
-	ADDQ         $0x20, DI
-
-none:
-	SUBQ $0x08, AX
-	JG   channel
-	VZEROUPPER
-	RET
-
-// func winogradInput4AVX2(channels int, src *float32, row int, pixel int, dst *float32, point int, work *float32)
+// func winogradFilterAVX2(n int, src *float32, tap int, dst *float32, point int)
 // Requires: AVX, FMA3
-TEXT ·winogradInput4AVX2(SB), NOSPLIT, $0-56
+TEXT ·winogradFilterAVX2(SB), NOSPLIT, $0-40
+	MOVQ         n+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         tap+16(FP), DX
+	MOVQ         dst+24(FP), BX
+	MOVQ         point+32(FP), SI
+	SHLQ         $0x02, DX
+	SHLQ         $0x02, SI
+	VBROADCASTSS word3e800000<>+0(SB), Y0
+	VBROADCASTSS word3e2aaaab<>+0(SB), Y1
+	VBROADCASTSS word3daaaaab<>+0(SB), Y2
+	VBROADCASTSS word3d2aaaab<>+0(SB), Y3
+	LEAQ         (DX)(DX*2), DI
+	LEAQ         (SI)(SI*2), R8
+	LEAQ         (SI)(SI*4), R9
+
+channel:
+	MOVQ        CX, R10
+	VMOVUPS     (R10), Y4
+	VMOVUPS     (R10)(DI*2), Y5
+	VMULPS      Y0, Y4, Y4
+	MOVQ        CX, R10
+	ADDQ        DX, R10
+	VMOVUPS     (R10), Y6
+	VMOVUPS     (R10)(DI*2), Y7
+	VMULPS      Y0, Y6, Y6
+	MOVQ        CX, R10
+	ADDQ        DX, R10
+	ADDQ        DX, R10
+	VMOVUPS     (R10), Y8
+	VMOVUPS     (R10)(DI*2), Y9
+	VMULPS      Y0, Y8, Y8
+	MOVQ        BX, R10
+	VMULPS      Y0, Y4, Y10
+	VMOVUPS     Y10, (R10)
+	VMOVUPS     Y8, (R10)(R9*1)
+	VADDPS      Y8, Y4, Y10
+	VMULPS      Y1, Y10, Y10
+	VMULPS      Y1, Y6, Y11
+	VADDPS      Y11, Y10, Y12
+	VSUBPS      Y11, Y10, Y10
+	VMOVUPS     Y12, (R10)(SI*1)
+	VMOVUPS     Y10, (R10)(SI*2)
+	VMULPS      Y3, Y4, Y4
+	VFMADD231PS Y1, Y8, Y4
+	VMULPS      Y2, Y6, Y6
+	VADDPS      Y6, Y4, Y8
+	VSUBPS      Y6, Y4, Y4
+	VMOVUPS     Y8, (R10)(R8*1)
+	VMOVUPS     Y4, (R10)(SI*4)
+	MOVQ        BX, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	VMULPS      Y0, Y5, Y4
+	VMOVUPS     Y4, (R10)
+	VMOVUPS     Y9, (R10)(R9*1)
+	VADDPS      Y9, Y5, Y4
+	VMULPS      Y1, Y4, Y4
+	VMULPS      Y1, Y7, Y6
+	VADDPS      Y6, Y4, Y8
+	VSUBPS      Y6, Y4, Y4
+	VMOVUPS     Y8, (R10)(SI*1)
+	VMOVUPS     Y4, (R10)(SI*2)
+	VMULPS      Y3, Y5, Y4
+	VFMADD231PS Y1, Y9, Y4
+	VMULPS      Y2, Y7, Y5
+	VADDPS      Y5, Y4, Y6
+	VSUBPS      Y5, Y4, Y4
+	VMOVUPS     Y6, (R10)(R8*1)
+	VMOVUPS     Y4, (R10)(SI*4)
+	MOVQ        CX, R10
+	VMOVUPS     (R10), Y4
+	VMOVUPS     (R10)(DI*1), Y5
+	VMOVUPS     (R10)(DI*2), Y6
+	VADDPS      Y6, Y4, Y4
+	VMULPS      Y1, Y4, Y4
+	VMULPS      Y1, Y5, Y5
+	VADDPS      Y5, Y4, Y6
+	VSUBPS      Y5, Y4, Y4
+	MOVQ        CX, R10
+	ADDQ        DX, R10
+	VMOVUPS     (R10), Y5
+	VMOVUPS     (R10)(DI*1), Y7
+	VMOVUPS     (R10)(DI*2), Y8
+	VADDPS      Y8, Y5, Y5
+	VMULPS      Y1, Y5, Y5
+	VMULPS      Y1, Y7, Y7
+	VADDPS      Y7, Y5, Y8
+	VSUBPS      Y7, Y5, Y5
+	MOVQ        CX, R10
+	ADDQ        DX, R10
+	ADDQ        DX, R10
+	VMOVUPS     (R10), Y7
+	VMOVUPS     (R10)(DI*1), Y9
+	VMOVUPS     (R10)(DI*2), Y10
+	VADDPS      Y10, Y7, Y7
+	VMULPS      Y1, Y7, Y7
+	VMULPS      Y1, Y9, Y9
+	VADDPS      Y9, Y7, Y10
+	VSUBPS      Y9, Y7, Y7
+	MOVQ        BX, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	VMULPS      Y0, Y6, Y9
+	VMOVUPS     Y9, (R10)
+	VMOVUPS     Y10, (R10)(R9*1)
+	VADDPS      Y10, Y6, Y9
+	VMULPS      Y1, Y9, Y9
+	VMULPS      Y1, Y8, Y11
+	VADDPS      Y11, Y9, Y12
+	VSUBPS      Y11, Y9, Y9
+	VMOVUPS     Y12, (R10)(SI*1)
+	VMOVUPS     Y9, (R10)(SI*2)
+	VMULPS      Y3, Y6, Y6
+	VFMADD231PS Y1, Y10, Y6
+	VMULPS      Y2, Y8, Y8
+	VADDPS      Y8, Y6, Y9
+	VSUBPS      Y8, Y6, Y6
+	VMOVUPS     Y9, (R10)(R8*1)
+	VMOVUPS     Y6, (R10)(SI*4)
+	MOVQ        BX, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	VMULPS      Y0, Y4, Y6
+	VMOVUPS     Y6, (R10)
+	VMOVUPS     Y7, (R10)(R9*1)
+	VADDPS      Y7, Y4, Y6
+	VMULPS      Y1, Y6, Y6
+	VMULPS      Y1, Y5, Y8
+	VADDPS      Y8, Y6, Y9
+	VSUBPS      Y8, Y6, Y6
+	VMOVUPS     Y9, (R10)(SI*1)
+	VMOVUPS     Y6, (R10)(SI*2)
+	VMULPS      Y3, Y4, Y4
+	VFMADD231PS Y1, Y7, Y4
+	VMULPS      Y2, Y5, Y5
+	VADDPS      Y5, Y4, Y6
+	VSUBPS      Y5, Y4, Y4
+	VMOVUPS     Y6, (R10)(R8*1)
+	VMOVUPS     Y4, (R10)(SI*4)
+	MOVQ        CX, R10
+	VMOVUPS     (R10), Y4
+	VMOVUPS     (R10)(DI*1), Y5
+	VMOVUPS     (R10)(DI*2), Y6
+	VMULPS      Y3, Y4, Y4
+	VFMADD231PS Y1, Y6, Y4
+	VMULPS      Y2, Y5, Y5
+	VADDPS      Y5, Y4, Y6
+	VSUBPS      Y5, Y4, Y4
+	MOVQ        CX, R10
+	ADDQ        DX, R10
+	VMOVUPS     (R10), Y5
+	VMOVUPS     (R10)(DI*1), Y7
+	VMOVUPS     (R10)(DI*2), Y8
+	VMULPS      Y3, Y5, Y5
+	VFMADD231PS Y1, Y8, Y5
+	VMULPS      Y2, Y7, Y7
+	VADDPS      Y7, Y5, Y8
+	VSUBPS      Y7, Y5, Y5
+	MOVQ        CX, R10
+	ADDQ        DX, R10
+	ADDQ        DX, R10
+	VMOVUPS     (R10), Y7
+	VMOVUPS     (R10)(DI*1), Y9
+	VMOVUPS     (R10)(DI*2), Y10
+	VMULPS      Y3, Y7, Y7
+	VFMADD231PS Y1, Y10, Y7
+	VMULPS      Y2, Y9, Y9
+	VADDPS      Y9, Y7, Y10
+	VSUBPS      Y9, Y7, Y7
+	MOVQ        BX, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	VMULPS      Y0, Y6, Y9
+	VMOVUPS     Y9, (R10)
+	VMOVUPS     Y10, (R10)(R9*1)
+	VADDPS      Y10, Y6, Y9
+	VMULPS      Y1, Y9, Y9
+	VMULPS      Y1, Y8, Y11
+	VADDPS      Y11, Y9, Y12
+	VSUBPS      Y11, Y9, Y9
+	VMOVUPS     Y12, (R10)(SI*1)
+	VMOVUPS     Y9, (R10)(SI*2)
+	VMULPS      Y3, Y6, Y6
+	VFMADD231PS Y1, Y10, Y6
+	VMULPS      Y2, Y8, Y8
+	VADDPS      Y8, Y6, Y9
+	VSUBPS      Y8, Y6, Y6
+	VMOVUPS     Y9, (R10)(R8*1)
+	VMOVUPS     Y6, (R10)(SI*4)
+	MOVQ        BX, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	ADDQ        R9, R10
+	ADDQ        SI, R10
+	VMULPS      Y0, Y4, Y6
+	VMOVUPS     Y6, (R10)
+	VMOVUPS     Y7, (R10)(R9*1)
+	VADDPS      Y7, Y4, Y6
+	VMULPS      Y1, Y6, Y6
+	VMULPS      Y1, Y5, Y8
+	VADDPS      Y8, Y6, Y9
+	VSUBPS      Y8, Y6, Y6
+	VMOVUPS     Y9, (R10)(SI*1)
+	VMOVUPS     Y6, (R10)(SI*2)
+	VMULPS      Y3, Y4, Y4
+	VFMADD231PS Y1, Y7, Y4
+	VMULPS      Y2, Y5, Y5
+	VADDPS      Y5, Y4, Y6
+	VSUBPS      Y5, Y4, Y4
+	VMOVUPS     Y6, (R10)(R8*1)
+	VMOVUPS     Y4, (R10)(SI*4)
+	ADDQ        $0x20, CX
+	ADDQ        $0x20, BX
+	SUBQ        $0x08, AX
+	JG          channel
+	VZEROUPPER
+	RET
+
+// func winogradInputAVX2(channels int, src *float32, row int, pixel int, dst *float32, point int)
+// Requires: AVX, FMA3
+TEXT ·winogradInputAVX2(SB), NOSPLIT, $0-48
 	MOVQ         channels+0(FP), AX
 	MOVQ         src+8(FP), CX
 	MOVQ         row+16(FP), DX
 	MOVQ         pixel+24(FP), BX
 	MOVQ         dst+32(FP), SI
 	MOVQ         point+40(FP), DI
-	MOVQ         work+48(FP), R8
 	SHLQ         $0x02, DX
 	SHLQ         $0x02, BX
 	SHLQ         $0x02, DI
 	VBROADCASTSS word40800000<>+0(SB), Y0
-	VBROADCASTSS word40a00000<>+0(SB), Y1
-	VBROADCASTSS word40000000<>+0(SB), Y2
-	LEAQ         (BX)(BX*2), R9
-	LEAQ         (BX)(BX*4), R10
+	VBROADCASTSS word40000000<>+0(SB), Y1
+	LEAQ         (DX)(DX*2), R8
+	LEAQ         (DX)(DX*4), R9
+	LEAQ         (DI)(DI*2), R10
+	LEAQ         (DI)(DI*4), R11
 
 channel:
-	MOVQ         CX, R11
-	VMOVUPS      (R11), Y3
-	VMOVUPS      (R11)(BX*1), Y4
-	VMOVUPS      (R11)(BX*2), Y5
-	VMOVUPS      (R11)(R9*1), Y6
-	VMOVUPS      (R11)(BX*4), Y7
-	VMOVUPS      (R11)(R10*1), Y8
-	VMULPS       Y0, Y3, Y3
-	VFNMADD231PS Y1, Y5, Y3
-	VADDPS       Y7, Y3, Y3
-	VMOVUPS      Y3, (R8)
-	VMOVAPS      Y7, Y9
-	VFNMADD231PS Y0, Y5, Y9
-	VMOVAPS      Y6, Y10
-	VFNMADD231PS Y0, Y4, Y10
-	VADDPS       Y10, Y9, Y3
-	VMOVUPS      Y3, 32(R8)
-	VSUBPS       Y10, Y9, Y9
-	VMOVUPS      Y9, 64(R8)
-	VSUBPS       Y5, Y7, Y7
-	VSUBPS       Y4, Y6, Y10
-	VMOVAPS      Y7, Y9
-	VFMADD231PS  Y2, Y10, Y9
-	VMOVUPS      Y9, 96(R8)
-	VFNMADD231PS Y2, Y10, Y7
-	VMOVUPS      Y7, 128(R8)
-	VFMADD231PS  Y0, Y4, Y8
-	VFNMADD231PS Y1, Y6, Y8
-	VMOVUPS      Y8, 160(R8)
-	ADDQ         DX, R11
-	VMOVUPS      (R11), Y3
-	VMOVUPS      (R11)(BX*1), Y4
-	VMOVUPS      (R11)(BX*2), Y5
-	VMOVUPS      (R11)(R9*1), Y6
-	VMOVUPS      (R11)(BX*4), Y7
-	VMOVUPS      (R11)(R10*1), Y8
-	VMULPS       Y0, Y3, Y3
-	VFNMADD231PS Y1, Y5, Y3
-	VADDPS       Y7, Y3, Y3
-	VMOVUPS      Y3, 192(R8)
-	VMOVAPS      Y7, Y9
-	VFNMADD231PS Y0, Y5, Y9
-	VMOVAPS      Y6, Y10
-	VFNMADD231PS Y0, Y4, Y10
-	VADDPS       Y10, Y9, Y3
-	VMOVUPS      Y3, 224(R8)
-	VSUBPS       Y10, Y9, Y9
-	VMOVUPS      Y9, 256(R8)
-	VSUBPS       Y5, Y7, Y7
-	VSUBPS       Y4, Y6, Y10
-	VMOVAPS      Y7, Y9
-	VFMADD231PS  Y2, Y10, Y9
-	VMOVUPS      Y9, 288(R8)
-	VFNMADD231PS Y2, Y10, Y7
-	VMOVUPS      Y7, 320(R8)
-	VFMADD231PS  Y0, Y4, Y8
-	VFNMADD231PS Y1, Y6, Y8
-	VMOVUPS      Y8, 352(R8)
-	ADDQ         DX, R11
-	VMOVUPS      (R11), Y3
-	VMOVUPS      (R11)(BX*1), Y4
-	VMOVUPS      (R11)(BX*2), Y5
-	VMOVUPS      (R11)(R9*1), Y6
-	VMOVUPS      (R11)(BX*4), Y7
-	VMOVUPS      (R11)(R10*1), Y8
-	VMULPS       Y0, Y3, Y3
-	VFNMADD231PS Y1, Y5, Y3
-	VADDPS       Y7, Y3, Y3
-	VMOVUPS      Y3, 384(R8)
-	VMOVAPS      Y7, Y9
-	VFNMADD231PS Y0, Y5, Y9
-	VMOVAPS      Y6, Y10
-	VFNMADD231PS Y0, Y4, Y10
-	VADDPS       Y10, Y9, Y3
-	VMOVUPS      Y3, 416(R8)
-	VSUBPS       Y10, Y9, Y9
-	VMOVUPS      Y9, 448(R8)
-	VSUBPS       Y5, Y7, Y7
-	VSUBPS       Y4, Y6, Y10
-	VMOVAPS      Y7, Y9
-	VFMADD231PS  Y2, Y10, Y9
-	VMOVUPS      Y9, 480(R8)
-	VFNMADD231PS Y2, Y10, Y7
-	VMOVUPS      Y7, 512(R8)
-	VFMADD231PS  Y0, Y4, Y8
-	VFNMADD231PS Y1, Y6, Y8
-	VMOVUPS      Y8, 544(R8)
-	ADDQ         DX, R11
-	VMOVUPS      (R11), Y3
-	VMOVUPS      (R11)(BX*1), Y4
-	VMOVUPS      (R11)(BX*2), Y5
-	VMOVUPS      (R11)(R9*1), Y6
-	VMOVUPS      (R11)(BX*4), Y7
-	VMOVUPS      (R11)(R10*1), Y8
-	VMULPS       Y0, Y3, Y3
-	VFNMADD231PS Y1, Y5, Y3
-	VADDPS       Y7, Y3, Y3
-	VMOVUPS      Y3, 576(R8)
-	VMOVAPS      Y7, Y9
-	VFNMADD231PS Y0, Y5, Y9
-	VMOVAPS      Y6, Y10
-	VFNMADD231PS Y0, Y4, Y10
-	VADDPS       Y10, Y9, Y3
-	VMOVUPS      Y3, 608(R8)
-	VSUBPS       Y10, Y9, Y9
-	VMOVUPS      Y9, 640(R8)
-	VSUBPS       Y5, Y7, Y7
-	VSUBPS       Y4, Y6, Y10
-	VMOVAPS      Y7, Y9
-	VFMADD231PS  Y2, Y10, Y9
-	VMOVUPS      Y9, 672(R8)
-	VFNMADD231PS Y2, Y10, Y7
-	VMOVUPS      Y7, 704(R8)
-	VFMADD231PS  Y0, Y4, Y8
-	VFNMADD231PS Y1, Y6, Y8
-	VMOVUPS      Y8, 736(R8)
-	ADDQ         DX, R11
-	VMOVUPS      (R11), Y3
-	VMOVUPS      (R11)(BX*1), Y4
-	VMOVUPS      (R11)(BX*2), Y5
-	VMOVUPS      (R11)(R9*1), Y6
-	VMOVUPS      (R11)(BX*4), Y7
-	VMOVUPS      (R11)(R10*1), Y8
-	VMULPS       Y0, Y3, Y3
-	VFNMADD231PS Y1, Y5, Y3
-	VADDPS       Y7, Y3, Y3
-	VMOVUPS      Y3, 768(R8)
-	VMOVAPS      Y7, Y9
-	VFNMADD231PS Y0, Y5, Y9
-	VMOVAPS      Y6, Y10
-	VFNMADD231PS Y0, Y4, Y10
-	VADDPS       Y10, Y9, Y3
-	VMOVUPS      Y3, 800(R8)
-	VSUBPS       Y10, Y9, Y9
-	VMOVUPS      Y9, 832(R8)
-	VSUBPS       Y5, Y7, Y7
-	VSUBPS       Y4, Y6, Y10
-	VMOVAPS      Y7, Y9
-	VFMADD231PS  Y2, Y10, Y9
-	VMOVUPS      Y9, 864(R8)
-	VFNMADD231PS Y2, Y10, Y7
-	VMOVUPS      Y7, 896(R8)
-	VFMADD231PS  Y0, Y4, Y8
-	VFNMADD231PS Y1, Y6, Y8
-	VMOVUPS      Y8, 928(R8)
-	ADDQ         DX, R11
-	VMOVUPS      (R11), Y3
-	VMOVUPS      (R11)(BX*1), Y4
-	VMOVUPS      (R11)(BX*2), Y5
-	VMOVUPS      (R11)(R9*1), Y6
-	VMOVUPS      (R11)(BX*4), Y7
-	VMOVUPS      (R11)(R10*1), Y8
-	VMULPS       Y0, Y3, Y3
-	VFNMADD231PS Y1, Y5, Y3
-	VADDPS       Y7, Y3, Y3
-	VMOVUPS      Y3, 960(R8)
-	VMOVAPS      Y7, Y9
-	VFNMADD231PS Y0, Y5, Y9
-	VMOVAPS      Y6, Y10
-	VFNMADD231PS Y0, Y4, Y10
-	VADDPS       Y10, Y9, Y3
-	VMOVUPS      Y3, 992(R8)
-	VSUBPS       Y10, Y9, Y9
-	VMOVUPS      Y9, 1024(R8)
-	VSUBPS       Y5, Y7, Y7
-	VSUBPS       Y4, Y6, Y10
-	VMOVAPS      Y7, Y9
-	VFMADD231PS  Y2, Y10, Y9
-	VMOVUPS      Y9, 1056(R8)
-	VFNMADD231PS Y2, Y10, Y7
-	VMOVUPS      Y7, 1088(R8)
-	VFMADD231PS  Y0, Y4, Y8
-	VFNMADD231PS Y1, Y6, Y8
-	VMOVUPS      Y8, 1120(R8)
-	IMUL3Q       $0x06, DI, R12
 	MOVQ         SI, R13
-	MOVQ         R13, R11
-	VMOVUPS      (R8), Y3
-	VMOVUPS      192(R8), Y4
-	VMOVUPS      384(R8), Y5
-	VMOVUPS      576(R8), Y6
-	VMOVUPS      768(R8), Y7
-	VMOVUPS      960(R8), Y8
-	VMULPS       Y0, Y3, Y3
-	VFNMADD231PS Y1, Y5, Y3
-	VADDPS       Y7, Y3, Y3
-	VMOVUPS      Y3, (R11)
-	ADDQ         R12, R11
-	VMOVAPS      Y7, Y9
-	VFNMADD231PS Y0, Y5, Y9
-	VMOVAPS      Y6, Y10
-	VFNMADD231PS Y0, Y4, Y10
-	VADDPS       Y10, Y9, Y3
-	VMOVUPS      Y3, (R11)
-	ADDQ         R12, R11
-	VSUBPS       Y10, Y9, Y9
-	VMOVUPS      Y9, (R11)
-	ADDQ         R12, R11
-	VSUBPS       Y5, Y7, Y7
-	VSUBPS       Y4, Y6, Y10
-	VMOVAPS      Y7, Y9
-	VFMADD231PS  Y2, Y10, Y9
-	VMOVUPS      Y9, (R11)
-	ADDQ         R12, R11
-	VFNMADD231PS Y2, Y10, Y7
-	VMOVUPS      Y7, (R11)
-	ADDQ         R12, R11
-	VFMADD231PS  Y0, Y4, Y8
-	VFNMADD231PS Y1, Y6, Y8
-	VMOVUPS      Y8, (R11)
+	MOVQ         CX, R12
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12), Y3
+	VSUBPS       Y2, Y3, Y3
+	VMOVUPS      (R12)(DX*4), Y4
+	VSUBPS       Y2, Y4, Y2
+	VFMADD213PS  Y2, Y0, Y3
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12), Y4
+	VSUBPS       Y2, Y4, Y4
+	VMOVUPS      (R12)(DX*4), Y5
+	VSUBPS       Y2, Y5, Y2
+	VFMADD213PS  Y2, Y0, Y4
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12), Y5
+	VSUBPS       Y2, Y5, Y5
+	VMOVUPS      (R12)(DX*4), Y6
+	VSUBPS       Y2, Y6, Y2
+	VFMADD213PS  Y2, Y0, Y5
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12), Y6
+	VSUBPS       Y2, Y6, Y6
+	VMOVUPS      (R12)(DX*4), Y7
+	VSUBPS       Y2, Y7, Y2
+	VFMADD213PS  Y2, Y0, Y6
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12), Y7
+	VSUBPS       Y2, Y7, Y7
+	VMOVUPS      (R12)(DX*4), Y8
+	VSUBPS       Y2, Y8, Y2
+	VFMADD213PS  Y2, Y0, Y7
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*2), Y2
+	VMOVUPS      (R12), Y8
+	VSUBPS       Y2, Y8, Y8
+	VMOVUPS      (R12)(DX*4), Y9
+	VSUBPS       Y2, Y9, Y2
+	VFMADD213PS  Y2, Y0, Y8
+	VSUBPS       Y5, Y3, Y2
+	VSUBPS       Y5, Y7, Y3
+	VFMADD213PS  Y3, Y0, Y2
+	VMOVUPS      Y2, (R13)
+	VSUBPS       Y6, Y4, Y2
+	VSUBPS       Y6, Y8, Y3
+	VFMADD213PS  Y3, Y0, Y2
+	VMOVUPS      Y2, (R13)(R11*1)
+	VSUBPS       Y5, Y7, Y2
+	VSUBPS       Y4, Y6, Y3
+	VMOVAPS      Y2, Y8
+	VFMADD231PS  Y1, Y3, Y8
+	VMOVUPS      Y8, (R13)(R10*1)
+	VFNMADD231PS Y1, Y3, Y2
+	VMOVUPS      Y2, (R13)(DI*4)
+	VFMSUB213PS  Y7, Y0, Y5
+	VFMSUB213PS  Y6, Y0, Y4
+	VADDPS       Y4, Y5, Y2
+	VMOVUPS      Y2, (R13)(DI*1)
+	VSUBPS       Y4, Y5, Y2
+	VMOVUPS      Y2, (R13)(DI*2)
+	ADDQ         R11, R13
 	ADDQ         DI, R13
-	MOVQ         R13, R11
-	VMOVUPS      32(R8), Y3
-	VMOVUPS      224(R8), Y4
-	VMOVUPS      416(R8), Y5
-	VMOVUPS      608(R8), Y6
-	VMOVUPS      800(R8), Y7
-	VMOVUPS      992(R8), Y8
-	VMULPS       Y0, Y3, Y3
-	VFNMADD231PS Y1, Y5, Y3
-	VADDPS       Y7, Y3, Y3
-	VMOVUPS      Y3, (R11)
-	ADDQ         R12, R11
-	VMOVAPS      Y7, Y9
-	VFNMADD231PS Y0, Y5, Y9
-	VMOVAPS      Y6, Y10
-	VFNMADD231PS Y0, Y4, Y10
-	VADDPS       Y10, Y9, Y3
-	VMOVUPS      Y3, (R11)
-	ADDQ         R12, R11
-	VSUBPS       Y10, Y9, Y9
-	VMOVUPS      Y9, (R11)
-	ADDQ         R12, R11
+	MOVQ         CX, R12
+	VMOVUPS      (R12)(DX*1), Y2
+	VMOVUPS      (R12)(DX*2), Y3
+	VMOVUPS      (R12)(R8*1), Y4
+	VMOVUPS      (R12)(DX*4), Y5
+	VFMSUB213PS  Y5, Y0, Y3
+	VFMSUB213PS  Y4, Y0, Y2
+	VADDPS       Y2, Y3, Y2
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Y3
+	VMOVUPS      (R12)(DX*2), Y4
+	VMOVUPS      (R12)(R8*1), Y5
+	VMOVUPS      (R12)(DX*4), Y6
+	VFMSUB213PS  Y6, Y0, Y4
+	VFMSUB213PS  Y5, Y0, Y3
+	VADDPS       Y3, Y4, Y3
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Y4
+	VMOVUPS      (R12)(DX*2), Y5
+	VMOVUPS      (R12)(R8*1), Y6
+	VMOVUPS      (R12)(DX*4), Y7
+	VFMSUB213PS  Y7, Y0, Y5
+	VFMSUB213PS  Y6, Y0, Y4
+	VADDPS       Y4, Y5, Y4
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Y5
+	VMOVUPS      (R12)(DX*2), Y6
+	VMOVUPS      (R12)(R8*1), Y7
+	VMOVUPS      (R12)(DX*4), Y8
+	VFMSUB213PS  Y8, Y0, Y6
+	VFMSUB213PS  Y7, Y0, Y5
+	VADDPS       Y5, Y6, Y5
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Y6
+	VMOVUPS      (R12)(DX*2), Y7
+	VMOVUPS      (R12)(R8*1), Y8
+	VMOVUPS      (R12)(DX*4), Y9
+	VFMSUB213PS  Y9, Y0, Y7
+	VFMSUB213PS  Y8, Y0, Y6
+	VADDPS       Y6, Y7, Y6
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Y7
+	VMOVUPS      (R12)(DX*2), Y8
+	VMOVUPS      (R12)(R8*1), Y9
+	VMOVUPS      (R12)(DX*4), Y10
+	VFMSUB213PS  Y10, Y0, Y8
+	VFMSUB213PS  Y9, Y0, Y7
+	VADDPS       Y7, Y8, Y7
+	VSUBPS       Y4, Y2, Y2
+	VSUBPS       Y4, Y6, Y8
+	VFMADD213PS  Y8, Y0, Y2
+	VMOVUPS      Y2, (R13)
+	VSUBPS       Y5, Y3, Y2
 	VSUBPS       Y5, Y7, Y7
-	VSUBPS       Y4, Y6, Y10
-	VMOVAPS      Y7, Y9
-	VFMADD231PS  Y2, Y10, Y9
-	VMOVUPS      Y9, (R11)
-	ADDQ         R12, R11
-	VFNMADD231PS Y2, Y10, Y7
-	VMOVUPS      Y7, (R11)
-	ADDQ         R12, R11
-	VFMADD231PS  Y0, Y4, Y8
-	VFNMADD231PS Y1, Y6, Y8
-	VMOVUPS      Y8, (R11)
+	VFMADD213PS  Y7, Y0, Y2
+	VMOVUPS      Y2, (R13)(R11*1)
+	VSUBPS       Y4, Y6, Y2
+	VSUBPS       Y3, Y5, Y7
+	VMOVAPS      Y2, Y8
+	VFMADD231PS  Y1, Y7, Y8
+	VMOVUPS      Y8, (R13)(R10*1)
+	VFNMADD231PS Y1, Y7, Y2
+	VMOVUPS      Y2, (R13)(DI*4)
+	VFMSUB213PS  Y6, Y0, Y4
+	VFMSUB213PS  Y5, Y0, Y3
+	VADDPS       Y3, Y4, Y2
+	VMOVUPS      Y2, (R13)(DI*1)
+	VSUBPS       Y3, Y4, Y2
+	VMOVUPS      Y2, (R13)(DI*2)
+	ADDQ         R11, R13
 	ADDQ         DI, R13
-	MOVQ         R13, R11
-	VMOVUPS      64(R8), Y3
-	VMOVUPS      256(R8), Y4
-	VMOVUPS      448(R8), Y5
-	VMOVUPS      640(R8), Y6
-	VMOVUPS      832(R8), Y7
-	VMOVUPS      1024(R8), Y8
-	VMULPS       Y0, Y3, Y3
-	VFNMADD231PS Y1, Y5, Y3
-	VADDPS       Y7, Y3, Y3
-	VMOVUPS      Y3, (R11)
-	ADDQ         R12, R11
-	VMOVAPS      Y7, Y9
-	VFNMADD231PS Y0, Y5, Y9
-	VMOVAPS      Y6, Y10
-	VFNMADD231PS Y0, Y4, Y10
-	VADDPS       Y10, Y9, Y3
-	VMOVUPS      Y3, (R11)
-	ADDQ         R12, R11
-	VSUBPS       Y10, Y9, Y9
-	VMOVUPS      Y9, (R11)
-	ADDQ         R12, R11
+	MOVQ         CX, R12
+	VMOVUPS      (R12)(DX*1), Y2
+	VMOVUPS      (R12)(DX*2), Y3
+	VMOVUPS      (R12)(R8*1), Y4
+	VMOVUPS      (R12)(DX*4), Y5
+	VFMSUB213PS  Y5, Y0, Y3
+	VFMSUB213PS  Y4, Y0, Y2
+	VSUBPS       Y2, Y3, Y2
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Y3
+	VMOVUPS      (R12)(DX*2), Y4
+	VMOVUPS      (R12)(R8*1), Y5
+	VMOVUPS      (R12)(DX*4), Y6
+	VFMSUB213PS  Y6, Y0, Y4
+	VFMSUB213PS  Y5, Y0, Y3
+	VSUBPS       Y3, Y4, Y3
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Y4
+	VMOVUPS      (R12)(DX*2), Y5
+	VMOVUPS      (R12)(R8*1), Y6
+	VMOVUPS      (R12)(DX*4), Y7
+	VFMSUB213PS  Y7, Y0, Y5
+	VFMSUB213PS  Y6, Y0, Y4
+	VSUBPS       Y4, Y5, Y4
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Y5
+	VMOVUPS      (R12)(DX*2), Y6
+	VMOVUPS      (R12)(R8*1), Y7
+	VMOVUPS      (R12)(DX*4), Y8
+	VFMSUB213PS  Y8, Y0, Y6
+	VFMSUB213PS  Y7, Y0, Y5
+	VSUBPS       Y5, Y6, Y5
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Y6
+	VMOVUPS      (R12)(DX*2), Y7
+	VMOVUPS      (R12)(R8*1), Y8
+	VMOVUPS      (R12)(DX*4), Y9
+	VFMSUB213PS  Y9, Y0, Y7
+	VFMSUB213PS  Y8, Y0, Y6
+	VSUBPS       Y6, Y7, Y6
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Y7
+	VMOVUPS      (R12)(DX*2), Y8
+	VMOVUPS      (R12)(R8*1), Y9
+	VMOVUPS      (R12)(DX*4), Y10
+	VFMSUB213PS  Y10, Y0, Y8
+	VFMSUB213PS  Y9, Y0, Y7
+	VSUBPS       Y7, Y8, Y7
+	VSUBPS       Y4, Y2, Y2
+	VSUBPS       Y4, Y6, Y8
+	VFMADD213PS  Y8, Y0, Y2
+	VMOVUPS      Y2, (R13)
+	VSUBPS       Y5, Y3, Y2
 	VSUBPS       Y5, Y7, Y7
-	VSUBPS       Y4, Y6, Y10
-	VMOVAPS      Y7, Y9
-	VFMADD231PS  Y2, Y10, Y9
-	VMOVUPS      Y9, (R11)
-	ADDQ         R12, R11
-	VFNMADD231PS Y2, Y10, Y7
-	VMOVUPS      Y7, (R11)
-	ADDQ         R12, R11
-	VFMADD231PS  Y0, Y4, Y8
-	VFNMADD231PS Y1, Y6, Y8
-	VMOVUPS      Y8, (R11)
+	VFMADD213PS  Y7, Y0, Y2
+	VMOVUPS      Y2, (R13)(R11*1)
+	VSUBPS       Y4, Y6, Y2
+	VSUBPS       Y3, Y5, Y7
+	VMOVAPS      Y2, Y8
+	VFMADD231PS  Y1, Y7, Y8
+	VMOVUPS      Y8, (R13)(R10*1)
+	VFNMADD231PS Y1, Y7, Y2
+	VMOVUPS      Y2, (R13)(DI*4)
+	VFMSUB213PS  Y6, Y0, Y4
+	VFMSUB213PS  Y5, Y0, Y3
+	VADDPS       Y3, Y4, Y2
+	VMOVUPS      Y2, (R13)(DI*1)
+	VSUBPS       Y3, Y4, Y2
+	VMOVUPS      Y2, (R13)(DI*2)
+	ADDQ         R11, R13
 	ADDQ         DI, R13
-	MOVQ         R13, R11
-	VMOVUPS      96(R8), Y3
-	VMOVUPS      288(R8), Y4
-	VMOVUPS      480(R8), Y5
-	VMOVUPS      672(R8), Y6
-	VMOVUPS      864(R8), Y7
-	VMOVUPS      1056(R8), Y8
-	VMULPS       Y0, Y3, Y3
-	VFNMADD231PS Y1, Y5, Y3
-	VADDPS       Y7, Y3, Y3
-	VMOVUPS      Y3, (R11)
-	ADDQ         R12, R11
-	VMOVAPS      Y7, Y9
-	VFNMADD231PS Y0, Y5, Y9
-	VMOVAPS      Y6, Y10
-	VFNMADD231PS Y0, Y4, Y10
-	VADDPS       Y10, Y9, Y3
-	VMOVUPS      Y3, (R11)
-	ADDQ         R12, R11
-	VSUBPS       Y10, Y9, Y9
-	VMOVUPS      Y9, (R11)
-	ADDQ         R12, R11
-	VSUBPS       Y5, Y7, Y7
-	VSUBPS       Y4, Y6, Y10
-	VMOVAPS      Y7, Y9
-	VFMADD231PS  Y2, Y10, Y9
-	VMOVUPS      Y9, (R11)
-	ADDQ         R12, R11
-	VFNMADD231PS Y2, Y10, Y7
-	VMOVUPS      Y7, (R11)
-	ADDQ         R12, R11
-	VFMADD231PS  Y0, Y4, Y8
-	VFNMADD231PS Y1, Y6, Y8
-	VMOVUPS      Y8, (R11)
+	MOVQ         CX, R12
+	VMOVUPS      (R12)(DX*1), Y2
+	VMOVUPS      (R12)(DX*2), Y3
+	VMOVUPS      (R12)(R8*1), Y4
+	VMOVUPS      (R12)(DX*4), Y5
+	VSUBPS       Y3, Y5, Y3
+	VSUBPS       Y2, Y4, Y2
+	VFMADD231PS  Y1, Y2, Y3
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Y2
+	VMOVUPS      (R12)(DX*2), Y4
+	VMOVUPS      (R12)(R8*1), Y5
+	VMOVUPS      (R12)(DX*4), Y6
+	VSUBPS       Y4, Y6, Y4
+	VSUBPS       Y2, Y5, Y2
+	VFMADD231PS  Y1, Y2, Y4
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Y2
+	VMOVUPS      (R12)(DX*2), Y5
+	VMOVUPS      (R12)(R8*1), Y6
+	VMOVUPS      (R12)(DX*4), Y7
+	VSUBPS       Y5, Y7, Y5
+	VSUBPS       Y2, Y6, Y2
+	VFMADD231PS  Y1, Y2, Y5
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Y2
+	VMOVUPS      (R12)(DX*2), Y6
+	VMOVUPS      (R12)(R8*1), Y7
+	VMOVUPS      (R12)(DX*4), Y8
+	VSUBPS       Y6, Y8, Y6
+	VSUBPS       Y2, Y7, Y2
+	VFMADD231PS  Y1, Y2, Y6
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Y2
+	VMOVUPS      (R12)(DX*2), Y7
+	VMOVUPS      (R12)(R8*1), Y8
+	VMOVUPS      (R12)(DX*4), Y9
+	VSUBPS       Y7, Y9, Y7
+	VSUBPS       Y2, Y8, Y2
+	VFMADD231PS  Y1, Y2, Y7
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Y2
+	VMOVUPS      (R12)(DX*2), Y8
+	VMOVUPS      (R12)(R8*1), Y9
+	VMOVUPS      (R12)(DX*4), Y10
+	VSUBPS       Y8, Y10, Y8
+	VSUBPS       Y2, Y9, Y2
+	VFMADD231PS  Y1, Y2, Y8
+	VSUBPS       Y5, Y3, Y2
+	VSUBPS       Y5, Y7, Y3
+	VFMADD213PS  Y3, Y0, Y2
+	VMOVUPS      Y2, (R13)
+	VSUBPS       Y6, Y4, Y2
+	VSUBPS       Y6, Y8, Y3
+	VFMADD213PS  Y3, Y0, Y2
+	VMOVUPS      Y2, (R13)(R11*1)
+	VSUBPS       Y5, Y7, Y2
+	VSUBPS       Y4, Y6, Y3
+	VMOVAPS      Y2, Y8
+	VFMADD231PS  Y1, Y3, Y8
+	VMOVUPS      Y8, (R13)(R10*1)
+	VFNMADD231PS Y1, Y3, Y2
+	VMOVUPS      Y2, (R13)(DI*4)
+	VFMSUB213PS  Y7, Y0, Y5
+	VFMSUB213PS  Y6, Y0, Y4
+	VADDPS       Y4, Y5, Y2
+	VMOVUPS      Y2, (R13)(DI*1)
+	VSUBPS       Y4, Y5, Y2
+	VMOVUPS      Y2, (R13)(DI*2)
+	ADDQ         R11, R13
 	ADDQ         DI, R13
-	MOVQ         R13, R11
-	VMOVUPS      128(R8), Y3
-	VMOVUPS      320(R8), Y4
-	VMOVUPS      512(R8), Y5
-	VMOVUPS      704(R8), Y6
-	VMOVUPS      896(R8), Y7
-	VMOVUPS      1088(R8), Y8
-	VMULPS       Y0, Y3, Y3
-	VFNMADD231PS Y1, Y5, Y3
-	VADDPS       Y7, Y3, Y3
-	VMOVUPS      Y3, (R11)
-	ADDQ         R12, R11
-	VMOVAPS      Y7, Y9
-	VFNMADD231PS Y0, Y5, Y9
-	VMOVAPS      Y6, Y10
-	VFNMADD231PS Y0, Y4, Y10
-	VADDPS       Y10, Y9, Y3
-	VMOVUPS      Y3, (R11)
-	ADDQ         R12, R11
-	VSUBPS       Y10, Y9, Y9
-	VMOVUPS      Y9, (R11)
-	ADDQ         R12, R11
-	VSUBPS       Y5, Y7, Y7
-	VSUBPS       Y4, Y6, Y10
-	VMOVAPS      Y7, Y9
-	VFMADD231PS  Y2, Y10, Y9
-	VMOVUPS      Y9, (R11)
-	ADDQ         R12, R11
-	VFNMADD231PS Y2, Y10, Y7
-	VMOVUPS      Y7, (R11)
-	ADDQ         R12, R11
-	VFMADD231PS  Y0, Y4, Y8
-	VFNMADD231PS Y1, Y6, Y8
-	VMOVUPS      Y8, (R11)
+	MOVQ         CX, R12
+	VMOVUPS      (R12)(DX*1), Y2
+	VMOVUPS      (R12)(DX*2), Y3
+	VMOVUPS      (R12)(R8*1), Y4
+	VMOVUPS      (R12)(DX*4), Y5
+	VSUBPS       Y3, Y5, Y3
+	VSUBPS       Y2, Y4, Y2
+	VFNMADD231PS Y1, Y2, Y3
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Y2
+	VMOVUPS      (R12)(DX*2), Y4
+	VMOVUPS      (R12)(R8*1), Y5
+	VMOVUPS      (R12)(DX*4), Y6
+	VSUBPS       Y4, Y6, Y4
+	VSUBPS       Y2, Y5, Y2
+	VFNMADD231PS Y1, Y2, Y4
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Y2
+	VMOVUPS      (R12)(DX*2), Y5
+	VMOVUPS      (R12)(R8*1), Y6
+	VMOVUPS      (R12)(DX*4), Y7
+	VSUBPS       Y5, Y7, Y5
+	VSUBPS       Y2, Y6, Y2
+	VFNMADD231PS Y1, Y2, Y5
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Y2
+	VMOVUPS      (R12)(DX*2), Y6
+	VMOVUPS      (R12)(R8*1), Y7
+	VMOVUPS      (R12)(DX*4), Y8
+	VSUBPS       Y6, Y8, Y6
+	VSUBPS       Y2, Y7, Y2
+	VFNMADD231PS Y1, Y2, Y6
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Y2
+	VMOVUPS      (R12)(DX*2), Y7
+	VMOVUPS      (R12)(R8*1), Y8
+	VMOVUPS      (R12)(DX*4), Y9
+	VSUBPS       Y7, Y9, Y7
+	VSUBPS       Y2, Y8, Y2
+	VFNMADD231PS Y1, Y2, Y7
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(DX*1), Y2
+	VMOVUPS      (R12)(DX*2), Y8
+	VMOVUPS      (R12)(R8*1), Y9
+	VMOVUPS      (R12)(DX*4), Y10
+	VSUBPS       Y8, Y10, Y8
+	VSUBPS       Y2, Y9, Y2
+	VFNMADD231PS Y1, Y2, Y8
+	VSUBPS       Y5, Y3, Y2
+	VSUBPS       Y5, Y7, Y3
+	VFMADD213PS  Y3, Y0, Y2
+	VMOVUPS      Y2, (R13)
+	VSUBPS       Y6, Y4, Y2
+	VSUBPS       Y6, Y8, Y3
+	VFMADD213PS  Y3, Y0, Y2
+	VMOVUPS      Y2, (R13)(R11*1)
+	VSUBPS       Y5, Y7, Y2
+	VSUBPS       Y4, Y6, Y3
+	VMOVAPS      Y2, Y8
+	VFMADD231PS  Y1, Y3, Y8
+	VMOVUPS      Y8, (R13)(R10*1)
+	VFNMADD231PS Y1, Y3, Y2
+	VMOVUPS      Y2, (R13)(DI*4)
+	VFMSUB213PS  Y7, Y0, Y5
+	VFMSUB213PS  Y6, Y0, Y4
+	VADDPS       Y4, Y5, Y2
+	VMOVUPS      Y2, (R13)(DI*1)
+	VSUBPS       Y4, Y5, Y2
+	VMOVUPS      Y2, (R13)(DI*2)
+	ADDQ         R11, R13
 	ADDQ         DI, R13
-	MOVQ         R13, R11
-	VMOVUPS      160(R8), Y3
-	VMOVUPS      352(R8), Y4
-	VMOVUPS      544(R8), Y5
-	VMOVUPS      736(R8), Y6
-	VMOVUPS      928(R8), Y7
-	VMOVUPS      1120(R8), Y8
-	VMULPS       Y0, Y3, Y3
-	VFNMADD231PS Y1, Y5, Y3
-	VADDPS       Y7, Y3, Y3
-	VMOVUPS      Y3, (R11)
-	ADDQ         R12, R11
-	VMOVAPS      Y7, Y9
-	VFNMADD231PS Y0, Y5, Y9
-	VMOVAPS      Y6, Y10
-	VFNMADD231PS Y0, Y4, Y10
-	VADDPS       Y10, Y9, Y3
-	VMOVUPS      Y3, (R11)
-	ADDQ         R12, R11
-	VSUBPS       Y10, Y9, Y9
-	VMOVUPS      Y9, (R11)
-	ADDQ         R12, R11
-	VSUBPS       Y5, Y7, Y7
-	VSUBPS       Y4, Y6, Y10
-	VMOVAPS      Y7, Y9
-	VFMADD231PS  Y2, Y10, Y9
-	VMOVUPS      Y9, (R11)
-	ADDQ         R12, R11
-	VFNMADD231PS Y2, Y10, Y7
-	VMOVUPS      Y7, (R11)
-	ADDQ         R12, R11
-	VFMADD231PS  Y0, Y4, Y8
-	VFNMADD231PS Y1, Y6, Y8
-	VMOVUPS      Y8, (R11)
+	MOVQ         CX, R12
+	VMOVUPS      (R12)(R8*1), Y2
+	VMOVUPS      (R12)(DX*1), Y3
+	VSUBPS       Y2, Y3, Y3
+	VMOVUPS      (R12)(R9*1), Y4
+	VSUBPS       Y2, Y4, Y2
+	VFMADD213PS  Y2, Y0, Y3
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(R8*1), Y2
+	VMOVUPS      (R12)(DX*1), Y4
+	VSUBPS       Y2, Y4, Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VSUBPS       Y2, Y5, Y2
+	VFMADD213PS  Y2, Y0, Y4
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(R8*1), Y2
+	VMOVUPS      (R12)(DX*1), Y5
+	VSUBPS       Y2, Y5, Y5
+	VMOVUPS      (R12)(R9*1), Y6
+	VSUBPS       Y2, Y6, Y2
+	VFMADD213PS  Y2, Y0, Y5
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(R8*1), Y2
+	VMOVUPS      (R12)(DX*1), Y6
+	VSUBPS       Y2, Y6, Y6
+	VMOVUPS      (R12)(R9*1), Y7
+	VSUBPS       Y2, Y7, Y2
+	VFMADD213PS  Y2, Y0, Y6
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(R8*1), Y2
+	VMOVUPS      (R12)(DX*1), Y7
+	VSUBPS       Y2, Y7, Y7
+	VMOVUPS      (R12)(R9*1), Y8
+	VSUBPS       Y2, Y8, Y2
+	VFMADD213PS  Y2, Y0, Y7
+	ADDQ         BX, R12
+	VMOVUPS      (R12)(R8*1), Y2
+	VMOVUPS      (R12)(DX*1), Y8
+	VSUBPS       Y2, Y8, Y8
+	VMOVUPS      (R12)(R9*1), Y9
+	VSUBPS       Y2, Y9, Y2
+	VFMADD213PS  Y2, Y0, Y8
+	VSUBPS       Y5, Y3, Y2
+	VSUBPS       Y5, Y7, Y3
+	VFMADD213PS  Y3, Y0, Y2
+	VMOVUPS      Y2, (R13)
+	VSUBPS       Y6, Y4, Y2
+	VSUBPS       Y6, Y8, Y3
+	VFMADD213PS  Y3, Y0, Y2
+	VMOVUPS      Y2, (R13)(R11*1)
+	VSUBPS       Y5, Y7, Y2
+	VSUBPS       Y4, Y6, Y3
+	VMOVAPS      Y2, Y8
+	VFMADD231PS  Y1, Y3, Y8
+	VMOVUPS      Y8, (R13)(R10*1)
+	VFNMADD231PS Y1, Y3, Y2
+	VMOVUPS      Y2, (R13)(DI*4)
+	VFMSUB213PS  Y7, Y0, Y5
+	VFMSUB213PS  Y6, Y0, Y4
+	VADDPS       Y4, Y5, Y2
+	VMOVUPS      Y2, (R13)(DI*1)
+	VSUBPS       Y4, Y5, Y2
+	VMOVUPS      Y2, (R13)(DI*2)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, SI
 	SUBQ         $0x08, AX
@@ -1893,461 +1767,3141 @@ channel:
 	VZEROUPPER
 	RET
 
-// func winogradOutput4AVX2(channels int, src *float32, point int, bias *float32, dst *float32, other *float32, row int, pixel int, lo float32, hi float32, work *float32)
+// func winogradOutputAVX2(channels int, src *float32, point int, bias *float32, dst *float32, other *float32, row int, pixel int, height int, width int, lo float32, hi float32)
 // Requires: AVX, FMA3
-TEXT ·winogradOutput4AVX2(SB), NOSPLIT, $0-80
+TEXT ·winogradOutputAVX2(SB), NOSPLIT, $0-88
 	MOVQ         channels+0(FP), AX
 	MOVQ         src+8(FP), CX
 	MOVQ         point+16(FP), DX
-	MOVQ         bias+24(FP), BX
-	MOVQ         dst+32(FP), SI
-	MOVQ         other+40(FP), DI
-	MOVQ         row+48(FP), R8
-	MOVQ         pixel+56(FP), R9
-	MOVQ         work+72(FP), R10
-	SHLQ         $0x02, R8
-	SHLQ         $0x02, R9
+	MOVQ         dst+32(FP), BX
+	MOVQ         other+40(FP), SI
+	MOVQ         row+48(FP), DI
+	SHLQ         $0x02, DI
 	SHLQ         $0x02, DX
+	MOVQ         pixel+56(FP), R8
+	SHLQ         $0x02, R8
+	MOVQ         R8, pixel+56(FP)
 	VBROADCASTSS word40000000<>+0(SB), Y0
 	VBROADCASTSS word40800000<>+0(SB), Y1
 	VBROADCASTSS word41000000<>+0(SB), Y2
+	LEAQ         (DX)(DX*2), R8
+	ADDQ         R8, R8
+	LEAQ         (R8)(R8*2), R11
+	LEAQ         (R8)(R8*4), R12
 
 channel:
-	MOVQ        CX, R11
-	VMOVUPS     (R11), Y3
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y4
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y5
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y6
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y7
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y8
-	VADDPS      Y5, Y4, Y9
-	VSUBPS      Y5, Y4, Y4
-	VADDPS      Y7, Y6, Y10
-	VSUBPS      Y7, Y6, Y6
-	VADDPS      Y9, Y3, Y3
-	VADDPS      Y10, Y3, Y3
-	VMOVUPS     Y3, (R10)
-	VMOVAPS     Y4, Y5
-	VFMADD231PS Y0, Y6, Y5
-	VMOVUPS     Y5, 32(R10)
-	VFMADD231PS Y1, Y10, Y9
-	VMOVUPS     Y9, 64(R10)
-	VADDPS      Y4, Y8, Y8
-	VFMADD231PS Y2, Y6, Y8
-	VMOVUPS     Y8, 96(R10)
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y3
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y4
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y5
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y6
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y7
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y8
-	VADDPS      Y5, Y4, Y9
-	VSUBPS      Y5, Y4, Y4
-	VADDPS      Y7, Y6, Y10
-	VSUBPS      Y7, Y6, Y6
-	VADDPS      Y9, Y3, Y3
-	VADDPS      Y10, Y3, Y3
-	VMOVUPS     Y3, 128(R10)
-	VMOVAPS     Y4, Y5
-	VFMADD231PS Y0, Y6, Y5
-	VMOVUPS     Y5, 160(R10)
-	VFMADD231PS Y1, Y10, Y9
-	VMOVUPS     Y9, 192(R10)
-	VADDPS      Y4, Y8, Y8
-	VFMADD231PS Y2, Y6, Y8
-	VMOVUPS     Y8, 224(R10)
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y3
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y4
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y5
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y6
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y7
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y8
-	VADDPS      Y5, Y4, Y9
-	VSUBPS      Y5, Y4, Y4
-	VADDPS      Y7, Y6, Y10
-	VSUBPS      Y7, Y6, Y6
-	VADDPS      Y9, Y3, Y3
-	VADDPS      Y10, Y3, Y3
-	VMOVUPS     Y3, 256(R10)
-	VMOVAPS     Y4, Y5
-	VFMADD231PS Y0, Y6, Y5
-	VMOVUPS     Y5, 288(R10)
-	VFMADD231PS Y1, Y10, Y9
-	VMOVUPS     Y9, 320(R10)
-	VADDPS      Y4, Y8, Y8
-	VFMADD231PS Y2, Y6, Y8
-	VMOVUPS     Y8, 352(R10)
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y3
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y4
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y5
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y6
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y7
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y8
-	VADDPS      Y5, Y4, Y9
-	VSUBPS      Y5, Y4, Y4
-	VADDPS      Y7, Y6, Y10
-	VSUBPS      Y7, Y6, Y6
-	VADDPS      Y9, Y3, Y3
-	VADDPS      Y10, Y3, Y3
-	VMOVUPS     Y3, 384(R10)
-	VMOVAPS     Y4, Y5
-	VFMADD231PS Y0, Y6, Y5
-	VMOVUPS     Y5, 416(R10)
-	VFMADD231PS Y1, Y10, Y9
-	VMOVUPS     Y9, 448(R10)
-	VADDPS      Y4, Y8, Y8
-	VFMADD231PS Y2, Y6, Y8
-	VMOVUPS     Y8, 480(R10)
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y3
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y4
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y5
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y6
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y7
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y8
-	VADDPS      Y5, Y4, Y9
-	VSUBPS      Y5, Y4, Y4
-	VADDPS      Y7, Y6, Y10
-	VSUBPS      Y7, Y6, Y6
-	VADDPS      Y9, Y3, Y3
-	VADDPS      Y10, Y3, Y3
-	VMOVUPS     Y3, 512(R10)
-	VMOVAPS     Y4, Y5
-	VFMADD231PS Y0, Y6, Y5
-	VMOVUPS     Y5, 544(R10)
-	VFMADD231PS Y1, Y10, Y9
-	VMOVUPS     Y9, 576(R10)
-	VADDPS      Y4, Y8, Y8
-	VFMADD231PS Y2, Y6, Y8
-	VMOVUPS     Y8, 608(R10)
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y3
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y4
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y5
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y6
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y7
-	ADDQ        DX, R11
-	VMOVUPS     (R11), Y8
-	VADDPS      Y5, Y4, Y9
-	VSUBPS      Y5, Y4, Y4
-	VADDPS      Y7, Y6, Y10
-	VSUBPS      Y7, Y6, Y6
-	VADDPS      Y9, Y3, Y3
-	VADDPS      Y10, Y3, Y3
-	VMOVUPS     Y3, 640(R10)
-	VMOVAPS     Y4, Y5
-	VFMADD231PS Y0, Y6, Y5
-	VMOVUPS     Y5, 672(R10)
-	VFMADD231PS Y1, Y10, Y9
-	VMOVUPS     Y9, 704(R10)
-	VADDPS      Y4, Y8, Y8
-	VFMADD231PS Y2, Y6, Y8
-	VMOVUPS     Y8, 736(R10)
-	XORQ        R12, R12
-	MOVQ        R12, R11
-	VMOVUPS     (R10), Y3
-	VMOVUPS     128(R10), Y4
-	VMOVUPS     256(R10), Y5
-	VMOVUPS     384(R10), Y6
-	VMOVUPS     512(R10), Y7
-	VMOVUPS     640(R10), Y8
-	VADDPS      Y5, Y4, Y9
-	VSUBPS      Y5, Y4, Y4
-	VADDPS      Y7, Y6, Y10
-	VSUBPS      Y7, Y6, Y6
-	VADDPS      Y9, Y3, Y3
-	VADDPS      Y10, Y3, Y3
-	VADDPS      (BX), Y3, Y3
-	TESTQ       DI, DI
-	JZ          plain00
-	VADDPS      (DI)(R11*1), Y3, Y3
-
-plain00:
-	VBROADCASTSS lo+64(FP), Y5
-	VMAXPS       Y3, Y5, Y3
-	VBROADCASTSS hi+68(FP), Y5
-	VMINPS       Y3, Y5, Y3
-	VMOVUPS      Y3, (SI)(R11*1)
-	ADDQ         R8, R11
-	VMOVAPS      Y4, Y5
-	VFMADD231PS  Y0, Y6, Y5
-	VADDPS       (BX), Y5, Y5
-	TESTQ        DI, DI
-	JZ           plain10
-	VADDPS       (DI)(R11*1), Y5, Y5
-
-plain10:
-	VBROADCASTSS lo+64(FP), Y3
-	VMAXPS       Y5, Y3, Y5
-	VBROADCASTSS hi+68(FP), Y3
-	VMINPS       Y5, Y3, Y5
-	VMOVUPS      Y5, (SI)(R11*1)
-	ADDQ         R8, R11
-	VFMADD231PS  Y1, Y10, Y9
-	VADDPS       (BX), Y9, Y9
-	TESTQ        DI, DI
-	JZ           plain20
-	VADDPS       (DI)(R11*1), Y9, Y9
-
-plain20:
-	VBROADCASTSS lo+64(FP), Y3
-	VMAXPS       Y9, Y3, Y9
-	VBROADCASTSS hi+68(FP), Y3
-	VMINPS       Y9, Y3, Y9
-	VMOVUPS      Y9, (SI)(R11*1)
-	ADDQ         R8, R11
-	VADDPS       Y4, Y8, Y8
-	VFMADD231PS  Y2, Y6, Y8
-	VADDPS       (BX), Y8, Y8
-	TESTQ        DI, DI
-	JZ           plain30
-	VADDPS       (DI)(R11*1), Y8, Y8
-
-plain30:
-	VBROADCASTSS lo+64(FP), Y3
-	VMAXPS       Y8, Y3, Y8
-	VBROADCASTSS hi+68(FP), Y3
-	VMINPS       Y8, Y3, Y8
-	VMOVUPS      Y8, (SI)(R11*1)
-	ADDQ         R9, R12
-	MOVQ         R12, R11
-	VMOVUPS      32(R10), Y3
-	VMOVUPS      160(R10), Y4
-	VMOVUPS      288(R10), Y5
-	VMOVUPS      416(R10), Y6
-	VMOVUPS      544(R10), Y7
-	VMOVUPS      672(R10), Y8
+	XORQ         R10, R10
+	MOVQ         CX, R9
+	VMOVUPS      (R9)(R8*1), Y3
+	VMOVUPS      (R9)(R8*2), Y4
+	VMOVUPS      (R9)(R11*1), Y5
+	VMOVUPS      (R9)(R8*4), Y6
+	VADDPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VMOVUPS      (R9), Y5
+	VADDPS       Y3, Y5, Y3
+	VADDPS       Y4, Y3, Y3
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y4
+	VMOVUPS      (R9)(R8*2), Y5
+	VMOVUPS      (R9)(R11*1), Y6
+	VMOVUPS      (R9)(R8*4), Y7
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VMOVUPS      (R9), Y6
+	VADDPS       Y4, Y6, Y4
+	VADDPS       Y5, Y4, Y4
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y5
+	VMOVUPS      (R9)(R8*2), Y6
+	VMOVUPS      (R9)(R11*1), Y7
+	VMOVUPS      (R9)(R8*4), Y8
+	VADDPS       Y6, Y5, Y5
+	VADDPS       Y8, Y7, Y6
+	VMOVUPS      (R9), Y7
+	VADDPS       Y5, Y7, Y5
+	VADDPS       Y6, Y5, Y5
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y6
+	VMOVUPS      (R9)(R8*2), Y7
+	VMOVUPS      (R9)(R11*1), Y8
+	VMOVUPS      (R9)(R8*4), Y9
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y9, Y8, Y7
+	VMOVUPS      (R9), Y8
+	VADDPS       Y6, Y8, Y6
+	VADDPS       Y7, Y6, Y6
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y7
+	VMOVUPS      (R9)(R8*2), Y8
+	VMOVUPS      (R9)(R11*1), Y9
+	VMOVUPS      (R9)(R8*4), Y10
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y10, Y9, Y8
+	VMOVUPS      (R9), Y9
+	VADDPS       Y7, Y9, Y7
+	VADDPS       Y8, Y7, Y7
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y8
+	VMOVUPS      (R9)(R8*2), Y9
+	VMOVUPS      (R9)(R11*1), Y10
+	VMOVUPS      (R9)(R8*4), Y11
+	VADDPS       Y9, Y8, Y8
+	VADDPS       Y11, Y10, Y9
+	VMOVUPS      (R9), Y10
+	VADDPS       Y8, Y10, Y8
+	VADDPS       Y9, Y8, Y8
 	VADDPS       Y5, Y4, Y9
-	VSUBPS       Y5, Y4, Y4
 	VADDPS       Y7, Y6, Y10
-	VSUBPS       Y7, Y6, Y6
 	VADDPS       Y9, Y3, Y3
 	VADDPS       Y10, Y3, Y3
-	VADDPS       (BX), Y3, Y3
-	TESTQ        DI, DI
-	JZ           plain01
-	VADDPS       (DI)(R11*1), Y3, Y3
-
-plain01:
-	VBROADCASTSS lo+64(FP), Y5
-	VMAXPS       Y3, Y5, Y3
-	VBROADCASTSS hi+68(FP), Y5
-	VMINPS       Y3, Y5, Y3
-	VMOVUPS      Y3, (SI)(R11*1)
-	ADDQ         R8, R11
-	VMOVAPS      Y4, Y5
-	VFMADD231PS  Y0, Y6, Y5
-	VADDPS       (BX), Y5, Y5
-	TESTQ        DI, DI
-	JZ           plain11
-	VADDPS       (DI)(R11*1), Y5, Y5
-
-plain11:
-	VBROADCASTSS lo+64(FP), Y3
-	VMAXPS       Y5, Y3, Y5
-	VBROADCASTSS hi+68(FP), Y3
-	VMINPS       Y5, Y3, Y5
-	VMOVUPS      Y5, (SI)(R11*1)
-	ADDQ         R8, R11
 	VFMADD231PS  Y1, Y10, Y9
-	VADDPS       (BX), Y9, Y9
-	TESTQ        DI, DI
-	JZ           plain21
-	VADDPS       (DI)(R11*1), Y9, Y9
-
-plain21:
-	VBROADCASTSS lo+64(FP), Y3
-	VMAXPS       Y9, Y3, Y9
-	VBROADCASTSS hi+68(FP), Y3
-	VMINPS       Y9, Y3, Y9
-	VMOVUPS      Y9, (SI)(R11*1)
-	ADDQ         R8, R11
-	VADDPS       Y4, Y8, Y8
-	VFMADD231PS  Y2, Y6, Y8
-	VADDPS       (BX), Y8, Y8
-	TESTQ        DI, DI
-	JZ           plain31
-	VADDPS       (DI)(R11*1), Y8, Y8
-
-plain31:
-	VBROADCASTSS lo+64(FP), Y3
-	VMAXPS       Y8, Y3, Y8
-	VBROADCASTSS hi+68(FP), Y3
-	VMINPS       Y8, Y3, Y8
-	VMOVUPS      Y8, (SI)(R11*1)
-	ADDQ         R9, R12
-	MOVQ         R12, R11
-	VMOVUPS      64(R10), Y3
-	VMOVUPS      192(R10), Y4
-	VMOVUPS      320(R10), Y5
-	VMOVUPS      448(R10), Y6
-	VMOVUPS      576(R10), Y7
-	VMOVUPS      704(R10), Y8
-	VADDPS       Y5, Y4, Y9
 	VSUBPS       Y5, Y4, Y4
-	VADDPS       Y7, Y6, Y10
 	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y4, Y8, Y5
+	VFMADD231PS  Y2, Y6, Y5
+	VFMADD231PS  Y0, Y6, Y4
+	MOVQ         bias+24(FP), R9
+	VADDPS       (R9), Y3, Y3
+	VADDPS       (R9), Y4, Y4
+	VADDPS       (R9), Y9, Y9
+	VADDPS       (R9), Y5, Y5
+	TESTQ        SI, SI
+	JNZ          added0
+	MOVQ         R10, R9
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y3, Y6, Y3
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y3, Y6, Y3
+	VMOVUPS      Y3, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x01
+	JLE          row1
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y4, Y6, Y4
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y4, Y6, Y4
+	VMOVUPS      Y4, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x02
+	JLE          row1
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y9, Y6, Y9
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y9, Y6, Y9
+	VMOVUPS      Y9, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x03
+	JLE          row1
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y5, Y6, Y5
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y5, Y6, Y5
+	VMOVUPS      Y5, (BX)(R9*1)
+	JMP          row1
+
+added0:
+	MOVQ         R10, R9
+	VADDPS       (SI)(R9*1), Y3, Y3
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y3, Y6, Y3
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y3, Y6, Y3
+	VMOVUPS      Y3, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x01
+	JLE          row1
+	VADDPS       (SI)(R9*1), Y4, Y4
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y4, Y6, Y4
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y4, Y6, Y4
+	VMOVUPS      Y4, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x02
+	JLE          row1
+	VADDPS       (SI)(R9*1), Y9, Y9
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y9, Y6, Y9
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y9, Y6, Y9
+	VMOVUPS      Y9, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x03
+	JLE          row1
+	VADDPS       (SI)(R9*1), Y5, Y5
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y5, Y6, Y5
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y5, Y6, Y5
+	VMOVUPS      Y5, (BX)(R9*1)
+
+row1:
+	ADDQ         DI, R10
+	MOVQ         CX, R9
+	VMOVUPS      (R9)(R8*1), Y3
+	VMOVUPS      (R9)(R8*2), Y4
+	VMOVUPS      (R9)(R11*1), Y5
+	VMOVUPS      (R9)(R8*4), Y6
+	VSUBPS       Y4, Y3, Y3
+	VSUBPS       Y6, Y5, Y5
+	VFMADD231PS  Y0, Y5, Y3
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y4
+	VMOVUPS      (R9)(R8*2), Y5
+	VMOVUPS      (R9)(R11*1), Y6
+	VMOVUPS      (R9)(R8*4), Y7
+	VSUBPS       Y5, Y4, Y4
+	VSUBPS       Y7, Y6, Y6
+	VFMADD231PS  Y0, Y6, Y4
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y5
+	VMOVUPS      (R9)(R8*2), Y6
+	VMOVUPS      (R9)(R11*1), Y7
+	VMOVUPS      (R9)(R8*4), Y8
+	VSUBPS       Y6, Y5, Y5
+	VSUBPS       Y8, Y7, Y7
+	VFMADD231PS  Y0, Y7, Y5
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y6
+	VMOVUPS      (R9)(R8*2), Y7
+	VMOVUPS      (R9)(R11*1), Y8
+	VMOVUPS      (R9)(R8*4), Y9
+	VSUBPS       Y7, Y6, Y6
+	VSUBPS       Y9, Y8, Y8
+	VFMADD231PS  Y0, Y8, Y6
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y7
+	VMOVUPS      (R9)(R8*2), Y8
+	VMOVUPS      (R9)(R11*1), Y9
+	VMOVUPS      (R9)(R8*4), Y10
+	VSUBPS       Y8, Y7, Y7
+	VSUBPS       Y10, Y9, Y9
+	VFMADD231PS  Y0, Y9, Y7
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y8
+	VMOVUPS      (R9)(R8*2), Y9
+	VMOVUPS      (R9)(R11*1), Y10
+	VMOVUPS      (R9)(R8*4), Y11
+	VSUBPS       Y9, Y8, Y8
+	VSUBPS       Y11, Y10, Y10
+	VFMADD231PS  Y0, Y10, Y8
+	CMPQ         height+64(FP), $0x01
+	JLE          next
+	VADDPS       Y5, Y4, Y9
+	VADDPS       Y7, Y6, Y10
 	VADDPS       Y9, Y3, Y3
 	VADDPS       Y10, Y3, Y3
-	VADDPS       (BX), Y3, Y3
-	TESTQ        DI, DI
-	JZ           plain02
-	VADDPS       (DI)(R11*1), Y3, Y3
-
-plain02:
-	VBROADCASTSS lo+64(FP), Y5
-	VMAXPS       Y3, Y5, Y3
-	VBROADCASTSS hi+68(FP), Y5
-	VMINPS       Y3, Y5, Y3
-	VMOVUPS      Y3, (SI)(R11*1)
-	ADDQ         R8, R11
-	VMOVAPS      Y4, Y5
-	VFMADD231PS  Y0, Y6, Y5
-	VADDPS       (BX), Y5, Y5
-	TESTQ        DI, DI
-	JZ           plain12
-	VADDPS       (DI)(R11*1), Y5, Y5
-
-plain12:
-	VBROADCASTSS lo+64(FP), Y3
-	VMAXPS       Y5, Y3, Y5
-	VBROADCASTSS hi+68(FP), Y3
-	VMINPS       Y5, Y3, Y5
-	VMOVUPS      Y5, (SI)(R11*1)
-	ADDQ         R8, R11
 	VFMADD231PS  Y1, Y10, Y9
-	VADDPS       (BX), Y9, Y9
-	TESTQ        DI, DI
-	JZ           plain22
-	VADDPS       (DI)(R11*1), Y9, Y9
-
-plain22:
-	VBROADCASTSS lo+64(FP), Y3
-	VMAXPS       Y9, Y3, Y9
-	VBROADCASTSS hi+68(FP), Y3
-	VMINPS       Y9, Y3, Y9
-	VMOVUPS      Y9, (SI)(R11*1)
-	ADDQ         R8, R11
-	VADDPS       Y4, Y8, Y8
-	VFMADD231PS  Y2, Y6, Y8
-	VADDPS       (BX), Y8, Y8
-	TESTQ        DI, DI
-	JZ           plain32
-	VADDPS       (DI)(R11*1), Y8, Y8
-
-plain32:
-	VBROADCASTSS lo+64(FP), Y3
-	VMAXPS       Y8, Y3, Y8
-	VBROADCASTSS hi+68(FP), Y3
-	VMINPS       Y8, Y3, Y8
-	VMOVUPS      Y8, (SI)(R11*1)
-	ADDQ         R9, R12
-	MOVQ         R12, R11
-	VMOVUPS      96(R10), Y3
-	VMOVUPS      224(R10), Y4
-	VMOVUPS      352(R10), Y5
-	VMOVUPS      480(R10), Y6
-	VMOVUPS      608(R10), Y7
-	VMOVUPS      736(R10), Y8
-	VADDPS       Y5, Y4, Y9
 	VSUBPS       Y5, Y4, Y4
-	VADDPS       Y7, Y6, Y10
 	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y4, Y8, Y5
+	VFMADD231PS  Y2, Y6, Y5
+	VFMADD231PS  Y0, Y6, Y4
+	MOVQ         bias+24(FP), R9
+	VADDPS       (R9), Y3, Y3
+	VADDPS       (R9), Y4, Y4
+	VADDPS       (R9), Y9, Y9
+	VADDPS       (R9), Y5, Y5
+	TESTQ        SI, SI
+	JNZ          added1
+	MOVQ         R10, R9
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y3, Y6, Y3
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y3, Y6, Y3
+	VMOVUPS      Y3, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x01
+	JLE          row2
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y4, Y6, Y4
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y4, Y6, Y4
+	VMOVUPS      Y4, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x02
+	JLE          row2
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y9, Y6, Y9
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y9, Y6, Y9
+	VMOVUPS      Y9, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x03
+	JLE          row2
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y5, Y6, Y5
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y5, Y6, Y5
+	VMOVUPS      Y5, (BX)(R9*1)
+	JMP          row2
+
+added1:
+	MOVQ         R10, R9
+	VADDPS       (SI)(R9*1), Y3, Y3
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y3, Y6, Y3
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y3, Y6, Y3
+	VMOVUPS      Y3, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x01
+	JLE          row2
+	VADDPS       (SI)(R9*1), Y4, Y4
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y4, Y6, Y4
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y4, Y6, Y4
+	VMOVUPS      Y4, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x02
+	JLE          row2
+	VADDPS       (SI)(R9*1), Y9, Y9
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y9, Y6, Y9
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y9, Y6, Y9
+	VMOVUPS      Y9, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x03
+	JLE          row2
+	VADDPS       (SI)(R9*1), Y5, Y5
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y5, Y6, Y5
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y5, Y6, Y5
+	VMOVUPS      Y5, (BX)(R9*1)
+
+row2:
+	ADDQ         DI, R10
+	MOVQ         CX, R9
+	VMOVUPS      (R9)(R8*1), Y3
+	VMOVUPS      (R9)(R8*2), Y4
+	VMOVUPS      (R9)(R11*1), Y5
+	VMOVUPS      (R9)(R8*4), Y6
+	VADDPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VFMADD231PS  Y1, Y4, Y3
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y4
+	VMOVUPS      (R9)(R8*2), Y5
+	VMOVUPS      (R9)(R11*1), Y6
+	VMOVUPS      (R9)(R8*4), Y7
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y7, Y6, Y5
+	VFMADD231PS  Y1, Y5, Y4
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y5
+	VMOVUPS      (R9)(R8*2), Y6
+	VMOVUPS      (R9)(R11*1), Y7
+	VMOVUPS      (R9)(R8*4), Y8
+	VADDPS       Y6, Y5, Y5
+	VADDPS       Y8, Y7, Y6
+	VFMADD231PS  Y1, Y6, Y5
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y6
+	VMOVUPS      (R9)(R8*2), Y7
+	VMOVUPS      (R9)(R11*1), Y8
+	VMOVUPS      (R9)(R8*4), Y9
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y9, Y8, Y7
+	VFMADD231PS  Y1, Y7, Y6
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y7
+	VMOVUPS      (R9)(R8*2), Y8
+	VMOVUPS      (R9)(R11*1), Y9
+	VMOVUPS      (R9)(R8*4), Y10
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y10, Y9, Y8
+	VFMADD231PS  Y1, Y8, Y7
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y8
+	VMOVUPS      (R9)(R8*2), Y9
+	VMOVUPS      (R9)(R11*1), Y10
+	VMOVUPS      (R9)(R8*4), Y11
+	VADDPS       Y9, Y8, Y8
+	VADDPS       Y11, Y10, Y9
+	VFMADD231PS  Y1, Y9, Y8
+	CMPQ         height+64(FP), $0x02
+	JLE          next
+	VADDPS       Y5, Y4, Y9
+	VADDPS       Y7, Y6, Y10
 	VADDPS       Y9, Y3, Y3
 	VADDPS       Y10, Y3, Y3
-	VADDPS       (BX), Y3, Y3
-	TESTQ        DI, DI
-	JZ           plain03
-	VADDPS       (DI)(R11*1), Y3, Y3
-
-plain03:
-	VBROADCASTSS lo+64(FP), Y5
-	VMAXPS       Y3, Y5, Y3
-	VBROADCASTSS hi+68(FP), Y5
-	VMINPS       Y3, Y5, Y3
-	VMOVUPS      Y3, (SI)(R11*1)
-	ADDQ         R8, R11
-	VMOVAPS      Y4, Y5
-	VFMADD231PS  Y0, Y6, Y5
-	VADDPS       (BX), Y5, Y5
-	TESTQ        DI, DI
-	JZ           plain13
-	VADDPS       (DI)(R11*1), Y5, Y5
-
-plain13:
-	VBROADCASTSS lo+64(FP), Y3
-	VMAXPS       Y5, Y3, Y5
-	VBROADCASTSS hi+68(FP), Y3
-	VMINPS       Y5, Y3, Y5
-	VMOVUPS      Y5, (SI)(R11*1)
-	ADDQ         R8, R11
 	VFMADD231PS  Y1, Y10, Y9
-	VADDPS       (BX), Y9, Y9
-	TESTQ        DI, DI
-	JZ           plain23
-	VADDPS       (DI)(R11*1), Y9, Y9
+	VSUBPS       Y5, Y4, Y4
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y4, Y8, Y5
+	VFMADD231PS  Y2, Y6, Y5
+	VFMADD231PS  Y0, Y6, Y4
+	MOVQ         bias+24(FP), R9
+	VADDPS       (R9), Y3, Y3
+	VADDPS       (R9), Y4, Y4
+	VADDPS       (R9), Y9, Y9
+	VADDPS       (R9), Y5, Y5
+	TESTQ        SI, SI
+	JNZ          added2
+	MOVQ         R10, R9
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y3, Y6, Y3
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y3, Y6, Y3
+	VMOVUPS      Y3, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x01
+	JLE          row3
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y4, Y6, Y4
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y4, Y6, Y4
+	VMOVUPS      Y4, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x02
+	JLE          row3
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y9, Y6, Y9
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y9, Y6, Y9
+	VMOVUPS      Y9, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x03
+	JLE          row3
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y5, Y6, Y5
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y5, Y6, Y5
+	VMOVUPS      Y5, (BX)(R9*1)
+	JMP          row3
 
-plain23:
-	VBROADCASTSS lo+64(FP), Y3
-	VMAXPS       Y9, Y3, Y9
-	VBROADCASTSS hi+68(FP), Y3
-	VMINPS       Y9, Y3, Y9
-	VMOVUPS      Y9, (SI)(R11*1)
-	ADDQ         R8, R11
-	VADDPS       Y4, Y8, Y8
-	VFMADD231PS  Y2, Y6, Y8
-	VADDPS       (BX), Y8, Y8
-	TESTQ        DI, DI
-	JZ           plain33
-	VADDPS       (DI)(R11*1), Y8, Y8
+added2:
+	MOVQ         R10, R9
+	VADDPS       (SI)(R9*1), Y3, Y3
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y3, Y6, Y3
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y3, Y6, Y3
+	VMOVUPS      Y3, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x01
+	JLE          row3
+	VADDPS       (SI)(R9*1), Y4, Y4
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y4, Y6, Y4
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y4, Y6, Y4
+	VMOVUPS      Y4, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x02
+	JLE          row3
+	VADDPS       (SI)(R9*1), Y9, Y9
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y9, Y6, Y9
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y9, Y6, Y9
+	VMOVUPS      Y9, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x03
+	JLE          row3
+	VADDPS       (SI)(R9*1), Y5, Y5
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y5, Y6, Y5
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y5, Y6, Y5
+	VMOVUPS      Y5, (BX)(R9*1)
 
-plain33:
-	VBROADCASTSS lo+64(FP), Y3
-	VMAXPS       Y8, Y3, Y8
-	VBROADCASTSS hi+68(FP), Y3
-	VMINPS       Y8, Y3, Y8
-	VMOVUPS      Y8, (SI)(R11*1)
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, SI
-	ADDQ         $0x20, BX
-	TESTQ        DI, DI
-	JZ           none
-	ADDQ         $0x20, DI
+row3:
+	ADDQ         DI, R10
+	MOVQ         CX, R9
+	VMOVUPS      (R9)(R8*1), Y3
+	VMOVUPS      (R9)(R8*2), Y4
+	VMOVUPS      (R9)(R11*1), Y5
+	VMOVUPS      (R9)(R8*4), Y6
+	VSUBPS       Y4, Y3, Y3
+	VSUBPS       Y6, Y5, Y5
+	VMOVUPS      (R9)(R12*1), Y4
+	VADDPS       Y3, Y4, Y3
+	VFMADD231PS  Y2, Y5, Y3
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y4
+	VMOVUPS      (R9)(R8*2), Y5
+	VMOVUPS      (R9)(R11*1), Y6
+	VMOVUPS      (R9)(R8*4), Y7
+	VSUBPS       Y5, Y4, Y4
+	VSUBPS       Y7, Y6, Y6
+	VMOVUPS      (R9)(R12*1), Y5
+	VADDPS       Y4, Y5, Y4
+	VFMADD231PS  Y2, Y6, Y4
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y5
+	VMOVUPS      (R9)(R8*2), Y6
+	VMOVUPS      (R9)(R11*1), Y7
+	VMOVUPS      (R9)(R8*4), Y8
+	VSUBPS       Y6, Y5, Y5
+	VSUBPS       Y8, Y7, Y7
+	VMOVUPS      (R9)(R12*1), Y6
+	VADDPS       Y5, Y6, Y5
+	VFMADD231PS  Y2, Y7, Y5
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y6
+	VMOVUPS      (R9)(R8*2), Y7
+	VMOVUPS      (R9)(R11*1), Y8
+	VMOVUPS      (R9)(R8*4), Y9
+	VSUBPS       Y7, Y6, Y6
+	VSUBPS       Y9, Y8, Y8
+	VMOVUPS      (R9)(R12*1), Y7
+	VADDPS       Y6, Y7, Y6
+	VFMADD231PS  Y2, Y8, Y6
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y7
+	VMOVUPS      (R9)(R8*2), Y8
+	VMOVUPS      (R9)(R11*1), Y9
+	VMOVUPS      (R9)(R8*4), Y10
+	VSUBPS       Y8, Y7, Y7
+	VSUBPS       Y10, Y9, Y9
+	VMOVUPS      (R9)(R12*1), Y8
+	VADDPS       Y7, Y8, Y7
+	VFMADD231PS  Y2, Y9, Y7
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y8
+	VMOVUPS      (R9)(R8*2), Y9
+	VMOVUPS      (R9)(R11*1), Y10
+	VMOVUPS      (R9)(R8*4), Y11
+	VSUBPS       Y9, Y8, Y8
+	VSUBPS       Y11, Y10, Y10
+	VMOVUPS      (R9)(R12*1), Y9
+	VADDPS       Y8, Y9, Y8
+	VFMADD231PS  Y2, Y10, Y8
+	CMPQ         height+64(FP), $0x03
+	JLE          next
+	VADDPS       Y5, Y4, Y9
+	VADDPS       Y7, Y6, Y10
+	VADDPS       Y9, Y3, Y3
+	VADDPS       Y10, Y3, Y3
+	VFMADD231PS  Y1, Y10, Y9
+	VSUBPS       Y5, Y4, Y4
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y4, Y8, Y5
+	VFMADD231PS  Y2, Y6, Y5
+	VFMADD231PS  Y0, Y6, Y4
+	MOVQ         bias+24(FP), R9
+	VADDPS       (R9), Y3, Y3
+	VADDPS       (R9), Y4, Y4
+	VADDPS       (R9), Y9, Y9
+	VADDPS       (R9), Y5, Y5
+	TESTQ        SI, SI
+	JNZ          added3
+	MOVQ         R10, R9
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y3, Y6, Y3
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y3, Y6, Y3
+	VMOVUPS      Y3, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x01
+	JLE          next
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y4, Y6, Y4
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y4, Y6, Y4
+	VMOVUPS      Y4, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x02
+	JLE          next
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y9, Y6, Y9
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y9, Y6, Y9
+	VMOVUPS      Y9, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x03
+	JLE          next
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y5, Y6, Y5
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y5, Y6, Y5
+	VMOVUPS      Y5, (BX)(R9*1)
+	JMP          next
+
+added3:
+	MOVQ         R10, R9
+	VADDPS       (SI)(R9*1), Y3, Y3
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y3, Y6, Y3
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y3, Y6, Y3
+	VMOVUPS      Y3, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x01
+	JLE          next
+	VADDPS       (SI)(R9*1), Y4, Y4
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y4, Y6, Y4
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y4, Y6, Y4
+	VMOVUPS      Y4, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x02
+	JLE          next
+	VADDPS       (SI)(R9*1), Y9, Y9
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y9, Y6, Y9
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y9, Y6, Y9
+	VMOVUPS      Y9, (BX)(R9*1)
+	ADDQ         pixel+56(FP), R9
+	CMPQ         width+72(FP), $0x03
+	JLE          next
+	VADDPS       (SI)(R9*1), Y5, Y5
+	VBROADCASTSS lo+80(FP), Y6
+	VMAXPS       Y5, Y6, Y5
+	VBROADCASTSS hi+84(FP), Y6
+	VMINPS       Y5, Y6, Y5
+	VMOVUPS      Y5, (BX)(R9*1)
+
+next:
+	ADDQ  $0x20, CX
+	ADDQ  $0x20, BX
+	ADDQ  $0x20, bias+24(FP)
+	TESTQ SI, SI
+	JZ    none
+	ADDQ  $0x20, SI
 
 none:
 	SUBQ $0x08, AX
 	JG   channel
+	VZEROUPPER
+	RET
+
+// func winogradProducts32AVX512(points int, tiles int, height int, short int, k int, a *float32, lda int, apoint int, b *float32, ldb int, bpoint int, c *float32, ldc int, cpoint int, more bool)
+// Requires: AVX, AVX512F
+TEXT ·winogradProducts32AVX512(SB), NOSPLIT, $0-113
+	MOVQ   lda+48(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   AX, lda+48(FP)
+	MOVQ   apoint+56(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   AX, apoint+56(FP)
+	MOVQ   ldb+72(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   AX, ldb+72(FP)
+	MOVQ   bpoint+80(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   AX, bpoint+80(FP)
+	MOVQ   ldc+96(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   AX, ldc+96(FP)
+	MOVQ   cpoint+104(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   AX, cpoint+104(FP)
+	MOVQ   lda+48(FP), DX
+	MOVQ   ldc+96(FP), BX
+	MOVQ   ldb+72(FP), SI
+	LEAQ   (SI)(SI*2), R10
+	VPXORD Z0, Z0, Z0
+
+point:
+	MOVQ a+40(FP), AX
+	MOVQ c+88(FP), CX
+	MOVQ tiles+8(FP), DI
+	MOVQ short+24(FP), R8
+
+tile:
+	MOVQ height+16(FP), R9
+	DECQ DI
+	JGE  begin
+	DECQ R9
+	DECQ R8
+	JL   advance
+
+begin:
+	CMPQ    R9, $0x08
+	JEQ     rows8
+	CMPQ    R9, $0x07
+	JEQ     rows7
+	CMPQ    R9, $0x06
+	JEQ     rows6
+	CMPQ    R9, $0x05
+	JEQ     rows5
+	CMPQ    R9, $0x04
+	JEQ     rows4
+	CMPQ    R9, $0x03
+	JEQ     rows3
+	CMPQ    R9, $0x02
+	JEQ     rows2
+	MOVBQZX more+112(FP), R9
+	TESTQ   R9, R9
+	JZ      zero1
+	MOVQ    CX, R9
+	VMOVUPS (R9), Z1
+	VMOVUPS 64(R9), Z2
+	JMP     set1
+
+zero1:
+	VMOVAPS Z0, Z1
+	VMOVAPS Z0, Z2
+
+set1:
+	MOVQ AX, R9
+	MOVQ b+64(FP), R11
+	MOVQ k+32(FP), R12
+
+k1:
+	VMOVUPS      (R11), Z3
+	VMOVUPS      64(R11), Z4
+	VBROADCASTSS (R9), Z5
+	VFMADD231PS  Z3, Z5, Z1
+	VFMADD231PS  Z4, Z5, Z2
+	VMOVUPS      (R11)(SI*1), Z3
+	VMOVUPS      64(R11)(SI*1), Z4
+	VBROADCASTSS 4(R9), Z5
+	VFMADD231PS  Z3, Z5, Z1
+	VFMADD231PS  Z4, Z5, Z2
+	VMOVUPS      (R11)(SI*2), Z3
+	VMOVUPS      64(R11)(SI*2), Z4
+	VBROADCASTSS 8(R9), Z5
+	VFMADD231PS  Z3, Z5, Z1
+	VFMADD231PS  Z4, Z5, Z2
+	VMOVUPS      (R11)(R10*1), Z3
+	VMOVUPS      64(R11)(R10*1), Z4
+	VBROADCASTSS 12(R9), Z5
+	VFMADD231PS  Z3, Z5, Z1
+	VFMADD231PS  Z4, Z5, Z2
+	LEAQ         (R11)(SI*4), R11
+	ADDQ         $0x10, R9
+	SUBQ         $0x04, R12
+	JNZ          k1
+	VMOVUPS      Z1, (CX)
+	VMOVUPS      Z2, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	JMP          tile
+
+rows2:
+	MOVBQZX more+112(FP), R9
+	TESTQ   R9, R9
+	JZ      zero2
+	MOVQ    CX, R9
+	VMOVUPS (R9), Z1
+	VMOVUPS 64(R9), Z2
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z3
+	VMOVUPS 64(R9), Z4
+	JMP     set2
+
+zero2:
+	VMOVAPS Z0, Z1
+	VMOVAPS Z0, Z2
+	VMOVAPS Z0, Z3
+	VMOVAPS Z0, Z4
+
+set2:
+	MOVQ AX, R9
+	MOVQ b+64(FP), R11
+	MOVQ k+32(FP), R12
+
+k2:
+	VMOVUPS      (R11), Z5
+	VMOVUPS      64(R11), Z6
+	VBROADCASTSS (R9), Z7
+	VFMADD231PS  Z5, Z7, Z1
+	VFMADD231PS  Z6, Z7, Z2
+	VBROADCASTSS (R9)(DX*1), Z7
+	VFMADD231PS  Z5, Z7, Z3
+	VFMADD231PS  Z6, Z7, Z4
+	VMOVUPS      (R11)(SI*1), Z5
+	VMOVUPS      64(R11)(SI*1), Z6
+	VBROADCASTSS 4(R9), Z7
+	VFMADD231PS  Z5, Z7, Z1
+	VFMADD231PS  Z6, Z7, Z2
+	VBROADCASTSS 4(R9)(DX*1), Z7
+	VFMADD231PS  Z5, Z7, Z3
+	VFMADD231PS  Z6, Z7, Z4
+	VMOVUPS      (R11)(SI*2), Z5
+	VMOVUPS      64(R11)(SI*2), Z6
+	VBROADCASTSS 8(R9), Z7
+	VFMADD231PS  Z5, Z7, Z1
+	VFMADD231PS  Z6, Z7, Z2
+	VBROADCASTSS 8(R9)(DX*1), Z7
+	VFMADD231PS  Z5, Z7, Z3
+	VFMADD231PS  Z6, Z7, Z4
+	VMOVUPS      (R11)(R10*1), Z5
+	VMOVUPS      64(R11)(R10*1), Z6
+	VBROADCASTSS 12(R9), Z7
+	VFMADD231PS  Z5, Z7, Z1
+	VFMADD231PS  Z6, Z7, Z2
+	VBROADCASTSS 12(R9)(DX*1), Z7
+	VFMADD231PS  Z5, Z7, Z3
+	VFMADD231PS  Z6, Z7, Z4
+	LEAQ         (R11)(SI*4), R11
+	ADDQ         $0x10, R9
+	SUBQ         $0x04, R12
+	JNZ          k2
+	VMOVUPS      Z1, (CX)
+	VMOVUPS      Z2, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z3, (CX)
+	VMOVUPS      Z4, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	JMP          tile
+
+rows3:
+	MOVBQZX more+112(FP), R9
+	TESTQ   R9, R9
+	JZ      zero3
+	MOVQ    CX, R9
+	VMOVUPS (R9), Z1
+	VMOVUPS 64(R9), Z2
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z3
+	VMOVUPS 64(R9), Z4
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z5
+	VMOVUPS 64(R9), Z6
+	JMP     set3
+
+zero3:
+	VMOVAPS Z0, Z1
+	VMOVAPS Z0, Z2
+	VMOVAPS Z0, Z3
+	VMOVAPS Z0, Z4
+	VMOVAPS Z0, Z5
+	VMOVAPS Z0, Z6
+
+set3:
+	MOVQ AX, R9
+	MOVQ b+64(FP), R11
+	MOVQ k+32(FP), R12
+
+k3:
+	VMOVUPS      (R11), Z7
+	VMOVUPS      64(R11), Z8
+	VBROADCASTSS (R9), Z9
+	VFMADD231PS  Z7, Z9, Z1
+	VFMADD231PS  Z8, Z9, Z2
+	VBROADCASTSS (R9)(DX*1), Z9
+	VFMADD231PS  Z7, Z9, Z3
+	VFMADD231PS  Z8, Z9, Z4
+	VBROADCASTSS (R9)(DX*2), Z9
+	VFMADD231PS  Z7, Z9, Z5
+	VFMADD231PS  Z8, Z9, Z6
+	VMOVUPS      (R11)(SI*1), Z7
+	VMOVUPS      64(R11)(SI*1), Z8
+	VBROADCASTSS 4(R9), Z9
+	VFMADD231PS  Z7, Z9, Z1
+	VFMADD231PS  Z8, Z9, Z2
+	VBROADCASTSS 4(R9)(DX*1), Z9
+	VFMADD231PS  Z7, Z9, Z3
+	VFMADD231PS  Z8, Z9, Z4
+	VBROADCASTSS 4(R9)(DX*2), Z9
+	VFMADD231PS  Z7, Z9, Z5
+	VFMADD231PS  Z8, Z9, Z6
+	VMOVUPS      (R11)(SI*2), Z7
+	VMOVUPS      64(R11)(SI*2), Z8
+	VBROADCASTSS 8(R9), Z9
+	VFMADD231PS  Z7, Z9, Z1
+	VFMADD231PS  Z8, Z9, Z2
+	VBROADCASTSS 8(R9)(DX*1), Z9
+	VFMADD231PS  Z7, Z9, Z3
+	VFMADD231PS  Z8, Z9, Z4
+	VBROADCASTSS 8(R9)(DX*2), Z9
+	VFMADD231PS  Z7, Z9, Z5
+	VFMADD231PS  Z8, Z9, Z6
+	VMOVUPS      (R11)(R10*1), Z7
+	VMOVUPS      64(R11)(R10*1), Z8
+	VBROADCASTSS 12(R9), Z9
+	VFMADD231PS  Z7, Z9, Z1
+	VFMADD231PS  Z8, Z9, Z2
+	VBROADCASTSS 12(R9)(DX*1), Z9
+	VFMADD231PS  Z7, Z9, Z3
+	VFMADD231PS  Z8, Z9, Z4
+	VBROADCASTSS 12(R9)(DX*2), Z9
+	VFMADD231PS  Z7, Z9, Z5
+	VFMADD231PS  Z8, Z9, Z6
+	LEAQ         (R11)(SI*4), R11
+	ADDQ         $0x10, R9
+	SUBQ         $0x04, R12
+	JNZ          k3
+	VMOVUPS      Z1, (CX)
+	VMOVUPS      Z2, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z3, (CX)
+	VMOVUPS      Z4, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z5, (CX)
+	VMOVUPS      Z6, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	JMP          tile
+
+rows4:
+	MOVBQZX more+112(FP), R9
+	TESTQ   R9, R9
+	JZ      zero4
+	MOVQ    CX, R9
+	VMOVUPS (R9), Z1
+	VMOVUPS 64(R9), Z2
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z3
+	VMOVUPS 64(R9), Z4
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z5
+	VMOVUPS 64(R9), Z6
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z7
+	VMOVUPS 64(R9), Z8
+	JMP     set4
+
+zero4:
+	VMOVAPS Z0, Z1
+	VMOVAPS Z0, Z2
+	VMOVAPS Z0, Z3
+	VMOVAPS Z0, Z4
+	VMOVAPS Z0, Z5
+	VMOVAPS Z0, Z6
+	VMOVAPS Z0, Z7
+	VMOVAPS Z0, Z8
+
+set4:
+	MOVQ AX, R9
+	LEAQ (R9)(DX*2), R11
+	ADDQ DX, R11
+	MOVQ b+64(FP), R12
+	MOVQ k+32(FP), R13
+
+k4:
+	VMOVUPS      (R12), Z9
+	VMOVUPS      64(R12), Z10
+	VBROADCASTSS (R9), Z11
+	VFMADD231PS  Z9, Z11, Z1
+	VFMADD231PS  Z10, Z11, Z2
+	VBROADCASTSS (R9)(DX*1), Z11
+	VFMADD231PS  Z9, Z11, Z3
+	VFMADD231PS  Z10, Z11, Z4
+	VBROADCASTSS (R9)(DX*2), Z11
+	VFMADD231PS  Z9, Z11, Z5
+	VFMADD231PS  Z10, Z11, Z6
+	VBROADCASTSS (R11), Z11
+	VFMADD231PS  Z9, Z11, Z7
+	VFMADD231PS  Z10, Z11, Z8
+	VMOVUPS      (R12)(SI*1), Z9
+	VMOVUPS      64(R12)(SI*1), Z10
+	VBROADCASTSS 4(R9), Z11
+	VFMADD231PS  Z9, Z11, Z1
+	VFMADD231PS  Z10, Z11, Z2
+	VBROADCASTSS 4(R9)(DX*1), Z11
+	VFMADD231PS  Z9, Z11, Z3
+	VFMADD231PS  Z10, Z11, Z4
+	VBROADCASTSS 4(R9)(DX*2), Z11
+	VFMADD231PS  Z9, Z11, Z5
+	VFMADD231PS  Z10, Z11, Z6
+	VBROADCASTSS 4(R11), Z11
+	VFMADD231PS  Z9, Z11, Z7
+	VFMADD231PS  Z10, Z11, Z8
+	VMOVUPS      (R12)(SI*2), Z9
+	VMOVUPS      64(R12)(SI*2), Z10
+	VBROADCASTSS 8(R9), Z11
+	VFMADD231PS  Z9, Z11, Z1
+	VFMADD231PS  Z10, Z11, Z2
+	VBROADCASTSS 8(R9)(DX*1), Z11
+	VFMADD231PS  Z9, Z11, Z3
+	VFMADD231PS  Z10, Z11, Z4
+	VBROADCASTSS 8(R9)(DX*2), Z11
+	VFMADD231PS  Z9, Z11, Z5
+	VFMADD231PS  Z10, Z11, Z6
+	VBROADCASTSS 8(R11), Z11
+	VFMADD231PS  Z9, Z11, Z7
+	VFMADD231PS  Z10, Z11, Z8
+	VMOVUPS      (R12)(R10*1), Z9
+	VMOVUPS      64(R12)(R10*1), Z10
+	VBROADCASTSS 12(R9), Z11
+	VFMADD231PS  Z9, Z11, Z1
+	VFMADD231PS  Z10, Z11, Z2
+	VBROADCASTSS 12(R9)(DX*1), Z11
+	VFMADD231PS  Z9, Z11, Z3
+	VFMADD231PS  Z10, Z11, Z4
+	VBROADCASTSS 12(R9)(DX*2), Z11
+	VFMADD231PS  Z9, Z11, Z5
+	VFMADD231PS  Z10, Z11, Z6
+	VBROADCASTSS 12(R11), Z11
+	VFMADD231PS  Z9, Z11, Z7
+	VFMADD231PS  Z10, Z11, Z8
+	LEAQ         (R12)(SI*4), R12
+	ADDQ         $0x10, R9
+	ADDQ         $0x10, R11
+	SUBQ         $0x04, R13
+	JNZ          k4
+	VMOVUPS      Z1, (CX)
+	VMOVUPS      Z2, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z3, (CX)
+	VMOVUPS      Z4, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z5, (CX)
+	VMOVUPS      Z6, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z7, (CX)
+	VMOVUPS      Z8, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	JMP          tile
+
+rows5:
+	MOVBQZX more+112(FP), R9
+	TESTQ   R9, R9
+	JZ      zero5
+	MOVQ    CX, R9
+	VMOVUPS (R9), Z1
+	VMOVUPS 64(R9), Z2
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z3
+	VMOVUPS 64(R9), Z4
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z5
+	VMOVUPS 64(R9), Z6
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z7
+	VMOVUPS 64(R9), Z8
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z9
+	VMOVUPS 64(R9), Z10
+	JMP     set5
+
+zero5:
+	VMOVAPS Z0, Z1
+	VMOVAPS Z0, Z2
+	VMOVAPS Z0, Z3
+	VMOVAPS Z0, Z4
+	VMOVAPS Z0, Z5
+	VMOVAPS Z0, Z6
+	VMOVAPS Z0, Z7
+	VMOVAPS Z0, Z8
+	VMOVAPS Z0, Z9
+	VMOVAPS Z0, Z10
+
+set5:
+	MOVQ AX, R9
+	LEAQ (R9)(DX*2), R11
+	ADDQ DX, R11
+	MOVQ b+64(FP), R12
+	MOVQ k+32(FP), R13
+
+k5:
+	VMOVUPS      (R12), Z11
+	VMOVUPS      64(R12), Z12
+	VBROADCASTSS (R9), Z13
+	VFMADD231PS  Z11, Z13, Z1
+	VFMADD231PS  Z12, Z13, Z2
+	VBROADCASTSS (R9)(DX*1), Z13
+	VFMADD231PS  Z11, Z13, Z3
+	VFMADD231PS  Z12, Z13, Z4
+	VBROADCASTSS (R9)(DX*2), Z13
+	VFMADD231PS  Z11, Z13, Z5
+	VFMADD231PS  Z12, Z13, Z6
+	VBROADCASTSS (R11), Z13
+	VFMADD231PS  Z11, Z13, Z7
+	VFMADD231PS  Z12, Z13, Z8
+	VBROADCASTSS (R11)(DX*1), Z13
+	VFMADD231PS  Z11, Z13, Z9
+	VFMADD231PS  Z12, Z13, Z10
+	VMOVUPS      (R12)(SI*1), Z11
+	VMOVUPS      64(R12)(SI*1), Z12
+	VBROADCASTSS 4(R9), Z13
+	VFMADD231PS  Z11, Z13, Z1
+	VFMADD231PS  Z12, Z13, Z2
+	VBROADCASTSS 4(R9)(DX*1), Z13
+	VFMADD231PS  Z11, Z13, Z3
+	VFMADD231PS  Z12, Z13, Z4
+	VBROADCASTSS 4(R9)(DX*2), Z13
+	VFMADD231PS  Z11, Z13, Z5
+	VFMADD231PS  Z12, Z13, Z6
+	VBROADCASTSS 4(R11), Z13
+	VFMADD231PS  Z11, Z13, Z7
+	VFMADD231PS  Z12, Z13, Z8
+	VBROADCASTSS 4(R11)(DX*1), Z13
+	VFMADD231PS  Z11, Z13, Z9
+	VFMADD231PS  Z12, Z13, Z10
+	VMOVUPS      (R12)(SI*2), Z11
+	VMOVUPS      64(R12)(SI*2), Z12
+	VBROADCASTSS 8(R9), Z13
+	VFMADD231PS  Z11, Z13, Z1
+	VFMADD231PS  Z12, Z13, Z2
+	VBROADCASTSS 8(R9)(DX*1), Z13
+	VFMADD231PS  Z11, Z13, Z3
+	VFMADD231PS  Z12, Z13, Z4
+	VBROADCASTSS 8(R9)(DX*2), Z13
+	VFMADD231PS  Z11, Z13, Z5
+	VFMADD231PS  Z12, Z13, Z6
+	VBROADCASTSS 8(R11), Z13
+	VFMADD231PS  Z11, Z13, Z7
+	VFMADD231PS  Z12, Z13, Z8
+	VBROADCASTSS 8(R11)(DX*1), Z13
+	VFMADD231PS  Z11, Z13, Z9
+	VFMADD231PS  Z12, Z13, Z10
+	VMOVUPS      (R12)(R10*1), Z11
+	VMOVUPS      64(R12)(R10*1), Z12
+	VBROADCASTSS 12(R9), Z13
+	VFMADD231PS  Z11, Z13, Z1
+	VFMADD231PS  Z12, Z13, Z2
+	VBROADCASTSS 12(R9)(DX*1), Z13
+	VFMADD231PS  Z11, Z13, Z3
+	VFMADD231PS  Z12, Z13, Z4
+	VBROADCASTSS 12(R9)(DX*2), Z13
+	VFMADD231PS  Z11, Z13, Z5
+	VFMADD231PS  Z12, Z13, Z6
+	VBROADCASTSS 12(R11), Z13
+	VFMADD231PS  Z11, Z13, Z7
+	VFMADD231PS  Z12, Z13, Z8
+	VBROADCASTSS 12(R11)(DX*1), Z13
+	VFMADD231PS  Z11, Z13, Z9
+	VFMADD231PS  Z12, Z13, Z10
+	LEAQ         (R12)(SI*4), R12
+	ADDQ         $0x10, R9
+	ADDQ         $0x10, R11
+	SUBQ         $0x04, R13
+	JNZ          k5
+	VMOVUPS      Z1, (CX)
+	VMOVUPS      Z2, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z3, (CX)
+	VMOVUPS      Z4, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z5, (CX)
+	VMOVUPS      Z6, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z7, (CX)
+	VMOVUPS      Z8, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z9, (CX)
+	VMOVUPS      Z10, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	JMP          tile
+
+rows6:
+	MOVBQZX more+112(FP), R9
+	TESTQ   R9, R9
+	JZ      zero6
+	MOVQ    CX, R9
+	VMOVUPS (R9), Z1
+	VMOVUPS 64(R9), Z2
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z3
+	VMOVUPS 64(R9), Z4
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z5
+	VMOVUPS 64(R9), Z6
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z7
+	VMOVUPS 64(R9), Z8
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z9
+	VMOVUPS 64(R9), Z10
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z11
+	VMOVUPS 64(R9), Z12
+	JMP     set6
+
+zero6:
+	VMOVAPS Z0, Z1
+	VMOVAPS Z0, Z2
+	VMOVAPS Z0, Z3
+	VMOVAPS Z0, Z4
+	VMOVAPS Z0, Z5
+	VMOVAPS Z0, Z6
+	VMOVAPS Z0, Z7
+	VMOVAPS Z0, Z8
+	VMOVAPS Z0, Z9
+	VMOVAPS Z0, Z10
+	VMOVAPS Z0, Z11
+	VMOVAPS Z0, Z12
+
+set6:
+	MOVQ AX, R9
+	LEAQ (R9)(DX*2), R11
+	ADDQ DX, R11
+	MOVQ b+64(FP), R12
+	MOVQ k+32(FP), R13
+
+k6:
+	VMOVUPS      (R12), Z13
+	VMOVUPS      64(R12), Z14
+	VBROADCASTSS (R9), Z15
+	VFMADD231PS  Z13, Z15, Z1
+	VFMADD231PS  Z14, Z15, Z2
+	VBROADCASTSS (R9)(DX*1), Z15
+	VFMADD231PS  Z13, Z15, Z3
+	VFMADD231PS  Z14, Z15, Z4
+	VBROADCASTSS (R9)(DX*2), Z15
+	VFMADD231PS  Z13, Z15, Z5
+	VFMADD231PS  Z14, Z15, Z6
+	VBROADCASTSS (R11), Z15
+	VFMADD231PS  Z13, Z15, Z7
+	VFMADD231PS  Z14, Z15, Z8
+	VBROADCASTSS (R11)(DX*1), Z15
+	VFMADD231PS  Z13, Z15, Z9
+	VFMADD231PS  Z14, Z15, Z10
+	VBROADCASTSS (R11)(DX*2), Z15
+	VFMADD231PS  Z13, Z15, Z11
+	VFMADD231PS  Z14, Z15, Z12
+	VMOVUPS      (R12)(SI*1), Z13
+	VMOVUPS      64(R12)(SI*1), Z14
+	VBROADCASTSS 4(R9), Z15
+	VFMADD231PS  Z13, Z15, Z1
+	VFMADD231PS  Z14, Z15, Z2
+	VBROADCASTSS 4(R9)(DX*1), Z15
+	VFMADD231PS  Z13, Z15, Z3
+	VFMADD231PS  Z14, Z15, Z4
+	VBROADCASTSS 4(R9)(DX*2), Z15
+	VFMADD231PS  Z13, Z15, Z5
+	VFMADD231PS  Z14, Z15, Z6
+	VBROADCASTSS 4(R11), Z15
+	VFMADD231PS  Z13, Z15, Z7
+	VFMADD231PS  Z14, Z15, Z8
+	VBROADCASTSS 4(R11)(DX*1), Z15
+	VFMADD231PS  Z13, Z15, Z9
+	VFMADD231PS  Z14, Z15, Z10
+	VBROADCASTSS 4(R11)(DX*2), Z15
+	VFMADD231PS  Z13, Z15, Z11
+	VFMADD231PS  Z14, Z15, Z12
+	VMOVUPS      (R12)(SI*2), Z13
+	VMOVUPS      64(R12)(SI*2), Z14
+	VBROADCASTSS 8(R9), Z15
+	VFMADD231PS  Z13, Z15, Z1
+	VFMADD231PS  Z14, Z15, Z2
+	VBROADCASTSS 8(R9)(DX*1), Z15
+	VFMADD231PS  Z13, Z15, Z3
+	VFMADD231PS  Z14, Z15, Z4
+	VBROADCASTSS 8(R9)(DX*2), Z15
+	VFMADD231PS  Z13, Z15, Z5
+	VFMADD231PS  Z14, Z15, Z6
+	VBROADCASTSS 8(R11), Z15
+	VFMADD231PS  Z13, Z15, Z7
+	VFMADD231PS  Z14, Z15, Z8
+	VBROADCASTSS 8(R11)(DX*1), Z15
+	VFMADD231PS  Z13, Z15, Z9
+	VFMADD231PS  Z14, Z15, Z10
+	VBROADCASTSS 8(R11)(DX*2), Z15
+	VFMADD231PS  Z13, Z15, Z11
+	VFMADD231PS  Z14, Z15, Z12
+	VMOVUPS      (R12)(R10*1), Z13
+	VMOVUPS      64(R12)(R10*1), Z14
+	VBROADCASTSS 12(R9), Z15
+	VFMADD231PS  Z13, Z15, Z1
+	VFMADD231PS  Z14, Z15, Z2
+	VBROADCASTSS 12(R9)(DX*1), Z15
+	VFMADD231PS  Z13, Z15, Z3
+	VFMADD231PS  Z14, Z15, Z4
+	VBROADCASTSS 12(R9)(DX*2), Z15
+	VFMADD231PS  Z13, Z15, Z5
+	VFMADD231PS  Z14, Z15, Z6
+	VBROADCASTSS 12(R11), Z15
+	VFMADD231PS  Z13, Z15, Z7
+	VFMADD231PS  Z14, Z15, Z8
+	VBROADCASTSS 12(R11)(DX*1), Z15
+	VFMADD231PS  Z13, Z15, Z9
+	VFMADD231PS  Z14, Z15, Z10
+	VBROADCASTSS 12(R11)(DX*2), Z15
+	VFMADD231PS  Z13, Z15, Z11
+	VFMADD231PS  Z14, Z15, Z12
+	LEAQ         (R12)(SI*4), R12
+	ADDQ         $0x10, R9
+	ADDQ         $0x10, R11
+	SUBQ         $0x04, R13
+	JNZ          k6
+	VMOVUPS      Z1, (CX)
+	VMOVUPS      Z2, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z3, (CX)
+	VMOVUPS      Z4, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z5, (CX)
+	VMOVUPS      Z6, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z7, (CX)
+	VMOVUPS      Z8, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z9, (CX)
+	VMOVUPS      Z10, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z11, (CX)
+	VMOVUPS      Z12, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	JMP          tile
+
+rows7:
+	MOVBQZX more+112(FP), R9
+	TESTQ   R9, R9
+	JZ      zero7
+	MOVQ    CX, R9
+	VMOVUPS (R9), Z1
+	VMOVUPS 64(R9), Z2
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z3
+	VMOVUPS 64(R9), Z4
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z5
+	VMOVUPS 64(R9), Z6
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z7
+	VMOVUPS 64(R9), Z8
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z9
+	VMOVUPS 64(R9), Z10
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z11
+	VMOVUPS 64(R9), Z12
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z13
+	VMOVUPS 64(R9), Z14
+	JMP     set7
+
+zero7:
+	VMOVAPS Z0, Z1
+	VMOVAPS Z0, Z2
+	VMOVAPS Z0, Z3
+	VMOVAPS Z0, Z4
+	VMOVAPS Z0, Z5
+	VMOVAPS Z0, Z6
+	VMOVAPS Z0, Z7
+	VMOVAPS Z0, Z8
+	VMOVAPS Z0, Z9
+	VMOVAPS Z0, Z10
+	VMOVAPS Z0, Z11
+	VMOVAPS Z0, Z12
+	VMOVAPS Z0, Z13
+	VMOVAPS Z0, Z14
+
+set7:
+	MOVQ AX, R9
+	LEAQ (R9)(DX*2), R11
+	ADDQ DX, R11
+	LEAQ (R11)(DX*2), R12
+	ADDQ DX, R12
+	MOVQ b+64(FP), R13
+	MOVQ k+32(FP), R14
+
+k7:
+	VMOVUPS      (R13), Z15
+	VMOVUPS      64(R13), Z16
+	VBROADCASTSS (R9), Z17
+	VFMADD231PS  Z15, Z17, Z1
+	VFMADD231PS  Z16, Z17, Z2
+	VBROADCASTSS (R9)(DX*1), Z17
+	VFMADD231PS  Z15, Z17, Z3
+	VFMADD231PS  Z16, Z17, Z4
+	VBROADCASTSS (R9)(DX*2), Z17
+	VFMADD231PS  Z15, Z17, Z5
+	VFMADD231PS  Z16, Z17, Z6
+	VBROADCASTSS (R11), Z17
+	VFMADD231PS  Z15, Z17, Z7
+	VFMADD231PS  Z16, Z17, Z8
+	VBROADCASTSS (R11)(DX*1), Z17
+	VFMADD231PS  Z15, Z17, Z9
+	VFMADD231PS  Z16, Z17, Z10
+	VBROADCASTSS (R11)(DX*2), Z17
+	VFMADD231PS  Z15, Z17, Z11
+	VFMADD231PS  Z16, Z17, Z12
+	VBROADCASTSS (R12), Z17
+	VFMADD231PS  Z15, Z17, Z13
+	VFMADD231PS  Z16, Z17, Z14
+	VMOVUPS      (R13)(SI*1), Z15
+	VMOVUPS      64(R13)(SI*1), Z16
+	VBROADCASTSS 4(R9), Z17
+	VFMADD231PS  Z15, Z17, Z1
+	VFMADD231PS  Z16, Z17, Z2
+	VBROADCASTSS 4(R9)(DX*1), Z17
+	VFMADD231PS  Z15, Z17, Z3
+	VFMADD231PS  Z16, Z17, Z4
+	VBROADCASTSS 4(R9)(DX*2), Z17
+	VFMADD231PS  Z15, Z17, Z5
+	VFMADD231PS  Z16, Z17, Z6
+	VBROADCASTSS 4(R11), Z17
+	VFMADD231PS  Z15, Z17, Z7
+	VFMADD231PS  Z16, Z17, Z8
+	VBROADCASTSS 4(R11)(DX*1), Z17
+	VFMADD231PS  Z15, Z17, Z9
+	VFMADD231PS  Z16, Z17, Z10
+	VBROADCASTSS 4(R11)(DX*2), Z17
+	VFMADD231PS  Z15, Z17, Z11
+	VFMADD231PS  Z16, Z17, Z12
+	VBROADCASTSS 4(R12), Z17
+	VFMADD231PS  Z15, Z17, Z13
+	VFMADD231PS  Z16, Z17, Z14
+	VMOVUPS      (R13)(SI*2), Z15
+	VMOVUPS      64(R13)(SI*2), Z16
+	VBROADCASTSS 8(R9), Z17
+	VFMADD231PS  Z15, Z17, Z1
+	VFMADD231PS  Z16, Z17, Z2
+	VBROADCASTSS 8(R9)(DX*1), Z17
+	VFMADD231PS  Z15, Z17, Z3
+	VFMADD231PS  Z16, Z17, Z4
+	VBROADCASTSS 8(R9)(DX*2), Z17
+	VFMADD231PS  Z15, Z17, Z5
+	VFMADD231PS  Z16, Z17, Z6
+	VBROADCASTSS 8(R11), Z17
+	VFMADD231PS  Z15, Z17, Z7
+	VFMADD231PS  Z16, Z17, Z8
+	VBROADCASTSS 8(R11)(DX*1), Z17
+	VFMADD231PS  Z15, Z17, Z9
+	VFMADD231PS  Z16, Z17, Z10
+	VBROADCASTSS 8(R11)(DX*2), Z17
+	VFMADD231PS  Z15, Z17, Z11
+	VFMADD231PS  Z16, Z17, Z12
+	VBROADCASTSS 8(R12), Z17
+	VFMADD231PS  Z15, Z17, Z13
+	VFMADD231PS  Z16, Z17, Z14
+	VMOVUPS      (R13)(R10*1), Z15
+	VMOVUPS      64(R13)(R10*1), Z16
+	VBROADCASTSS 12(R9), Z17
+	VFMADD231PS  Z15, Z17, Z1
+	VFMADD231PS  Z16, Z17, Z2
+	VBROADCASTSS 12(R9)(DX*1), Z17
+	VFMADD231PS  Z15, Z17, Z3
+	VFMADD231PS  Z16, Z17, Z4
+	VBROADCASTSS 12(R9)(DX*2), Z17
+	VFMADD231PS  Z15, Z17, Z5
+	VFMADD231PS  Z16, Z17, Z6
+	VBROADCASTSS 12(R11), Z17
+	VFMADD231PS  Z15, Z17, Z7
+	VFMADD231PS  Z16, Z17, Z8
+	VBROADCASTSS 12(R11)(DX*1), Z17
+	VFMADD231PS  Z15, Z17, Z9
+	VFMADD231PS  Z16, Z17, Z10
+	VBROADCASTSS 12(R11)(DX*2), Z17
+	VFMADD231PS  Z15, Z17, Z11
+	VFMADD231PS  Z16, Z17, Z12
+	VBROADCASTSS 12(R12), Z17
+	VFMADD231PS  Z15, Z17, Z13
+	VFMADD231PS  Z16, Z17, Z14
+	LEAQ         (R13)(SI*4), R13
+	ADDQ         $0x10, R9
+	ADDQ         $0x10, R11
+	ADDQ         $0x10, R12
+	SUBQ         $0x04, R14
+	JNZ          k7
+	VMOVUPS      Z1, (CX)
+	VMOVUPS      Z2, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z3, (CX)
+	VMOVUPS      Z4, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z5, (CX)
+	VMOVUPS      Z6, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z7, (CX)
+	VMOVUPS      Z8, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z9, (CX)
+	VMOVUPS      Z10, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z11, (CX)
+	VMOVUPS      Z12, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z13, (CX)
+	VMOVUPS      Z14, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	JMP          tile
+
+rows8:
+	MOVBQZX more+112(FP), R9
+	TESTQ   R9, R9
+	JZ      zero8
+	MOVQ    CX, R9
+	VMOVUPS (R9), Z1
+	VMOVUPS 64(R9), Z2
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z3
+	VMOVUPS 64(R9), Z4
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z5
+	VMOVUPS 64(R9), Z6
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z7
+	VMOVUPS 64(R9), Z8
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z9
+	VMOVUPS 64(R9), Z10
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z11
+	VMOVUPS 64(R9), Z12
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z13
+	VMOVUPS 64(R9), Z14
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z15
+	VMOVUPS 64(R9), Z16
+	JMP     set8
+
+zero8:
+	VMOVAPS Z0, Z1
+	VMOVAPS Z0, Z2
+	VMOVAPS Z0, Z3
+	VMOVAPS Z0, Z4
+	VMOVAPS Z0, Z5
+	VMOVAPS Z0, Z6
+	VMOVAPS Z0, Z7
+	VMOVAPS Z0, Z8
+	VMOVAPS Z0, Z9
+	VMOVAPS Z0, Z10
+	VMOVAPS Z0, Z11
+	VMOVAPS Z0, Z12
+	VMOVAPS Z0, Z13
+	VMOVAPS Z0, Z14
+	VMOVAPS Z0, Z15
+	VMOVAPS Z0, Z16
+
+set8:
+	MOVQ AX, R9
+	LEAQ (R9)(DX*2), R11
+	ADDQ DX, R11
+	LEAQ (R11)(DX*2), R12
+	ADDQ DX, R12
+	MOVQ b+64(FP), R13
+	MOVQ k+32(FP), R14
+
+k8:
+	VMOVUPS      (R13), Z17
+	VMOVUPS      64(R13), Z18
+	VBROADCASTSS (R9), Z19
+	VFMADD231PS  Z17, Z19, Z1
+	VFMADD231PS  Z18, Z19, Z2
+	VBROADCASTSS (R9)(DX*1), Z19
+	VFMADD231PS  Z17, Z19, Z3
+	VFMADD231PS  Z18, Z19, Z4
+	VBROADCASTSS (R9)(DX*2), Z19
+	VFMADD231PS  Z17, Z19, Z5
+	VFMADD231PS  Z18, Z19, Z6
+	VBROADCASTSS (R11), Z19
+	VFMADD231PS  Z17, Z19, Z7
+	VFMADD231PS  Z18, Z19, Z8
+	VBROADCASTSS (R11)(DX*1), Z19
+	VFMADD231PS  Z17, Z19, Z9
+	VFMADD231PS  Z18, Z19, Z10
+	VBROADCASTSS (R11)(DX*2), Z19
+	VFMADD231PS  Z17, Z19, Z11
+	VFMADD231PS  Z18, Z19, Z12
+	VBROADCASTSS (R12), Z19
+	VFMADD231PS  Z17, Z19, Z13
+	VFMADD231PS  Z18, Z19, Z14
+	VBROADCASTSS (R12)(DX*1), Z19
+	VFMADD231PS  Z17, Z19, Z15
+	VFMADD231PS  Z18, Z19, Z16
+	VMOVUPS      (R13)(SI*1), Z17
+	VMOVUPS      64(R13)(SI*1), Z18
+	VBROADCASTSS 4(R9), Z19
+	VFMADD231PS  Z17, Z19, Z1
+	VFMADD231PS  Z18, Z19, Z2
+	VBROADCASTSS 4(R9)(DX*1), Z19
+	VFMADD231PS  Z17, Z19, Z3
+	VFMADD231PS  Z18, Z19, Z4
+	VBROADCASTSS 4(R9)(DX*2), Z19
+	VFMADD231PS  Z17, Z19, Z5
+	VFMADD231PS  Z18, Z19, Z6
+	VBROADCASTSS 4(R11), Z19
+	VFMADD231PS  Z17, Z19, Z7
+	VFMADD231PS  Z18, Z19, Z8
+	VBROADCASTSS 4(R11)(DX*1), Z19
+	VFMADD231PS  Z17, Z19, Z9
+	VFMADD231PS  Z18, Z19, Z10
+	VBROADCASTSS 4(R11)(DX*2), Z19
+	VFMADD231PS  Z17, Z19, Z11
+	VFMADD231PS  Z18, Z19, Z12
+	VBROADCASTSS 4(R12), Z19
+	VFMADD231PS  Z17, Z19, Z13
+	VFMADD231PS  Z18, Z19, Z14
+	VBROADCASTSS 4(R12)(DX*1), Z19
+	VFMADD231PS  Z17, Z19, Z15
+	VFMADD231PS  Z18, Z19, Z16
+	VMOVUPS      (R13)(SI*2), Z17
+	VMOVUPS      64(R13)(SI*2), Z18
+	VBROADCASTSS 8(R9), Z19
+	VFMADD231PS  Z17, Z19, Z1
+	VFMADD231PS  Z18, Z19, Z2
+	VBROADCASTSS 8(R9)(DX*1), Z19
+	VFMADD231PS  Z17, Z19, Z3
+	VFMADD231PS  Z18, Z19, Z4
+	VBROADCASTSS 8(R9)(DX*2), Z19
+	VFMADD231PS  Z17, Z19, Z5
+	VFMADD231PS  Z18, Z19, Z6
+	VBROADCASTSS 8(R11), Z19
+	VFMADD231PS  Z17, Z19, Z7
+	VFMADD231PS  Z18, Z19, Z8
+	VBROADCASTSS 8(R11)(DX*1), Z19
+	VFMADD231PS  Z17, Z19, Z9
+	VFMADD231PS  Z18, Z19, Z10
+	VBROADCASTSS 8(R11)(DX*2), Z19
+	VFMADD231PS  Z17, Z19, Z11
+	VFMADD231PS  Z18, Z19, Z12
+	VBROADCASTSS 8(R12), Z19
+	VFMADD231PS  Z17, Z19, Z13
+	VFMADD231PS  Z18, Z19, Z14
+	VBROADCASTSS 8(R12)(DX*1), Z19
+	VFMADD231PS  Z17, Z19, Z15
+	VFMADD231PS  Z18, Z19, Z16
+	VMOVUPS      (R13)(R10*1), Z17
+	VMOVUPS      64(R13)(R10*1), Z18
+	VBROADCASTSS 12(R9), Z19
+	VFMADD231PS  Z17, Z19, Z1
+	VFMADD231PS  Z18, Z19, Z2
+	VBROADCASTSS 12(R9)(DX*1), Z19
+	VFMADD231PS  Z17, Z19, Z3
+	VFMADD231PS  Z18, Z19, Z4
+	VBROADCASTSS 12(R9)(DX*2), Z19
+	VFMADD231PS  Z17, Z19, Z5
+	VFMADD231PS  Z18, Z19, Z6
+	VBROADCASTSS 12(R11), Z19
+	VFMADD231PS  Z17, Z19, Z7
+	VFMADD231PS  Z18, Z19, Z8
+	VBROADCASTSS 12(R11)(DX*1), Z19
+	VFMADD231PS  Z17, Z19, Z9
+	VFMADD231PS  Z18, Z19, Z10
+	VBROADCASTSS 12(R11)(DX*2), Z19
+	VFMADD231PS  Z17, Z19, Z11
+	VFMADD231PS  Z18, Z19, Z12
+	VBROADCASTSS 12(R12), Z19
+	VFMADD231PS  Z17, Z19, Z13
+	VFMADD231PS  Z18, Z19, Z14
+	VBROADCASTSS 12(R12)(DX*1), Z19
+	VFMADD231PS  Z17, Z19, Z15
+	VFMADD231PS  Z18, Z19, Z16
+	LEAQ         (R13)(SI*4), R13
+	ADDQ         $0x10, R9
+	ADDQ         $0x10, R11
+	ADDQ         $0x10, R12
+	SUBQ         $0x04, R14
+	JNZ          k8
+	VMOVUPS      Z1, (CX)
+	VMOVUPS      Z2, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z3, (CX)
+	VMOVUPS      Z4, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z5, (CX)
+	VMOVUPS      Z6, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z7, (CX)
+	VMOVUPS      Z8, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z9, (CX)
+	VMOVUPS      Z10, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z11, (CX)
+	VMOVUPS      Z12, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z13, (CX)
+	VMOVUPS      Z14, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z15, (CX)
+	VMOVUPS      Z16, 64(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	JMP          tile
+
+advance:
+	MOVQ apoint+56(FP), AX
+	ADDQ AX, a+40(FP)
+	MOVQ bpoint+80(FP), AX
+	ADDQ AX, b+64(FP)
+	MOVQ cpoint+104(FP), AX
+	ADDQ AX, c+88(FP)
+	DECQ points+0(FP)
+	JNZ  point
+	VZEROUPPER
+	RET
+
+// func winogradProducts16AVX512(points int, tiles int, height int, short int, k int, a *float32, lda int, apoint int, b *float32, ldb int, bpoint int, c *float32, ldc int, cpoint int, more bool)
+// Requires: AVX, AVX512F
+TEXT ·winogradProducts16AVX512(SB), NOSPLIT, $0-113
+	MOVQ   lda+48(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   AX, lda+48(FP)
+	MOVQ   apoint+56(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   AX, apoint+56(FP)
+	MOVQ   ldb+72(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   AX, ldb+72(FP)
+	MOVQ   bpoint+80(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   AX, bpoint+80(FP)
+	MOVQ   ldc+96(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   AX, ldc+96(FP)
+	MOVQ   cpoint+104(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   AX, cpoint+104(FP)
+	MOVQ   lda+48(FP), DX
+	MOVQ   ldc+96(FP), BX
+	MOVQ   ldb+72(FP), SI
+	LEAQ   (SI)(SI*2), R10
+	VPXORD Z0, Z0, Z0
+
+point:
+	MOVQ a+40(FP), AX
+	MOVQ c+88(FP), CX
+	MOVQ tiles+8(FP), DI
+	MOVQ short+24(FP), R8
+
+tile:
+	MOVQ height+16(FP), R9
+	DECQ DI
+	JGE  begin
+	DECQ R9
+	DECQ R8
+	JL   advance
+
+begin:
+	CMPQ    R9, $0x08
+	JEQ     rows8
+	CMPQ    R9, $0x07
+	JEQ     rows7
+	CMPQ    R9, $0x06
+	JEQ     rows6
+	CMPQ    R9, $0x05
+	JEQ     rows5
+	CMPQ    R9, $0x04
+	JEQ     rows4
+	CMPQ    R9, $0x03
+	JEQ     rows3
+	CMPQ    R9, $0x02
+	JEQ     rows2
+	MOVBQZX more+112(FP), R9
+	TESTQ   R9, R9
+	JZ      zero1
+	MOVQ    CX, R9
+	VMOVUPS (R9), Z1
+	JMP     set1
+
+zero1:
+	VMOVAPS Z0, Z1
+
+set1:
+	MOVQ AX, R9
+	MOVQ b+64(FP), R11
+	MOVQ k+32(FP), R12
+
+k1:
+	VMOVUPS      (R11), Z2
+	VBROADCASTSS (R9), Z3
+	VFMADD231PS  Z2, Z3, Z1
+	VMOVUPS      (R11)(SI*1), Z2
+	VBROADCASTSS 4(R9), Z3
+	VFMADD231PS  Z2, Z3, Z1
+	VMOVUPS      (R11)(SI*2), Z2
+	VBROADCASTSS 8(R9), Z3
+	VFMADD231PS  Z2, Z3, Z1
+	VMOVUPS      (R11)(R10*1), Z2
+	VBROADCASTSS 12(R9), Z3
+	VFMADD231PS  Z2, Z3, Z1
+	LEAQ         (R11)(SI*4), R11
+	ADDQ         $0x10, R9
+	SUBQ         $0x04, R12
+	JNZ          k1
+	VMOVUPS      Z1, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	JMP          tile
+
+rows2:
+	MOVBQZX more+112(FP), R9
+	TESTQ   R9, R9
+	JZ      zero2
+	MOVQ    CX, R9
+	VMOVUPS (R9), Z1
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z2
+	JMP     set2
+
+zero2:
+	VMOVAPS Z0, Z1
+	VMOVAPS Z0, Z2
+
+set2:
+	MOVQ AX, R9
+	MOVQ b+64(FP), R11
+	MOVQ k+32(FP), R12
+
+k2:
+	VMOVUPS      (R11), Z3
+	VBROADCASTSS (R9), Z4
+	VFMADD231PS  Z3, Z4, Z1
+	VBROADCASTSS (R9)(DX*1), Z4
+	VFMADD231PS  Z3, Z4, Z2
+	VMOVUPS      (R11)(SI*1), Z3
+	VBROADCASTSS 4(R9), Z4
+	VFMADD231PS  Z3, Z4, Z1
+	VBROADCASTSS 4(R9)(DX*1), Z4
+	VFMADD231PS  Z3, Z4, Z2
+	VMOVUPS      (R11)(SI*2), Z3
+	VBROADCASTSS 8(R9), Z4
+	VFMADD231PS  Z3, Z4, Z1
+	VBROADCASTSS 8(R9)(DX*1), Z4
+	VFMADD231PS  Z3, Z4, Z2
+	VMOVUPS      (R11)(R10*1), Z3
+	VBROADCASTSS 12(R9), Z4
+	VFMADD231PS  Z3, Z4, Z1
+	VBROADCASTSS 12(R9)(DX*1), Z4
+	VFMADD231PS  Z3, Z4, Z2
+	LEAQ         (R11)(SI*4), R11
+	ADDQ         $0x10, R9
+	SUBQ         $0x04, R12
+	JNZ          k2
+	VMOVUPS      Z1, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z2, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	JMP          tile
+
+rows3:
+	MOVBQZX more+112(FP), R9
+	TESTQ   R9, R9
+	JZ      zero3
+	MOVQ    CX, R9
+	VMOVUPS (R9), Z1
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z2
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z3
+	JMP     set3
+
+zero3:
+	VMOVAPS Z0, Z1
+	VMOVAPS Z0, Z2
+	VMOVAPS Z0, Z3
+
+set3:
+	MOVQ AX, R9
+	MOVQ b+64(FP), R11
+	MOVQ k+32(FP), R12
+
+k3:
+	VMOVUPS      (R11), Z4
+	VBROADCASTSS (R9), Z5
+	VFMADD231PS  Z4, Z5, Z1
+	VBROADCASTSS (R9)(DX*1), Z5
+	VFMADD231PS  Z4, Z5, Z2
+	VBROADCASTSS (R9)(DX*2), Z5
+	VFMADD231PS  Z4, Z5, Z3
+	VMOVUPS      (R11)(SI*1), Z4
+	VBROADCASTSS 4(R9), Z5
+	VFMADD231PS  Z4, Z5, Z1
+	VBROADCASTSS 4(R9)(DX*1), Z5
+	VFMADD231PS  Z4, Z5, Z2
+	VBROADCASTSS 4(R9)(DX*2), Z5
+	VFMADD231PS  Z4, Z5, Z3
+	VMOVUPS      (R11)(SI*2), Z4
+	VBROADCASTSS 8(R9), Z5
+	VFMADD231PS  Z4, Z5, Z1
+	VBROADCASTSS 8(R9)(DX*1), Z5
+	VFMADD231PS  Z4, Z5, Z2
+	VBROADCASTSS 8(R9)(DX*2), Z5
+	VFMADD231PS  Z4, Z5, Z3
+	VMOVUPS      (R11)(R10*1), Z4
+	VBROADCASTSS 12(R9), Z5
+	VFMADD231PS  Z4, Z5, Z1
+	VBROADCASTSS 12(R9)(DX*1), Z5
+	VFMADD231PS  Z4, Z5, Z2
+	VBROADCASTSS 12(R9)(DX*2), Z5
+	VFMADD231PS  Z4, Z5, Z3
+	LEAQ         (R11)(SI*4), R11
+	ADDQ         $0x10, R9
+	SUBQ         $0x04, R12
+	JNZ          k3
+	VMOVUPS      Z1, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z2, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z3, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	JMP          tile
+
+rows4:
+	MOVBQZX more+112(FP), R9
+	TESTQ   R9, R9
+	JZ      zero4
+	MOVQ    CX, R9
+	VMOVUPS (R9), Z1
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z2
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z3
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z4
+	JMP     set4
+
+zero4:
+	VMOVAPS Z0, Z1
+	VMOVAPS Z0, Z2
+	VMOVAPS Z0, Z3
+	VMOVAPS Z0, Z4
+
+set4:
+	MOVQ AX, R9
+	LEAQ (R9)(DX*2), R11
+	ADDQ DX, R11
+	MOVQ b+64(FP), R12
+	MOVQ k+32(FP), R13
+
+k4:
+	VMOVUPS      (R12), Z5
+	VBROADCASTSS (R9), Z6
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS (R9)(DX*1), Z6
+	VFMADD231PS  Z5, Z6, Z2
+	VBROADCASTSS (R9)(DX*2), Z6
+	VFMADD231PS  Z5, Z6, Z3
+	VBROADCASTSS (R11), Z6
+	VFMADD231PS  Z5, Z6, Z4
+	VMOVUPS      (R12)(SI*1), Z5
+	VBROADCASTSS 4(R9), Z6
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS 4(R9)(DX*1), Z6
+	VFMADD231PS  Z5, Z6, Z2
+	VBROADCASTSS 4(R9)(DX*2), Z6
+	VFMADD231PS  Z5, Z6, Z3
+	VBROADCASTSS 4(R11), Z6
+	VFMADD231PS  Z5, Z6, Z4
+	VMOVUPS      (R12)(SI*2), Z5
+	VBROADCASTSS 8(R9), Z6
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS 8(R9)(DX*1), Z6
+	VFMADD231PS  Z5, Z6, Z2
+	VBROADCASTSS 8(R9)(DX*2), Z6
+	VFMADD231PS  Z5, Z6, Z3
+	VBROADCASTSS 8(R11), Z6
+	VFMADD231PS  Z5, Z6, Z4
+	VMOVUPS      (R12)(R10*1), Z5
+	VBROADCASTSS 12(R9), Z6
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS 12(R9)(DX*1), Z6
+	VFMADD231PS  Z5, Z6, Z2
+	VBROADCASTSS 12(R9)(DX*2), Z6
+	VFMADD231PS  Z5, Z6, Z3
+	VBROADCASTSS 12(R11), Z6
+	VFMADD231PS  Z5, Z6, Z4
+	LEAQ         (R12)(SI*4), R12
+	ADDQ         $0x10, R9
+	ADDQ         $0x10, R11
+	SUBQ         $0x04, R13
+	JNZ          k4
+	VMOVUPS      Z1, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z2, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z3, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z4, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	JMP          tile
+
+rows5:
+	MOVBQZX more+112(FP), R9
+	TESTQ   R9, R9
+	JZ      zero5
+	MOVQ    CX, R9
+	VMOVUPS (R9), Z1
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z2
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z3
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z4
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z5
+	JMP     set5
+
+zero5:
+	VMOVAPS Z0, Z1
+	VMOVAPS Z0, Z2
+	VMOVAPS Z0, Z3
+	VMOVAPS Z0, Z4
+	VMOVAPS Z0, Z5
+
+set5:
+	MOVQ AX, R9
+	LEAQ (R9)(DX*2), R11
+	ADDQ DX, R11
+	MOVQ b+64(FP), R12
+	MOVQ k+32(FP), R13
+
+k5:
+	VMOVUPS      (R12), Z6
+	VBROADCASTSS (R9), Z7
+	VFMADD231PS  Z6, Z7, Z1
+	VBROADCASTSS (R9)(DX*1), Z7
+	VFMADD231PS  Z6, Z7, Z2
+	VBROADCASTSS (R9)(DX*2), Z7
+	VFMADD231PS  Z6, Z7, Z3
+	VBROADCASTSS (R11), Z7
+	VFMADD231PS  Z6, Z7, Z4
+	VBROADCASTSS (R11)(DX*1), Z7
+	VFMADD231PS  Z6, Z7, Z5
+	VMOVUPS      (R12)(SI*1), Z6
+	VBROADCASTSS 4(R9), Z7
+	VFMADD231PS  Z6, Z7, Z1
+	VBROADCASTSS 4(R9)(DX*1), Z7
+	VFMADD231PS  Z6, Z7, Z2
+	VBROADCASTSS 4(R9)(DX*2), Z7
+	VFMADD231PS  Z6, Z7, Z3
+	VBROADCASTSS 4(R11), Z7
+	VFMADD231PS  Z6, Z7, Z4
+	VBROADCASTSS 4(R11)(DX*1), Z7
+	VFMADD231PS  Z6, Z7, Z5
+	VMOVUPS      (R12)(SI*2), Z6
+	VBROADCASTSS 8(R9), Z7
+	VFMADD231PS  Z6, Z7, Z1
+	VBROADCASTSS 8(R9)(DX*1), Z7
+	VFMADD231PS  Z6, Z7, Z2
+	VBROADCASTSS 8(R9)(DX*2), Z7
+	VFMADD231PS  Z6, Z7, Z3
+	VBROADCASTSS 8(R11), Z7
+	VFMADD231PS  Z6, Z7, Z4
+	VBROADCASTSS 8(R11)(DX*1), Z7
+	VFMADD231PS  Z6, Z7, Z5
+	VMOVUPS      (R12)(R10*1), Z6
+	VBROADCASTSS 12(R9), Z7
+	VFMADD231PS  Z6, Z7, Z1
+	VBROADCASTSS 12(R9)(DX*1), Z7
+	VFMADD231PS  Z6, Z7, Z2
+	VBROADCASTSS 12(R9)(DX*2), Z7
+	VFMADD231PS  Z6, Z7, Z3
+	VBROADCASTSS 12(R11), Z7
+	VFMADD231PS  Z6, Z7, Z4
+	VBROADCASTSS 12(R11)(DX*1), Z7
+	VFMADD231PS  Z6, Z7, Z5
+	LEAQ         (R12)(SI*4), R12
+	ADDQ         $0x10, R9
+	ADDQ         $0x10, R11
+	SUBQ         $0x04, R13
+	JNZ          k5
+	VMOVUPS      Z1, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z2, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z3, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z4, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z5, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	JMP          tile
+
+rows6:
+	MOVBQZX more+112(FP), R9
+	TESTQ   R9, R9
+	JZ      zero6
+	MOVQ    CX, R9
+	VMOVUPS (R9), Z1
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z2
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z3
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z4
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z5
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z6
+	JMP     set6
+
+zero6:
+	VMOVAPS Z0, Z1
+	VMOVAPS Z0, Z2
+	VMOVAPS Z0, Z3
+	VMOVAPS Z0, Z4
+	VMOVAPS Z0, Z5
+	VMOVAPS Z0, Z6
+
+set6:
+	MOVQ AX, R9
+	LEAQ (R9)(DX*2), R11
+	ADDQ DX, R11
+	MOVQ b+64(FP), R12
+	MOVQ k+32(FP), R13
+
+k6:
+	VMOVUPS      (R12), Z7
+	VBROADCASTSS (R9), Z8
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS (R9)(DX*1), Z8
+	VFMADD231PS  Z7, Z8, Z2
+	VBROADCASTSS (R9)(DX*2), Z8
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS (R11), Z8
+	VFMADD231PS  Z7, Z8, Z4
+	VBROADCASTSS (R11)(DX*1), Z8
+	VFMADD231PS  Z7, Z8, Z5
+	VBROADCASTSS (R11)(DX*2), Z8
+	VFMADD231PS  Z7, Z8, Z6
+	VMOVUPS      (R12)(SI*1), Z7
+	VBROADCASTSS 4(R9), Z8
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS 4(R9)(DX*1), Z8
+	VFMADD231PS  Z7, Z8, Z2
+	VBROADCASTSS 4(R9)(DX*2), Z8
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS 4(R11), Z8
+	VFMADD231PS  Z7, Z8, Z4
+	VBROADCASTSS 4(R11)(DX*1), Z8
+	VFMADD231PS  Z7, Z8, Z5
+	VBROADCASTSS 4(R11)(DX*2), Z8
+	VFMADD231PS  Z7, Z8, Z6
+	VMOVUPS      (R12)(SI*2), Z7
+	VBROADCASTSS 8(R9), Z8
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS 8(R9)(DX*1), Z8
+	VFMADD231PS  Z7, Z8, Z2
+	VBROADCASTSS 8(R9)(DX*2), Z8
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS 8(R11), Z8
+	VFMADD231PS  Z7, Z8, Z4
+	VBROADCASTSS 8(R11)(DX*1), Z8
+	VFMADD231PS  Z7, Z8, Z5
+	VBROADCASTSS 8(R11)(DX*2), Z8
+	VFMADD231PS  Z7, Z8, Z6
+	VMOVUPS      (R12)(R10*1), Z7
+	VBROADCASTSS 12(R9), Z8
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS 12(R9)(DX*1), Z8
+	VFMADD231PS  Z7, Z8, Z2
+	VBROADCASTSS 12(R9)(DX*2), Z8
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS 12(R11), Z8
+	VFMADD231PS  Z7, Z8, Z4
+	VBROADCASTSS 12(R11)(DX*1), Z8
+	VFMADD231PS  Z7, Z8, Z5
+	VBROADCASTSS 12(R11)(DX*2), Z8
+	VFMADD231PS  Z7, Z8, Z6
+	LEAQ         (R12)(SI*4), R12
+	ADDQ         $0x10, R9
+	ADDQ         $0x10, R11
+	SUBQ         $0x04, R13
+	JNZ          k6
+	VMOVUPS      Z1, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z2, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z3, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z4, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z5, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z6, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	JMP          tile
+
+rows7:
+	MOVBQZX more+112(FP), R9
+	TESTQ   R9, R9
+	JZ      zero7
+	MOVQ    CX, R9
+	VMOVUPS (R9), Z1
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z2
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z3
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z4
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z5
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z6
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z7
+	JMP     set7
+
+zero7:
+	VMOVAPS Z0, Z1
+	VMOVAPS Z0, Z2
+	VMOVAPS Z0, Z3
+	VMOVAPS Z0, Z4
+	VMOVAPS Z0, Z5
+	VMOVAPS Z0, Z6
+	VMOVAPS Z0, Z7
+
+set7:
+	MOVQ AX, R9
+	LEAQ (R9)(DX*2), R11
+	ADDQ DX, R11
+	LEAQ (R11)(DX*2), R12
+	ADDQ DX, R12
+	MOVQ b+64(FP), R13
+	MOVQ k+32(FP), R14
+
+k7:
+	VMOVUPS      (R13), Z8
+	VBROADCASTSS (R9), Z9
+	VFMADD231PS  Z8, Z9, Z1
+	VBROADCASTSS (R9)(DX*1), Z9
+	VFMADD231PS  Z8, Z9, Z2
+	VBROADCASTSS (R9)(DX*2), Z9
+	VFMADD231PS  Z8, Z9, Z3
+	VBROADCASTSS (R11), Z9
+	VFMADD231PS  Z8, Z9, Z4
+	VBROADCASTSS (R11)(DX*1), Z9
+	VFMADD231PS  Z8, Z9, Z5
+	VBROADCASTSS (R11)(DX*2), Z9
+	VFMADD231PS  Z8, Z9, Z6
+	VBROADCASTSS (R12), Z9
+	VFMADD231PS  Z8, Z9, Z7
+	VMOVUPS      (R13)(SI*1), Z8
+	VBROADCASTSS 4(R9), Z9
+	VFMADD231PS  Z8, Z9, Z1
+	VBROADCASTSS 4(R9)(DX*1), Z9
+	VFMADD231PS  Z8, Z9, Z2
+	VBROADCASTSS 4(R9)(DX*2), Z9
+	VFMADD231PS  Z8, Z9, Z3
+	VBROADCASTSS 4(R11), Z9
+	VFMADD231PS  Z8, Z9, Z4
+	VBROADCASTSS 4(R11)(DX*1), Z9
+	VFMADD231PS  Z8, Z9, Z5
+	VBROADCASTSS 4(R11)(DX*2), Z9
+	VFMADD231PS  Z8, Z9, Z6
+	VBROADCASTSS 4(R12), Z9
+	VFMADD231PS  Z8, Z9, Z7
+	VMOVUPS      (R13)(SI*2), Z8
+	VBROADCASTSS 8(R9), Z9
+	VFMADD231PS  Z8, Z9, Z1
+	VBROADCASTSS 8(R9)(DX*1), Z9
+	VFMADD231PS  Z8, Z9, Z2
+	VBROADCASTSS 8(R9)(DX*2), Z9
+	VFMADD231PS  Z8, Z9, Z3
+	VBROADCASTSS 8(R11), Z9
+	VFMADD231PS  Z8, Z9, Z4
+	VBROADCASTSS 8(R11)(DX*1), Z9
+	VFMADD231PS  Z8, Z9, Z5
+	VBROADCASTSS 8(R11)(DX*2), Z9
+	VFMADD231PS  Z8, Z9, Z6
+	VBROADCASTSS 8(R12), Z9
+	VFMADD231PS  Z8, Z9, Z7
+	VMOVUPS      (R13)(R10*1), Z8
+	VBROADCASTSS 12(R9), Z9
+	VFMADD231PS  Z8, Z9, Z1
+	VBROADCASTSS 12(R9)(DX*1), Z9
+	VFMADD231PS  Z8, Z9, Z2
+	VBROADCASTSS 12(R9)(DX*2), Z9
+	VFMADD231PS  Z8, Z9, Z3
+	VBROADCASTSS 12(R11), Z9
+	VFMADD231PS  Z8, Z9, Z4
+	VBROADCASTSS 12(R11)(DX*1), Z9
+	VFMADD231PS  Z8, Z9, Z5
+	VBROADCASTSS 12(R11)(DX*2), Z9
+	VFMADD231PS  Z8, Z9, Z6
+	VBROADCASTSS 12(R12), Z9
+	VFMADD231PS  Z8, Z9, Z7
+	LEAQ         (R13)(SI*4), R13
+	ADDQ         $0x10, R9
+	ADDQ         $0x10, R11
+	ADDQ         $0x10, R12
+	SUBQ         $0x04, R14
+	JNZ          k7
+	VMOVUPS      Z1, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z2, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z3, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z4, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z5, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z6, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z7, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	JMP          tile
+
+rows8:
+	MOVBQZX more+112(FP), R9
+	TESTQ   R9, R9
+	JZ      zero8
+	MOVQ    CX, R9
+	VMOVUPS (R9), Z1
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z2
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z3
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z4
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z5
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z6
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z7
+	ADDQ    BX, R9
+	VMOVUPS (R9), Z8
+	JMP     set8
+
+zero8:
+	VMOVAPS Z0, Z1
+	VMOVAPS Z0, Z2
+	VMOVAPS Z0, Z3
+	VMOVAPS Z0, Z4
+	VMOVAPS Z0, Z5
+	VMOVAPS Z0, Z6
+	VMOVAPS Z0, Z7
+	VMOVAPS Z0, Z8
+
+set8:
+	MOVQ AX, R9
+	LEAQ (R9)(DX*2), R11
+	ADDQ DX, R11
+	LEAQ (R11)(DX*2), R12
+	ADDQ DX, R12
+	MOVQ b+64(FP), R13
+	MOVQ k+32(FP), R14
+
+k8:
+	VMOVUPS      (R13), Z9
+	VBROADCASTSS (R9), Z10
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS (R9)(DX*1), Z10
+	VFMADD231PS  Z9, Z10, Z2
+	VBROADCASTSS (R9)(DX*2), Z10
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS (R11), Z10
+	VFMADD231PS  Z9, Z10, Z4
+	VBROADCASTSS (R11)(DX*1), Z10
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS (R11)(DX*2), Z10
+	VFMADD231PS  Z9, Z10, Z6
+	VBROADCASTSS (R12), Z10
+	VFMADD231PS  Z9, Z10, Z7
+	VBROADCASTSS (R12)(DX*1), Z10
+	VFMADD231PS  Z9, Z10, Z8
+	VMOVUPS      (R13)(SI*1), Z9
+	VBROADCASTSS 4(R9), Z10
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS 4(R9)(DX*1), Z10
+	VFMADD231PS  Z9, Z10, Z2
+	VBROADCASTSS 4(R9)(DX*2), Z10
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS 4(R11), Z10
+	VFMADD231PS  Z9, Z10, Z4
+	VBROADCASTSS 4(R11)(DX*1), Z10
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS 4(R11)(DX*2), Z10
+	VFMADD231PS  Z9, Z10, Z6
+	VBROADCASTSS 4(R12), Z10
+	VFMADD231PS  Z9, Z10, Z7
+	VBROADCASTSS 4(R12)(DX*1), Z10
+	VFMADD231PS  Z9, Z10, Z8
+	VMOVUPS      (R13)(SI*2), Z9
+	VBROADCASTSS 8(R9), Z10
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS 8(R9)(DX*1), Z10
+	VFMADD231PS  Z9, Z10, Z2
+	VBROADCASTSS 8(R9)(DX*2), Z10
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS 8(R11), Z10
+	VFMADD231PS  Z9, Z10, Z4
+	VBROADCASTSS 8(R11)(DX*1), Z10
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS 8(R11)(DX*2), Z10
+	VFMADD231PS  Z9, Z10, Z6
+	VBROADCASTSS 8(R12), Z10
+	VFMADD231PS  Z9, Z10, Z7
+	VBROADCASTSS 8(R12)(DX*1), Z10
+	VFMADD231PS  Z9, Z10, Z8
+	VMOVUPS      (R13)(R10*1), Z9
+	VBROADCASTSS 12(R9), Z10
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS 12(R9)(DX*1), Z10
+	VFMADD231PS  Z9, Z10, Z2
+	VBROADCASTSS 12(R9)(DX*2), Z10
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS 12(R11), Z10
+	VFMADD231PS  Z9, Z10, Z4
+	VBROADCASTSS 12(R11)(DX*1), Z10
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS 12(R11)(DX*2), Z10
+	VFMADD231PS  Z9, Z10, Z6
+	VBROADCASTSS 12(R12), Z10
+	VFMADD231PS  Z9, Z10, Z7
+	VBROADCASTSS 12(R12)(DX*1), Z10
+	VFMADD231PS  Z9, Z10, Z8
+	LEAQ         (R13)(SI*4), R13
+	ADDQ         $0x10, R9
+	ADDQ         $0x10, R11
+	ADDQ         $0x10, R12
+	SUBQ         $0x04, R14
+	JNZ          k8
+	VMOVUPS      Z1, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z2, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z3, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z4, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z5, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z6, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z7, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Z8, (CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	JMP          tile
+
+advance:
+	MOVQ apoint+56(FP), AX
+	ADDQ AX, a+40(FP)
+	MOVQ bpoint+80(FP), AX
+	ADDQ AX, b+64(FP)
+	MOVQ cpoint+104(FP), AX
+	ADDQ AX, c+88(FP)
+	DECQ points+0(FP)
+	JNZ  point
+	VZEROUPPER
+	RET
+
+// func winogradProducts16AVX2(points int, tiles int, height int, short int, k int, a *float32, lda int, apoint int, b *float32, ldb int, bpoint int, c *float32, ldc int, cpoint int, more bool)
+// Requires: AVX, FMA3
+TEXT ·winogradProducts16AVX2(SB), NOSPLIT, $0-113
+	MOVQ   lda+48(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   AX, lda+48(FP)
+	MOVQ   apoint+56(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   AX, apoint+56(FP)
+	MOVQ   ldb+72(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   AX, ldb+72(FP)
+	MOVQ   bpoint+80(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   AX, bpoint+80(FP)
+	MOVQ   ldc+96(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   AX, ldc+96(FP)
+	MOVQ   cpoint+104(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   AX, cpoint+104(FP)
+	MOVQ   lda+48(FP), DX
+	MOVQ   ldc+96(FP), BX
+	MOVQ   ldb+72(FP), SI
+	LEAQ   (SI)(SI*2), R10
+	VXORPS Y0, Y0, Y0
+
+point:
+	MOVQ a+40(FP), AX
+	MOVQ c+88(FP), CX
+	MOVQ tiles+8(FP), DI
+	MOVQ short+24(FP), R8
+
+tile:
+	MOVQ height+16(FP), R9
+	DECQ DI
+	JGE  begin
+	DECQ R9
+	DECQ R8
+	JL   advance
+
+begin:
+	CMPQ    R9, $0x06
+	JEQ     rows6
+	CMPQ    R9, $0x05
+	JEQ     rows5
+	CMPQ    R9, $0x04
+	JEQ     rows4
+	CMPQ    R9, $0x03
+	JEQ     rows3
+	CMPQ    R9, $0x02
+	JEQ     rows2
+	MOVBQZX more+112(FP), R9
+	TESTQ   R9, R9
+	JZ      zero1
+	MOVQ    CX, R9
+	VMOVUPS (R9), Y1
+	VMOVUPS 32(R9), Y2
+	JMP     set1
+
+zero1:
+	VMOVAPS Y0, Y1
+	VMOVAPS Y0, Y2
+
+set1:
+	MOVQ AX, R9
+	MOVQ b+64(FP), R11
+	MOVQ k+32(FP), R12
+
+k1:
+	VMOVUPS      (R11), Y3
+	VMOVUPS      32(R11), Y4
+	VBROADCASTSS (R9), Y5
+	VFMADD231PS  Y3, Y5, Y1
+	VFMADD231PS  Y4, Y5, Y2
+	VMOVUPS      (R11)(SI*1), Y3
+	VMOVUPS      32(R11)(SI*1), Y4
+	VBROADCASTSS 4(R9), Y5
+	VFMADD231PS  Y3, Y5, Y1
+	VFMADD231PS  Y4, Y5, Y2
+	VMOVUPS      (R11)(SI*2), Y3
+	VMOVUPS      32(R11)(SI*2), Y4
+	VBROADCASTSS 8(R9), Y5
+	VFMADD231PS  Y3, Y5, Y1
+	VFMADD231PS  Y4, Y5, Y2
+	VMOVUPS      (R11)(R10*1), Y3
+	VMOVUPS      32(R11)(R10*1), Y4
+	VBROADCASTSS 12(R9), Y5
+	VFMADD231PS  Y3, Y5, Y1
+	VFMADD231PS  Y4, Y5, Y2
+	LEAQ         (R11)(SI*4), R11
+	ADDQ         $0x10, R9
+	SUBQ         $0x04, R12
+	JNZ          k1
+	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y2, 32(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	JMP          tile
+
+rows2:
+	MOVBQZX more+112(FP), R9
+	TESTQ   R9, R9
+	JZ      zero2
+	MOVQ    CX, R9
+	VMOVUPS (R9), Y1
+	VMOVUPS 32(R9), Y2
+	ADDQ    BX, R9
+	VMOVUPS (R9), Y3
+	VMOVUPS 32(R9), Y4
+	JMP     set2
+
+zero2:
+	VMOVAPS Y0, Y1
+	VMOVAPS Y0, Y2
+	VMOVAPS Y0, Y3
+	VMOVAPS Y0, Y4
+
+set2:
+	MOVQ AX, R9
+	MOVQ b+64(FP), R11
+	MOVQ k+32(FP), R12
+
+k2:
+	VMOVUPS      (R11), Y5
+	VMOVUPS      32(R11), Y6
+	VBROADCASTSS (R9), Y7
+	VFMADD231PS  Y5, Y7, Y1
+	VFMADD231PS  Y6, Y7, Y2
+	VBROADCASTSS (R9)(DX*1), Y7
+	VFMADD231PS  Y5, Y7, Y3
+	VFMADD231PS  Y6, Y7, Y4
+	VMOVUPS      (R11)(SI*1), Y5
+	VMOVUPS      32(R11)(SI*1), Y6
+	VBROADCASTSS 4(R9), Y7
+	VFMADD231PS  Y5, Y7, Y1
+	VFMADD231PS  Y6, Y7, Y2
+	VBROADCASTSS 4(R9)(DX*1), Y7
+	VFMADD231PS  Y5, Y7, Y3
+	VFMADD231PS  Y6, Y7, Y4
+	VMOVUPS      (R11)(SI*2), Y5
+	VMOVUPS      32(R11)(SI*2), Y6
+	VBROADCASTSS 8(R9), Y7
+	VFMADD231PS  Y5, Y7, Y1
+	VFMADD231PS  Y6, Y7, Y2
+	VBROADCASTSS 8(R9)(DX*1), Y7
+	VFMADD231PS  Y5, Y7, Y3
+	VFMADD231PS  Y6, Y7, Y4
+	VMOVUPS      (R11)(R10*1), Y5
+	VMOVUPS      32(R11)(R10*1), Y6
+	VBROADCASTSS 12(R9), Y7
+	VFMADD231PS  Y5, Y7, Y1
+	VFMADD231PS  Y6, Y7, Y2
+	VBROADCASTSS 12(R9)(DX*1), Y7
+	VFMADD231PS  Y5, Y7, Y3
+	VFMADD231PS  Y6, Y7, Y4
+	LEAQ         (R11)(SI*4), R11
+	ADDQ         $0x10, R9
+	SUBQ         $0x04, R12
+	JNZ          k2
+	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y2, 32(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Y3, (CX)
+	VMOVUPS      Y4, 32(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	JMP          tile
+
+rows3:
+	MOVBQZX more+112(FP), R9
+	TESTQ   R9, R9
+	JZ      zero3
+	MOVQ    CX, R9
+	VMOVUPS (R9), Y1
+	VMOVUPS 32(R9), Y2
+	ADDQ    BX, R9
+	VMOVUPS (R9), Y3
+	VMOVUPS 32(R9), Y4
+	ADDQ    BX, R9
+	VMOVUPS (R9), Y5
+	VMOVUPS 32(R9), Y6
+	JMP     set3
+
+zero3:
+	VMOVAPS Y0, Y1
+	VMOVAPS Y0, Y2
+	VMOVAPS Y0, Y3
+	VMOVAPS Y0, Y4
+	VMOVAPS Y0, Y5
+	VMOVAPS Y0, Y6
+
+set3:
+	MOVQ AX, R9
+	MOVQ b+64(FP), R11
+	MOVQ k+32(FP), R12
+
+k3:
+	VMOVUPS      (R11), Y7
+	VMOVUPS      32(R11), Y8
+	VBROADCASTSS (R9), Y9
+	VFMADD231PS  Y7, Y9, Y1
+	VFMADD231PS  Y8, Y9, Y2
+	VBROADCASTSS (R9)(DX*1), Y9
+	VFMADD231PS  Y7, Y9, Y3
+	VFMADD231PS  Y8, Y9, Y4
+	VBROADCASTSS (R9)(DX*2), Y9
+	VFMADD231PS  Y7, Y9, Y5
+	VFMADD231PS  Y8, Y9, Y6
+	VMOVUPS      (R11)(SI*1), Y7
+	VMOVUPS      32(R11)(SI*1), Y8
+	VBROADCASTSS 4(R9), Y9
+	VFMADD231PS  Y7, Y9, Y1
+	VFMADD231PS  Y8, Y9, Y2
+	VBROADCASTSS 4(R9)(DX*1), Y9
+	VFMADD231PS  Y7, Y9, Y3
+	VFMADD231PS  Y8, Y9, Y4
+	VBROADCASTSS 4(R9)(DX*2), Y9
+	VFMADD231PS  Y7, Y9, Y5
+	VFMADD231PS  Y8, Y9, Y6
+	VMOVUPS      (R11)(SI*2), Y7
+	VMOVUPS      32(R11)(SI*2), Y8
+	VBROADCASTSS 8(R9), Y9
+	VFMADD231PS  Y7, Y9, Y1
+	VFMADD231PS  Y8, Y9, Y2
+	VBROADCASTSS 8(R9)(DX*1), Y9
+	VFMADD231PS  Y7, Y9, Y3
+	VFMADD231PS  Y8, Y9, Y4
+	VBROADCASTSS 8(R9)(DX*2), Y9
+	VFMADD231PS  Y7, Y9, Y5
+	VFMADD231PS  Y8, Y9, Y6
+	VMOVUPS      (R11)(R10*1), Y7
+	VMOVUPS      32(R11)(R10*1), Y8
+	VBROADCASTSS 12(R9), Y9
+	VFMADD231PS  Y7, Y9, Y1
+	VFMADD231PS  Y8, Y9, Y2
+	VBROADCASTSS 12(R9)(DX*1), Y9
+	VFMADD231PS  Y7, Y9, Y3
+	VFMADD231PS  Y8, Y9, Y4
+	VBROADCASTSS 12(R9)(DX*2), Y9
+	VFMADD231PS  Y7, Y9, Y5
+	VFMADD231PS  Y8, Y9, Y6
+	LEAQ         (R11)(SI*4), R11
+	ADDQ         $0x10, R9
+	SUBQ         $0x04, R12
+	JNZ          k3
+	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y2, 32(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Y3, (CX)
+	VMOVUPS      Y4, 32(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Y5, (CX)
+	VMOVUPS      Y6, 32(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	JMP          tile
+
+rows4:
+	MOVBQZX more+112(FP), R9
+	TESTQ   R9, R9
+	JZ      zero4
+	MOVQ    CX, R9
+	VMOVUPS (R9), Y1
+	VMOVUPS 32(R9), Y2
+	ADDQ    BX, R9
+	VMOVUPS (R9), Y3
+	VMOVUPS 32(R9), Y4
+	ADDQ    BX, R9
+	VMOVUPS (R9), Y5
+	VMOVUPS 32(R9), Y6
+	ADDQ    BX, R9
+	VMOVUPS (R9), Y7
+	VMOVUPS 32(R9), Y8
+	JMP     set4
+
+zero4:
+	VMOVAPS Y0, Y1
+	VMOVAPS Y0, Y2
+	VMOVAPS Y0, Y3
+	VMOVAPS Y0, Y4
+	VMOVAPS Y0, Y5
+	VMOVAPS Y0, Y6
+	VMOVAPS Y0, Y7
+	VMOVAPS Y0, Y8
+
+set4:
+	MOVQ AX, R9
+	LEAQ (R9)(DX*2), R11
+	ADDQ DX, R11
+	MOVQ b+64(FP), R12
+	MOVQ k+32(FP), R13
+
+k4:
+	VMOVUPS      (R12), Y9
+	VMOVUPS      32(R12), Y10
+	VBROADCASTSS (R9), Y11
+	VFMADD231PS  Y9, Y11, Y1
+	VFMADD231PS  Y10, Y11, Y2
+	VBROADCASTSS (R9)(DX*1), Y11
+	VFMADD231PS  Y9, Y11, Y3
+	VFMADD231PS  Y10, Y11, Y4
+	VBROADCASTSS (R9)(DX*2), Y11
+	VFMADD231PS  Y9, Y11, Y5
+	VFMADD231PS  Y10, Y11, Y6
+	VBROADCASTSS (R11), Y11
+	VFMADD231PS  Y9, Y11, Y7
+	VFMADD231PS  Y10, Y11, Y8
+	VMOVUPS      (R12)(SI*1), Y9
+	VMOVUPS      32(R12)(SI*1), Y10
+	VBROADCASTSS 4(R9), Y11
+	VFMADD231PS  Y9, Y11, Y1
+	VFMADD231PS  Y10, Y11, Y2
+	VBROADCASTSS 4(R9)(DX*1), Y11
+	VFMADD231PS  Y9, Y11, Y3
+	VFMADD231PS  Y10, Y11, Y4
+	VBROADCASTSS 4(R9)(DX*2), Y11
+	VFMADD231PS  Y9, Y11, Y5
+	VFMADD231PS  Y10, Y11, Y6
+	VBROADCASTSS 4(R11), Y11
+	VFMADD231PS  Y9, Y11, Y7
+	VFMADD231PS  Y10, Y11, Y8
+	VMOVUPS      (R12)(SI*2), Y9
+	VMOVUPS      32(R12)(SI*2), Y10
+	VBROADCASTSS 8(R9), Y11
+	VFMADD231PS  Y9, Y11, Y1
+	VFMADD231PS  Y10, Y11, Y2
+	VBROADCASTSS 8(R9)(DX*1), Y11
+	VFMADD231PS  Y9, Y11, Y3
+	VFMADD231PS  Y10, Y11, Y4
+	VBROADCASTSS 8(R9)(DX*2), Y11
+	VFMADD231PS  Y9, Y11, Y5
+	VFMADD231PS  Y10, Y11, Y6
+	VBROADCASTSS 8(R11), Y11
+	VFMADD231PS  Y9, Y11, Y7
+	VFMADD231PS  Y10, Y11, Y8
+	VMOVUPS      (R12)(R10*1), Y9
+	VMOVUPS      32(R12)(R10*1), Y10
+	VBROADCASTSS 12(R9), Y11
+	VFMADD231PS  Y9, Y11, Y1
+	VFMADD231PS  Y10, Y11, Y2
+	VBROADCASTSS 12(R9)(DX*1), Y11
+	VFMADD231PS  Y9, Y11, Y3
+	VFMADD231PS  Y10, Y11, Y4
+	VBROADCASTSS 12(R9)(DX*2), Y11
+	VFMADD231PS  Y9, Y11, Y5
+	VFMADD231PS  Y10, Y11, Y6
+	VBROADCASTSS 12(R11), Y11
+	VFMADD231PS  Y9, Y11, Y7
+	VFMADD231PS  Y10, Y11, Y8
+	LEAQ         (R12)(SI*4), R12
+	ADDQ         $0x10, R9
+	ADDQ         $0x10, R11
+	SUBQ         $0x04, R13
+	JNZ          k4
+	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y2, 32(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Y3, (CX)
+	VMOVUPS      Y4, 32(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Y5, (CX)
+	VMOVUPS      Y6, 32(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Y7, (CX)
+	VMOVUPS      Y8, 32(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	JMP          tile
+
+rows5:
+	MOVBQZX more+112(FP), R9
+	TESTQ   R9, R9
+	JZ      zero5
+	MOVQ    CX, R9
+	VMOVUPS (R9), Y1
+	VMOVUPS 32(R9), Y2
+	ADDQ    BX, R9
+	VMOVUPS (R9), Y3
+	VMOVUPS 32(R9), Y4
+	ADDQ    BX, R9
+	VMOVUPS (R9), Y5
+	VMOVUPS 32(R9), Y6
+	ADDQ    BX, R9
+	VMOVUPS (R9), Y7
+	VMOVUPS 32(R9), Y8
+	ADDQ    BX, R9
+	VMOVUPS (R9), Y9
+	VMOVUPS 32(R9), Y10
+	JMP     set5
+
+zero5:
+	VMOVAPS Y0, Y1
+	VMOVAPS Y0, Y2
+	VMOVAPS Y0, Y3
+	VMOVAPS Y0, Y4
+	VMOVAPS Y0, Y5
+	VMOVAPS Y0, Y6
+	VMOVAPS Y0, Y7
+	VMOVAPS Y0, Y8
+	VMOVAPS Y0, Y9
+	VMOVAPS Y0, Y10
+
+set5:
+	MOVQ AX, R9
+	LEAQ (R9)(DX*2), R11
+	ADDQ DX, R11
+	MOVQ b+64(FP), R12
+	MOVQ k+32(FP), R13
+
+k5:
+	VMOVUPS      (R12), Y11
+	VMOVUPS      32(R12), Y12
+	VBROADCASTSS (R9), Y13
+	VFMADD231PS  Y11, Y13, Y1
+	VFMADD231PS  Y12, Y13, Y2
+	VBROADCASTSS (R9)(DX*1), Y13
+	VFMADD231PS  Y11, Y13, Y3
+	VFMADD231PS  Y12, Y13, Y4
+	VBROADCASTSS (R9)(DX*2), Y13
+	VFMADD231PS  Y11, Y13, Y5
+	VFMADD231PS  Y12, Y13, Y6
+	VBROADCASTSS (R11), Y13
+	VFMADD231PS  Y11, Y13, Y7
+	VFMADD231PS  Y12, Y13, Y8
+	VBROADCASTSS (R11)(DX*1), Y13
+	VFMADD231PS  Y11, Y13, Y9
+	VFMADD231PS  Y12, Y13, Y10
+	VMOVUPS      (R12)(SI*1), Y11
+	VMOVUPS      32(R12)(SI*1), Y12
+	VBROADCASTSS 4(R9), Y13
+	VFMADD231PS  Y11, Y13, Y1
+	VFMADD231PS  Y12, Y13, Y2
+	VBROADCASTSS 4(R9)(DX*1), Y13
+	VFMADD231PS  Y11, Y13, Y3
+	VFMADD231PS  Y12, Y13, Y4
+	VBROADCASTSS 4(R9)(DX*2), Y13
+	VFMADD231PS  Y11, Y13, Y5
+	VFMADD231PS  Y12, Y13, Y6
+	VBROADCASTSS 4(R11), Y13
+	VFMADD231PS  Y11, Y13, Y7
+	VFMADD231PS  Y12, Y13, Y8
+	VBROADCASTSS 4(R11)(DX*1), Y13
+	VFMADD231PS  Y11, Y13, Y9
+	VFMADD231PS  Y12, Y13, Y10
+	VMOVUPS      (R12)(SI*2), Y11
+	VMOVUPS      32(R12)(SI*2), Y12
+	VBROADCASTSS 8(R9), Y13
+	VFMADD231PS  Y11, Y13, Y1
+	VFMADD231PS  Y12, Y13, Y2
+	VBROADCASTSS 8(R9)(DX*1), Y13
+	VFMADD231PS  Y11, Y13, Y3
+	VFMADD231PS  Y12, Y13, Y4
+	VBROADCASTSS 8(R9)(DX*2), Y13
+	VFMADD231PS  Y11, Y13, Y5
+	VFMADD231PS  Y12, Y13, Y6
+	VBROADCASTSS 8(R11), Y13
+	VFMADD231PS  Y11, Y13, Y7
+	VFMADD231PS  Y12, Y13, Y8
+	VBROADCASTSS 8(R11)(DX*1), Y13
+	VFMADD231PS  Y11, Y13, Y9
+	VFMADD231PS  Y12, Y13, Y10
+	VMOVUPS      (R12)(R10*1), Y11
+	VMOVUPS      32(R12)(R10*1), Y12
+	VBROADCASTSS 12(R9), Y13
+	VFMADD231PS  Y11, Y13, Y1
+	VFMADD231PS  Y12, Y13, Y2
+	VBROADCASTSS 12(R9)(DX*1), Y13
+	VFMADD231PS  Y11, Y13, Y3
+	VFMADD231PS  Y12, Y13, Y4
+	VBROADCASTSS 12(R9)(DX*2), Y13
+	VFMADD231PS  Y11, Y13, Y5
+	VFMADD231PS  Y12, Y13, Y6
+	VBROADCASTSS 12(R11), Y13
+	VFMADD231PS  Y11, Y13, Y7
+	VFMADD231PS  Y12, Y13, Y8
+	VBROADCASTSS 12(R11)(DX*1), Y13
+	VFMADD231PS  Y11, Y13, Y9
+	VFMADD231PS  Y12, Y13, Y10
+	LEAQ         (R12)(SI*4), R12
+	ADDQ         $0x10, R9
+	ADDQ         $0x10, R11
+	SUBQ         $0x04, R13
+	JNZ          k5
+	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y2, 32(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Y3, (CX)
+	VMOVUPS      Y4, 32(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Y5, (CX)
+	VMOVUPS      Y6, 32(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Y7, (CX)
+	VMOVUPS      Y8, 32(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Y9, (CX)
+	VMOVUPS      Y10, 32(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	JMP          tile
+
+rows6:
+	MOVBQZX more+112(FP), R9
+	TESTQ   R9, R9
+	JZ      zero6
+	MOVQ    CX, R9
+	VMOVUPS (R9), Y1
+	VMOVUPS 32(R9), Y2
+	ADDQ    BX, R9
+	VMOVUPS (R9), Y3
+	VMOVUPS 32(R9), Y4
+	ADDQ    BX, R9
+	VMOVUPS (R9), Y5
+	VMOVUPS 32(R9), Y6
+	ADDQ    BX, R9
+	VMOVUPS (R9), Y7
+	VMOVUPS 32(R9), Y8
+	ADDQ    BX, R9
+	VMOVUPS (R9), Y9
+	VMOVUPS 32(R9), Y10
+	ADDQ    BX, R9
+	VMOVUPS (R9), Y11
+	VMOVUPS 32(R9), Y12
+	JMP     set6
+
+zero6:
+	VMOVAPS Y0, Y1
+	VMOVAPS Y0, Y2
+	VMOVAPS Y0, Y3
+	VMOVAPS Y0, Y4
+	VMOVAPS Y0, Y5
+	VMOVAPS Y0, Y6
+	VMOVAPS Y0, Y7
+	VMOVAPS Y0, Y8
+	VMOVAPS Y0, Y9
+	VMOVAPS Y0, Y10
+	VMOVAPS Y0, Y11
+	VMOVAPS Y0, Y12
+
+set6:
+	MOVQ AX, R9
+	LEAQ (R9)(DX*2), R11
+	ADDQ DX, R11
+	MOVQ b+64(FP), R12
+	MOVQ k+32(FP), R13
+
+k6:
+	VMOVUPS      (R12), Y13
+	VMOVUPS      32(R12), Y14
+	VBROADCASTSS (R9), Y15
+	VFMADD231PS  Y13, Y15, Y1
+	VFMADD231PS  Y14, Y15, Y2
+	VBROADCASTSS (R9)(DX*1), Y15
+	VFMADD231PS  Y13, Y15, Y3
+	VFMADD231PS  Y14, Y15, Y4
+	VBROADCASTSS (R9)(DX*2), Y15
+	VFMADD231PS  Y13, Y15, Y5
+	VFMADD231PS  Y14, Y15, Y6
+	VBROADCASTSS (R11), Y15
+	VFMADD231PS  Y13, Y15, Y7
+	VFMADD231PS  Y14, Y15, Y8
+	VBROADCASTSS (R11)(DX*1), Y15
+	VFMADD231PS  Y13, Y15, Y9
+	VFMADD231PS  Y14, Y15, Y10
+	VBROADCASTSS (R11)(DX*2), Y15
+	VFMADD231PS  Y13, Y15, Y11
+	VFMADD231PS  Y14, Y15, Y12
+	VMOVUPS      (R12)(SI*1), Y13
+	VMOVUPS      32(R12)(SI*1), Y14
+	VBROADCASTSS 4(R9), Y15
+	VFMADD231PS  Y13, Y15, Y1
+	VFMADD231PS  Y14, Y15, Y2
+	VBROADCASTSS 4(R9)(DX*1), Y15
+	VFMADD231PS  Y13, Y15, Y3
+	VFMADD231PS  Y14, Y15, Y4
+	VBROADCASTSS 4(R9)(DX*2), Y15
+	VFMADD231PS  Y13, Y15, Y5
+	VFMADD231PS  Y14, Y15, Y6
+	VBROADCASTSS 4(R11), Y15
+	VFMADD231PS  Y13, Y15, Y7
+	VFMADD231PS  Y14, Y15, Y8
+	VBROADCASTSS 4(R11)(DX*1), Y15
+	VFMADD231PS  Y13, Y15, Y9
+	VFMADD231PS  Y14, Y15, Y10
+	VBROADCASTSS 4(R11)(DX*2), Y15
+	VFMADD231PS  Y13, Y15, Y11
+	VFMADD231PS  Y14, Y15, Y12
+	VMOVUPS      (R12)(SI*2), Y13
+	VMOVUPS      32(R12)(SI*2), Y14
+	VBROADCASTSS 8(R9), Y15
+	VFMADD231PS  Y13, Y15, Y1
+	VFMADD231PS  Y14, Y15, Y2
+	VBROADCASTSS 8(R9)(DX*1), Y15
+	VFMADD231PS  Y13, Y15, Y3
+	VFMADD231PS  Y14, Y15, Y4
+	VBROADCASTSS 8(R9)(DX*2), Y15
+	VFMADD231PS  Y13, Y15, Y5
+	VFMADD231PS  Y14, Y15, Y6
+	VBROADCASTSS 8(R11), Y15
+	VFMADD231PS  Y13, Y15, Y7
+	VFMADD231PS  Y14, Y15, Y8
+	VBROADCASTSS 8(R11)(DX*1), Y15
+	VFMADD231PS  Y13, Y15, Y9
+	VFMADD231PS  Y14, Y15, Y10
+	VBROADCASTSS 8(R11)(DX*2), Y15
+	VFMADD231PS  Y13, Y15, Y11
+	VFMADD231PS  Y14, Y15, Y12
+	VMOVUPS      (R12)(R10*1), Y13
+	VMOVUPS      32(R12)(R10*1), Y14
+	VBROADCASTSS 12(R9), Y15
+	VFMADD231PS  Y13, Y15, Y1
+	VFMADD231PS  Y14, Y15, Y2
+	VBROADCASTSS 12(R9)(DX*1), Y15
+	VFMADD231PS  Y13, Y15, Y3
+	VFMADD231PS  Y14, Y15, Y4
+	VBROADCASTSS 12(R9)(DX*2), Y15
+	VFMADD231PS  Y13, Y15, Y5
+	VFMADD231PS  Y14, Y15, Y6
+	VBROADCASTSS 12(R11), Y15
+	VFMADD231PS  Y13, Y15, Y7
+	VFMADD231PS  Y14, Y15, Y8
+	VBROADCASTSS 12(R11)(DX*1), Y15
+	VFMADD231PS  Y13, Y15, Y9
+	VFMADD231PS  Y14, Y15, Y10
+	VBROADCASTSS 12(R11)(DX*2), Y15
+	VFMADD231PS  Y13, Y15, Y11
+	VFMADD231PS  Y14, Y15, Y12
+	LEAQ         (R12)(SI*4), R12
+	ADDQ         $0x10, R9
+	ADDQ         $0x10, R11
+	SUBQ         $0x04, R13
+	JNZ          k6
+	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y2, 32(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Y3, (CX)
+	VMOVUPS      Y4, 32(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Y5, (CX)
+	VMOVUPS      Y6, 32(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Y7, (CX)
+	VMOVUPS      Y8, 32(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Y9, (CX)
+	VMOVUPS      Y10, 32(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	VMOVUPS      Y11, (CX)
+	VMOVUPS      Y12, 32(CX)
+	ADDQ         BX, CX
+	ADDQ         DX, AX
+	JMP          tile
+
+advance:
+	MOVQ apoint+56(FP), AX
+	ADDQ AX, a+40(FP)
+	MOVQ bpoint+80(FP), AX
+	ADDQ AX, b+64(FP)
+	MOVQ cpoint+104(FP), AX
+	ADDQ AX, c+88(FP)
+	DECQ points+0(FP)
+	JNZ  point
 	VZEROUPPER
 	RET

@@ -4,74 +4,83 @@
 
 package kernel
 
-// winogradInput2AVX512 computes the input transform of a tile of 4x4 pixels
+// winogradFilterAVX512 computes the transforms of n kernels of 3x3
 //
-//	dst[(i*4+j)*point+c] = (B' d B)[i][j]   with d[i][j] = src[i*row+j*pixel+c]
+//	dst[(i*6+j)*point+c] = (G g G')[i][j]   with g[i][j] = src[(i*3+j)*tap+c]
 //
-// for channels, a multiple of 16; row, pixel and point count floats; work has room for 16 vectors.
-//
-//go:noescape
-func winogradInput2AVX512(channels int, src *float32, row int, pixel int, dst *float32, point int, work *float32)
-
-// winogradOutput2AVX512 computes the output transform of a tile of 2x2 pixels
-//
-//	dst[i*row+j*pixel+c] = min(max((A' m A)[i][j] + bias[c] + other[i*row+j*pixel+c], lo), hi)   with m[i][j] = src[(i*4+j)*point+c]
-//
-// for channels, a multiple of 16, without other if that is nil; row, pixel and point count floats; work has room for 8 vectors.
+// for c < n, a multiple of 16; tap and point count floats.
 //
 //go:noescape
-func winogradOutput2AVX512(channels int, src *float32, point int, bias *float32, dst *float32, other *float32, row int, pixel int, lo float32, hi float32, work *float32)
+func winogradFilterAVX512(n int, src *float32, tap int, dst *float32, point int)
 
-// winogradInput4AVX512 computes the input transform of a tile of 6x6 pixels
+// winogradInputAVX512 computes the transform of a tile of 6x6 pixels
 //
 //	dst[(i*6+j)*point+c] = (B' d B)[i][j]   with d[i][j] = src[i*row+j*pixel+c]
 //
-// for channels, a multiple of 16; row, pixel and point count floats; work has room for 36 vectors.
+// for c < channels, a multiple of 16; row, pixel and point count floats.
 //
 //go:noescape
-func winogradInput4AVX512(channels int, src *float32, row int, pixel int, dst *float32, point int, work *float32)
+func winogradInputAVX512(channels int, src *float32, row int, pixel int, dst *float32, point int)
 
-// winogradOutput4AVX512 computes the output transform of a tile of 4x4 pixels
+// winogradOutputAVX512 computes the output of a tile of 4x4 pixels, height x width of which are there
 //
 //	dst[i*row+j*pixel+c] = min(max((A' m A)[i][j] + bias[c] + other[i*row+j*pixel+c], lo), hi)   with m[i][j] = src[(i*6+j)*point+c]
 //
-// for channels, a multiple of 16, without other if that is nil; row, pixel and point count floats; work has room for 24 vectors.
+// for c < channels, a multiple of 16, without other if that is nil; row, pixel and point count floats. NaN stays NaN.
 //
 //go:noescape
-func winogradOutput4AVX512(channels int, src *float32, point int, bias *float32, dst *float32, other *float32, row int, pixel int, lo float32, hi float32, work *float32)
+func winogradOutputAVX512(channels int, src *float32, point int, bias *float32, dst *float32, other *float32, row int, pixel int, height int, width int, lo float32, hi float32)
 
-// winogradInput2AVX2 computes the input transform of a tile of 4x4 pixels
+// winogradFilterAVX2 computes the transforms of n kernels of 3x3
 //
-//	dst[(i*4+j)*point+c] = (B' d B)[i][j]   with d[i][j] = src[i*row+j*pixel+c]
+//	dst[(i*6+j)*point+c] = (G g G')[i][j]   with g[i][j] = src[(i*3+j)*tap+c]
 //
-// for channels, a multiple of 8; row, pixel and point count floats; work has room for 16 vectors.
+// for c < n, a multiple of 8; tap and point count floats.
 //
 //go:noescape
-func winogradInput2AVX2(channels int, src *float32, row int, pixel int, dst *float32, point int, work *float32)
+func winogradFilterAVX2(n int, src *float32, tap int, dst *float32, point int)
 
-// winogradOutput2AVX2 computes the output transform of a tile of 2x2 pixels
-//
-//	dst[i*row+j*pixel+c] = min(max((A' m A)[i][j] + bias[c] + other[i*row+j*pixel+c], lo), hi)   with m[i][j] = src[(i*4+j)*point+c]
-//
-// for channels, a multiple of 8, without other if that is nil; row, pixel and point count floats; work has room for 8 vectors.
-//
-//go:noescape
-func winogradOutput2AVX2(channels int, src *float32, point int, bias *float32, dst *float32, other *float32, row int, pixel int, lo float32, hi float32, work *float32)
-
-// winogradInput4AVX2 computes the input transform of a tile of 6x6 pixels
+// winogradInputAVX2 computes the transform of a tile of 6x6 pixels
 //
 //	dst[(i*6+j)*point+c] = (B' d B)[i][j]   with d[i][j] = src[i*row+j*pixel+c]
 //
-// for channels, a multiple of 8; row, pixel and point count floats; work has room for 36 vectors.
+// for c < channels, a multiple of 8; row, pixel and point count floats.
 //
 //go:noescape
-func winogradInput4AVX2(channels int, src *float32, row int, pixel int, dst *float32, point int, work *float32)
+func winogradInputAVX2(channels int, src *float32, row int, pixel int, dst *float32, point int)
 
-// winogradOutput4AVX2 computes the output transform of a tile of 4x4 pixels
+// winogradOutputAVX2 computes the output of a tile of 4x4 pixels, height x width of which are there
 //
 //	dst[i*row+j*pixel+c] = min(max((A' m A)[i][j] + bias[c] + other[i*row+j*pixel+c], lo), hi)   with m[i][j] = src[(i*6+j)*point+c]
 //
-// for channels, a multiple of 8, without other if that is nil; row, pixel and point count floats; work has room for 24 vectors.
+// for c < channels, a multiple of 8, without other if that is nil; row, pixel and point count floats. NaN stays NaN.
 //
 //go:noescape
-func winogradOutput4AVX2(channels int, src *float32, point int, bias *float32, dst *float32, other *float32, row int, pixel int, lo float32, hi float32, work *float32)
+func winogradOutputAVX2(channels int, src *float32, point int, bias *float32, dst *float32, other *float32, row int, pixel int, height int, width int, lo float32, hi float32)
+
+// winogradProducts32AVX512 computes products of points
+//
+//	c[p*cpoint+i*ldc+j] = sum over l<k of a[p*apoint+i*lda+l]*b[p*bpoint+l*ldb+j]  (+ c[p*cpoint+i*ldc+j] if more)
+//
+// for p < points, j < 32 and i < tiles*height+short*(height-1): of that many tiles of rows, at least one, each has height rows, at most 8, or one less. k is a multiple of 4; the rest counts floats.
+//
+//go:noescape
+func winogradProducts32AVX512(points int, tiles int, height int, short int, k int, a *float32, lda int, apoint int, b *float32, ldb int, bpoint int, c *float32, ldc int, cpoint int, more bool)
+
+// winogradProducts16AVX512 computes products of points
+//
+//	c[p*cpoint+i*ldc+j] = sum over l<k of a[p*apoint+i*lda+l]*b[p*bpoint+l*ldb+j]  (+ c[p*cpoint+i*ldc+j] if more)
+//
+// for p < points, j < 16 and i < tiles*height+short*(height-1): of that many tiles of rows, at least one, each has height rows, at most 8, or one less. k is a multiple of 4; the rest counts floats.
+//
+//go:noescape
+func winogradProducts16AVX512(points int, tiles int, height int, short int, k int, a *float32, lda int, apoint int, b *float32, ldb int, bpoint int, c *float32, ldc int, cpoint int, more bool)
+
+// winogradProducts16AVX2 computes products of points
+//
+//	c[p*cpoint+i*ldc+j] = sum over l<k of a[p*apoint+i*lda+l]*b[p*bpoint+l*ldb+j]  (+ c[p*cpoint+i*ldc+j] if more)
+//
+// for p < points, j < 16 and i < tiles*height+short*(height-1): of that many tiles of rows, at least one, each has height rows, at most 6, or one less. k is a multiple of 4; the rest counts floats.
+//
+//go:noescape
+func winogradProducts16AVX2(points int, tiles int, height int, short int, k int, a *float32, lda int, apoint int, b *float32, ldb int, bpoint int, c *float32, ldc int, cpoint int, more bool)
