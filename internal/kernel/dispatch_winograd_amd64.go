@@ -77,3 +77,11 @@ func (a *winogradProduct) run() {
 		a.generic()
 	}
 }
+
+// heights splits the rows into tall tiles of a height and short ones of one less.
+func (a *winogradProduct) heights(most int) (tall, height, short int) {
+	count := (a.rows + most - 1) / most
+	height = (a.rows + count - 1) / count
+	tall = a.rows - count*(height-1)
+	return tall, height, count - tall
+}

@@ -14,4 +14,7 @@ func winogradOutput(channels int, src []float32, point int, bias, dst, other []f
 	winogradOutputGeneric(channels, src, point, bias, dst, other, row, pixel, height, width, lo, hi)
 }
 
-func (a *winogradProduct) run() { a.generic() }
+func (a *winogradProduct) run() {
+	a.check()
+	a.generic()
+}

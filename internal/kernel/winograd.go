@@ -223,14 +223,6 @@ type winogradProduct struct {
 	more                   bool // add to c
 }
 
-// heights splits the rows into tall tiles of a height and short ones of one less.
-func (a *winogradProduct) heights(most int) (tall, height, short int) {
-	count := (a.rows + most - 1) / most
-	height = (a.rows + count - 1) / count
-	tall = a.rows - count*(height-1)
-	return tall, height, count - tall
-}
-
 func (a *winogradProduct) check() {
 	if a.rows < 1 || a.k < 4 || a.k%4 != 0 || a.width != 16 && a.width != 32 {
 		panic("kernel: Winograd products: not tiles")
