@@ -29,6 +29,8 @@ type app struct {
 	quiet      bool
 	threads    int
 	cpuProfile string
+	arch       string
+	shapes     []string // of inputs, as text
 
 	reporter progress.Reporter
 	log      *slog.Logger
@@ -56,6 +58,8 @@ Compare with the original:            neuroquant analyze model.onnx out/ report/
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "debug messages on stderr")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "no progress")
 	f.IntVar(&a.threads, "threads", 0, "worker threads; 0: all cores")
+	f.StringVar(&a.arch, "arch", "", "architecture of a file of weights without a graph, such as resnet50; by default it is told by their names and shapes")
+	f.StringArrayVar(&a.shapes, "input-shape", nil, "shape of the input of a model that does not say it, such as Nx3x224x224; a word is a size that is free; NAME=SHAPE where there are several inputs")
 	f.StringVar(&a.cpuProfile, "cpuprofile", "", "write a CPU profile to this file")
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return a.start(cmd) }
@@ -83,7 +87,11 @@ func (a *app) start(cmd *cobra.Command) error {
 		}
 		a.stopCPU = func() { pprof.StopCPUProfile(); _ = f.Close() }
 	}
-	ctx := cmd.Context()
+	o, err := neuroquant.ParseOpenOptions(a.arch, a.shapes)
+	if err != nil {
+		return usagef("--input-shape %w", err)
+	}
+	ctx := neuroquant.WithOpenOptions(cmd.Context(), o)
 	a.reporter, a.log = newReporter(a)
 	ctx = progress.With(ctx, a.reporter)
 	cmd.SetContext(ctx)

@@ -13,6 +13,7 @@ type State struct {
 	Where   string // keys that lead to it in what was saved, such as "state_dict"; empty: the whole
 	Prefix  string // that all names had and that was taken off, such as "module."
 	Other   []Entry
+	Module  *Module // the module that they are of; nil for a dictionary
 }
 
 // Entry is something in a state dict that is no tensor.
@@ -61,7 +62,7 @@ func findState(v any, where string, depth int) (*State, error) {
 			return nil, err
 		}
 		ts, err := m.Tensors()
-		return &State{Tensors: ts, Where: where}, err
+		return &State{Tensors: ts, Where: where, Module: m}, err
 	}
 	d := entries(v)
 	if d == nil || depth > 4 {

@@ -13,17 +13,18 @@ import (
 	"unicode"
 
 	"github.com/neurotrain/neuroquant/internal/format/onnx"
+	"github.com/neurotrain/neuroquant/internal/format/torch"
 	"github.com/neurotrain/neuroquant/internal/model"
 )
 
 // Formats lists the formats in the order in which they are tried.
-var Formats = []*model.Format{&onnx.Format}
+var Formats = []*model.Format{&torch.Format, &onnx.Format}
 
 // ErrNotModel is in the chain of the error for a file of no known format.
 var ErrNotModel = errors.New("not a model of a known format")
 
 // headLen is how much of a file the formats judge by.
-const headLen = 64
+const headLen = 512
 
 // Open opens the model file at path, or the model in the folder at path, by the first format that matches. Parameters stay in
 // the file until they are used; the caller closes the model.
@@ -51,6 +52,9 @@ func Open(ctx context.Context, path string) (*model.Model, error) {
 			return f.Open(ctx, file)
 		}
 	}
+	if what == "" && strings.HasPrefix(string(head), "PK\x03\x04") {
+		what = "a zip archive that is not called like a model"
+	}
 	if what == "" {
 		what = fmt.Sprintf("it starts with %q", head[:min(len(head), 16)])
 	}
@@ -71,12 +75,18 @@ func Find(name string) (*model.Format, error) {
 
 // inFolder returns the model file of a folder that this tool wrote, or the only one that there is.
 func inFolder(dir string) (string, error) {
-	if p := filepath.Join(dir, "model.onnx"); exists(p) {
-		return p, nil
+	for _, name := range []string{"model.onnx", "model.pt"} {
+		if p := filepath.Join(dir, name); exists(p) {
+			return p, nil
+		}
 	}
-	found, err := filepath.Glob(filepath.Join(dir, "*.onnx"))
-	if err != nil {
-		return "", err
+	var found []string
+	for _, pattern := range []string{"*.onnx", "*.pt", "*.pth", "*.pt2"} {
+		some, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return "", err
+		}
+		found = append(found, some...)
 	}
 	switch len(found) {
 	case 1:
@@ -106,16 +116,13 @@ func readHead(path string) ([]byte, error) {
 	return head[:n], nil
 }
 
-func accepted() string { return "ONNX (.onnx), or a folder with one" }
+func accepted() string { return "ONNX (.onnx), PyTorch (.pt, .pth, .bin and others), or a folder with one" }
 
 // recognize says what a file is that is certainly no model of a format above, whatever its name; "" if it may be one.
 func recognize(head []byte) string {
 	s := string(head)
 	for _, k := range []struct{ begins, what string }{
-		{"PK\x03\x04", "a zip archive, as PyTorch and npz files are"},
 		{"GGUF", "a GGUF file"},
-		{"\x80\x02", "a Python pickle"},
-		{"\x80\x04", "a Python pickle"},
 		{"\x93NUMPY", "a numpy array"},
 		{"\x89HDF", "an HDF5 file"},
 		{"\x1f\x8b", "compressed by gzip; unpack it first"},

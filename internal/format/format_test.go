@@ -14,8 +14,6 @@ import (
 func TestFilesThatAreNoModel(t *testing.T) {
 	for name, test := range map[string]struct{ contents, want string }{
 		"empty":       {"", "the file is empty"},
-		"PyTorch":     {"PK\x03\x04\x00\x00", "a zip archive"},
-		"pickle":      {"\x80\x02}q\x00.", "a Python pickle"},
 		"GGUF":        {"GGUF\x03\x00\x00\x00", "a GGUF file"},
 		"numpy":       {"\x93NUMPY\x01\x00", "a numpy array"},
 		"HDF5":        {"\x89HDF\r\n\x1a\n", "an HDF5 file"},
@@ -86,7 +84,7 @@ func TestModelsAreFoundByContentAndInFolders(t *testing.T) {
 			t.Errorf("%s: error %v, want %q", path, err, want)
 		}
 	}
-	if _, err := Find("tflite"); err == nil || !strings.Contains(err.Error(), `unknown format "tflite"; formats are onnx`) {
+	if _, err := Find("tflite"); err == nil || !strings.Contains(err.Error(), `unknown format "tflite"; formats are pt, onnx`) {
 		t.Errorf("Find: %v", err)
 	}
 }

@@ -1,0 +1,161 @@
+// Package torch opens the files of PyTorch as models: whole modules, state dicts of known architectures, and archives that
+// hold a graph. Package checkpoint reads them; packages torchnn and arch/vision know what modules and architectures compute.
+// Nothing in a file is executed: a model whose class is not known here is refused, with what was found in it.
+package torch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/neurotrain/neuroquant/internal/arch/vision"
+	"github.com/neurotrain/neuroquant/internal/checkpoint"
+	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/model"
+	"github.com/neurotrain/neuroquant/internal/torchnn"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+const name = "pt"
+
+// Format is the entry of this package in the table of formats.
+var Format = model.Format{Name: name, Match: Match, Open: Open}
+
+// others are extensions of archives that begin like those of PyTorch.
+var others = []string{".npz", ".zip", ".jar", ".docx", ".xlsx", ".tar"}
+
+// Match reports whether a file looks like one of PyTorch: it begins as one, and is not called something else.
+func Match(path string, head []byte) bool {
+	return checkpoint.Match(head) && !slices.Contains(others, strings.ToLower(filepath.Ext(path)))
+}
+
+// Open reads the model at path. Its parameters alias the mapped file until the model is closed.
+func Open(ctx context.Context, path string) (*model.Model, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	f, err := checkpoint.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("torch: %w", err)
+	}
+	m := &model.Model{
+		Format: name, Path: path, Dir: filepath.Dir(path), Files: []string{filepath.Base(path)},
+		Producer: "PyTorch", Metadata: map[string]string{},
+	}
+	if m.Graph, err = build(ctx, f, m); err != nil {
+		return nil, errors.Join(fmt.Errorf("torch: %s: %w", path, err), f.Close())
+	}
+	m.Own(f)
+	return m, nil
+}
+
+// build records the graph of what a file holds.
+func build(ctx context.Context, f *checkpoint.File, m *model.Model) (*graph.Graph, error) {
+	o := model.OpenOptionsFrom(ctx)
+	stem := strings.TrimSuffix(filepath.Base(f.Path), filepath.Ext(f.Path))
+	switch f.Kind {
+	case checkpoint.Script, checkpoint.Export:
+		return nil, fmt.Errorf("a %s archive is %w", f.Kind, checkpoint.ErrUnsupported)
+	}
+	v, err := f.Object()
+	if err != nil {
+		return nil, err
+	}
+	s, err := checkpoint.StateDict(v)
+	if err != nil {
+		return nil, withRefused(err, f)
+	}
+	if s.Module != nil && o.Arch == "" {
+		return fromModule(stem, s, f, m, o)
+	}
+	return fromState(stem, s, f, m, o)
+}
+
+// fromModule records the graph of a whole module.
+func fromModule(stem string, s *checkpoint.State, f *checkpoint.File, m *model.Model, o model.OpenOptions) (*graph.Graph, error) {
+	mod := s.Module
+	m.Arch = mod.Class
+	if unknown := torchnn.UnknownClasses(mod, vision.Classes); len(unknown) > 0 {
+		return nil, refuseClasses(s, unknown, f)
+	}
+	dims := o.Input(torchnn.InputName)
+	if side, fixed := vision.SideOf(mod.Class); side > 0 && dims == nil {
+		t, err := torchnn.InputType(mod)
+		if err != nil {
+			return nil, err
+		}
+		if t.Ranked && len(t.Dims) == 4 {
+			if n := int(sizeAttr(mod, "image_size")); fixed && n > 0 {
+				side = n
+			}
+			dims = []graph.Dim{t.Dims[0], t.Dims[1], graph.Known(side), graph.Known(side)}
+		}
+	}
+	g, err := torchnn.FromModule(stem, mod, vision.Classes).Build(dims)
+	if err != nil {
+		return nil, fmt.Errorf("module %s: %w", mod.Class, limit(err))
+	}
+	return g, nil
+}
+
+func sizeAttr(m *checkpoint.Module, name string) int64 {
+	n, _ := m.Attr(name).(int64)
+	return n
+}
+
+// fromState records the graph of a state dict of a known architecture.
+func fromState(stem string, s *checkpoint.State, f *checkpoint.File, m *model.Model, o model.OpenOptions) (*graph.Graph, error) {
+	l := torchnn.FromState(stem, s)
+	arch := vision.Find(l)
+	if o.Arch != "" {
+		var err error
+		if arch, err = vision.ByName(o.Arch); err != nil {
+			return nil, err
+		}
+	}
+	if arch == nil {
+		return nil, refuseState(s, f)
+	}
+	m.Arch = arch.Name
+	member := arch.Name
+	if o.Arch != "" {
+		member, m.Arch = o.Arch, o.Arch
+	}
+	dims := o.Input(torchnn.InputName)
+	if dims == nil {
+		var err error
+		if dims, err = stateInput(l, arch); err != nil {
+			return nil, err
+		}
+	}
+	x := l.Input(torchnn.InputName, graph.Ranked(tensor.Float32, dims...))
+	g, err := l.Finish([]*graph.Value{arch.Build(l, x, member)}, torchnn.OutputName)
+	if err != nil {
+		return nil, fmt.Errorf("architecture %s: %w", m.Arch, limit(err))
+	}
+	return g, nil
+}
+
+// stateInput returns the dimensions of the usual input of an architecture.
+func stateInput(l *torchnn.Layer, a *vision.Arch) ([]graph.Dim, error) {
+	batch := graph.Named("batch")
+	if a.Stem == "" {
+		n := vision.MLPInput(l)
+		if n == 0 {
+			return nil, fmt.Errorf("architecture %s: the file has no linear layer", a.Name)
+		}
+		return []graph.Dim{batch, graph.Known(n)}, nil
+	}
+	t := l.At(a.Stem).Tensor("weight")
+	if t == nil || len(t.Shape()) != 4 {
+		return nil, fmt.Errorf("architecture %s: the weight %s.weight of a convolution of images is missing", a.Name, a.Stem)
+	}
+	side := a.Side
+	if n := vision.VitSide(l); n > 0 {
+		side = n
+	}
+	return []graph.Dim{batch, graph.Known(t.Shape()[1]), graph.Known(side), graph.Known(side)}, nil
+}
