@@ -10,6 +10,9 @@ func (b *Builder) BatchNorm(x, weight, bias, mean, variance *graph.Value, eps fl
 	if mean == nil || variance == nil {
 		return b.Fail("a batch normalization without stored statistics depends on what else is in the batch; it cannot be evaluated")
 	}
+	if len(mean.Type.Dims) != 1 {
+		return b.Fail("batch normalization: the stored mean: want a vector, got %v", mean.Type)
+	}
 	channels := mean.Type.Dims[0].Size
 	weight, bias = b.orFill(weight, channels, 1), b.orFill(bias, channels, 0)
 	return b.Node("BatchNormalization", Attrs{"epsilon": eps}, x, weight, bias, mean, variance)

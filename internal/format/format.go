@@ -116,7 +116,9 @@ func readHead(path string) ([]byte, error) {
 	return head[:n], nil
 }
 
-func accepted() string { return "ONNX (.onnx), PyTorch (.pt, .pth, .bin and others), or a folder with one" }
+func accepted() string {
+	return "ONNX (.onnx), PyTorch (.pt, .pth, .bin and others), or a folder with one"
+}
 
 // recognize says what a file is that is certainly no model of a format above, whatever its name; "" if it may be one.
 func recognize(head []byte) string {

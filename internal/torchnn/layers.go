@@ -18,8 +18,12 @@ func (l *Layer) Conv(name string, x *graph.Value, p aten.Conv) *graph.Value {
 	})
 }
 
-// groups is the number of groups of a convolution: channels of x by columns of the weight.
+// groups is the number of groups of a convolution: channels of x by columns of the weight. Where the channels of x are not known
+// and the weight has one column, each is a group of its own.
 func groups(x, w *graph.Value) int {
+	if per := w.Type.Dims; len(per) > 1 && per[1].Size == 1 && (!x.Type.Ranked || len(x.Type.Dims) > 1 && !x.Type.Dims[1].IsKnown()) {
+		return per[0].Size
+	}
 	if x.Type.Ranked && len(x.Type.Dims) > 1 && len(w.Type.Dims) > 1 {
 		in, per := x.Type.Dims[1].Size, w.Type.Dims[1].Size
 		if per > 0 && in > per && in%per == 0 {

@@ -18,9 +18,15 @@ var googLeNet = Arch{
 }
 
 var googLeNetClasses = map[string]torchnn.Forward{
-	"models.googlenet.GoogLeNet":   googLeNetForward,
-	"models.googlenet.Inception":   inceptionBlock,
+	"models.googlenet.GoogLeNet": googLeNetForward,
+	"models.googlenet.Inception": inceptionBlock,
+	// Auxiliary classifiers take part in training alone.
+	"models.googlenet.InceptionAux": auxiliary, "models.inception.InceptionAux": auxiliary,
 	"models.googlenet.BasicConv2d": func(l *torchnn.Layer, x *graph.Value) *graph.Value { return basicConv(l, x, aten.Conv{}) },
+}
+
+func auxiliary(l *torchnn.Layer, _ *graph.Value) *graph.Value {
+	return l.Fail("%s: an auxiliary classifier takes part in training alone", l.Path)
 }
 
 // basicConv is a convolution with normalization and activation.

@@ -70,7 +70,7 @@ func v2Block(l *torchnn.Layer, x *graph.Value, stride int) *graph.Value {
 	y := l.Or("conv", x, func(c *torchnn.Layer, y *graph.Value) *graph.Value {
 		relu6 := func(x *graph.Value) *graph.Value { return c.Clamp(x, 0, 6) }
 		at := 0
-		if c.Rows("2") > 0 { // expanded first
+		if c.Has("3") { // expanded first
 			y = c.ConvNorm("0", y, conv(1, 0), 1e-5, relu6)
 			at = 1
 		}

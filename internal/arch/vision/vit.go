@@ -6,7 +6,6 @@ import (
 	"github.com/neurotrain/neuroquant/internal/aten"
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/torchnn"
-	"github.com/neurotrain/neuroquant/tensor"
 )
 
 // vit are the networks of Dosovitskiy et al. ("An Image is Worth 16x16 Words", 2020). The table of positions fixes the size
@@ -78,10 +77,11 @@ func vitEncoder(l *torchnn.Layer, x *graph.Value, layers torchnn.Forward) *graph
 // vitBlock is a block of attention and a perceptron, each normalized first.
 func vitBlock(l *torchnn.Layer, x *graph.Value) *graph.Value {
 	y := l.LayerNorm("ln_1", x, 1e-6)
-	y = l.Or("self_attention", y, func(a *torchnn.Layer, y *graph.Value) *graph.Value {
+	a := l.Child("self_attention")
+	l.Scope("self_attention", func() {
 		out := a.Child("out_proj")
-		return a.MultiHeadAttention(y, y, y, nil, aten.MultiHead{
-			Heads: vitHeads(a.Rows("out_proj")), BatchFirst: true, In: a.Source("in_proj_weight"), InBias: a.Source("in_proj_bias"),
+		y = a.MultiHeadAttention(y, y, y, nil, aten.MultiHead{
+			Heads: a.Int("num_heads", vitHeads(a.Rows("out_proj"))), BatchFirst: true, In: a.Source("in_proj_weight"), InBias: a.Source("in_proj_bias"),
 			Out: out.Source("weight"), OutBias: out.Source("bias"),
 		})
 	})
@@ -107,7 +107,7 @@ func vitHeads(hidden int) int {
 
 // VitSide returns the size of the images that a table of positions is for; 0 where there is none.
 func VitSide(l *torchnn.Layer) int {
-	var pos tensor.Source = l.At("encoder").Source("pos_embedding")
+	pos := l.At("encoder").Source("pos_embedding")
 	if pos == nil || len(pos.Shape()) != 3 {
 		return 0
 	}
