@@ -112,7 +112,7 @@ func CompareAccuracy(ctx context.Context, original, quantized *exec.Session, fee
 		if err != nil {
 			return nil, fmt.Errorf("original model: %w", err)
 		}
-		outB, err := quantized.Run(ctx, f.In)
+		outB, err := quantized.Run(ctx, InputsOf(original.Graph(), quantized.Graph(), f.In))
 		if err != nil {
 			return nil, fmt.Errorf("quantized model: %w", err)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/neurotrain/neuroquant/data"
 	"github.com/neurotrain/neuroquant/internal/graph"
@@ -28,9 +29,13 @@ type Feeds struct {
 }
 
 // FromSet makes feeds for a graph of the samples of a set, batch at a time. A graph whose inputs declare a batch size gets
-// that; samples that do not fill a last batch are then left out.
+// that; samples that do not fill a last batch are then left out. A sample that has as many dimensions as the input that it is
+// for, such as the state of a recurrent network or a single number, is what a call takes: calls then have one sample each.
 func FromSet(g *graph.Graph, set data.Set, batch int) (*Feeds, error) {
-	if n, ok := DeclaredBatch(g); ok {
+	whole := wholeCalls(g, set)
+	if n, ok := DeclaredBatch(g); whole {
+		batch = 1
+	} else if ok {
 		batch = n
 		if set.Len() < n {
 			return nil, fmt.Errorf("the model takes batches of %d samples; the data has %d", n, set.Len())
@@ -65,6 +70,9 @@ func FromSet(g *graph.Graph, set data.Set, batch int) (*Feeds, error) {
 					}
 					f := Feed{In: make([]*tensor.Tensor, len(g.Inputs)), Samples: b.Len(), Labels: b.Labels, IDs: b.IDs}
 					for j, t := range ts {
+						if v := g.Inputs[at[j]]; whole && isWhole(v, t.Shape[1:]) {
+							t = t.Reshape(t.Shape[1:]...)
+						}
 						f.In[at[j]] = t
 					}
 					if !yield(f, nil) {
@@ -74,6 +82,47 @@ func FromSet(g *graph.Graph, set data.Set, batch int) (*Feeds, error) {
 			}
 		},
 	}, nil
+}
+
+// InputsOf returns the inputs of a call of one model as another takes them: by name, where one has inputs less than the other
+// because their defaults have become constants.
+func InputsOf(from, to *graph.Graph, in []*tensor.Tensor) []*tensor.Tensor {
+	if len(from.Inputs) == len(to.Inputs) {
+		return in
+	}
+	byName := map[string]*tensor.Tensor{}
+	for i, v := range from.Inputs {
+		byName[v.Name] = in[i]
+	}
+	out := make([]*tensor.Tensor, len(to.Inputs))
+	for i, v := range to.Inputs {
+		out[i] = byName[v.Name]
+	}
+	return out
+}
+
+// wholeCalls reports whether samples of the set hold, for some input, what a call takes.
+func wholeCalls(g *graph.Graph, set data.Set) bool {
+	fields := set.Fields()
+	i := 0
+	for _, v := range g.Inputs {
+		if v.Data != nil {
+			continue
+		}
+		k := slices.IndexFunc(fields, func(f data.Field) bool { return f.Name == v.Name })
+		if k < 0 && i < len(fields) && fields[i].Name == "" {
+			k = i
+		}
+		if k >= 0 && isWhole(v, fields[k].Shape) {
+			return true
+		}
+		i++
+	}
+	return false
+}
+
+func isWhole(v *graph.Value, sample tensor.Shape) bool {
+	return v.Type.Ranked && len(sample) == len(v.Type.Dims)
 }
 
 // Random makes calls feeds of seeded random inputs: floats from the standard normal distribution, integers and bools from

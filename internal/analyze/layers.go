@@ -93,7 +93,7 @@ func Layers(ctx context.Context, original, quantized *graph.Graph, feeds *Feeds,
 		if _, err := a.Run(ctx, f.In); err != nil {
 			return nil, fmt.Errorf("original model: %w", err)
 		}
-		if _, err := b.Run(ctx, f.In); err != nil {
+		if _, err := b.Run(ctx, InputsOf(original, quantized, f.In)); err != nil {
 			return nil, fmt.Errorf("quantized model: %w", err)
 		}
 		task.Add(int64(f.Samples))

@@ -121,7 +121,7 @@ func (r *Reference) Compare(ctx context.Context, other *exec.Session, samples in
 		samples = math.MaxInt
 	}
 	compare := func(f Feed, out []*tensor.Tensor) error {
-		got, err := other.Run(ctx, f.In)
+		got, err := other.Run(ctx, InputsOf(r.session.Graph(), other.Graph(), f.In))
 		if err != nil {
 			return fmt.Errorf("quantized model: %w", err)
 		}

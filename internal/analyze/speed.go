@@ -41,6 +41,7 @@ func CompareSpeed(ctx context.Context, original, quantized *exec.Session, in []*
 		o.MaxTime = 10 * time.Second
 	}
 	run := func(s *exec.Session, what string) (float64, error) {
+		in := InputsOf(original.Graph(), s.Graph(), in)
 		t0 := time.Now()
 		if _, err := s.Run(ctx, in); err != nil {
 			return 0, fmt.Errorf("%s model: %w", what, err)

@@ -155,24 +155,28 @@ func (d *dynamicRun) conv(n *graph.Node) error {
 	return nil
 }
 
-// gather looks up rows of codes and scales them: one scale per row of the table.
+// gather looks up rows of codes and scales them.
 func (d *dynamicRun) gather(n *graph.Node) error {
 	c, err := d.weight(n, 0, 0, true)
-	if err != nil {
-		return err
+	if err == nil {
+		d.lookUp(n, c)
 	}
+	return err
+}
+
+// lookUp replaces a Gather of rows of a table by one of rows of its codes, which are scaled: one scale per row of the table.
+func (r *rewriter) lookUp(n *graph.Node, c *codes) {
 	name := n.In[0].Name
-	rows := d.add("_rows", "Gather", d.codeParam(name, c), n.In[1])
-	f := d.emit("_cast", 1, "Cast", attrs{"to": int64(tensor.Float32)}, rows)[0]
+	rows := r.add("_rows", "Gather", r.codeParam(name, c), n.In[1])
+	f := r.emit("_cast", 1, "Cast", attrs{"to": int64(tensor.Float32)}, rows)[0]
 	if c.zero != nil {
-		f = d.add("_center", "Sub", f, d.zeroParam(name, c, func() *tensor.Tensor { return tensor.Scalar(float32(c.zero[0])) }))
+		f = r.add("_center", "Sub", f, r.zeroParam(name, c, func() *tensor.Tensor { return tensor.Scalar(float32(c.zero[0])) }))
 	}
-	scale := d.scaleParam(name, c, 1)
+	scale := r.scaleParam(name, c, 1)
 	if len(c.scale) > 1 {
-		scale = d.add("_row_scales", "Gather", scale, n.In[1])
+		scale = r.add("_row_scales", "Gather", scale, n.In[1])
 	}
-	d.become(d.add("_rescale", "Mul", f, scale), n.Out[0])
-	return nil
+	r.become(r.add("_rescale", "Mul", f, scale), n.Out[0])
 }
 
 func intAttr(o graph.Op, name string) int64 {

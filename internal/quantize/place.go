@@ -2,17 +2,22 @@ package quantize
 
 import (
 	"fmt"
-	"slices"
+	"math"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
-	"github.com/neurotrain/neuroquant/internal/op"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
-// placement says where quantizers go: which activations are held in 8 bits and which of them share parameters, and which
-// weights and biases. It is made from types alone and is the same for calibration and for training.
+// placement says where quantizers go: which activations are held in codes and which of them share parameters, and which
+// weights, biases and constants. It is made from types alone and is the same for calibration and for training.
+//
+// Products (Conv, Gemm, MatMul) are what the rest is there for: their inputs are held in codes. From there codes spread through
+// whatever can be computed on them, but only on ways that end in a product again: what nothing behind needs in codes stays in
+// float, where it costs no accuracy. The result of a Conv is the exception. Runtimes have no integer convolution with a float
+// result, so it is always held in codes.
 type placement struct {
 	g     *graph.Graph
+	rules placeRules
 	uses  map[*graph.Value][]*graph.Node
 	roles map[*graph.Node]role
 	// values are the quantized activations in the order of the graph; root names, for each, the value whose parameters it has.
@@ -20,7 +25,23 @@ type placement struct {
 	root   map[*graph.Value]*graph.Value
 	fixed  map[*graph.Value][2]float32 // ranges known without calibration
 	layers []placedLayer
-	left   map[*graph.Node]bool // operators with a range of their own that the recipe leaves in float
+	consts map[*graph.Node][]int // constant operands that are held in codes, by input
+	floats []floatNode
+
+	tails  map[*graph.Node]tail
+	able   map[*graph.Value]bool // could be in codes
+	wanted map[*graph.Value]bool // something behind it computes on codes
+	kept   map[*graph.Node]string
+}
+
+// placeRules is what a recipe asks of a placement.
+type placeRules struct {
+	// layer says why a product or embedding is to be left alone, or nothing, other the same of any other node. w is the weight of a
+	// layer, if it has one.
+	layer func(n *graph.Node, w *graph.Value) string
+	other func(n *graph.Node) string
+	// symmetric codes cannot take the clamp of a Relu into their range: zero is no end of it.
+	symmetric bool
 }
 
 // role is what a node is to quantization.
@@ -30,76 +51,187 @@ const (
 	inFloat  role = iota
 	product       // Conv, Gemm, MatMul: what the rest is there for
 	pointy        // computes on codes with parameters of its own: Add, Mul, pools, Sigmoid ...
+	tabled        // a function between codes that has a table here and is computed in float by ONNX Runtime
 	carrying      // moves codes: Reshape, MaxPool ...
 	absorbed      // Relu or Clip whose clamp is in the range of its output, or a bias behind a MatMul
+	lookup        // an embedding: rows of a table of codes
 )
 
-// placedLayer is a product with its weight and bias, if they are constant.
+// placedLayer is a product with its weight and bias, if they are constant, or an embedding with its table.
 type placedLayer struct {
 	node    *graph.Node
-	x       *graph.Value
+	x       *graph.Value // nil for an embedding
 	weight  *graph.Value // nil: both factors are activations
 	bias    *graph.Value
-	channel int // axis of the weight with scales of its own
+	channel int // axis of the weight with scales of its own; -1: one scale in all
 	why     string
 }
 
-// ownRange lists operators that ONNX Runtime computes on codes with parameters of their own for every input and output.
-var ownRange = []string{"Add", "Mul", "AveragePool", "GlobalAveragePool", "Sigmoid", "LeakyRelu"}
+// floatNode is a node that computes on float32, and why.
+type floatNode struct {
+	node *graph.Node
+	why  string
+}
 
-// sameRange lists operators that only move codes, so that their output has the parameters of their first input.
-var sameRange = []string{"MaxPool", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split", "DepthToSpace", "SpaceToDepth"}
+// tail is the way from a node to the value whose range counts: over a bias behind a MatMul and a Relu or Clip.
+type tail struct {
+	out      *graph.Value
+	absorbed []*graph.Node
+}
 
-// place chooses what is quantized. skip says why a product, or an operator with a range of its own, is to be left alone, or
-// nothing.
-func place(g *graph.Graph, skip func(n *graph.Node, w *graph.Value) string) *placement {
-	p := &placement{g: g, uses: g.Uses(), roles: map[*graph.Node]role{}, root: map[*graph.Value]*graph.Value{}, fixed: map[*graph.Value][2]float32{}, left: map[*graph.Node]bool{}}
-	for _, n := range g.Nodes {
-		if l, ok := p.layer(n); ok {
-			if l.why == "" {
-				l.why = skip(n, l.weight)
-			}
-			p.layers = append(p.layers, l)
-			if l.why == "" {
-				p.roles[n] = product
-			}
-		}
+// place chooses what is quantized.
+func place(g *graph.Graph, rules placeRules) *placement {
+	p := &placement{
+		g: g, rules: rules, uses: g.Uses(), roles: map[*graph.Node]role{}, root: map[*graph.Value]*graph.Value{}, fixed: map[*graph.Value][2]float32{},
+		consts: map[*graph.Node][]int{}, tails: map[*graph.Node]tail{}, able: map[*graph.Value]bool{}, wanted: map[*graph.Value]bool{}, kept: map[*graph.Node]string{},
 	}
-	for _, n := range g.Nodes {
-		if slices.Contains(ownRange, n.Op.Kind()) && skip(n, nil) != "" {
-			p.left[n] = true
-		}
-	}
-	for _, n := range g.Nodes {
-		if p.roles[n] != product {
+	p.findLayers()
+	p.spread()
+	p.want()
+	p.takeAll()
+	p.order()
+	p.explain()
+	return p
+}
+
+// findLayers finds products and embeddings and what the recipe wants to be left alone.
+func (p *placement) findLayers() {
+	for _, n := range p.g.Nodes {
+		l, ok := p.layer(n)
+		if !ok {
+			p.kept[n] = p.rules.other(n)
 			continue
 		}
-		for i, v := range n.In[:2] {
-			if i == 0 || !g.IsParam(v) {
+		if why := p.rules.layer(n, l.weight); l.why == "" {
+			l.why = why
+		}
+		p.layers = append(p.layers, l)
+		switch {
+		case l.why != "":
+		case l.x == nil:
+			p.roles[n] = lookup
+		default:
+			p.roles[n] = product
+			for _, v := range p.activations(n) {
+				p.able[v] = true
+			}
+		}
+	}
+}
+
+// activations lists the inputs of a product that are held in codes and are no weight.
+func (p *placement) activations(n *graph.Node) []*graph.Value {
+	var out []*graph.Value
+	for _, v := range n.In[:2] {
+		if !p.g.IsParam(v) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// spread finds, forward, what could be computed on codes.
+func (p *placement) spread() {
+	behind := map[*graph.Node]bool{} // absorbed by a node before them, if that is computed on codes
+	for _, n := range p.g.Nodes {
+		if behind[n] {
+			continue
+		}
+		switch p.can(n) {
+		case product, pointy, tabled:
+			t := p.tail(n)
+			p.tails[n], p.able[t.out] = t, true
+			for _, m := range t.absorbed {
+				behind[m] = true
+			}
+		case carrying:
+			for _, v := range n.Out {
+				p.able[v] = v != nil
+			}
+		}
+	}
+}
+
+// can returns what n would be if its inputs and outputs were held in codes.
+func (p *placement) can(n *graph.Node) role {
+	if r := p.roles[n]; r != inFloat {
+		return r
+	}
+	if p.kept[n] != "" || n.Out[0] == nil || n.Out[0].Type.DType != tensor.Float32 {
+		return inFloat
+	}
+	k := kindOf(n)
+	if k == inFloat || !p.admits(n) {
+		return inFloat
+	}
+	if k == carrying {
+		if p.able[n.In[0]] {
+			return carrying
+		}
+		return inFloat
+	}
+	some := false
+	for _, i := range operands(n) {
+		v := n.In[i]
+		switch {
+		case p.able[v]:
+			some = true
+		case p.constant(n, i):
+		case n.Op.Kind() == "Concat" && !p.g.IsParam(v): // quantized before instead of behind: no loss
+		default:
+			return inFloat
+		}
+	}
+	if !some {
+		return inFloat
+	}
+	return k
+}
+
+// want finds, backward, the values that something computes on codes if it gets them.
+func (p *placement) want() {
+	for i := len(p.g.Nodes) - 1; i >= 0; i-- {
+		n := p.g.Nodes[i]
+		switch p.can(n) {
+		case product:
+			for _, v := range p.activations(n) {
+				p.wanted[v] = true
+			}
+		case pointy, tabled:
+			if t, ok := p.tails[n]; ok && p.wanted[t.out] && n.Op.Kind() != "Softmax" { // logits in 8 bits cost accuracy
+				for _, i := range operands(n) {
+					p.wanted[n.In[i]] = true
+				}
+			}
+		case carrying:
+			for _, v := range n.Out {
+				if v != nil && p.wanted[v] {
+					p.wanted[n.In[0]] = true
+				}
+			}
+		}
+	}
+}
+
+// takeAll decides, forward, from what could be in codes and what is wanted.
+func (p *placement) takeAll() {
+	for _, n := range p.g.Nodes {
+		if p.roles[n] == product {
+			for _, v := range p.activations(n) {
 				p.take(v)
 			}
 		}
 	}
-	// Codes spread forward from the products through what can be computed on codes.
-	for _, n := range g.Nodes {
+	for _, n := range p.g.Nodes {
+		r := p.can(n)
+		t, hasTail := p.tails[n]
 		switch {
-		case p.roles[n] == product:
-			if out := p.result(n); n.Op.Kind() == "Conv" || p.wanted(out) {
-				p.take(out)
-			} else if len(p.uses[out]) > 0 || g.IsOutput(out) {
-				p.release(n)
-			}
 		case p.roles[n] == absorbed:
-		case slices.Contains(ownRange, n.Op.Kind()) && p.allTaken(n) && !p.left[n]:
-			p.roles[n] = pointy
-			p.take(p.result(n))
-		case n.Op.Kind() == "Concat" && p.allTaken(n):
-			p.roles[n] = carrying
-			p.take(n.Out[0])
-			for _, v := range n.In {
-				p.share(v, n.Out[0])
+		case r == product:
+			if n.Op.Kind() == "Conv" || p.wanted[t.out] {
+				p.takeTail(n, t)
 			}
-		case p.carries(n):
+		case r == carrying && p.root[n.In[0]] != nil && (!p.floatMade(n.In[0]) || p.anyWanted(n.Out)):
 			p.roles[n] = carrying
 			for _, v := range n.Out {
 				if v != nil {
@@ -107,127 +239,101 @@ func place(g *graph.Graph, skip func(n *graph.Node, w *graph.Value) string) *pla
 					p.share(n.In[0], v)
 				}
 			}
-		case n.Op.Kind() == "Softmax":
+		case (r == pointy || r == tabled) && hasTail && p.wanted[t.out] && p.ready(n):
+			p.roles[n] = r
+			p.takeTail(n, t)
+			for _, i := range operands(n) {
+				if p.g.IsParam(n.In[i]) {
+					p.consts[n] = append(p.consts[n], i)
+				} else {
+					p.take(n.In[i])
+				}
+			}
+			if n.Op.Kind() == "Concat" {
+				p.join(n)
+			}
+		}
+		if n.Op.Kind() == "Softmax" {
 			p.fixed[n.Out[0]] = [2]float32{0, 1}
 		}
 	}
-	p.order()
-	return p
 }
 
-// layer describes n if it is a product, with the reason if it cannot be quantized.
-func (p *placement) layer(n *graph.Node) (placedLayer, bool) {
-	l := placedLayer{node: n}
-	switch n.Op.Kind() {
-	case "Conv":
-		l.x, l.weight, l.channel = n.In[0], n.In[1], 0
-	case "Gemm":
-		l.x, l.weight, l.channel = n.In[0], n.In[1], gemmChannel(n)
-	case "MatMul":
-		l.x, l.weight, l.channel = n.In[0], n.In[1], 1
-	default:
-		return l, false
-	}
-	if len(n.In) > 2 {
-		l.bias = n.In[2]
-	}
-	switch {
-	case l.x.Type.DType != tensor.Float32:
-		l.why = fmt.Sprintf("activations are %v; the integer form takes float32", l.x.Type.DType)
-	case p.g.IsParam(l.x):
-		l.why = "the constant factor is on the left"
-	case !p.g.IsParam(l.weight):
-		if n.Op.Kind() != "MatMul" {
-			l.why = "the weight is not constant"
-		}
-		l.weight = nil
-	case l.weight.Data.DType() != tensor.Float32:
-		l.why = fmt.Sprintf("the weight is %v already", l.weight.Data.DType())
-	case n.Op.Kind() != "Conv" && len(l.weight.Data.Shape()) != 2:
-		l.why = fmt.Sprintf("the weight has rank %d; the integer form takes matrices", len(l.weight.Data.Shape()))
-	}
-	if o, ok := n.Op.(*op.Gemm); ok && l.why == "" && (o.Alpha != 1 || l.bias != nil && o.Beta != 1 || o.TransA) {
-		l.why = "alpha, beta or a transposed input, which the integer form does not have"
-	}
-	if l.why == "" && l.bias != nil && !p.g.IsParam(l.bias) {
-		l.why = "the bias is not constant"
-	}
-	return l, true
-}
-
-// result follows a node's output through a bias behind a MatMul and a Relu or Clip to the value whose range counts.
-func (p *placement) result(n *graph.Node) *graph.Value {
-	v := n.Out[0]
-	if n.Op.Kind() == "MatMul" {
-		if m := p.only(v); m != nil && m.Op.Kind() == "Add" && p.g.IsParam(otherInput(m, v)) {
-			p.roles[m] = absorbed
-			v = m.Out[0]
-		}
-	}
-	if m := p.only(v); m != nil && (m.Op.Kind() == "Relu" || m.Op.Kind() == "Clip") && m.In[0] == v {
-		p.roles[m] = absorbed
-		v = m.Out[0]
-	}
-	return v
-}
-
-// release undoes result for a product whose result stays in float.
-func (p *placement) release(n *graph.Node) {
-	for m := p.only(n.Out[0]); m != nil && p.roles[m] == absorbed; m = p.only(m.Out[0]) {
-		delete(p.roles, m)
-	}
-}
-
-// wanted reports whether somebody computes on codes of v: a product, or what carries codes to one.
-func (p *placement) wanted(v *graph.Value) bool {
-	for _, m := range p.uses[v] {
-		if p.roles[m] == product || slices.Contains(ownRange, m.Op.Kind()) && p.allTakenBut(m, v) && !p.left[m] {
-			return true
-		}
-		if (slices.Contains(sameRange, m.Op.Kind()) || m.Op.Kind() == "Concat") && m.In[0] == v && p.wanted(m.Out[0]) {
-			return true
-		}
-	}
-	return false
-}
-
-func (p *placement) allTakenBut(n *graph.Node, v *graph.Value) bool {
-	for _, x := range n.In {
-		if x != v && (x == nil || p.root[x] == nil) {
+// ready reports whether the operands of n are in codes, or may be.
+func (p *placement) ready(n *graph.Node) bool {
+	for _, i := range operands(n) {
+		v := n.In[i]
+		if p.root[v] == nil && !p.g.IsParam(v) && n.Op.Kind() != "Concat" {
 			return false
 		}
 	}
 	return true
 }
 
-func (p *placement) allTaken(n *graph.Node) bool { return p.allTakenBut(n, nil) }
+func (p *placement) takeTail(n *graph.Node, t tail) {
+	p.take(t.out)
+	for _, m := range t.absorbed {
+		p.roles[m] = absorbed
+	}
+}
 
-// carries reports whether n moves codes of a quantized value.
-func (p *placement) carries(n *graph.Node) bool {
-	if p.root[n.In[0]] == nil {
-		return false
-	}
-	switch n.Op.Kind() {
-	case "MaxPool":
-		return len(n.Out) < 2 || n.Out[1] == nil
-	case "Pad":
-		mode, _ := stringAttr(n.Op, "mode")
-		if mode == "" || mode == "constant" {
-			if len(n.In) > 2 && n.In[2] != nil {
-				t, err := p.g.Constant(n.In[2])
-				if err != nil || t == nil {
-					return false
-				}
-				f, err := t.Floats()
-				return err == nil && len(f) == 1 && f[0] == 0
-			}
+func (p *placement) anyWanted(vs []*graph.Value) bool {
+	for _, v := range vs {
+		if v != nil && p.wanted[v] {
+			return true
 		}
-		return true
-	case "Resize":
-		mode, _ := stringAttr(n.Op, "mode")
-		return mode == "" || mode == "nearest"
 	}
-	return slices.Contains(sameRange, n.Op.Kind())
+	return false
+}
+
+// floatMade reports whether v is there in float as well, so that who computes in float need not read codes.
+func (p *placement) floatMade(v *graph.Value) bool {
+	if v.Node == nil {
+		return true
+	}
+	r := p.roles[v.Node]
+	return r == inFloat || r == lookup
+}
+
+// tail follows a node's output.
+func (p *placement) tail(n *graph.Node) tail {
+	t := tail{out: n.Out[0]}
+	absorb := func(m *graph.Node) {
+		t.out, t.absorbed = m.Out[0], append(t.absorbed, m)
+	}
+	if n.Op.Kind() == "MatMul" {
+		if m := p.only(t.out); m != nil && p.kept[m] == "" && m.Op.Kind() == "Add" && p.g.IsParam(otherInput(m, t.out)) {
+			absorb(m)
+		}
+	}
+	if m := p.only(t.out); m != nil && p.kept[m] == "" && !p.rules.symmetric && m.In[0] == t.out {
+		if lo, hi, ok := p.clamp(m); ok && lo <= 0 && hi >= 0 {
+			absorb(m)
+		}
+	}
+	return t
+}
+
+// clamp returns the limits of a Relu, or of a Clip with constant limits.
+func (p *placement) clamp(n *graph.Node) (lo, hi float32, ok bool) {
+	lo, hi = float32(math.Inf(-1)), float32(math.Inf(1))
+	switch n.Op.Kind() {
+	case "Relu":
+		return 0, hi, true
+	case "Clip":
+		for i, limit := range []*float32{&lo, &hi} {
+			if i+1 >= len(n.In) || n.In[i+1] == nil {
+				continue
+			}
+			t, err := p.g.Constant(n.In[i+1])
+			if err != nil || t == nil || t.DType != tensor.Float32 || t.Len() != 1 {
+				return 0, 0, false
+			}
+			*limit = tensor.Item[float32](t)
+		}
+		return lo, hi, lo <= hi
+	}
+	return 0, 0, false
 }
 
 // only returns the one reader of v, or nil.
@@ -253,6 +359,9 @@ func (p *placement) take(v *graph.Value) {
 
 // share gives two values the same parameters: those of the earlier root.
 func (p *placement) share(a, b *graph.Value) {
+	if p.root[a] == nil || p.root[b] == nil {
+		return
+	}
 	ra, rb := p.find(a), p.find(b)
 	if ra != rb {
 		p.root[rb] = ra
@@ -280,4 +389,53 @@ func (p *placement) order() {
 			}
 		}
 	}
+}
+
+// explain says of every node that computes on float32 why it does.
+func (p *placement) explain() {
+	whys := map[*graph.Node]string{}
+	for _, l := range p.layers {
+		whys[l.node] = l.why
+	}
+	for _, n := range p.g.Nodes {
+		if p.roles[n] != inFloat || !touchesFloat(n) {
+			continue
+		}
+		p.floats = append(p.floats, floatNode{n, p.whyFloat(n, whys[n])})
+	}
+}
+
+func (p *placement) whyFloat(n *graph.Node, layer string) string {
+	switch {
+	case layer != "":
+		return layer
+	case p.kept[n] != "":
+		return p.kept[n]
+	case kindOf(n) == inFloat:
+		return fmt.Sprintf("%s is computed in float", n.Op.Kind())
+	case n.Out[0] == nil || n.Out[0].Type.DType != tensor.Float32:
+		return "its values are not float32"
+	case !p.admits(n):
+		return "its attributes have no form on codes"
+	case p.can(n) == inFloat:
+		for _, i := range operands(n) {
+			if v := n.In[i]; !p.able[v] && !p.constant(n, i) {
+				if p.g.IsParam(v) {
+					return fmt.Sprintf("constant %q loses too much in 8 bits", v.Name)
+				}
+				return fmt.Sprintf("%q is in float", v.Name)
+			}
+		}
+	}
+	return "nothing behind it computes on codes"
+}
+
+// touchesFloat reports whether a node computes float values.
+func touchesFloat(n *graph.Node) bool {
+	for _, v := range n.Out {
+		if v != nil && v.Type.DType.IsFloat() {
+			return true
+		}
+	}
+	return false
 }

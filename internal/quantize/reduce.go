@@ -90,6 +90,8 @@ func (l placedLayer) reduceRange(c *codes, w []float32, mode string) {
 	switch {
 	case conv != nil:
 		c.reduce(w, saturate.Conv(codes, c.shape), mode)
+	case len(c.shape) == 1: // a vector that a MatMul multiplies by
+		c.reduce(w, saturate.Rows(codes, tensor.Shape{1, len(w)}), mode)
 	case l.channel == 0:
 		c.reduce(w, saturate.Rows(codes, c.shape), mode)
 	default:

@@ -3,13 +3,11 @@ package quantize
 import (
 	"context"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/neurotrain/neuroquant/internal/calibrate"
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/model"
-	"github.com/neurotrain/neuroquant/internal/progress"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -35,54 +33,101 @@ func planStatic(m *model.Model, r Recipe) (*Plan, error) {
 	if err := checkReduceRange(r.ReduceRange); err != nil {
 		return nil, err
 	}
-	var layers []string
-	for _, n := range m.Graph.Nodes {
-		layers = append(layers, n.Name)
-	}
-	if err := checkPrecisions(r.Layers, layers); err != nil {
+	if err := prepare(m.Graph); err != nil {
 		return nil, err
 	}
-	layers = nil
-	p := &Plan{Recipe: r, place: place(m.Graph, func(n *graph.Node, w *graph.Value) string {
-		if r.Layers[n.Name] == InFloat {
-			return "left in float: the recipe names it"
-		}
-		why, skip := "", false
-		if w == nil && slices.Contains(ownRange, n.Op.Kind()) { // Only speaks of layers with weights
-			why, skip = sel.keeps(site{m.Graph, n, n.Name})
-		} else {
-			why, skip, _ = sel.judge(site{m.Graph, n, n.Name}, w)
-		}
-		if !skip {
-			return ""
-		}
-		return why
-	})}
-	for _, l := range p.place.layers {
-		layers = append(layers, l.node.Name)
-		d := Decision{Layer: l.node.Name, Op: l.node.Op.Kind(), Quantized: l.why == "", Why: l.why, Stored: "float32"}
-		if l.weight != nil {
-			d.Param, d.Shape = l.weight.Name, l.weight.Data.Shape()
-			d.Before = l.weight.Data.DType().ByteLen(l.weight.Data.Shape().Len())
-			d.After = d.Before
-		}
-		if d.Quantized {
-			d.Scheme = tensor.Scheme{Code: "int", Bits: 8, Symmetric: true}
-			scales := 1
-			if r.PerTensor {
-				d.Scheme.Group = -1
-			} else if l.weight != nil {
-				scales = d.Shape[l.channel]
-			}
-			d.Stored, d.Why = d.Scheme.String(), "integer kernel, activations in 8 bits with scales from calibration"+reduceWhy[r.ReduceRange]
-			if l.weight != nil {
-				d.After = tensor.Shape(d.Shape).Len() + 5*scales // a scale and a zero point
-			}
-		}
-		out := d
-		p.Decisions = append(p.Decisions, out)
+	var names []string
+	for _, n := range m.Graph.Nodes {
+		names = append(names, n.Name)
 	}
-	return p, sel.check(layers)
+	if err := checkPrecisions(r.Layers, names); err != nil {
+		return nil, err
+	}
+	at := func(n *graph.Node) site { return site{m.Graph, n, n.Name} }
+	p := &Plan{Recipe: r, place: place(m.Graph, placeRules{
+		layer: func(n *graph.Node, w *graph.Value) string {
+			if r.Layers[n.Name] == InFloat {
+				return inFloatByName
+			}
+			why, _, _ := sel.judge(at(n), w)
+			return why
+		},
+		other: func(n *graph.Node) string { // Only speaks of layers with weights
+			if r.Layers[n.Name] == InFloat {
+				return inFloatByName
+			}
+			why, _ := sel.keeps(at(n))
+			return why
+		},
+	})}
+	names = nil
+	for _, l := range p.place.layers {
+		p.Decisions = append(p.Decisions, l.decision(r))
+		names = append(names, l.node.Name)
+	}
+	for _, s := range sites(m.Graph) {
+		p.Decisions = append(p.Decisions, p.place.unplaced(s, sel)...)
+	}
+	return p, sel.check(names)
+}
+
+// inFloatByName is the reason of a layer whose precision a recipe gives.
+const inFloatByName = "left in float: the recipe names it"
+
+// decision says what becomes of a layer.
+func (l *placedLayer) decision(r Recipe) Decision {
+	d := Decision{Layer: l.node.Name, Op: l.node.Op.Kind(), Quantized: l.why == "", Why: l.why, Stored: "float32"}
+	if l.weight != nil {
+		d.Param, d.Shape = l.weight.Name, l.weight.Data.Shape()
+		d.Before = l.weight.Data.DType().ByteLen(l.weight.Data.Shape().Len())
+		d.After, d.Stored = d.Before, l.weight.Data.DType().String()
+	}
+	if !d.Quantized {
+		return d
+	}
+	d.Scheme = tensor.Scheme{Code: "int", Bits: 8, Symmetric: true}
+	scales := 1
+	if r.PerTensor || l.channel < 0 {
+		d.Scheme.Group = -1
+	} else if l.weight != nil {
+		scales = d.Shape[l.channel]
+	}
+	d.Stored, d.Why = d.Scheme.String(), "integer kernel, activations in 8 bits with scales from calibration"+reduceWhy[r.ReduceRange]
+	if l.x == nil {
+		d.Why = "rows of codes are looked up"
+	}
+	if l.weight != nil {
+		d.After = tensor.Shape(d.Shape).Len() + 5*scales // a scale and a zero point
+	}
+	return d
+}
+
+// unplaced lists the large constants of a node that is no layer of the placement, with the reason.
+func (p *placement) unplaced(s site, sel *selection) []Decision {
+	if s.g == p.g && slices.ContainsFunc(p.layers, func(l placedLayer) bool { return l.node == s.n }) {
+		return nil
+	}
+	list, _ := decide(s, sel)
+	var out []Decision
+	for _, w := range list {
+		if !s.g.IsParam(w) || s.g == p.g && slices.Contains(p.consts[s.n], slices.Index(s.n.In, w)) {
+			continue
+		}
+		why, _ := sel.keeps(s)
+		_, dynamic := dynamicLayers[s.n.Op.Kind()]
+		switch {
+		case why != "":
+		case s.g != p.g:
+			why = "it is in a subgraph; ranges are calibrated for the main graph"
+		case dynamic:
+			why = fmt.Sprintf("ONNX Runtime has no %s with constant activation scales; method dynamic has an integer form", s.n.Op.Kind())
+		default:
+			why = fmt.Sprintf("ONNX Runtime has no integer kernel for %s", s.n.Op.Kind())
+		}
+		size := w.Data.DType().ByteLen(w.Data.Shape().Len())
+		out = append(out, Decision{Layer: s.layer, Op: s.n.Op.Kind(), Param: w.Name, Why: why, Stored: w.Data.DType().String(), Shape: w.Data.Shape(), Before: size, After: size})
+	}
+	return out
 }
 
 // Unit is something that computes on codes and could be left in float: a layer, or an operator with a range of its own such as
@@ -103,7 +148,7 @@ func (p *Plan) Units() []Unit {
 	}
 	var out []Unit
 	for _, n := range p.place.g.Nodes {
-		if r := p.place.roles[n]; r == product || r == pointy {
+		if r := p.place.roles[n]; r == product || r == pointy || r == tabled {
 			d := bytes[n.Name]
 			out = append(out, Unit{n.Name, n.Op.Kind(), d.Before, d.After})
 		}
@@ -215,161 +260,5 @@ func activationParams(pl *placement, stats map[string]*calibrate.Stats, c Calibr
 
 // carriedFrom reports whether v is only a rearrangement of another quantized value.
 func carriedFrom(pl *placement, v *graph.Value) bool {
-	return v.Node != nil && pl.roles[v.Node] == carrying && v.Node.Op.Kind() != "Concat"
-}
-
-// staticRun writes the QDQ form.
-type staticRun struct {
-	*rewriter
-	place  *placement
-	recipe Recipe
-	params map[*graph.Value]activation
-	dq     map[*graph.Value]*graph.Value    // dequantized form by value
-	pairs  map[*graph.Value][2]*graph.Value // scale and zero point parameters by root
-}
-
-func (w *staticRun) rewrite(ctx context.Context) error {
-	task := progress.From(ctx).Start("quantize", int64(len(w.place.layers)), "layers")
-	defer task.Done()
-	layers := map[*graph.Node]placedLayer{}
-	for _, l := range w.place.layers {
-		if l.why == "" {
-			layers[l.node] = l
-		}
-	}
-	old := w.g.Nodes
-	for _, v := range w.g.Inputs {
-		w.pair(v)
-	}
-	for _, n := range old {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		in := append([]*graph.Value(nil), n.In...)
-		for i, v := range in {
-			in[i] = w.read(n, v)
-		}
-		if l, ok := layers[n]; ok {
-			if err := w.constants(l, in); err != nil {
-				return fmt.Errorf("layer %q (%s): %w", n.Name, n.Op.Kind(), err)
-			}
-			task.Add(1)
-		}
-		n.In = in
-		w.nodes = append(w.nodes, n)
-		for _, v := range n.Out {
-			if v != nil {
-				w.pair(v)
-			}
-		}
-	}
-	for i, v := range w.g.Outputs {
-		if d := w.read(nil, v); d != v { // the output keeps its name: what it was called before gets another
-			name := v.Name
-			v.Name = w.values.Fresh(name + "_float")
-			d.Name = name
-			w.g.Outputs[i] = d
-		}
-	}
-	w.g.Nodes = w.nodes
-	return w.err
-}
-
-// read returns what n, or the caller of the model if n is nil, reads in place of v: the dequantized form, unless both what
-// computes v and n are in float.
-func (w *staticRun) read(n *graph.Node, v *graph.Value) *graph.Value {
-	d := w.dq[v]
-	if d == nil || (n == nil || w.place.roles[n] == inFloat) && (v.Node == nil || w.place.roles[v.Node] == inFloat) {
-		return v
-	}
-	return d
-}
-
-// pair emits QuantizeLinear and DequantizeLinear behind a value that is held in 8 bits.
-func (w *staticRun) pair(v *graph.Value) {
-	a, ok := w.params[v]
-	if !ok {
-		return
-	}
-	root := w.place.find(v)
-	par, ok := w.pairs[root]
-	if !ok {
-		par = [2]*graph.Value{w.param(root.Name+"_scale", tensor.Scalar(a.scale)), w.param(root.Name+"_zero_point", tensor.Scalar(a.zero))}
-		w.pairs[root] = par
-	}
-	w.scope = v.Name
-	q := w.add("_quantize", "QuantizeLinear", v, par[0], par[1])
-	w.dq[v] = w.add("_dequantize", "DequantizeLinear", q, par[0], par[1])
-}
-
-// constants quantizes the weight and bias of a layer into its inputs: the weight symmetric with a scale per output channel,
-// the bias in 32 bits with the product of both scales.
-func (w *staticRun) constants(l placedLayer, in []*graph.Value) error {
-	if l.weight == nil {
-		return nil
-	}
-	axis := l.channel
-	if w.recipe.PerTensor {
-		axis = -1
-	}
-	t, err := l.weight.Data.Load()
-	if err != nil {
-		return fmt.Errorf("weight %q: %w", l.weight.Name, err)
-	}
-	c, err := quantizeWeight(l.weight.Name, t, axis, true, false)
-	if err != nil {
-		return err
-	}
-	if mode := w.recipe.ReduceRange; mode != "" && mode != "none" {
-		f, err := t.Floats()
-		if err != nil {
-			return fmt.Errorf("weight %q: %w", l.weight.Name, err)
-		}
-		l.reduceRange(c, f, mode)
-	}
-	a := w.params[l.x]
-	var bias []float32
-	if l.bias != nil {
-		b, err := l.bias.Data.Load()
-		if err != nil {
-			return fmt.Errorf("bias %q: %w", l.bias.Name, err)
-		}
-		if bias, err = b.Floats(); err != nil {
-			return fmt.Errorf("bias %q: %w", l.bias.Name, err)
-		}
-		if err := checkFinite(l.bias.Name, b.Shape, bias); err != nil {
-			return err
-		}
-	}
-	w.scope = l.node.Name
-	scale := w.param(l.weight.Name+"_scale", c.scales(0))
-	zero := w.param(l.weight.Name+"_zero_point", tensor.New(tensor.Int8, scale.Data.Shape()...))
-	var at attrs
-	if len(c.scale) > 1 {
-		at = attrs{"axis": int64(axis)}
-	}
-	in[1] = w.emit("_weight", 1, "DequantizeLinear", at, graph.FromSource(w.values.Fresh(l.weight.Name+"_quantized"), c.source()), scale, zero)[0]
-	if bias == nil {
-		return nil
-	}
-	channels := len(bias)
-	bs := make([]float32, len(c.scale))
-	for i, s := range c.scale {
-		bs[i] = a.scale * s
-	}
-	if len(bs) > 1 && channels != len(bs) {
-		return nil // a bias that is broadcast in another way stays in float
-	}
-	codes := make([]int32, channels)
-	for i, b := range bias {
-		q := math.RoundToEven(float64(b) / float64(bs[i%len(bs)]))
-		codes[i] = int32(min(max(q, math.MinInt32), math.MaxInt32))
-	}
-	bscale := tensor.Scalar(bs[0])
-	at = nil
-	if len(bs) > 1 {
-		bscale, at = tensor.Vector(bs...), attrs{"axis": int64(0)}
-	}
-	in[2] = w.emit("_bias", 1, "DequantizeLinear", at, w.param(l.bias.Name+"_quantized", tensor.Of(tensor.Shape{channels}, codes)), w.param(l.bias.Name+"_scale", bscale))[0]
-	return nil
+	return v.Node != nil && pl.roles[v.Node] == carrying
 }

@@ -1,0 +1,229 @@
+package quantize
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/op"
+	"github.com/neurotrain/neuroquant/internal/progress"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// staticRun writes the QDQ form.
+type staticRun struct {
+	*rewriter
+	place  *placement
+	recipe Recipe
+	params map[*graph.Value]activation
+	dq     map[*graph.Value]*graph.Value    // dequantized form by value
+	pairs  map[*graph.Value][2]*graph.Value // scale and zero point parameters by root
+}
+
+func (w *staticRun) rewrite(ctx context.Context) error {
+	task := progress.From(ctx).Start("quantize", int64(len(w.place.layers)), "layers")
+	defer task.Done()
+	layers := map[*graph.Node]placedLayer{}
+	for _, l := range w.place.layers {
+		if l.why == "" {
+			layers[l.node] = l
+		}
+	}
+	old := w.g.Nodes
+	for _, v := range w.g.Inputs {
+		w.pair(v)
+	}
+	for _, n := range old {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		in := slices.Clone(n.In)
+		for i, v := range in {
+			in[i] = w.read(n, v)
+		}
+		if l, ok := layers[n]; ok {
+			if err := w.layer(l, in); err != nil {
+				return fmt.Errorf("layer %q (%s): %w", n.Name, n.Op.Kind(), err)
+			}
+			task.Add(1)
+		}
+		if at := w.place.consts[n]; at != nil {
+			if err := w.operands(n, at, in); err != nil {
+				return fmt.Errorf("node %q (%s): %w", n.Name, n.Op.Kind(), err)
+			}
+		}
+		if w.place.roles[n] != lookup {
+			n.In = in
+			w.nodes = append(w.nodes, n)
+		}
+		for _, v := range n.Out {
+			if v != nil {
+				w.pair(v)
+			}
+		}
+	}
+	for i, v := range w.g.Outputs {
+		if d := w.read(nil, v); d != v { // the output keeps its name: what it was called before gets another
+			name := v.Name
+			v.Name = w.values.Fresh(name + "_float")
+			d.Name = name
+			w.g.Outputs[i] = d
+		}
+	}
+	w.g.Nodes = w.nodes
+	return w.err
+}
+
+// read returns what n, or the caller of the model if n is nil, reads in place of v: the dequantized form, unless both what
+// computes v and n are in float.
+func (w *staticRun) read(n *graph.Node, v *graph.Value) *graph.Value {
+	d := w.dq[v]
+	if d == nil || (n == nil || w.place.roles[n] == inFloat) && w.place.floatMade(v) {
+		return v
+	}
+	return d
+}
+
+// pair emits QuantizeLinear and DequantizeLinear behind a value that is held in 8 bits.
+func (w *staticRun) pair(v *graph.Value) {
+	a, ok := w.params[v]
+	if !ok {
+		return
+	}
+	root := w.place.find(v)
+	par, ok := w.pairs[root]
+	if !ok {
+		par = [2]*graph.Value{w.param(root.Name+"_scale", tensor.Scalar(a.scale)), w.param(root.Name+"_zero_point", tensor.Scalar(a.zero))}
+		w.pairs[root] = par
+	}
+	w.scope = v.Name
+	q := w.add("_quantize", "QuantizeLinear", v, par[0], par[1])
+	w.dq[v] = w.add("_dequantize", "DequantizeLinear", q, par[0], par[1])
+}
+
+// operands puts the constant operands of a node into codes. A Sub or Div of a constant becomes an Add or Mul, which have kernels.
+func (w *staticRun) operands(n *graph.Node, at []int, in []*graph.Value) error {
+	for _, i := range at {
+		t, err := n.In[i].Data.Load()
+		if err != nil {
+			return fmt.Errorf("constant %q: %w", n.In[i].Name, err)
+		}
+		f, err := t.Floats()
+		if err != nil {
+			return fmt.Errorf("constant %q: %w", n.In[i].Name, err)
+		}
+		a := constantCodes(n, f)
+		codes := make([]uint8, len(f))
+		for k, x := range operandValues(n, f) {
+			codes[k] = uint8(min(max(math.RoundToEven(float64(x/a.scale))+float64(a.zero), 0), 255))
+		}
+		w.scope = n.Name
+		name := n.In[i].Name
+		in[i] = w.add("_constant", "DequantizeLinear", w.param(name+"_quantized", tensor.Of(t.Shape, codes)),
+			w.param(name+"_scale", tensor.Scalar(a.scale)), w.param(name+"_zero_point", tensor.Scalar(a.zero)))
+	}
+	switch n.Op.(type) {
+	case *op.Sub:
+		n.Op = w.op("Add", nil)
+	case *op.Div:
+		n.Op = w.op("Mul", nil)
+	}
+	return nil
+}
+
+// layer quantizes the weight and bias of a layer into its inputs: the weight symmetric with a scale per output channel, the bias
+// in 32 bits with the product of both scales.
+func (w *staticRun) layer(l placedLayer, in []*graph.Value) error {
+	if l.weight == nil {
+		return nil
+	}
+	axis := l.channel
+	if w.recipe.PerTensor {
+		axis = -1
+	}
+	alpha, beta := float32(1), float32(1)
+	if o, ok := l.node.Op.(*op.Gemm); ok && (o.Alpha != 1 || o.Beta != 1) {
+		plain := *o
+		alpha, beta, plain.Alpha, plain.Beta = o.Alpha, o.Beta, 1, 1
+		l.node.Op = &plain
+	}
+	t, err := scaledFloats(l.weight, alpha)
+	if err != nil {
+		return fmt.Errorf("weight %q: %w", l.weight.Name, err)
+	}
+	c, err := quantizeWeight(l.weight.Name, t, axis, true, false)
+	if err != nil {
+		return err
+	}
+	if mode := w.recipe.ReduceRange; l.x != nil && mode != "" && mode != "none" {
+		l.reduceRange(c, tensor.Data[float32](t), mode)
+	}
+	w.scope = l.node.Name
+	if l.x == nil {
+		w.lookUp(l.node, c)
+		return nil
+	}
+	scale := w.param(l.weight.Name+"_scale", c.scales(0))
+	zero := w.param(l.weight.Name+"_zero_point", tensor.New(tensor.Int8, scale.Data.Shape()...))
+	var at attrs
+	if len(c.scale) > 1 {
+		at = attrs{"axis": int64(axis)}
+	}
+	in[1] = w.emit("_weight", 1, "DequantizeLinear", at, graph.FromSource(w.values.Fresh(l.weight.Name+"_quantized"), c.source()), scale, zero)[0]
+	if l.bias == nil {
+		return nil
+	}
+	b, err := scaledFloats(l.bias, beta)
+	if err != nil {
+		return fmt.Errorf("bias %q: %w", l.bias.Name, err)
+	}
+	in[2], err = w.bias(l.bias.Name, b, c.scale, w.params[l.x].scale)
+	return err
+}
+
+// bias returns a bias in 32-bit codes with scale x*scale[i]; one that is broadcast in another way than along the channels stays in
+// float.
+func (w *staticRun) bias(name string, t *tensor.Tensor, scale []float32, x float32) (*graph.Value, error) {
+	bias := tensor.Data[float32](t)
+	if err := checkFinite(name, t.Shape, bias); err != nil {
+		return nil, err
+	}
+	s := make([]float32, len(scale))
+	for i := range s {
+		s[i] = x * scale[i]
+	}
+	if t.Rank() != 1 || len(s) > 1 && len(bias) != len(s) {
+		return w.param(name, t), nil
+	}
+	codes := make([]int32, len(bias))
+	for i, b := range bias {
+		q := math.RoundToEven(float64(b) / float64(s[i%len(s)]))
+		codes[i] = int32(min(max(q, math.MinInt32), math.MaxInt32))
+	}
+	bscale, at := tensor.Scalar(s[0]), attrs(nil)
+	if len(s) > 1 {
+		bscale, at = tensor.Vector(s...), attrs{"axis": int64(0)}
+	}
+	return w.emit("_bias", 1, "DequantizeLinear", at, w.param(name+"_quantized", tensor.Of(t.Shape, codes)), w.param(name+"_scale", bscale))[0], nil
+}
+
+// scaledFloats loads a parameter, multiplied by a number, as float32.
+func scaledFloats(v *graph.Value, by float32) (*tensor.Tensor, error) {
+	t, err := v.Data.Load()
+	if err != nil {
+		return nil, err
+	}
+	f, err := t.Floats()
+	if err != nil {
+		return nil, err
+	}
+	if by != 1 {
+		f = slices.Clone(f)
+		for i := range f {
+			f[i] *= by
+		}
+	}
+	return tensor.Of(t.Shape, f), nil
+}
