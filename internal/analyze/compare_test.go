@@ -356,6 +356,35 @@ func TestFromSetBatches(t *testing.T) {
 	}
 }
 
+// TestFromSetWholeCalls: samples with the shape of an input are calls, one after another.
+func TestFromSetWholeCalls(t *testing.T) {
+	g := &graph.Graph{Inputs: []*graph.Value{
+		{Name: "x", Type: graph.Ranked(tensor.Float32, graph.Named("n"), graph.Known(3))},
+		{Name: "state", Type: graph.Ranked(tensor.Float32, graph.Known(2), graph.Named("n"), graph.Known(4))},
+		{Name: "rate", Type: graph.Ranked(tensor.Int64)},
+	}}
+	set, err := data.Arrays([]string{"state", "x", "rate"}, []*tensor.Tensor{
+		tensor.New(tensor.Float32, 5, 2, 1, 4), tensor.New(tensor.Float32, 5, 1, 3), tensor.New(tensor.Int64, 5, 1),
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := FromSet(g, set, 4)
+	if err != nil || f.Calls != 5 {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	for feed, err := range f.All(context.Background()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range []tensor.Shape{{1, 3}, {2, 1, 4}, {}} {
+			if !feed.In[i].Shape.Equal(want) {
+				t.Errorf("%s: %v, want %v", g.Inputs[i].Name, feed.In[i].Shape, want)
+			}
+		}
+	}
+}
+
 // TestFromSetDefaults: inputs with a default are not looked for in the data.
 func TestFromSetDefaults(t *testing.T) {
 	w := graph.Param("w", tensor.Scalar[float32](1))

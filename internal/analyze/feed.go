@@ -71,7 +71,7 @@ func FromSet(g *graph.Graph, set data.Set, batch int) (*Feeds, error) {
 					f := Feed{In: make([]*tensor.Tensor, len(g.Inputs)), Samples: b.Len(), Labels: b.Labels, IDs: b.IDs}
 					for j, t := range ts {
 						if v := g.Inputs[at[j]]; whole && isWhole(v, t.Shape[1:]) {
-							t = t.Reshape(t.Shape[1:]...)
+							t = t.Reshape(t.Shape[1 : 1+len(v.Type.Dims)]...)
 						}
 						f.In[at[j]] = t
 					}
@@ -122,7 +122,7 @@ func wholeCalls(g *graph.Graph, set data.Set) bool {
 }
 
 func isWhole(v *graph.Value, sample tensor.Shape) bool {
-	return v.Type.Ranked && len(sample) == len(v.Type.Dims)
+	return v.Type.Ranked && (len(sample) == len(v.Type.Dims) || len(v.Type.Dims) == 0 && sample.Len() == 1)
 }
 
 // Random makes calls feeds of seeded random inputs: floats from the standard normal distribution, integers and bools from
