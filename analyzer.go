@@ -245,7 +245,7 @@ func (a *Analyzer) GenerateReport(ctx context.Context, set data.Set, description
 		return nil, err
 	}
 	if rec := a.Quantized.record(); rec != nil {
-		r.Method, r.DType, r.Decisions = rec.Settings.Method, rec.Settings.DType, rec.Decisions
+		r.Method, r.DType, r.Decisions, r.Calibration = rec.Settings.Method, rec.Settings.DType, rec.Decisions, rec.Calibration
 	}
 	return r, WriteReport(r, out, overwrite)
 }

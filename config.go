@@ -39,7 +39,9 @@ type Config struct {
 
 	ReduceRange string `yaml:"reduce_range" json:"reduce_range,omitempty" enum:"none,needed,all" doc:"7-bit weights for CPUs that add products in 16 bits (no VNNI): none, only where they can overflow (needed), or all (static)"`
 
-	NumCalibrationSamples int `yaml:"num_calibration_samples" json:"num_calibration_samples" doc:"samples to calibrate with (static, gptq, awq)"`
+	NumCalibrationSamples int      `yaml:"num_calibration_samples" json:"num_calibration_samples" doc:"samples to calibrate with (static, gptq, awq)"`
+	CalibrationBatchSize  int      `yaml:"calibration_batch_size" json:"calibration_batch_size,omitempty" doc:"samples per call while calibrating, where the model leaves it free; more are faster and take more memory (static)"`
+	Stats                 []string `yaml:"stats" json:"stats,omitempty" doc:"files of calibration statistics to use in place of samples, see 'neuroquant calibrate' (static)"`
 
 	SaveQuantizedModel bool   `yaml:"save_quantized_model" json:"save_quantized_model" doc:"write the result; false: only report"`
 	QuantizedModelPath string `yaml:"quantized_model_path" json:"quantized_model_path,omitempty" doc:"folder to write the result to"`
@@ -51,7 +53,7 @@ func DefaultConfig() Config {
 	return Config{
 		Enabled: true, Method: "dynamic", DType: "qint8", Device: "auto", PerChannel: true,
 		Bits: 4, GroupSize: 128, BnB4BitComputeDType: "float16", BnB4BitQuantType: "nf4",
-		NumCalibrationSamples: 100, Calibrator: quantize.Calibrators[0], Percentile: 99.999, ReduceRange: quantize.ReduceRanges[0], SaveQuantizedModel: true,
+		NumCalibrationSamples: 100, CalibrationBatchSize: 1, Calibrator: quantize.Calibrators[0], Percentile: 99.999, ReduceRange: quantize.ReduceRanges[0], SaveQuantizedModel: true,
 	}
 }
 
@@ -129,6 +131,8 @@ var keysOf = []struct {
 	{"bnb_4bit_quant_type", []string{"bitsandbytes"}, func(c, d Config) bool { return c.BnB4BitQuantType != d.BnB4BitQuantType }},
 	{"bnb_4bit_use_double_quant", []string{"bitsandbytes"}, func(c, d Config) bool { return c.BnB4BitUseDoubleQuant }},
 	{"num_calibration_samples", []string{"static", "gptq", "awq"}, func(c, d Config) bool { return c.NumCalibrationSamples != d.NumCalibrationSamples }},
+	{"calibration_batch_size", []string{"static"}, func(c, d Config) bool { return c.CalibrationBatchSize != d.CalibrationBatchSize }},
+	{"stats", []string{"static"}, func(c, d Config) bool { return len(c.Stats) > 0 }},
 	{"calibrator", []string{"static"}, func(c, d Config) bool { return c.Calibrator != d.Calibrator }},
 	{"percentile", []string{"static"}, func(c, d Config) bool { return c.Percentile != d.Percentile }},
 	{"reduce_range", []string{"static"}, func(c, d Config) bool { return c.ReduceRange != d.ReduceRange }},
@@ -186,6 +190,9 @@ func (c Config) Validate() error {
 		}
 		if c.NumCalibrationSamples < 1 {
 			bad("num_calibration_samples", "want at least 1, got %d", c.NumCalibrationSamples)
+		}
+		if c.CalibrationBatchSize < 1 {
+			bad("calibration_batch_size", "want at least 1, got %d", c.CalibrationBatchSize)
 		}
 	}
 	if err == nil && (c.DType == "float16" || c.DType == "bfloat16") && !c.PerChannel {

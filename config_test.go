@@ -234,6 +234,7 @@ func TestCalibrationSettings(t *testing.T) {
 		"percentile: want more than 50":       func(c *neuroquant.Config) { c.Calibrator, c.Percentile = "percentile", 12 },
 		"percentile: calibrator mse has no":   func(c *neuroquant.Config) { c.Percentile = 99 },
 		"num_calibration_samples: want at":    func(c *neuroquant.Config) { c.NumCalibrationSamples = 0 },
+		"calibration_batch_size: want at":     func(c *neuroquant.Config) { c.CalibrationBatchSize = 0 },
 		"dtype: unknown dtype \"float16\"":    func(c *neuroquant.Config) { c.DType = "float16" },
 	} {
 		c := neuroquant.StaticConfig()

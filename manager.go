@@ -6,16 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"iter"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/neurotrain/neuroquant/data"
 	"github.com/neurotrain/neuroquant/internal/analyze"
+	"github.com/neurotrain/neuroquant/internal/calibrate"
 	"github.com/neurotrain/neuroquant/internal/codec/outfile"
 	"github.com/neurotrain/neuroquant/internal/format"
-	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/pass"
 	"github.com/neurotrain/neuroquant/internal/quantize"
@@ -26,36 +25,8 @@ type Manager struct {
 	config      Config
 	last        *Result
 	calibration data.Set
+	statistics  *Statistics
 }
-
-// Calibrate gives the manager the samples that methods such as static find their scales with; at most
-// num_calibration_samples of them are used, drawn evenly. The set stays the caller's.
-func (m *Manager) Calibrate(set data.Set) { m.calibration = set }
-
-// samples returns the calibration samples as calls of the model.
-func (m *Manager) samples(g *graph.Graph) (quantize.Samples, error) {
-	if m.calibration == nil {
-		return quantize.Samples{}, nil
-	}
-	set := data.Sample(m.calibration, m.config.NumCalibrationSamples, 0)
-	feeds, err := analyze.FromSet(g, set, calibrationBatch)
-	if err != nil {
-		return quantize.Samples{}, err
-	}
-	return quantize.Samples{Len: feeds.Samples, All: func(ctx context.Context) iter.Seq2[quantize.Call, error] {
-		return func(yield func(quantize.Call, error) bool) {
-			for f, err := range feeds.All(ctx) {
-				if !yield(quantize.Call{In: f.In, Samples: f.Samples, IDs: f.IDs}, err) || err != nil {
-					return
-				}
-			}
-		}
-	}}, nil
-}
-
-// calibrationBatch is how many samples a calibration call takes where the model leaves it free; one keeps the memory at
-// that of a single sample.
-const calibrationBatch = 1
 
 // NewManager returns a manager; wrong settings are reported when they are first used.
 func NewManager(c Config) *Manager { return &Manager{config: c} }
@@ -82,6 +53,8 @@ type Result struct {
 	// FrozenInputs are inputs of the original that had a default, which is a constant of the result.
 	FrozenInputs []string
 	Config       Config
+	// Calibration says how well the samples cover the values; nil for methods that do not calibrate.
+	Calibration *CalibrationDiagnosis
 
 	original *model.Model
 	input    inputRecord
@@ -150,14 +123,22 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	samples, err := m.samples(work.Graph)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: calibration: %w", path, err), orig.Close())
+	var c *quantize.Calibration
+	if p.Calibrates() {
+		if c, err = m.calibrated(ctx, orig, work, p); err == nil {
+			err = quantize.Apply(ctx, work, p, c)
+		}
+	} else {
+		err = quantize.Run(ctx, work, p, quantize.Samples{})
 	}
-	if err := quantize.Run(ctx, work, p, samples); err != nil {
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), orig.Close())
 	}
-	return m.result(ctx, orig, work, p)
+	r, err := m.result(ctx, orig, work, p)
+	if err == nil && c != nil {
+		r.Calibration = calibrate.Diagnose(c.Values)
+	}
+	return r, err
 }
 
 func (m *Manager) result(ctx context.Context, orig, work *model.Model, p *quantize.Plan) (*Result, error) {
@@ -187,6 +168,8 @@ type Record struct {
 	Output    fileRecord  `json:"output"`
 	Sizes     sizeRecord  `json:"sizes"`
 	Decisions []Decision  `json:"decisions"`
+	// Calibration says how well the calibration samples cover what values can be.
+	Calibration *CalibrationDiagnosis `json:"calibration,omitempty"`
 	// FrozenInputs are inputs of the original that had a default, which became constants.
 	FrozenInputs []string `json:"frozen_inputs,omitempty"`
 }
@@ -251,11 +234,15 @@ func (m *Manager) Save(ctx context.Context, r *Result, out string, overwrite boo
 func (r *Result) record(bytes int64) Record {
 	settings := r.Config
 	settings.QuantizedModelPath, settings.AnalysisReportPath = "", "" // where things go is not how they came about
+	settings.Stats = nil
+	for _, path := range r.Config.Stats {
+		settings.Stats = append(settings.Stats, filepath.Base(path))
+	}
 	return Record{
 		Schema: recordSchema, Tool: recordTool, Version: Version(), Input: r.input, Settings: settings,
 		Output:    fileRecord{File: modelFile, Bytes: bytes, Format: "onnx"},
 		Sizes:     sizeRecord{r.input.Bytes, bytes, float64(r.input.Bytes) / float64(max(bytes, 1))},
-		Decisions: r.Decisions, FrozenInputs: r.FrozenInputs,
+		Decisions: r.Decisions, Calibration: r.Calibration, FrozenInputs: r.FrozenInputs,
 	}
 }
 

@@ -52,7 +52,7 @@ func (d *dataFlags) given() bool { return len(d.specs) > 0 }
 
 // check finds numbers that cannot be meant, and flags that only make sense with --data but were given without it.
 func (d *dataFlags) check(f *pflag.FlagSet) error {
-	if d.batch < 1 {
+	if f.Lookup("batch") != nil && d.batch < 1 {
 		return usagef("--batch: want at least 1, got %d", d.batch)
 	}
 	if d.limit < 0 {

@@ -17,16 +17,17 @@ import (
 
 // quantizeResult is what quantize --json prints.
 type quantizeResult struct {
-	Output           string                `json:"output"`
-	Method           string                `json:"method"`
-	DType            string                `json:"dtype"`
-	OriginalBytes    int64                 `json:"original_bytes"`
-	QuantizedBytes   int64                 `json:"quantized_bytes"`
-	CompressionRatio float64               `json:"compression_ratio"`
-	DryRun           bool                  `json:"dry_run,omitempty"`
-	Decisions        []neuroquant.Decision `json:"decisions"`
-	Accuracy         *neuroquant.Accuracy  `json:"accuracy,omitempty"`
-	Report           string                `json:"report,omitempty"`
+	Output           string                           `json:"output"`
+	Method           string                           `json:"method"`
+	DType            string                           `json:"dtype"`
+	OriginalBytes    int64                            `json:"original_bytes"`
+	QuantizedBytes   int64                            `json:"quantized_bytes"`
+	CompressionRatio float64                          `json:"compression_ratio"`
+	DryRun           bool                             `json:"dry_run,omitempty"`
+	Decisions        []neuroquant.Decision            `json:"decisions"`
+	Calibration      *neuroquant.CalibrationDiagnosis `json:"calibration,omitempty"`
+	Accuracy         *neuroquant.Accuracy             `json:"accuracy,omitempty"`
+	Report           string                           `json:"report,omitempty"`
 }
 
 func (a *app) quantizeCommand() *cobra.Command {
@@ -40,13 +41,13 @@ func (a *app) quantizeCommand() *cobra.Command {
 		Long: `Quantize MODEL and write the folder OUT: model.onnx and neuroquant.json, which holds the settings, the hash of the
 input and what was decided for every layer. OUT appears whole or not at all.
 
-Methods that calibrate take --data for it. With --data the result is also compared with the original on those samples; --report DIR writes the full analysis.`,
+Methods that calibrate take --data for it, or --stats: what 'neuroquant calibrate' wrote. With --data the result is also compared with the original on those samples; --report DIR writes the full analysis.`,
 		Example: `  neuroquant quantize model.onnx out/ --method dynamic
   neuroquant quantize model.onnx out/ --method dynamic --keep 'head*' --dry-run
   neuroquant quantize model.onnx out/ --config run.yaml --data images/ --size 256 --crop 224`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := a.settings(cmd.Flags(), configFile, flags)
+			cfg, err := a.settings(cmd.Flags(), configFile, neuroquant.DefaultConfig(), flags)
 			if err != nil {
 				return err
 			}
@@ -79,9 +80,9 @@ Methods that calibrate take --data for it. With --data the result is also compar
 				}
 				defer c.close()
 			}
-			if needsData(cfg.Method) {
+			if needsData(cfg.Method) && len(cfg.Stats) == 0 {
 				if c == nil || c.set == nil {
-					return usagef("method %s needs calibration samples: give them with --data, such as --data images/ (random:64 works too, but scales found on noise do not fit real inputs)", cfg.Method)
+					return usagef("method %s needs calibration samples: give them with --data, such as --data images/ (random:64 works too, but scales found on noise do not fit real inputs), or what 'neuroquant calibrate' wrote with --stats", cfg.Method)
 				}
 				m.Calibrate(c.set)
 			}
@@ -90,7 +91,7 @@ Methods that calibrate take --data for it. With --data the result is also compar
 				return err
 			}
 			defer res.Close()
-			doc := &quantizeResult{Method: cfg.Method, DType: cfg.DType, Decisions: res.Decisions, OriginalBytes: res.InputBytes()}
+			doc := &quantizeResult{Method: cfg.Method, DType: cfg.DType, Decisions: res.Decisions, OriginalBytes: res.InputBytes(), Calibration: res.Calibration}
 			if cfg.SaveQuantizedModel {
 				if err := m.Save(cmd.Context(), res, out, force); err != nil {
 					return err
@@ -153,12 +154,18 @@ func configFlags(f *pflag.FlagSet, c *neuroquant.Config) {
 	f.StringVar(&c.Calibrator, "calibrator", c.Calibrator, "how ranges follow from calibration: mse, minmax, moving_average, percentile or entropy (static)")
 	f.Float64Var(&c.Percentile, "percentile", c.Percentile, "percentage of values inside the range, for the calibrator percentile (static)")
 	f.StringVar(&c.ReduceRange, "reduce-range", c.ReduceRange, "weights of 7 bits for CPUs without VNNI: none, needed (only channels that can overflow) or all (static)")
-	f.IntVar(&c.NumCalibrationSamples, "num-calibration-samples", c.NumCalibrationSamples, "samples to calibrate with (static, gptq, awq)")
+	calibrationFlags(f, c)
 }
 
-// settings merges defaults, the configuration file and the flags that were given, and checks the result.
-func (a *app) settings(f *pflag.FlagSet, file string, flags neuroquant.Config) (neuroquant.Config, error) {
-	cfg := neuroquant.DefaultConfig()
+// calibrationFlags binds the settings of how values are observed.
+func calibrationFlags(f *pflag.FlagSet, c *neuroquant.Config) {
+	f.IntVar(&c.NumCalibrationSamples, "num-calibration-samples", c.NumCalibrationSamples, "samples to calibrate with (static, gptq, awq)")
+	f.IntVar(&c.CalibrationBatchSize, "calibration-batch-size", c.CalibrationBatchSize, "samples per call while calibrating; more are faster and take more memory (static)")
+	f.StringArrayVar(&c.Stats, "stats", nil, "a file of calibration statistics that 'neuroquant calibrate' wrote, in place of samples; may be given several times, they are merged (static)")
+}
+
+// settings merges the defaults cfg, the configuration file and the flags that were given, and checks the result.
+func (a *app) settings(f *pflag.FlagSet, file string, cfg, flags neuroquant.Config) (neuroquant.Config, error) {
 	if file != "" {
 		var err error
 		if cfg, err = neuroquant.LoadConfig(file); err != nil {
@@ -177,6 +184,7 @@ func (a *app) settings(f *pflag.FlagSet, file string, flags neuroquant.Config) (
 		"calibrator":                func() { cfg.Calibrator = flags.Calibrator }, "percentile": func() { cfg.Percentile = flags.Percentile },
 		"reduce-range":            func() { cfg.ReduceRange = flags.ReduceRange },
 		"num-calibration-samples": func() { cfg.NumCalibrationSamples = flags.NumCalibrationSamples },
+		"calibration-batch-size":  func() { cfg.CalibrationBatchSize = flags.CalibrationBatchSize }, "stats": func() { cfg.Stats = flags.Stats },
 	}
 	f.Visit(func(x *pflag.Flag) {
 		if set := fromFlags[x.Name]; set != nil {
@@ -306,6 +314,7 @@ func (a *app) printQuantized(doc *quantizeResult) error {
 	if len(kept) > 0 {
 		a.decisions(kept)
 	}
+	a.diagnosis(doc.Calibration, false)
 	if doc.Output != "" {
 		a.printf("%s -> %s (%.2fx smaller)\nwritten to %s: model.onnx, neuroquant.json\n", report.Bytes(doc.OriginalBytes), report.Bytes(doc.QuantizedBytes), doc.CompressionRatio, doc.Output)
 	}

@@ -86,7 +86,7 @@ func images(from, to, batch int, sizes bool) Samples {
 func collect(t testing.TB, g *graph.Graph, s Samples) (*File, []byte) {
 	t.Helper()
 	ctx := context.Background()
-	values, err := Run(ctx, g, valuesOf(g), s)
+	_, values, err := Run(ctx, g, valuesOf(g), s)
 	if err != nil {
 		t.Fatal(err)
 	}

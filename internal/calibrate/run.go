@@ -26,27 +26,26 @@ type Call struct {
 	IDs     []string // of the samples, for messages; may be nil
 }
 
-// Run runs a graph on samples and returns the statistics of the given values by name. What is kept does not grow with the number
+// Run runs a graph on samples and returns their number and the statistics of the given values by name. What is kept does not grow with the number
 // of samples, nor does it depend on how many are run at once, as long as the first dimension of a value counts them.
-func Run(ctx context.Context, g *graph.Graph, values []*graph.Value, samples Samples) (map[string]*Stats, error) {
+func Run(ctx context.Context, g *graph.Graph, values []*graph.Value, samples Samples) (seen int64, stats map[string]*Stats, err error) {
 	w := newWatch(g, values)
 	s, err := exec.NewSession(g, exec.Options{Tap: w.node})
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	defer s.Close()
 	task := progress.From(ctx).Start("calibrate", int64(samples.Len), "samples")
 	defer task.Done()
-	seen := 0
 	for call, err := range samples.All(ctx) {
 		if err != nil {
-			return nil, err
+			return 0, nil, err
 		}
 		w.call = call
 		w.ids = call.IDs
 		if w.ids == nil { // numbers will do
 			for i := range call.Samples {
-				w.ids = append(w.ids, fmt.Sprintf("sample %d", seen+i))
+				w.ids = append(w.ids, fmt.Sprintf("sample %d", seen+int64(i)))
 			}
 		}
 		for i, v := range g.Inputs {
@@ -55,15 +54,15 @@ func Run(ctx context.Context, g *graph.Graph, values []*graph.Value, samples Sam
 			}
 		}
 		if _, err := s.Run(ctx, call.In); err != nil {
-			return nil, fmt.Errorf("calibration sample %q: %w", w.all(), err)
+			return 0, nil, fmt.Errorf("calibration sample %q: %w", w.all(), err)
 		}
-		seen += call.Samples
+		seen += int64(call.Samples)
 		task.Add(int64(call.Samples))
 	}
 	if seen == 0 {
-		return nil, fmt.Errorf("no calibration samples")
+		return 0, nil, fmt.Errorf("no calibration samples")
 	}
-	return w.stats, nil
+	return seen, w.stats, nil
 }
 
 // watch collects statistics while a graph runs.

@@ -179,8 +179,12 @@ func runStatic(ctx context.Context, m *model.Model, p *Plan, samples Samples) er
 // Calibration is what values of a model were on calibration samples. It serves every recipe that quantizes those values or
 // fewer, whatever its calibrator: the samples are run once.
 type Calibration struct {
-	Values map[string]*calibrate.Stats
+	Values  map[string]*calibrate.Stats
+	Samples int64
 }
+
+// Calibrates reports whether the plan's scales follow from statistics: it is then carried out by [Calibrate] and [Apply].
+func (p *Plan) Calibrates() bool { return p.place != nil }
 
 // Calibrate runs m on samples and returns the statistics that the plan, or one that leaves more layers in float, needs. m is
 // not changed.
@@ -188,11 +192,11 @@ func Calibrate(ctx context.Context, m *model.Model, p *Plan, samples Samples) (*
 	if p.place == nil {
 		return nil, fmt.Errorf("method %s does not calibrate", p.Recipe.Method)
 	}
-	stats, err := calibrate.Run(ctx, m.Graph, p.place.values, samples)
+	seen, stats, err := calibrate.Run(ctx, m.Graph, p.place.values, samples)
 	if err != nil {
 		return nil, err
 	}
-	return &Calibration{Values: stats}, nil
+	return &Calibration{Values: stats, Samples: seen}, nil
 }
 
 // Apply carries out a plan on the graph of m with statistics collected before; m's graph is the one that the plan was made for.

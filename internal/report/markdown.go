@@ -81,6 +81,7 @@ func Markdown(w io.Writer, r *Report) error {
 		}
 	}
 	saturation(p, r.Saturation)
+	calibration(p, r.Calibration)
 	if len(r.Decisions) > 0 {
 		p("")
 		p("## Decisions")

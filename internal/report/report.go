@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/neurotrain/neuroquant/internal/analyze"
+	"github.com/neurotrain/neuroquant/internal/calibrate"
 	"github.com/neurotrain/neuroquant/internal/quantize"
 )
 
@@ -31,7 +32,9 @@ type Report struct {
 	// Saturation is set where the quantized model has products of 8-bit activations and int8 weights.
 	Saturation *analyze.Saturation `json:"saturation,omitempty"`
 	Decisions  []quantize.Decision `json:"decisions,omitempty"`
-	Notes      []string            `json:"notes,omitempty"`
+	// Calibration is of the quantized model's record, if it has one and its method calibrates.
+	Calibration *calibrate.Diagnosis `json:"calibration,omitempty"`
+	Notes       []string             `json:"notes,omitempty"`
 }
 
 // Machine is what the figures were measured on.

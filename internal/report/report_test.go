@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/neurotrain/neuroquant/internal/analyze"
+	"github.com/neurotrain/neuroquant/internal/calibrate"
 	"github.com/neurotrain/neuroquant/internal/quantize"
 )
 
@@ -48,6 +49,10 @@ func sample(name string) *Report {
 			Agreement: number(0.994), Outputs: []analyze.OutputError{{Name: name, Error: failure(number(38.21), 0.99992, 0.125)}},
 		},
 		Notes: []string{"A note about " + name + "."},
+		Calibration: &calibrate.Diagnosis{
+			Samples: 32, Values: 9, Growth: []calibrate.Growth{{Samples: 16, Width: 0.9}, {Samples: 32, Width: 1}}, Advice: "more samples would help", DeadChannels: 3,
+			Outliers: []calibrate.Outlier{{Sample: name + ".jpeg", Values: 4, Most: name, Factor: 2.5}},
+		},
 		Saturation: &analyze.Saturation{Samples: 32, Channels: 26, AtRisk: 2, Seen: 1, Layers: []analyze.LayerSaturation{
 			{Layer: name, Op: "Conv", Channels: 16, Worst: -48195, Outputs: 1000, Saturated: 3, SQNR: number(41.5), Risky: []analyze.ChannelSaturation{
 				{Channel: 7, Pairs: 2, Worst: -48195, Seen: -33000, Saturated: 0.048, MaxError: 0.25}, {Channel: 3, Pairs: 1, Worst: 32895, Seen: 20000},
@@ -96,7 +101,7 @@ func TestMarkdown(t *testing.T) {
 			continue
 		}
 		bare := strings.ReplaceAll(strings.ReplaceAll(line, `\\`, ""), `\|`, "")
-		if n := strings.Count(bare, "|"); n != 4 && n != 5 && n != 6 && n != 7 || !strings.HasSuffix(line, "|") {
+		if n := strings.Count(bare, "|"); n < 3 || n > 7 || !strings.HasSuffix(line, "|") {
 			t.Errorf("a name breaks its row: %s", line)
 		}
 	}
