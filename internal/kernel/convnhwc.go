@@ -15,6 +15,7 @@ type PackedConvNHWC struct {
 	groups []*PackedInt8 // one right operand per group: runs of words times output channels
 	depth  *depthwiseInt8
 	terms  int // products in the sum of one output
+	plans  lastPlan[nhwcPlan]
 }
 
 // PrefersChannelsLast reports whether a convolution is faster on channels-last images: its output channels fill vectors.
@@ -208,7 +209,7 @@ func flipBytes(dst, src []byte) {
 // ConvInt8NHWC is ConvInt8 for channels-last images: x is [Batch, In..., InC], y [Batch, Out()..., OutC].
 func ConvInt8NHWC(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int32, w *PackedConvNHWC, y []int32) {
 	checkConv(s, len(x), len(y), 0)
-	c := planNHWC(s, xSigned, xzp)
+	c := w.plans.of(s, xSigned, xzp, planNHWC)
 	c.run(p, x, w, nil, nil, func(rows, n, at int, acc []int32, terms []finishRow, u, v []int32, _ []float32) {
 		finishInt32(rows, n, acc, terms, u, v, y[at:], s.OutC)
 	})
@@ -218,7 +219,7 @@ func ConvInt8NHWC(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int32, w *P
 func ConvInt8NHWCF32(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int32, xScale float32, w *PackedConvNHWC, wScale, bias []float32, y []float32) {
 	checkConv(s, len(x), len(y), len(bias))
 	checkBroadcast("convolution weight scale", len(wScale), s.OutC, false)
-	c := planNHWC(s, xSigned, xzp)
+	c := w.plans.of(s, xSigned, xzp, planNHWC)
 	lo, hi := s.Activation.bounds()
 	scale := make([]float32, s.OutC)
 	for o := range scale {
@@ -247,7 +248,7 @@ func ConvInt8NHWCRequant(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int3
 		}
 		other = add.Codes
 	}
-	c := planNHWC(s, xSigned, xzp)
+	c := w.plans.of(s, xSigned, xzp, planNHWC)
 	if c.positions == 0 {
 		return
 	}

@@ -9,6 +9,7 @@ type PackedConvF32NHWC struct {
 	winograd bool      // the convolution can be computed by Winograd's minimal filtering
 	cols     columns   // of a group
 	data     []float32 // group after group, panel after panel; in a panel, in order of the runs, all columns of a term
+	plans    lastPlan[nhwcPlan]
 }
 
 // PackConvF32NHWC packs the weights of s, laid out [OutC, InC/Group, Kernel...]. Batch, In and pads of s do not matter. w is not
@@ -81,10 +82,11 @@ func ConvF32NHWC(p *Pool, s *ConvShape, x []float32, w *PackedConvF32NHWC, bias,
 		w.filtered(p, s, x, begin, residual, y)
 		return
 	}
-	c, image, buf := planFloats(p, s, x, w.winograd)
+	c := w.plans.of(s, w.winograd, 0, planFloats)
 	if c.positions == 0 {
 		return
 	}
+	image, buf := c.bring(p, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x)))
 	if buf != nil {
 		defer buf.release()
 	}
@@ -93,13 +95,10 @@ func ConvF32NHWC(p *Pool, s *ConvShape, x []float32, w *PackedConvF32NHWC, bias,
 
 // planFloats plans a convolution of floats: an image of floats is one of four times as many bytes. In chunks, the runs are those of
 // the weights' chunks of channels.
-func planFloats(p *Pool, s *ConvShape, x []float32, chunks bool) (*nhwcPlan, []byte, *buffer) {
+func planFloats(s *ConvShape, chunks bool, _ int32) *nhwcPlan {
 	octets := *s
 	octets.InC, octets.OutC = 4*s.InC, 4*s.OutC
 	c := planNHWC(&octets, false, 0)
-	if c.positions == 0 {
-		return c, nil, nil
-	}
 	if chunks {
 		kernel := product(s.Kernel)
 		c.runs = runShape{bytes: 4 * winogradChunk, words: winogradChunk, taps: 1, count: s.InC / winogradChunk * kernel}
@@ -108,8 +107,7 @@ func planFloats(p *Pool, s *ConvShape, x []float32, chunks bool) (*nhwcPlan, []b
 			c.offs[r] = r/kernel*4*winogradChunk + r%kernel/s.Kernel[1]*c.step[0] + r%kernel%s.Kernel[1]*c.step[1]
 		}
 	}
-	image, buf := c.bring(p, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x)))
-	return c, image, buf
+	return c
 }
 
 // depthwiseF32NHWC is DepthwiseF32NHWC with a residual, which may be empty.

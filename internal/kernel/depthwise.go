@@ -200,6 +200,7 @@ func tapsInt8Generic(rows, n int, src []byte, step int, offs []int, w []int32, l
 type PackedDepthwiseF32 struct {
 	channels, padded int
 	w                []float32 // [tap][padded]
+	plans            lastPlan[borders]
 }
 
 // PackDepthwiseF32 packs weights laid out [InC, 1, Kernel...] of a convolution whose InC, OutC and Group are equal. w is not
@@ -227,7 +228,7 @@ func DepthwiseF32NHWC(p *Pool, s *ConvShape, x []float32, w *PackedDepthwiseF32,
 	if s.InC != w.channels || s.OutC != w.channels || s.Group != w.channels {
 		panic("kernel: weights are packed for another depthwise convolution")
 	}
-	c := planBorders(s)
+	c := w.plans.of(s, false, 0, planBorders)
 	if c.positions == 0 {
 		return
 	}
@@ -274,7 +275,7 @@ type borders struct {
 // rowPiece is count positions of a row from first on, which have taps [lo, hi) of the last axis.
 type rowPiece struct{ first, count, lo, hi int }
 
-func planBorders(s *ConvShape) *borders {
+func planBorders(s *ConvShape, _ bool, _ int32) *borders {
 	if len(s.In) > 8 {
 		panic("kernel: convolution over more than 8 axes")
 	}

@@ -3,6 +3,7 @@ package op
 import (
 	"fmt"
 	"runtime"
+	"sync/atomic"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/kernel"
@@ -17,8 +18,15 @@ type fusedConv struct {
 	weight     tensor.Shape
 	bias       []float32
 	activation Activation
-	residual   bool // the last input is added before the activation
-	last       bool // images are [batch, spatial..., channels]
+	residual   bool                             // the last input is added before the activation
+	last       bool                             // images are [batch, spatial..., channels]
+	resolved   *[2]atomic.Pointer[resolvedConv] // without and with the activation, for the last input
+}
+
+// resolvedConv is a convolution of inputs of a shape.
+type resolvedConv struct {
+	x, y tensor.Shape
+	s    *kernel.ConvShape
 }
 
 // ChannelsLast is a lowered operator that may compute on images [batch, spatial..., channels].
@@ -39,7 +47,7 @@ func (c *fusedConv) ImageRank() int {
 
 // newFusedConv checks a constant weight and returns the shape to pack it with.
 func newFusedConv(win Window, group int, w, bias *tensor.Tensor, residual bool, a Activation) (fusedConv, *kernel.ConvShape, error) {
-	c := fusedConv{window: win, group: group, weight: w.Shape, activation: a, residual: residual}
+	c := fusedConv{window: win, group: group, weight: w.Shape, activation: a, residual: residual, resolved: new([2]atomic.Pointer[resolvedConv])}
 	if w.Rank() < 3 || group < 1 {
 		return c, nil, fmt.Errorf("weight: want at least 3 dimensions and at least 1 group, got %v and %d", w, group)
 	}
@@ -109,19 +117,26 @@ func (c *fusedConv) finish(e *graph.Env, s *kernel.ConvShape, y, residual *tenso
 	return one(a.finish(e, y, y.Len(), nil, residual))
 }
 
-// resolve returns the shape of the convolution, with the activation if the kernel can apply it, and that of its output.
-func (c *fusedConv) resolve(x *tensor.Tensor, residual *tensor.Tensor) (*kernel.ConvShape, tensor.Shape, error) {
+// resolve returns the shape of the convolution, with the activation if it is wanted and the kernel can apply it, and that of its
+// output. Nobody changes them.
+func (c *fusedConv) resolve(x *tensor.Tensor, activate bool) (*kernel.ConvShape, tensor.Shape, error) {
+	known := &c.resolved[0]
+	if activate {
+		known = &c.resolved[1]
+	}
+	if r := known.Load(); r != nil && r.x.Equal(x.Shape) {
+		return r.s, r.y, nil
+	}
 	s, shape, err := newConvShape(&c.window, c.group, channelsSecondOf(x.Shape, c.last), c.weight)
 	if err != nil {
 		return nil, nil, err
 	}
-	shape = channelsBackOf(shape, c.last)
-	if residual == nil {
+	if activate {
 		s.Activation = c.activation.conv
-	} else if err := wantFloat32(1, residual.DType); err != nil {
-		return nil, nil, fmt.Errorf("residual: %w", err)
 	}
-	return s, shape, nil
+	r := &resolvedConv{x.Shape.Clone(), channelsBackOf(shape, c.last), s}
+	known.Store(r)
+	return r.s, r.y, nil
 }
 
 // PackedConv is a lowered Conv with constant weights: activation(conv(x, W) + bias + residual) for x float32; the residual is
@@ -181,7 +196,12 @@ func (o *PackedConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, 
 	if err := wantFloat32(0, x.DType); err != nil {
 		return nil, err
 	}
-	s, shape, err := o.resolve(x, residual)
+	if residual != nil {
+		if err := wantFloat32(1, residual.DType); err != nil {
+			return nil, fmt.Errorf("residual: %w", err)
+		}
+	}
+	s, shape, err := o.resolve(x, residual == nil)
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +211,9 @@ func (o *PackedConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, 
 		var added []float32
 		if residual != nil && residual.Shape.Equal(t.Shape) {
 			added, residual = tensor.Data[float32](residual), nil
-			s.Activation = o.activation.conv
+			if s, _, err = o.resolve(x, true); err != nil {
+				return nil, err
+			}
 		}
 		kernel.ConvF32NHWC(e.Workers(), s, tensor.Data[float32](x), o.packedLast, o.bias, added, y)
 	} else {
@@ -257,7 +279,12 @@ func (o *DynamicQuantConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Te
 		return nil, fmt.Errorf("want x, or codes, scale and zero point, and a residual if there is one, got %d inputs", n)
 	}
 	in, residual := o.split(in)
-	s, shape, err := o.resolve(in[0], residual)
+	if residual != nil {
+		if err := wantFloat32(1, residual.DType); err != nil {
+			return nil, fmt.Errorf("residual: %w", err)
+		}
+	}
+	s, shape, err := o.resolve(in[0], residual == nil)
 	if err != nil {
 		return nil, err
 	}

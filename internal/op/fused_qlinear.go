@@ -186,7 +186,7 @@ func (o *PackedQLinearConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.T
 	if err != nil {
 		return nil, err
 	}
-	s, shape, err := o.resolve(x, nil)
+	s, shape, err := o.resolve(x, true)
 	if err != nil {
 		return nil, err
 	}
