@@ -31,7 +31,7 @@ type options struct {
 	dir              string
 	models, kinds    []string
 	batches, threads []int
-	rounds           int
+	rounds, spinners int
 	checks, onlyMake bool
 	json, markdown   string
 }
@@ -64,8 +64,13 @@ func run(ctx context.Context) error {
 	kinds := flag.String("types", "float32,int8", "element types to measure")
 	batches := flag.String("batches", "1,8", "batch sizes")
 	threads := flag.String("threads", "1,4", "numbers of threads; more than the machine has become as many as it has")
+	flag.IntVar(&o.spinners, "spinners", 0, "instead, compare calls at batch 1 alone and beside so many processes that compute without pause")
+	spinning := flag.Bool("spin", false, "compute without pause until ended")
 	memory := flag.String("memory-of", "", "print the memory that this process takes to run a model file, and end")
 	flag.Parse()
+	if *spinning {
+		spin()
+	}
 	if *memory != "" {
 		return reportMemory(ctx, *memory)
 	}
@@ -135,6 +140,9 @@ func (o *options) measure(ctx context.Context) (*summary, error) {
 	}
 	if o.onlyMake {
 		return nil, nil
+	}
+	if o.spinners > 0 {
+		return s, o.crowd(ctx, s, made)
 	}
 	for _, threads := range o.threads {
 		p := kernel.NewPool(threads)

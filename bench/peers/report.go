@@ -72,6 +72,7 @@ type summary struct {
 	Speedups []speedup  `json:"int8_over_float32"`
 	Memory   *memoryUse `json:"memory,omitempty"`
 	Steady   []steady   `json:"steady"`
+	Crowded  []crowded  `json:"crowded,omitempty"`
 }
 
 // conclude computes what follows from the single results.
@@ -145,8 +146,12 @@ func (s *summary) grids() []grid {
 	if m := s.Memory; m != nil {
 		memory.rows = append(memory.rows, []string{mib(m.Weights), mib(m.Peak), mib(m.Limit), verdict(m.Peak <= m.Limit), mib(m.Heap), mib(m.Mapped)})
 	}
+	crowd := grid{"Time of a call beside spinning processes, over that alone", []string{"model", "type", "threads", "processes", "peer", "ours", "limit", ""}, nil}
+	for _, c := range s.Crowded {
+		crowd.rows = append(crowd.rows, []string{c.Model, c.Kind, fmt.Sprint(c.Threads), fmt.Sprint(c.Spinners), times(c.Peer), times(c.Ours), times(c.Limit), verdict(c.Pass)})
+	}
 	var out []grid
-	for _, g := range []grid{cases, means, ups, constant, memory} {
+	for _, g := range []grid{cases, means, ups, constant, memory, crowd} {
 		if len(g.rows) > 0 {
 			out = append(out, g)
 		}
