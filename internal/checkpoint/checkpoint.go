@@ -71,6 +71,7 @@ type File struct {
 	root   string // folder in the archive, with its slash
 	report pickle.Report
 	stores map[string]*Storage // by path of the member in the archive
+	memory *budget
 
 	read   bool // whether object and err are set
 	object any
@@ -101,7 +102,7 @@ func Open(path string) (*File, error) {
 
 // Parse is [Open] for a file in memory, such as a member of another archive. The path is for messages only.
 func Parse(path string, data []byte) (*File, error) {
-	f := &File{Path: path, data: data, Kind: Saved, stores: map[string]*Storage{}}
+	f := &File{Path: path, data: data, Kind: Saved, stores: map[string]*Storage{}, memory: &budget{maxCopies + 2*len(data)}}
 	switch {
 	case len(data) == 0:
 		return nil, fmt.Errorf("%w: the file is empty", ErrFormat)
@@ -163,7 +164,7 @@ func (f *File) plain(data []byte) (any, error) {
 // options returns how pickles of this file are read: their values may take as much memory as the file, and a little.
 func (f *File) options(persistent func(any) (any, error)) pickle.Options {
 	return pickle.Options{
-		Calls: call, Known: known, Persistent: persistent, Report: &f.report, Bytes: pickle.DefaultBytes + len(f.data),
+		Calls: f.call, Known: known, Persistent: persistent, Report: &f.report, Bytes: pickle.DefaultBytes + len(f.data),
 	}
 }
 
@@ -271,7 +272,23 @@ func (f *File) member(name string) (zipfile.Member, error) {
 }
 
 // maxPickle bounds a pickle that is compressed; one that is stored is bounded by the file.
-const maxPickle = 1 << 28
+const maxPickle = 8 << 20
+
+// maxCopies bounds the memory that copies of what a file holds may take beyond twice its size: members that are unpacked and
+// tensors that do not lie in the file as they are used.
+const maxCopies = 24 << 20
+
+// budget is memory in bytes that may still be taken.
+type budget struct{ left int }
+
+// take takes n bytes, if there are as many.
+func (b *budget) take(n int) bool {
+	if n > b.left {
+		return false
+	}
+	b.left -= n
+	return true
+}
 
 // Unpickle reads a pickle of an archive whose storages are the members of a folder. Storages of the same name are the same
 // for all pickles.
@@ -324,6 +341,9 @@ func (f *File) storage(name string, id storageID) (*storageRef, error) {
 				return nil, err
 			}
 		} else {
+			if !f.memory.take(m.Size) {
+				return nil, fmt.Errorf("storage %s unpacks to %d bytes, which with the others is too much for a file of %d: save it again without compression", name, m.Size, len(f.data))
+			}
 			st.unpack = func() ([]byte, error) { return f.zip.Read(m, m.Size) }
 		}
 		f.stores[name] = st

@@ -48,12 +48,15 @@ var calls = map[string]pickle.Call{
 	"numpy._core.multiarray.scalar":       newScalar,
 	"numpy.core.numeric._frombuffer":      arrayFromBuffer,
 	"numpy._core.numeric._frombuffer":     arrayFromBuffer,
-	"numpy.dtype":                         newNumpyType,
 }
 
-func call(g pickle.Global) pickle.Call {
+// call returns what makes the values of a global, nil where it is not known.
+func (f *File) call(g pickle.Global) pickle.Call {
 	if c := rebuilders[g.String()]; c != nil {
 		return c
+	}
+	if g.Module == "numpy" && g.Name == "dtype" {
+		return f.newNumpyType
 	}
 	return calls[g.String()]
 }

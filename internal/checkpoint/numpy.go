@@ -12,8 +12,9 @@ import (
 
 // numpyType is a numpy.dtype: a code such as "f8" with its byte order.
 type numpyType struct {
-	code string
-	big  bool
+	code   string
+	big    bool
+	memory *budget // of the file
 }
 
 func (*numpyType) String() string { return "numpy.dtype" }
@@ -26,7 +27,7 @@ func (t *numpyType) Build(state any) error {
 	return nil
 }
 
-func newNumpyType(args []any) (any, error) {
+func (f *File) newNumpyType(args []any) (any, error) {
 	if len(args) == 0 {
 		return nil, argsError(args, "code, align, copy")
 	}
@@ -35,9 +36,9 @@ func newNumpyType(args []any) (any, error) {
 		return nil, argsError(args, "code, align, copy")
 	}
 	if len(code) > 0 && (code[0] == '<' || code[0] == '>' || code[0] == '|' || code[0] == '=') {
-		return &numpyType{code[1:], code[0] == '>'}, nil
+		return &numpyType{code[1:], code[0] == '>', f.memory}, nil
 	}
-	return &numpyType{code: code}, nil
+	return &numpyType{code: code, memory: f.memory}, nil
 }
 
 // numpyTypes maps the codes of numbers.
@@ -102,7 +103,7 @@ func arrayTensor(dt *numpyType, shape tensor.Shape, columnMajor bool, data any) 
 			step *= shape[i]
 		}
 	}
-	st := &Storage{Name: "numpy", Bytes: len(raw), data: raw, file: &File{BigEndian: dt.big}}
+	st := &Storage{Name: "numpy", Bytes: len(raw), data: raw, file: &File{BigEndian: dt.big, memory: dt.memory}}
 	return newTensor(&storageRef{Storage: st, dtype: d, len: n}, d, 0, shape, strides)
 }
 

@@ -122,15 +122,17 @@ func newTensor(ref *storageRef, d tensor.DType, offset int, shape tensor.Shape, 
 	if d.Size() == 0 && (t.Offset != 0 || !t.Contiguous()) {
 		t.bad = fmt.Errorf("a view of %v elements: %w", d, ErrUnsupported)
 	}
-	// What repeats elements takes more memory than the file has for it.
-	if size := d.ByteLen(n); size > maxRepeated && size > 2*ref.Bytes {
-		t.bad = fmt.Errorf("a tensor of %d bytes that repeats a storage of %d: %w", size, ref.Bytes, ErrUnsupported)
+	// What does not lie in the file as it is used takes memory, and what repeats elements takes more than the file has for it.
+	if size := d.ByteLen(n); !t.inPlace() && !ref.file.memory.take(size) && t.bad == nil {
+		t.bad = fmt.Errorf("a tensor of %d bytes that overlaps others or repeats elements of a storage of %d, with which the file would take too much memory: %w", size, ref.Bytes, ErrUnsupported)
 	}
 	return t, nil
 }
 
-// maxRepeated is the size up to which a tensor may be larger than what is stored of it.
-const maxRepeated = 16 << 20
+// inPlace reports whether the elements are used where they lie.
+func (t *Tensor) inPlace() bool {
+	return t.Contiguous() && (!t.Storage.file.BigEndian || component(t.dtype) <= 1)
+}
 
 // Contiguous reports whether the elements lie in row-major order without gaps.
 func (t *Tensor) Contiguous() bool {
@@ -163,8 +165,8 @@ func (t *Tensor) load() (*tensor.Tensor, error) {
 		return tensor.New(t.dtype, t.shape...), nil
 	}
 	size := t.dtype.Size()
-	swap := t.Storage.file != nil && t.Storage.file.BigEndian && component(t.dtype) > 1
-	if t.Contiguous() && !swap {
+	swap := t.Storage.file.BigEndian && component(t.dtype) > 1
+	if t.inPlace() {
 		at := t.Offset * size
 		raw := all[at : at+t.dtype.ByteLen(n)]
 		if t.dtype != tensor.Bool || allBools(raw) {
@@ -247,7 +249,7 @@ func swapBytes(b []byte, size int) {
 
 // Release lets go of the memory that the elements were mapped to; they are mapped again when they are read.
 func (t *Tensor) Release() {
-	if t.Storage != nil && t.Storage.file != nil && t.Storage.file.file != nil && t.Storage.data != nil && t.Contiguous() {
+	if t.Storage != nil && t.Storage.file.file != nil && t.Storage.data != nil && t.Contiguous() {
 		at := t.Offset * t.dtype.Size()
 		t.Storage.file.file.Drop(t.Storage.data[at : at+t.dtype.ByteLen(t.shape.Len())])
 	}

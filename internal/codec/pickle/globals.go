@@ -62,7 +62,7 @@ var unsafeModules = []string{
 	"code", "codeop", "compileall", "py_compile", "dis", "ast", "inspect", "pdb", "bdb", "trace", "cProfile", "profile", "timeit", "doctest", "test",
 	"pickle", "_pickle", "cPickle", "pickletools", "marshal", "shelve", "dill", "_dill", "cloudpickle", "joblib", "jsonpickle", "yaml",
 	"ctypes", "_ctypes", "cffi", "_cffi_backend", "types", "operator", "_operator", "new", "weakref", "_thread", "threading", "multiprocessing", "concurrent", "sched", "logging.config",
-	"numpy.testing", "numpy.f2py", "numpy.distutils", "torch.hub", "torch.utils.cpp_extension", "torch.utils.model_zoo", "torch.package", "torch.testing",
+	"numpy.testing", "numpy.f2py", "numpy.distutils", "torch.hub", "torch.ops", "torch._ops", "torch.classes", "torch._classes", "torch._inductor", "torch.utils.cpp_extension", "torch.utils.model_zoo", "torch.package", "torch.testing",
 	"idlelib", "lib2to3", "turtledemo", "this", "paramiko", "fabric", "docker", "builtins.eval",
 }
 

@@ -95,9 +95,21 @@ func (m *machine) line() (string, error) {
 	return s, m.charge(i)
 }
 
-func (m *machine) push(v any) error {
-	m.stack = append(m.stack, v)
-	return m.charge(costSlot)
+func (m *machine) push(v any) (err error) {
+	m.stack, err = m.extend(m.stack, v)
+	return err
+}
+
+// extend appends a value to the stack or the memo. What is paid is every array that they ever lie in.
+func (m *machine) extend(s []any, v any) ([]any, error) {
+	if len(s) == cap(s) {
+		n := max(64, len(s)/2)
+		if err := m.charge(costSlot * (len(s) + n)); err != nil {
+			return s, err
+		}
+		s = slices.Grow(s, n)
+	}
+	return append(s, v), nil
 }
 
 // pushNew pushes a value that takes n bytes of its own.
@@ -162,8 +174,8 @@ func (m *machine) store(i uint64, err error) error {
 		m.memo[i] = v
 		return nil
 	case i == n:
-		m.memo = append(m.memo, v)
-		return m.charge(costSlot)
+		m.memo, err = m.extend(m.memo, v)
+		return err
 	}
 	if m.sparse == nil {
 		m.sparse = map[uint64]any{}

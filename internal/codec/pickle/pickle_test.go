@@ -20,8 +20,14 @@ func samples() []any {
 	object := &Object{Class: Global{"net", "Net"}, State: ordered}
 	return []any{
 		nil, true, false, int64(0), int64(255), int64(256), int64(70000), int64(-1), int64(math.MinInt64), huge, 1.5, math.Inf(-1), complex(1, -2),
-		"", "weights", "größe", Bytes("\x00\xff\x80"), Tuple(nil), Tuple{int64(1)}, Tuple{int64(1), "b"}, Tuple{nil, nil, nil}, Tuple{true, false, nil, "d"},
-		&List{}, &List{[]any{"a", Tuple{int64(1)}}}, &Set{Items: []any{"a"}}, &Set{Items: []any{"a", "b"}, Frozen: true}, new(Dict), ordered, Global{"torch", "float32"}, object,
+		"", "weights", "größe", Bytes("\x00\xff\x80"), Tuple(nil),
+		Tuple{int64(1)},
+		Tuple{int64(1), "b"},
+		Tuple{nil, nil, nil},
+		Tuple{true, false, nil, "d"},
+		&List{}, &List{[]any{"a", Tuple{int64(1)}}}, &Set{Items: []any{"a"}}, &Set{Items: []any{"a", "b"}, Frozen: true}, new(Dict), ordered,
+		Global{"torch", "float32"},
+		object,
 		&Object{Class: Global{"net", "make"}, Called: true, Args: []any{int64(1)}, Items: []any{"x"}},
 	}
 }

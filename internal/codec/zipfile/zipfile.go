@@ -277,15 +277,23 @@ func (a *Archive) Read(m Member, limit int) ([]byte, error) {
 	b := a.data[m.Offset : m.Offset+m.Packed : m.Offset+m.Packed]
 	if !m.Stored {
 		r := flate.NewReader(bytes.NewReader(b))
-		var out bytes.Buffer // grows with what is there, not with what is announced
-		n, err := io.Copy(&out, io.LimitReader(r, int64(m.Size)+1))
+		out := make([]byte, m.Size) // within the limit, and within what the packed bytes can become
+		_, err := io.ReadFull(r, out)
+		if err == nil {
+			var more [1]byte
+			if n, end := io.ReadFull(r, more[:]); n > 0 {
+				err = io.ErrUnexpectedEOF
+			} else if !errors.Is(end, io.EOF) {
+				err = end
+			}
+		}
+		if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("member %q unpacks to another size than the %d bytes announced", m.Name, m.Size)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("member %q: unpack: %w", m.Name, err)
 		}
-		if n != int64(m.Size) {
-			return nil, fmt.Errorf("member %q unpacks to another size than the %d bytes announced", m.Name, m.Size)
-		}
-		b = out.Bytes()
+		b = out
 	}
 	if m.CRC != 0 && crc32.ChecksumIEEE(b) != m.CRC {
 		return nil, fmt.Errorf("member %q is damaged: its checksum is wrong", m.Name)
