@@ -171,3 +171,17 @@ func (a *Accuracy) WorstSQNR() *float64 {
 	}
 	return worst
 }
+
+// First returns the inputs of the first call and how many samples it holds.
+func (r *Reference) First(ctx context.Context) (in []*tensor.Tensor, samples int, err error) {
+	if len(r.calls) > 0 {
+		return r.calls[0].feed.In, r.calls[0].feed.Samples, nil
+	}
+	for f, err := range r.feeds.All(ctx) {
+		return f.In, f.Samples, err
+	}
+	return nil, 0, fmt.Errorf("the data has no samples")
+}
+
+// Session returns what runs the model itself.
+func (r *Reference) Session() *exec.Session { return r.session }

@@ -36,6 +36,7 @@ var layers = []string{
 	"internal/calibrate",
 	"internal/quantize",
 	"internal/analyze",
+	"internal/search",
 	"internal/report",
 	"internal/example internal/shapes",
 	"internal/example/*",

@@ -31,8 +31,10 @@ type Recipe struct {
 	Layers map[string]Precision
 	// ReduceRange makes weights safe for CPUs that add products in 16 bits: one of [ReduceRanges], "" is none. For method static.
 	ReduceRange string
-	// Calibrator turns what calibration saw into ranges; for methods that calibrate.
+	// Calibrator turns what calibration saw into ranges; for methods that calibrate. Ranges names other calibrators for single ranges,
+	// by the value that stands for them, see [Plan.Ranges].
 	Calibrator Calibrator
+	Ranges     map[string]string
 }
 
 // Precision is what a layer computes in.

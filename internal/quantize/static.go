@@ -204,8 +204,11 @@ func Apply(ctx context.Context, m *model.Model, p *Plan, c *Calibration) error {
 	if p.place == nil {
 		return fmt.Errorf("method %s does not calibrate", p.Recipe.Method)
 	}
+	if err := p.checkRanges(); err != nil {
+		return err
+	}
 	g := m.Graph
-	params, err := activationParams(p.place, c.Values, p.Recipe.Calibrator)
+	params, err := activationParams(p.place, c.Values, &p.Recipe)
 	if err != nil {
 		return err
 	}
@@ -219,7 +222,7 @@ func Apply(ctx context.Context, m *model.Model, p *Plan, c *Calibration) error {
 
 // activationParams gives every quantized value its scale and zero point; values that share a root share one range, which is
 // found from those that are not derived from others.
-func activationParams(pl *placement, stats map[string]*calibrate.Stats, c Calibrator) (map[*graph.Value]activation, error) {
+func activationParams(pl *placement, stats map[string]*calibrate.Stats, r *Recipe) (map[*graph.Value]activation, error) {
 	type group struct {
 		seen   []*calibrate.Stats
 		lo, hi float32 // of ranges known without calibration
@@ -248,9 +251,9 @@ func activationParams(pl *placement, stats map[string]*calibrate.Stats, c Calibr
 		g.seen = append(g.seen, s)
 	}
 	out := map[*graph.Value]activation{}
-	for _, g := range groups {
+	for root, g := range groups {
 		if len(g.seen) > 0 {
-			lo, hi := c.Joint(g.seen)
+			lo, hi := r.calibratorOf(root).Joint(g.seen)
 			g.lo, g.hi = min(g.lo, lo), max(g.hi, hi)
 		}
 	}
