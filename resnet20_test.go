@@ -57,7 +57,7 @@ func TestResNet20FloatLogits(t *testing.T) {
 	}
 	want := tensor.Data[float32](ref)
 	set := openCIFAR(t, "raw_test_500.npy")
-	for _, name := range []string{"resnet20.onnx", "resnet20_bn.onnx", "resnet20_state_dict.pt", "resnet20.th"} {
+	for _, name := range []string{"resnet20.onnx", "resnet20_bn.onnx", "resnet20.pt", "resnet20_state_dict.pt", "resnet20.th"} {
 		m := openModel(t, filepath.Join(cifar, name))
 		var got []float32
 		for b, err := range data.Batches(context.Background(), set, 50) {

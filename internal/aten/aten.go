@@ -24,6 +24,7 @@ type Attrs map[string]any
 type Builder struct {
 	*graph.Builder
 	params map[paramKey]*graph.Value
+	names  map[tensor.Source]string
 	consts map[string]*graph.Value
 }
 
@@ -35,7 +36,7 @@ type paramKey struct {
 
 // New returns a builder of an empty graph.
 func New(name string) *Builder {
-	return &Builder{Builder: graph.NewBuilder(name), params: map[paramKey]*graph.Value{}, consts: map[string]*graph.Value{}}
+	return &Builder{Builder: graph.NewBuilder(name), params: map[paramKey]*graph.Value{}, names: map[tensor.Source]string{}, consts: map[string]*graph.Value{}}
 }
 
 // Node records an ONNX operator with one output. The node is named after the kind within the present scope.

@@ -38,6 +38,21 @@ func (b *Builder) MaxPool(x *graph.Value, axes int, p Pool) *graph.Value {
 	return b.unbatched(x, axes+1, func(x *graph.Value) *graph.Value { return b.Node("MaxPool", p.attrs(axes), x) })
 }
 
+// MaxPoolIndices is MaxPool with the place of each largest element within its channel as well.
+func (b *Builder) MaxPoolIndices(x *graph.Value, axes int, p Pool) (y, index *graph.Value) {
+	single := x.Type.Ranked && len(x.Type.Dims) == axes+1
+	if single {
+		x = b.Unsqueeze(x, 0)
+	}
+	out := b.Nodes(2, "MaxPool", p.attrs(axes), x)
+	per := b.Node("ReduceProd", Attrs{"keepdims": 0}, b.Node("Shape", Attrs{"start": 2}, x)) // ONNX counts over the whole batch
+	y, index = out[0], b.Node("Mod", nil, out[1], per)
+	if single {
+		y, index = b.Squeeze(y, 0), b.Squeeze(index, 0)
+	}
+	return y, index
+}
+
 // AvgPool is torch.avg_pool1d to 3d.
 func (b *Builder) AvgPool(x *graph.Value, axes int, p Pool) *graph.Value {
 	return b.unbatched(x, axes+1, func(x *graph.Value) *graph.Value {

@@ -1,6 +1,10 @@
 package aten
 
-import "github.com/neurotrain/neuroquant/internal/graph"
+import (
+	"fmt"
+
+	"github.com/neurotrain/neuroquant/internal/graph"
+)
 
 // Interpolate are the parameters of torch.nn.functional.interpolate.
 type Interpolate struct {
@@ -11,12 +15,18 @@ type Interpolate struct {
 	Antialias    bool
 }
 
-// Interpolate is torch.nn.functional.interpolate: x [batch, channels, spatial...].
-func (b *Builder) Interpolate(x *graph.Value, p Interpolate) *graph.Value {
-	axes := b.Rank(x) - 2
-	if axes < 1 {
-		return b.Fail("an interpolation of %v", x.Type)
+// InterpolateTo is [Builder.Interpolate] to sizes, of all axes, that are computed in the graph.
+func (b *Builder) InterpolateTo(x *graph.Value, p Interpolate, sizes *graph.Value) *graph.Value {
+	p.Size = nil
+	a, err := p.attrs()
+	if err != nil {
+		return b.Fail("%w", err)
 	}
+	return b.Node("Resize", a, x, nil, nil, sizes)
+}
+
+// attrs returns the attributes of ONNX's operator.
+func (p Interpolate) attrs() (Attrs, error) {
 	a := Attrs{}
 	switch p.Mode {
 	case "nearest", "":
@@ -27,13 +37,8 @@ func (b *Builder) Interpolate(x *graph.Value, p Interpolate) *graph.Value {
 		a["mode"] = "linear"
 	case "bicubic":
 		a["mode"], a["cubic_coeff_a"] = "cubic", -0.75
-	case "area":
-		if p.Size == nil {
-			return b.Fail("an interpolation of mode area by a scale")
-		}
-		return b.AdaptiveAvgPool(x, each(p.Size, axes, 1))
 	default:
-		return b.Fail("interpolation mode %q; modes are nearest, nearest-exact, linear, bilinear, trilinear, bicubic and area", p.Mode)
+		return nil, fmt.Errorf("interpolation mode %q; modes are nearest, nearest-exact, linear, bilinear, trilinear, bicubic and area", p.Mode)
 	}
 	if a["mode"] != "nearest" {
 		a["coordinate_transformation_mode"] = "half_pixel"
@@ -43,6 +48,25 @@ func (b *Builder) Interpolate(x *graph.Value, p Interpolate) *graph.Value {
 		if p.Antialias {
 			a["antialias"] = 1
 		}
+	}
+	return a, nil
+}
+
+// Interpolate is torch.nn.functional.interpolate: x [batch, channels, spatial...].
+func (b *Builder) Interpolate(x *graph.Value, p Interpolate) *graph.Value {
+	axes := b.Rank(x) - 2
+	if axes < 1 {
+		return b.Fail("an interpolation of %v", x.Type)
+	}
+	if p.Mode == "area" {
+		if p.Size == nil {
+			return b.Fail("an interpolation of mode area by a scale")
+		}
+		return b.AdaptiveAvgPool(x, each(p.Size, axes, 1))
+	}
+	a, err := p.attrs()
+	if err != nil {
+		return b.Fail("%w", err)
 	}
 	if p.Size != nil {
 		sizes := []*graph.Value{b.Size(x, 0), b.Size(x, 1), b.Ints(each(p.Size, axes, 1)...)}

@@ -14,13 +14,21 @@ func (b *Builder) Weight(name string, s tensor.Source) *graph.Value {
 	return b.form(name, s, "", func() tensor.Source { return s })
 }
 
+// Declare gives a parameter a name outside all scopes, whatever name it is used under.
+func (b *Builder) Declare(name string, s tensor.Source) { b.names[s] = name }
+
 // form declares a parameter in a form that is derived from its source.
 func (b *Builder) form(name string, s tensor.Source, form string, derive func() tensor.Source) *graph.Value {
 	k := paramKey{s, form}
 	if v := b.params[k]; v != nil {
 		return v
 	}
-	v := b.Source(name, derive())
+	var v *graph.Value
+	if full := b.names[s]; full != "" {
+		b.Root(func() { v = b.Source(full, derive()) })
+	} else {
+		v = b.Source(name, derive())
+	}
 	b.params[k] = v
 	return v
 }

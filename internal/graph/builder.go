@@ -47,6 +47,14 @@ func (b *Builder) Scope(name string, f func()) {
 	b.scope = b.scope[:len(b.scope)-1]
 }
 
+// Root runs f outside all scopes.
+func (b *Builder) Root(f func()) {
+	scope := b.scope
+	b.scope = nil
+	f()
+	b.scope = scope
+}
+
 // Add records op and returns its first output.
 func (b *Builder) Add(name string, op Op, in ...*Value) *Value { return b.AddN(name, 1, op, in...)[0] }
 
@@ -79,6 +87,12 @@ func (b *Builder) Output(name string, v *Value) {
 	}
 	b.g.Outputs = append(b.g.Outputs, v)
 }
+
+// IsOutput reports whether v was declared an output.
+func (b *Builder) IsOutput(v *Value) bool { return b.g.IsOutput(v) }
+
+// Count returns the number of nodes.
+func (b *Builder) Count() int { return len(b.g.Nodes) }
 
 // Errorf records an error at the present scope.
 func (b *Builder) Errorf(format string, a ...any) {

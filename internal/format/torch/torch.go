@@ -16,6 +16,7 @@ import (
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/torchnn"
+	"github.com/neurotrain/neuroquant/internal/torchscript"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -57,7 +58,9 @@ func build(ctx context.Context, f *checkpoint.File, m *model.Model) (*graph.Grap
 	o := model.OpenOptionsFrom(ctx)
 	stem := strings.TrimSuffix(filepath.Base(f.Path), filepath.Ext(f.Path))
 	switch f.Kind {
-	case checkpoint.Script, checkpoint.Export:
+	case checkpoint.Script:
+		return fromScript(ctx, stem, f, m, o)
+	case checkpoint.Export:
 		return nil, fmt.Errorf("a %s archive is %w", f.Kind, checkpoint.ErrUnsupported)
 	}
 	v, err := f.Object()
@@ -72,6 +75,29 @@ func build(ctx context.Context, f *checkpoint.File, m *model.Model) (*graph.Grap
 		return fromModule(stem, s, f, m, o)
 	}
 	return fromState(stem, s, f, m, o)
+}
+
+// fromScript records the graph of a TorchScript archive.
+func fromScript(ctx context.Context, stem string, f *checkpoint.File, m *model.Model, o model.OpenOptions) (*graph.Graph, error) {
+	class, err := torchscript.Class(f)
+	if err != nil {
+		return nil, withRefused(err, f)
+	}
+	m.Arch = class
+	g, err := torchscript.Build(ctx, stem, f, torchscript.Options{Input: o.Input, Usual: usualImages})
+	if err != nil {
+		return nil, fmt.Errorf("TorchScript module %s: %w", class, limit(err))
+	}
+	return g, nil
+}
+
+// usualImages returns the images that a network of torchvision takes.
+func usualImages(class string) []graph.Dim {
+	side, _ := vision.SideOf(class)
+	if side == 0 {
+		return nil
+	}
+	return []graph.Dim{graph.Named("batch"), graph.Known(3), graph.Known(side), graph.Known(side)}
 }
 
 // fromModule records the graph of a whole module.

@@ -1,0 +1,567 @@
+package torchop
+
+import (
+	"math"
+	"slices"
+
+	"github.com/neurotrain/neuroquant/internal/aten"
+	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// shapeOps give the elements of a tensor another shape or order.
+var shapeOps = table{
+	"size":            {"self dim=None", size},
+	"sym_size":        {"self dim=None", size},
+	"dim":             {"self", func(c *call) any { return N(c.Rank(c.tensor("self"))) }},
+	"numel":           {"self", numel},
+	"sym_numel":       {"self", numel},
+	"view":            {"self size", func(c *call) any { return c.reshaped(c.args["size"]) }},
+	"reshape":         {"self shape", func(c *call) any { return c.reshaped(c.args["shape"]) }},
+	"_unsafe_view":    {"self size", func(c *call) any { return c.reshaped(c.args["size"]) }},
+	"_reshape_alias":  {"self size stride", func(c *call) any { return c.reshaped(c.args["size"]) }},
+	"view_as":         {"self other", likeOther},
+	"reshape_as":      {"self other", likeOther},
+	"flatten":         {"self start_dim=0 end_dim=-1", flatten},
+	"ravel":           {"self start_dim=0 end_dim=-1", flatten},
+	"unflatten":       {"self dim sizes", unflatten},
+	"permute":         {"self dims", func(c *call) any { return c.permuted(c.cell("self"), c.ints("dims")) }},
+	"transpose":       {"self dim0 dim1", transpose},
+	"swapaxes":        {"self axis0 axis1", func(c *call) any { return c.swapped(c.cell("self"), c.known("axis0"), c.known("axis1")) }},
+	"swapdims":        {"self dim0 dim1", transpose},
+	"t":               {"self", transposed2},
+	"numpy_T":         {"self", reversed},
+	"mT":              {"self", func(c *call) any { return c.swapped(c.cell("self"), -2, -1) }},
+	"movedim":         {"self source destination", moveDim},
+	"moveaxis":        {"self source destination", moveDim},
+	"squeeze":         {"self dim=None", squeeze},
+	"unsqueeze":       {"self dim", unsqueeze},
+	"expand":          {"self size implicit=False", func(c *call) any { return c.expand(c.cell("self"), c.sizes("size")) }},
+	"broadcast_to":    {"self size", func(c *call) any { return c.expand(c.cell("self"), c.sizes("size")) }},
+	"expand_as":       {"self other", func(c *call) any { return c.expand(c.cell("self"), c.sym.Sizes(c.tensor("other"))) }},
+	"repeat":          {"self repeats", func(c *call) any { return c.repeat(c.sizes("repeats")) }},
+	"tile":            {"self dims", func(c *call) any { return c.repeat(c.sizes("dims")) }},
+	"flip":            {"self dims", flip},
+	"fliplr":          {"self", func(c *call) any { c.args["dims"] = N(1); return flip(c) }},
+	"flipud":          {"self", func(c *call) any { c.args["dims"] = N(0); return flip(c) }},
+	"roll":            {"self shifts dims=[]", roll},
+	"pixel_shuffle":   {"self upscale_factor", on(func(c *call, x *graph.Value) *graph.Value { return c.PixelShuffle(x, c.known("upscale_factor")) })},
+	"pixel_unshuffle": {"self downscale_factor", on(func(c *call, x *graph.Value) *graph.Value { return c.PixelUnshuffle(x, c.known("downscale_factor")) })},
+	"channel_shuffle": {"self groups", on(func(c *call, x *graph.Value) *graph.Value { return c.ChannelShuffle(x, c.known("groups")) })},
+	"tril":            {"self diagonal=0", triangle(0)},
+	"triu":            {"self diagonal=0", triangle(1)},
+	"pad":             {"self pad mode=constant value=None", pad},
+	"constant_pad_nd": {"self pad value=0", pad},
+	"unfold":          {"self dimension size step", unfold},
+}
+
+func init() { // one entry a number of axes
+	for _, n := range []string{"1d", "2d", "3d"} {
+		for mode, name := range map[string]string{"reflect": "reflection_pad", "replicate": "replication_pad"} {
+			operators[name+n] = operator{params: []param{{name: "self", required: true}, {name: "padding", required: true}}, f: func(c *call) any {
+				return Of(c.Pad(c.tensor("self"), c.ints("padding"), mode, 0))
+			}}
+		}
+	}
+}
+
+func size(c *call) any {
+	x := c.tensor("self")
+	if c.has("dim") {
+		return c.sym.Size(x, c.known("dim"))
+	}
+	l := &List{}
+	for _, n := range c.sym.Sizes(x) {
+		l.Items = append(l.Items, n)
+	}
+	return l
+}
+
+func numel(c *call) any { return product(c.sym.Sizes(c.tensor("self"))) }
+
+func product(sizes []Int) Int {
+	n := N(1)
+	for _, s := range sizes {
+		n = n.Mul(s)
+	}
+	return n
+}
+
+// named gives the dimensions of a value that inference did not tell.
+func (b *Builder) named(v *graph.Value, sizes []Int) *graph.Value {
+	if v.Name == "missing" {
+		return v
+	}
+	dims := make([]graph.Dim, len(sizes))
+	for i, s := range sizes {
+		if v.Type.Ranked && i < len(v.Type.Dims) && v.Type.Dims[i].IsKnown() {
+			dims[i] = v.Type.Dims[i]
+			continue
+		}
+		dims[i] = b.sym.Dim(s)
+	}
+	if !v.Type.Ranked || len(v.Type.Dims) == len(dims) {
+		v.Type.Ranked, v.Type.Dims = true, dims
+	}
+	return v
+}
+
+// reshape gives x other sizes, of which one may be -1.
+func (b *Builder) reshape(x *graph.Value, sizes []Int) *graph.Value {
+	sizes = slices.Clone(sizes)
+	var have []Int
+	if x.Type.Ranked {
+		have = b.sym.Sizes(x)
+	}
+	free := slices.IndexFunc(sizes, func(n Int) bool { return n.Is(-1) })
+	if free >= 0 && x.Type.Ranked {
+		rest := N(1)
+		for i, n := range sizes {
+			if i != free {
+				rest = rest.Mul(n)
+			}
+		}
+		if n, ok := product(have).quotient(rest); ok {
+			sizes[free], free = n, -1
+		}
+	}
+	if x.Type.Ranked && slices.EqualFunc(have, sizes, Int.Equal) {
+		return x
+	}
+	target := make([]int, len(sizes))
+	unknown := free
+	zero := slices.ContainsFunc(sizes, func(n Int) bool { return n.Is(0) })
+	for i, n := range sizes {
+		c, ok := n.Const()
+		switch {
+		case ok:
+			target[i] = int(c)
+		case !zero && i < len(have) && have[i].Equal(n):
+			target[i] = 0
+		case unknown < 0:
+			target[i], unknown = -1, i
+		default:
+			target = nil
+		}
+		if target == nil {
+			break
+		}
+	}
+	var y *graph.Value
+	if target != nil {
+		y = b.Node("Reshape", aten.Attrs{"allowzero": zero}, x, b.Ints(target...))
+	} else {
+		y = b.Node("Reshape", aten.Attrs{"allowzero": zero}, x, b.sym.Vector(sizes))
+	}
+	if free >= 0 {
+		return y
+	}
+	return b.named(y, sizes)
+}
+
+// quotient divides a product exactly.
+func (a Int) quotient(d Int) (Int, bool) {
+	if d.Is(0) || d.Is(-1) {
+		return Int{}, false
+	}
+	return a.over(d)
+}
+
+// reshaped is a view of self in another shape, self where that is the same.
+func (c *call) reshaped(shape any) any {
+	t := c.cell("self")
+	if _, ok := shape.(Int); ok {
+		if _, of := typeCodes[shape.(Int).c]; of && c.op == "view.dtype" {
+			return c.failf("a view as another element type")
+		}
+	}
+	c.args["to"] = shape
+	sizes := c.sizes("to")
+	if c.bad {
+		return nil
+	}
+	return c.reshapeView(t, sizes)
+}
+
+func (b *Builder) reshapeView(t *Tensor, sizes []Int) *Tensor {
+	v := b.view(t, func(x *graph.Value) *graph.Value { return b.reshape(x, sizes) },
+		func(base, v *graph.Value) *graph.Value { return b.reshape(v, b.sym.Sizes(base)) })
+	v.strided = t.strided
+	return v
+}
+
+func likeOther(c *call) any { return c.reshapeView(c.cell("self"), c.sym.Sizes(c.tensor("other"))) }
+
+// axes returns an argument that is a list of axes, counted from the start.
+func (c *call) axes(name string, rank int) []int {
+	list := slices.Clone(c.ints(name))
+	for i, a := range list {
+		n, err := tensor.Axis(a, max(rank, 1))
+		if err != nil && !c.bad {
+			c.failf("argument %q: %w", name, err)
+			return nil
+		}
+		list[i] = n
+	}
+	return list
+}
+
+func (c *call) axis(name string, rank int) int {
+	if a := c.axes(name, rank); len(a) == 1 {
+		return a[0]
+	}
+	return 0
+}
+
+func flatten(c *call) any {
+	t := c.cell("self")
+	x := c.Of(t)
+	r := c.Rank(x)
+	start, end := c.axis("start_dim", r), c.axis("end_dim", r)
+	if c.bad {
+		return nil
+	}
+	if r > 0 && start == end {
+		return t
+	}
+	if start > end {
+		return c.failf("axes %d to %d", start, end)
+	}
+	if start == 1 && end == r-1 && r > 2 { // the operator that says so
+		v := c.view(t, func(x *graph.Value) *graph.Value {
+			sizes := c.sym.Sizes(x)
+			return c.named(c.Flatten(x, 1, -1), []Int{sizes[0], product(sizes[1:])})
+		}, func(base, v *graph.Value) *graph.Value { return c.reshape(v, c.sym.Sizes(base)) })
+		v.strided = t.strided
+		return v
+	}
+	sizes := c.sym.Sizes(x)
+	if r == 0 {
+		return c.reshapeView(t, []Int{N(1)})
+	}
+	return c.reshapeView(t, slices.Concat(sizes[:start], []Int{product(sizes[start : end+1])}, sizes[end+1:]))
+}
+
+func unflatten(c *call) any {
+	t := c.cell("self")
+	have := c.sym.Sizes(c.Of(t))
+	axis := c.axis("dim", len(have))
+	to := c.sizes("sizes")
+	if c.bad || axis >= len(have) {
+		return nil
+	}
+	if free := slices.IndexFunc(to, func(n Int) bool { return n.Is(-1) }); free >= 0 {
+		to[free] = N(1)
+		n, ok := have[axis].quotient(product(to))
+		if !ok {
+			n = N(-1)
+		}
+		to[free] = n
+	}
+	return c.reshapeView(t, slices.Concat(have[:axis], to, have[axis+1:]))
+}
+
+// permuted is a view with the axes in another order.
+func (c *call) permuted(t *Tensor, perm []int) any {
+	perm = slices.Clone(perm)
+	seen := make([]bool, len(perm))
+	for i, a := range perm {
+		if a < 0 {
+			a += len(perm)
+		}
+		if a < 0 || a >= len(perm) || seen[a] {
+			return c.failf("the order of axes %v", perm)
+		}
+		perm[i], seen[a] = a, true
+	}
+	inverse := make([]int, len(perm))
+	for i, a := range perm {
+		inverse[a] = i
+	}
+	v := c.view(t, func(x *graph.Value) *graph.Value { return c.Permute(x, perm...) }, func(_, v *graph.Value) *graph.Value { return c.Permute(v, inverse...) })
+	v.transposed = len(perm) == 2 && perm[0] == 1
+	return v
+}
+
+func (c *call) swapped(t *Tensor, i, j int) any {
+	r := c.Rank(c.Of(t))
+	if r == 0 {
+		return t
+	}
+	c.args["i"], c.args["j"] = N(i), N(j)
+	i, j = c.axis("i", r), c.axis("j", r)
+	if c.bad {
+		return nil
+	}
+	perm := make([]int, r)
+	for k := range perm {
+		perm[k] = k
+	}
+	perm[i], perm[j] = j, i
+	return c.permuted(t, perm)
+}
+
+func transpose(c *call) any { return c.swapped(c.cell("self"), c.known("dim0"), c.known("dim1")) }
+
+func transposed2(c *call) any {
+	t := c.cell("self")
+	if c.Rank(c.Of(t)) < 2 {
+		return t
+	}
+	return c.swapped(t, 0, 1)
+}
+
+func reversed(c *call) any {
+	t := c.cell("self")
+	perm := make([]int, c.Rank(c.Of(t)))
+	for i := range perm {
+		perm[i] = len(perm) - 1 - i
+	}
+	return c.permuted(t, perm)
+}
+
+func moveDim(c *call) any {
+	t := c.cell("self")
+	r := c.Rank(c.Of(t))
+	from, to := c.axes("source", r), c.axes("destination", r)
+	if c.bad || len(from) != len(to) {
+		return c.failf("axes %v to %v", from, to)
+	}
+	perm := slices.Repeat([]int{-1}, r)
+	for i := range from {
+		perm[to[i]] = from[i]
+	}
+	next := 0
+	for i := range perm {
+		if perm[i] < 0 {
+			for slices.Contains(from, next) {
+				next++
+			}
+			perm[i] = next
+			next++
+		}
+	}
+	return c.permuted(t, perm)
+}
+
+// squeeze drops axes of size one. Those whose size is not known stay, as they do for sizes of more than one.
+func squeeze(c *call) any {
+	t := c.cell("self")
+	x := c.Of(t)
+	r := c.Rank(x)
+	var candidates, drop []int
+	if c.has("dim") {
+		candidates = c.axes("dim", r)
+	} else {
+		for i := range r {
+			candidates = append(candidates, i)
+		}
+	}
+	if c.bad {
+		return nil
+	}
+	for _, a := range candidates {
+		if a < r && c.sym.Size(x, a).Is(1) {
+			drop = append(drop, a)
+		}
+	}
+	if len(drop) == 0 {
+		return t
+	}
+	v := c.view(t, func(x *graph.Value) *graph.Value { return c.Squeeze(x, drop...) }, func(_, v *graph.Value) *graph.Value { return c.Unsqueeze(v, drop...) })
+	v.strided = t.strided
+	return v
+}
+
+func unsqueeze(c *call) any {
+	t := c.cell("self")
+	axis := c.axis("dim", c.Rank(c.Of(t))+1)
+	if c.bad {
+		return nil
+	}
+	v := c.view(t, func(x *graph.Value) *graph.Value { return c.Unsqueeze(x, axis) }, func(_, v *graph.Value) *graph.Value { return c.Squeeze(v, axis) })
+	v.strided = t.strided
+	return v
+}
+
+// expand repeats axes of size one; -1 keeps a size.
+func (c *call) expand(t *Tensor, sizes []Int) any {
+	if c.bad {
+		return nil
+	}
+	return c.view(t, func(x *graph.Value) *graph.Value { return c.expanded(x, sizes) }, nil)
+}
+
+func (b *Builder) expanded(x *graph.Value, sizes []Int) *graph.Value {
+	have := b.sym.Sizes(x)
+	if len(sizes) < len(have) {
+		return b.Fail("an expansion of %v to %d dimensions", x.Type, len(sizes))
+	}
+	target, full := slices.Clone(sizes), slices.Clone(sizes)
+	same := len(sizes) == len(have)
+	for i := range sizes {
+		j := i - (len(sizes) - len(have))
+		if j < 0 {
+			continue
+		}
+		if sizes[i].Is(-1) || have[j].Equal(sizes[i]) {
+			target[i], full[i] = N(1), have[j]
+		} else {
+			same = false
+		}
+	}
+	if same {
+		return x
+	}
+	return b.named(b.Node("Expand", nil, x, b.sym.Vector(target)), full)
+}
+
+func (c *call) repeat(times []Int) any {
+	x := c.tensor("self")
+	have := c.sym.Sizes(x)
+	if c.bad {
+		return nil
+	}
+	for len(times) < len(have) {
+		times = slices.Insert(times, 0, N(1))
+	}
+	if n := len(times) - len(have); n > 0 {
+		have = append(slices.Repeat([]Int{N(1)}, n), have...)
+		x = c.reshape(x, have)
+	}
+	full := make([]Int, len(have))
+	for i := range have {
+		full[i] = have[i].Mul(times[i])
+	}
+	if slices.EqualFunc(full, have, Int.Equal) {
+		return Of(x)
+	}
+	return Of(c.named(c.Node("Tile", nil, x, c.sym.Vector(times)), full))
+}
+
+func flip(c *call) any {
+	x := c.tensor("self")
+	axes := c.axes("dims", c.Rank(x))
+	n := len(axes)
+	if c.bad || n == 0 {
+		return Of(x)
+	}
+	return Of(c.named(c.Node("Slice", nil, x, c.Ints(slices.Repeat([]int{-1}, n)...), c.Ints(slices.Repeat([]int{math.MinInt64}, n)...), c.Ints(axes...),
+		c.Ints(slices.Repeat([]int{-1}, n)...)), c.sym.Sizes(x)))
+}
+
+// roll moves elements along axes; those that leave at one end come in at the other.
+func roll(c *call) any {
+	x := c.tensor("self")
+	shifts := c.sizes("shifts")
+	dims := c.axes("dims", c.Rank(x))
+	if c.bad {
+		return nil
+	}
+	sizes := c.sym.Sizes(x)
+	flat := len(dims) == 0
+	if flat {
+		x, dims = c.reshape(x, []Int{N(-1)}), []int{0}
+	}
+	if len(shifts) != len(dims) {
+		return c.failf("%d shifts of %d axes", len(shifts), len(dims))
+	}
+	for i, a := range dims {
+		n, s := c.sym.Size(x, a), shifts[i]
+		if s.Is(0) {
+			continue
+		}
+		if k, ok := n.Const(); ok {
+			if s, ok := s.Const(); ok && k > 0 {
+				cut := int(((-s)%k + k) % k)
+				if cut > 0 {
+					x = c.named(c.Concat(a, c.Slice(x, a, cut, math.MaxInt64, 1), c.Slice(x, a, 0, cut, 1)), c.sym.Sizes(x))
+				}
+				continue
+			}
+		}
+		cut := c.sym.Value(c.sym.Mod(n.Sub(s), n))
+		axis, one := c.Ints(a), c.Ints(1)
+		tail := c.Node("Slice", nil, x, cut, c.Ints(math.MaxInt64), axis, one)
+		head := c.Node("Slice", nil, x, c.Ints(0), cut, axis, one)
+		x = c.named(c.Concat(a, tail, head), c.sym.Sizes(x))
+	}
+	if flat {
+		x = c.reshape(x, sizes)
+	}
+	return Of(x)
+}
+
+func triangle(upper int) func(c *call) any {
+	return func(c *call) any {
+		x, k := c.tensor("self"), c.int("diagonal")
+		if c.bad {
+			return nil
+		}
+		return Of(c.Node("Trilu", aten.Attrs{"upper": upper}, x, c.Squeeze(c.sym.Value(k), 0)))
+	}
+}
+
+func pad(c *call) any {
+	x, around := c.tensor("self"), c.sizes("pad")
+	mode, value := "constant", 0.0
+	if c.has("mode") {
+		mode = c.text("mode")
+	}
+	if c.has("value") {
+		value = c.float("value")
+	}
+	if c.bad {
+		return nil
+	}
+	known, ok := consts(around)
+	sizes := c.sym.Sizes(x)
+	for i := range len(around) / 2 {
+		if a := len(sizes) - 1 - i; a >= 0 {
+			sizes[a] = sizes[a].Add(around[2*i]).Add(around[2*i+1])
+		}
+	}
+	if ok {
+		return Of(c.named(c.Pad(x, known, mode, value), sizes))
+	}
+	if mode != "constant" || len(around)/2 > len(sizes) {
+		return c.failf("pads that are not known before a run in mode %q", mode)
+	}
+	n := len(around) / 2
+	both := make([]Int, 2*n)
+	axes := make([]int, n)
+	for i := range n {
+		both[n-1-i], both[2*n-1-i] = around[2*i], around[2*i+1]
+		axes[n-1-i] = len(sizes) - 1 - i
+	}
+	return Of(c.named(c.Node("Pad", nil, x, c.sym.Vector(both), c.Number(x, value), c.Ints(axes...)), sizes))
+}
+
+// unfold lays the windows along an axis out as a new last axis.
+func unfold(c *call) any {
+	x := c.tensor("self")
+	r := c.Rank(x)
+	axis, n, step := c.axis("dimension", r), c.known("size"), c.known("step")
+	if c.bad {
+		return nil
+	}
+	length, ok := c.sym.Size(x, axis).Const()
+	if !ok || n < 1 || step < 1 || int(length) < n || (int(length)-n)/step*n > 1<<22 {
+		return c.failf("windows of %d at steps of %d along an axis of %v", n, step, c.sym.Size(x, axis))
+	}
+	count := (int(length)-n)/step + 1
+	index := make([]int64, 0, count*n)
+	for w := range count {
+		for i := range n {
+			index = append(index, int64(w*step+i))
+		}
+	}
+	y := c.Node("Gather", aten.Attrs{"axis": axis}, x, c.Param("windows", tensor.Of(tensor.Shape{count, n}, index)))
+	perm := make([]int, 0, r+1) // the second axis of the index goes last
+	for i := range r + 1 {
+		if i != axis+1 {
+			perm = append(perm, i)
+		}
+	}
+	return Of(c.Permute(y, append(perm, axis+1)...))
+}
