@@ -187,6 +187,33 @@ func (b *Builder) Call(name string, args []any, named []Arg) any {
 	return result
 }
 
+// CallNamed is [Builder.Call] with all arguments by name, in the order of the operator's schema. Those that are known by other
+// names here count by position.
+func (b *Builder) CallNamed(name string, args []Arg) any {
+	o, _, ok := find(name)
+	var plain []any
+	for _, a := range args {
+		plain = append(plain, a.Value)
+	}
+	if !ok {
+		return b.Call(name, plain, nil)
+	}
+	if v, ok := b.scalar(name, plain, nil); ok && !slices.ContainsFunc(plain, b.missing) {
+		return v
+	}
+	known := func(name string) bool {
+		return slices.ContainsFunc(o.params, func(p param) bool { return p.name == name })
+	}
+	byPlace := 0
+	for i, a := range args {
+		if known(a.Name) || ignoredArgs[a.Name] {
+			break
+		}
+		byPlace = i + 1
+	}
+	return b.Call(name, plain[:byPlace], args[byPlace:])
+}
+
 // inPlace sets a tensor to the result of an operator, which keeps the element type of the tensor.
 func (b *Builder) inPlace(self, result any) any {
 	t, ok := self.(*Tensor)
@@ -224,6 +251,10 @@ func (c *call) bind(o operator, args []any, named []Arg) error {
 	}
 	for _, a := range named {
 		i := slices.IndexFunc(o.params, func(p param) bool { return p.name == a.Name })
+		if i < 0 && (a.Name == "self" || a.Name == "input") { // schemas are not of one mind
+			i = 0
+			a.Name = o.params[0].name
+		}
 		if i < 0 {
 			if ignoredArgs[a.Name] {
 				continue

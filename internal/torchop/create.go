@@ -24,7 +24,7 @@ var createOps = table{
 	"new_ones":       {"self size dtype=None", newFilled(1)},
 	"new_empty":      {"self size dtype=None", newFilled(0)},
 	"new_full":       {"self size fill_value dtype=None", newFull},
-	"arange":         {"start end=None step=None dtype=None", arange},
+	"arange":         {"start=None end=None step=None dtype=None", arange},
 	"linspace":       {"start end steps dtype=None", linspace},
 	"eye":            {"n m=None dtype=None", eye},
 	"scalar_tensor":  {"s dtype=None", scalarTensor("s")},
@@ -132,7 +132,10 @@ func newFull(c *call) any {
 func arange(c *call) any {
 	start, end, step := c.args["start"], c.args["end"], c.args["step"]
 	if end == nil {
-		start, end = N(0), start
+		start, end = nil, start
+	}
+	if start == nil {
+		start = N(0)
 	}
 	if step == nil {
 		step = N(1)

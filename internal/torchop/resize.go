@@ -7,18 +7,18 @@ import (
 
 // resizeOps change the size of images. The size of the result is given, or the factor.
 var resizeOps = table{
-	"upsample_nearest1d":        {"input output_size scales=None", resize("nearest", false)},
-	"upsample_nearest2d":        {"input output_size scales_h=None scales_w=None", resize("nearest", false)},
-	"upsample_nearest3d":        {"input output_size scales_d=None scales_h=None scales_w=None", resize("nearest", false)},
-	"_upsample_nearest_exact1d": {"input output_size scales=None", resize("nearest-exact", false)},
-	"_upsample_nearest_exact2d": {"input output_size scales_h=None scales_w=None", resize("nearest-exact", false)},
-	"_upsample_nearest_exact3d": {"input output_size scales_d=None scales_h=None scales_w=None", resize("nearest-exact", false)},
-	"upsample_linear1d":         {"input output_size align_corners scales=None", resize("linear", false)},
-	"upsample_bilinear2d":       {"input output_size align_corners scales_h=None scales_w=None", resize("linear", false)},
-	"upsample_trilinear3d":      {"input output_size align_corners scales_d=None scales_h=None scales_w=None", resize("linear", false)},
-	"upsample_bicubic2d":        {"input output_size align_corners scales_h=None scales_w=None", resize("bicubic", false)},
-	"_upsample_bilinear2d_aa":   {"input output_size align_corners scales_h=None scales_w=None", resize("linear", true)},
-	"_upsample_bicubic2d_aa":    {"input output_size align_corners scales_h=None scales_w=None", resize("bicubic", true)},
+	"upsample_nearest1d":        {"input output_size=None scales=None scale_factors=None", resize("nearest", false)},
+	"upsample_nearest2d":        {"input output_size=None scales_h=None scales_w=None scale_factors=None", resize("nearest", false)},
+	"upsample_nearest3d":        {"input output_size=None scales_d=None scales_h=None scales_w=None scale_factors=None", resize("nearest", false)},
+	"_upsample_nearest_exact1d": {"input output_size=None scales=None scale_factors=None", resize("nearest-exact", false)},
+	"_upsample_nearest_exact2d": {"input output_size=None scales_h=None scales_w=None scale_factors=None", resize("nearest-exact", false)},
+	"_upsample_nearest_exact3d": {"input output_size=None scales_d=None scales_h=None scales_w=None scale_factors=None", resize("nearest-exact", false)},
+	"upsample_linear1d":         {"input output_size=None align_corners=False scales=None scale_factors=None", resize("linear", false)},
+	"upsample_bilinear2d":       {"input output_size=None align_corners=False scales_h=None scales_w=None scale_factors=None", resize("linear", false)},
+	"upsample_trilinear3d":      {"input output_size=None align_corners=False scales_d=None scales_h=None scales_w=None scale_factors=None", resize("linear", false)},
+	"upsample_bicubic2d":        {"input output_size=None align_corners=False scales_h=None scales_w=None scale_factors=None", resize("bicubic", false)},
+	"_upsample_bilinear2d_aa":   {"input output_size=None align_corners=False scales_h=None scales_w=None scale_factors=None", resize("linear", true)},
+	"_upsample_bicubic2d_aa":    {"input output_size=None align_corners=False scales_h=None scales_w=None scale_factors=None", resize("bicubic", true)},
 	"grid_sampler":              {"input grid interpolation_mode padding_mode align_corners", gridSample},
 	"grid_sampler_2d":           {"input grid interpolation_mode padding_mode align_corners", gridSample},
 	"grid_sampler_3d":           {"input grid interpolation_mode padding_mode align_corners", gridSample},
@@ -33,13 +33,11 @@ func resize(mode string, antialias bool) func(c *call) any {
 		p := aten.Interpolate{Mode: mode, Antialias: antialias}
 		corners := false
 		if v, ok := c.args["align_corners"]; ok {
-			// The form upsample_nearest2d.vec(input, output_size, scale_factors) has the factors in this place, and so have the others
-			// behind it.
 			corners, _ = v.(bool)
 		}
 		p.AlignCorners = corners
 		var scale []float64
-		for _, name := range []string{"align_corners", "scales", "scales_d", "scales_h", "scales_w"} {
+		for _, name := range []string{"scale_factors", "scales", "scales_d", "scales_h", "scales_w"} {
 			v := c.args[name]
 			if _, list := Items(v); list {
 				scale = c.floats(name)

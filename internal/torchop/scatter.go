@@ -22,7 +22,7 @@ var scatterOps = table{
 	"index_copy":        {"self dim index source", indexCopy},
 	"index_fill":        {"self dim index value", indexFill},
 	"index_add":         {"self dim index source alpha=1", indexAdd},
-	"scatter":           {"self dim index src reduce=None", scatter("")},
+	"scatter":           {"self dim index src=None reduce=None value=None", scatter("")},
 	"scatter_add":       {"self dim index src", scatter("add")},
 	"scatter_reduce":    {"self dim index src reduce include_self=True", scatter("")},
 	"select_scatter":    {"self src dim index", selectScatter},
@@ -206,6 +206,9 @@ func scatter(reduce string) func(c *call) any {
 		}
 		if v, ok := c.args["include_self"]; ok && v == false {
 			return c.failf("a reduction without what is there")
+		}
+		if v, ok := c.args["value"]; ok && v != nil {
+			c.args["src"] = v
 		}
 		sizes := c.sym.Sizes(i)
 		src := c.operand(c.args["src"], x.Type.DType)

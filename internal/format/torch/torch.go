@@ -15,6 +15,7 @@ import (
 	"github.com/neurotrain/neuroquant/internal/checkpoint"
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/model"
+	"github.com/neurotrain/neuroquant/internal/torchexport"
 	"github.com/neurotrain/neuroquant/internal/torchnn"
 	"github.com/neurotrain/neuroquant/internal/torchscript"
 	"github.com/neurotrain/neuroquant/tensor"
@@ -61,7 +62,11 @@ func build(ctx context.Context, f *checkpoint.File, m *model.Model) (*graph.Grap
 	case checkpoint.Script:
 		return fromScript(ctx, stem, f, m, o)
 	case checkpoint.Export:
-		return nil, fmt.Errorf("a %s archive is %w", f.Kind, checkpoint.ErrUnsupported)
+		g, err := torchexport.Build(ctx, stem, f, torchexport.Options{Input: o.Input})
+		if err != nil {
+			return nil, fmt.Errorf("torch.export archive: %w", limit(err))
+		}
+		return g, nil
 	}
 	v, err := f.Object()
 	if err != nil {
