@@ -71,8 +71,45 @@ func (c *nhwcPlan) codes(p *Pool, g int, image []byte, b *PackedInt8, columns []
 	if !useStrips() || b.zero != nil {
 		return false
 	}
-	count := b.cols.panels()
-	rowsPerTask, parts := splitStrips(p.Threads(), c.positions, count, c.runs.words*c.runs.count)
+	c.strips(p, g, b, func(count int, rows []int, reach int, data []byte, col, n, width, at int) {
+		strip(count, n, width, c.runs.words, image, rows, c.offs, reach, data, columns[col:], scale[col:], end, y[at:], tail(other, at), c.s.OutC)
+	})
+	return true
+}
+
+// inFloats is ConvInt8NHWCF32 in strips, where there is a kernel for them; it reports whether there is.
+func (c *nhwcPlan) inFloats(p *Pool, x []byte, w *PackedConvNHWC, scale, bias []float32, lo, hi float32, y []float32) bool {
+	if !useStrips() || c.positions == 0 || len(w.groups) == 0 || slices.ContainsFunc(w.groups, func(b *PackedInt8) bool { return b.zero != nil }) {
+		return false
+	}
+	image, buf := c.bring(p, x)
+	if buf != nil {
+		defer buf.release()
+	}
+	for g, b := range w.groups {
+		padded := len(b.shift)
+		columns := borrow(12 * padded)
+		starts, factors, add := columns.i32()[:padded], columns.f32()[padded:][:padded], columns.f32()[2*padded:][:padded]
+		c.columns(g, b, nil, starts)
+		clear(factors)
+		copy(factors, scale[g*c.perOut:(g+1)*c.perOut])
+		fillWith(add, negativeZero)
+		if len(bias) != 0 {
+			copy(add, bias[g*c.perOut:(g+1)*c.perOut])
+		}
+		c.strips(p, g, b, func(count int, rows []int, reach int, data []byte, col, n, width, at int) {
+			stripFloats(count, n, width, c.runs.words, image[g*c.perIn:], rows, c.offs, reach, data, starts[col:], factors[col:], add[col:], lo, hi, y[at:], nil, c.s.OutC)
+		})
+		columns.release()
+	}
+	return true
+}
+
+// strips calls f for every block of count output positions times panel of channels of a group: rows lists where the positions begin,
+// at is where the first output of the block goes.
+func (c *nhwcPlan) strips(p *Pool, g int, b *PackedInt8, f func(count int, rows []int, reach int, data []byte, col, n, width, at int)) {
+	panels := b.cols.panels()
+	rowsPerTask, parts := splitStrips(p.Threads(), c.positions, panels, c.runs.words*c.runs.count)
 	rowTasks := (c.positions + rowsPerTask - 1) / rowsPerTask
 	if rowTasks*parts == 1 {
 		p = nil
@@ -89,19 +126,12 @@ func (c *nhwcPlan) codes(p *Pool, g int, image []byte, b *PackedInt8, columns []
 				reach = c.starts(starts, i0, i1)
 				prepared = i0
 			}
-			at := i0*c.s.OutC + g*c.perOut
-			for i := t % parts * count / parts; i < (t%parts+1)*count/parts; i++ {
+			for i := t % parts * panels / parts; i < (t%parts+1)*panels/parts; i++ {
 				data, col, width := b.panel(i)
-				n := min(width, b.cols.n-col)
-				var added []byte
-				if other != nil {
-					added = other[at+col:]
-				}
-				strip(i1-i0, n, width, c.runs.words, image, starts, c.offs, reach, data, columns[col:], scale[col:], end, y[at+col:], added, c.s.OutC)
+				f(i1-i0, starts, reach, data, col, min(width, b.cols.n-col), width, i0*c.s.OutC+g*c.perOut+col)
 			}
 		}
 	})
-	return true
 }
 
 // endWords is about how many words of a sum its end takes as long as.

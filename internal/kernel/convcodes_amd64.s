@@ -1101,17 +1101,57 @@ DATA packedOrder<>+56(SB)/4, $0x0000000b
 DATA packedOrder<>+60(SB)/4, $0x0000000f
 GLOBL packedOrder<>(SB), RODATA|NOPTR, $64
 
-// func stripFloats8x48AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, ldd int, lo float32, hi float32, mask uint64)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·stripFloats8x48AVX512VNNI(SB), NOSPLIT, $0-112
-	SHLQ     $0x02, ldd+88(FP)
-	MOVQ     mask+104(FP), AX
+// func stripFloats8x48AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, other *float32, ldd int, lo float32, hi float32, mask uint64)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
+TEXT ·stripFloats8x48AVX512VNNI(SB), NOSPLIT, $0-120
+	SHLQ     $0x02, ldd+96(FP)
+	MOVQ     mask+112(FP), AX
 	KMOVQ    AX, K1
 	KSHIFTRQ $0x00, K1, K2
 	KSHIFTRQ $0x10, K1, K3
 	KSHIFTRQ $0x20, K1, K1
 
 tile:
+	MOVQ       other+88(FP), AX
+	MOVQ       ldd+96(FP), CX
+	TESTQ      AX, AX
+	JZ         near
+	IMUL3Q     $0x08, CX, DX
+	ADDQ       DX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+
+near:
 	MOVQ      rows+32(FP), AX
 	MOVQ      src+24(FP), CX
 	MOVQ      (AX), DX
@@ -1210,14 +1250,17 @@ word:
 	JNZ          run
 	MOVQ         scale+64(FP), AX
 	MOVQ         dst+80(FP), CX
-	MOVQ         ldd+88(FP), DX
+	MOVQ         ldd+96(FP), DX
 	MOVQ         count+0(FP), BX
 	VMOVUPS      (AX), Z24
 	VMOVUPS      64(AX), Z25
 	VMOVUPS      128(AX), Z26
 	MOVQ         bias+72(FP), AX
-	VBROADCASTSS lo+96(FP), Z27
-	VBROADCASTSS hi+100(FP), Z28
+	VBROADCASTSS lo+104(FP), Z27
+	VBROADCASTSS hi+108(FP), Z28
+	MOVQ         other+88(FP), SI
+	TESTQ        SI, SI
+	JNZ          residual
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z24, Z0, Z0
 	VADDPS       (AX), Z0, Z0
@@ -1389,6 +1432,236 @@ word:
 	MOVQ         CX, dst+80(FP)
 	MOVQ         BX, count+0(FP)
 	JMP          tile
+
+residual:
+	VCVTDQ2PS Z0, Z0
+	VMULPS    Z24, Z0, Z0
+	VADDPS    (AX), Z0, Z0
+	VMOVUPS.Z (SI), K2, Z29
+	VADDPS    Z29, Z0, Z0
+	VMAXPS    Z0, Z27, Z0
+	VMINPS    Z0, Z28, Z0
+	VMOVUPS   Z0, K2, (CX)
+	VCVTDQ2PS Z1, Z1
+	VMULPS    Z25, Z1, Z1
+	VADDPS    64(AX), Z1, Z1
+	VMOVUPS.Z 64(SI), K3, Z0
+	VADDPS    Z0, Z1, Z1
+	VMAXPS    Z1, Z27, Z1
+	VMINPS    Z1, Z28, Z1
+	VMOVUPS   Z1, K3, 64(CX)
+	VCVTDQ2PS Z2, Z2
+	VMULPS    Z26, Z2, Z2
+	VADDPS    128(AX), Z2, Z2
+	VMOVUPS.Z 128(SI), K1, Z0
+	VADDPS    Z0, Z2, Z2
+	VMAXPS    Z2, Z27, Z2
+	VMINPS    Z2, Z28, Z2
+	VMOVUPS   Z2, K1, 128(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z24, Z3, Z3
+	VADDPS    (AX), Z3, Z3
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z3, Z3
+	VMAXPS    Z3, Z27, Z3
+	VMINPS    Z3, Z28, Z3
+	VMOVUPS   Z3, K2, (CX)
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z25, Z4, Z4
+	VADDPS    64(AX), Z4, Z4
+	VMOVUPS.Z 64(SI), K3, Z0
+	VADDPS    Z0, Z4, Z4
+	VMAXPS    Z4, Z27, Z4
+	VMINPS    Z4, Z28, Z4
+	VMOVUPS   Z4, K3, 64(CX)
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z26, Z5, Z5
+	VADDPS    128(AX), Z5, Z5
+	VMOVUPS.Z 128(SI), K1, Z0
+	VADDPS    Z0, Z5, Z5
+	VMAXPS    Z5, Z27, Z5
+	VMINPS    Z5, Z28, Z5
+	VMOVUPS   Z5, K1, 128(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z6, Z6
+	VMULPS    Z24, Z6, Z6
+	VADDPS    (AX), Z6, Z6
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z6, Z6
+	VMAXPS    Z6, Z27, Z6
+	VMINPS    Z6, Z28, Z6
+	VMOVUPS   Z6, K2, (CX)
+	VCVTDQ2PS Z7, Z7
+	VMULPS    Z25, Z7, Z7
+	VADDPS    64(AX), Z7, Z7
+	VMOVUPS.Z 64(SI), K3, Z0
+	VADDPS    Z0, Z7, Z7
+	VMAXPS    Z7, Z27, Z7
+	VMINPS    Z7, Z28, Z7
+	VMOVUPS   Z7, K3, 64(CX)
+	VCVTDQ2PS Z8, Z8
+	VMULPS    Z26, Z8, Z8
+	VADDPS    128(AX), Z8, Z8
+	VMOVUPS.Z 128(SI), K1, Z0
+	VADDPS    Z0, Z8, Z8
+	VMAXPS    Z8, Z27, Z8
+	VMINPS    Z8, Z28, Z8
+	VMOVUPS   Z8, K1, 128(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z9, Z9
+	VMULPS    Z24, Z9, Z9
+	VADDPS    (AX), Z9, Z9
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z9, Z9
+	VMAXPS    Z9, Z27, Z9
+	VMINPS    Z9, Z28, Z9
+	VMOVUPS   Z9, K2, (CX)
+	VCVTDQ2PS Z10, Z10
+	VMULPS    Z25, Z10, Z10
+	VADDPS    64(AX), Z10, Z10
+	VMOVUPS.Z 64(SI), K3, Z0
+	VADDPS    Z0, Z10, Z10
+	VMAXPS    Z10, Z27, Z10
+	VMINPS    Z10, Z28, Z10
+	VMOVUPS   Z10, K3, 64(CX)
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z26, Z11, Z11
+	VADDPS    128(AX), Z11, Z11
+	VMOVUPS.Z 128(SI), K1, Z0
+	VADDPS    Z0, Z11, Z11
+	VMAXPS    Z11, Z27, Z11
+	VMINPS    Z11, Z28, Z11
+	VMOVUPS   Z11, K1, 128(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z12, Z12
+	VMULPS    Z24, Z12, Z12
+	VADDPS    (AX), Z12, Z12
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z12, Z12
+	VMAXPS    Z12, Z27, Z12
+	VMINPS    Z12, Z28, Z12
+	VMOVUPS   Z12, K2, (CX)
+	VCVTDQ2PS Z13, Z13
+	VMULPS    Z25, Z13, Z13
+	VADDPS    64(AX), Z13, Z13
+	VMOVUPS.Z 64(SI), K3, Z0
+	VADDPS    Z0, Z13, Z13
+	VMAXPS    Z13, Z27, Z13
+	VMINPS    Z13, Z28, Z13
+	VMOVUPS   Z13, K3, 64(CX)
+	VCVTDQ2PS Z14, Z14
+	VMULPS    Z26, Z14, Z14
+	VADDPS    128(AX), Z14, Z14
+	VMOVUPS.Z 128(SI), K1, Z0
+	VADDPS    Z0, Z14, Z14
+	VMAXPS    Z14, Z27, Z14
+	VMINPS    Z14, Z28, Z14
+	VMOVUPS   Z14, K1, 128(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z15, Z15
+	VMULPS    Z24, Z15, Z15
+	VADDPS    (AX), Z15, Z15
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z15, Z15
+	VMAXPS    Z15, Z27, Z15
+	VMINPS    Z15, Z28, Z15
+	VMOVUPS   Z15, K2, (CX)
+	VCVTDQ2PS Z16, Z16
+	VMULPS    Z25, Z16, Z16
+	VADDPS    64(AX), Z16, Z16
+	VMOVUPS.Z 64(SI), K3, Z0
+	VADDPS    Z0, Z16, Z16
+	VMAXPS    Z16, Z27, Z16
+	VMINPS    Z16, Z28, Z16
+	VMOVUPS   Z16, K3, 64(CX)
+	VCVTDQ2PS Z17, Z17
+	VMULPS    Z26, Z17, Z17
+	VADDPS    128(AX), Z17, Z17
+	VMOVUPS.Z 128(SI), K1, Z0
+	VADDPS    Z0, Z17, Z17
+	VMAXPS    Z17, Z27, Z17
+	VMINPS    Z17, Z28, Z17
+	VMOVUPS   Z17, K1, 128(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z18, Z18
+	VMULPS    Z24, Z18, Z18
+	VADDPS    (AX), Z18, Z18
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z18, Z18
+	VMAXPS    Z18, Z27, Z18
+	VMINPS    Z18, Z28, Z18
+	VMOVUPS   Z18, K2, (CX)
+	VCVTDQ2PS Z19, Z19
+	VMULPS    Z25, Z19, Z19
+	VADDPS    64(AX), Z19, Z19
+	VMOVUPS.Z 64(SI), K3, Z0
+	VADDPS    Z0, Z19, Z19
+	VMAXPS    Z19, Z27, Z19
+	VMINPS    Z19, Z28, Z19
+	VMOVUPS   Z19, K3, 64(CX)
+	VCVTDQ2PS Z20, Z20
+	VMULPS    Z26, Z20, Z20
+	VADDPS    128(AX), Z20, Z20
+	VMOVUPS.Z 128(SI), K1, Z0
+	VADDPS    Z0, Z20, Z20
+	VMAXPS    Z20, Z27, Z20
+	VMINPS    Z20, Z28, Z20
+	VMOVUPS   Z20, K1, 128(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z21, Z21
+	VMULPS    Z24, Z21, Z21
+	VADDPS    (AX), Z21, Z21
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z21, Z21
+	VMAXPS    Z21, Z27, Z21
+	VMINPS    Z21, Z28, Z21
+	VMOVUPS   Z21, K2, (CX)
+	VCVTDQ2PS Z22, Z22
+	VMULPS    Z25, Z22, Z22
+	VADDPS    64(AX), Z22, Z22
+	VMOVUPS.Z 64(SI), K3, Z0
+	VADDPS    Z0, Z22, Z22
+	VMAXPS    Z22, Z27, Z22
+	VMINPS    Z22, Z28, Z22
+	VMOVUPS   Z22, K3, 64(CX)
+	VCVTDQ2PS Z23, Z23
+	VMULPS    Z26, Z23, Z23
+	VADDPS    128(AX), Z23, Z23
+	VMOVUPS.Z 128(SI), K1, Z0
+	VADDPS    Z0, Z23, Z23
+	VMAXPS    Z23, Z27, Z23
+	VMINPS    Z23, Z28, Z23
+	VMOVUPS   Z23, K1, 128(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	MOVQ      SI, other+88(FP)
+	MOVQ      CX, dst+80(FP)
+	MOVQ      BX, count+0(FP)
+	JMP       tile
 
 done:
 	VZEROUPPER
@@ -2206,16 +2479,48 @@ done:
 	VZEROUPPER
 	RET
 
-// func stripFloats8x32AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, ldd int, lo float32, hi float32, mask uint64)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·stripFloats8x32AVX512VNNI(SB), NOSPLIT, $0-112
-	SHLQ     $0x02, ldd+88(FP)
-	MOVQ     mask+104(FP), AX
+// func stripFloats8x32AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, other *float32, ldd int, lo float32, hi float32, mask uint64)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
+TEXT ·stripFloats8x32AVX512VNNI(SB), NOSPLIT, $0-120
+	SHLQ     $0x02, ldd+96(FP)
+	MOVQ     mask+112(FP), AX
 	KMOVQ    AX, K1
 	KSHIFTRQ $0x00, K1, K2
 	KSHIFTRQ $0x10, K1, K1
 
 tile:
+	MOVQ       other+88(FP), AX
+	MOVQ       ldd+96(FP), CX
+	TESTQ      AX, AX
+	JZ         near
+	IMUL3Q     $0x08, CX, DX
+	ADDQ       DX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+
+near:
 	MOVQ      rows+32(FP), AX
 	MOVQ      src+24(FP), CX
 	MOVQ      (AX), DX
@@ -2297,13 +2602,16 @@ word:
 	JNZ          run
 	MOVQ         scale+64(FP), AX
 	MOVQ         dst+80(FP), CX
-	MOVQ         ldd+88(FP), DX
+	MOVQ         ldd+96(FP), DX
 	MOVQ         count+0(FP), BX
 	VMOVUPS      (AX), Z16
 	VMOVUPS      64(AX), Z17
 	MOVQ         bias+72(FP), AX
-	VBROADCASTSS lo+96(FP), Z18
-	VBROADCASTSS hi+100(FP), Z19
+	VBROADCASTSS lo+104(FP), Z18
+	VBROADCASTSS hi+108(FP), Z19
+	MOVQ         other+88(FP), SI
+	TESTQ        SI, SI
+	JNZ          residual
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z16, Z0, Z0
 	VADDPS       (AX), Z0, Z0
@@ -2427,6 +2735,172 @@ word:
 	MOVQ         CX, dst+80(FP)
 	MOVQ         BX, count+0(FP)
 	JMP          tile
+
+residual:
+	VCVTDQ2PS Z0, Z0
+	VMULPS    Z16, Z0, Z0
+	VADDPS    (AX), Z0, Z0
+	VMOVUPS.Z (SI), K2, Z20
+	VADDPS    Z20, Z0, Z0
+	VMAXPS    Z0, Z18, Z0
+	VMINPS    Z0, Z19, Z0
+	VMOVUPS   Z0, K2, (CX)
+	VCVTDQ2PS Z1, Z1
+	VMULPS    Z17, Z1, Z1
+	VADDPS    64(AX), Z1, Z1
+	VMOVUPS.Z 64(SI), K1, Z0
+	VADDPS    Z0, Z1, Z1
+	VMAXPS    Z1, Z18, Z1
+	VMINPS    Z1, Z19, Z1
+	VMOVUPS   Z1, K1, 64(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z2, Z2
+	VMULPS    Z16, Z2, Z2
+	VADDPS    (AX), Z2, Z2
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z2, Z2
+	VMAXPS    Z2, Z18, Z2
+	VMINPS    Z2, Z19, Z2
+	VMOVUPS   Z2, K2, (CX)
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z17, Z3, Z3
+	VADDPS    64(AX), Z3, Z3
+	VMOVUPS.Z 64(SI), K1, Z0
+	VADDPS    Z0, Z3, Z3
+	VMAXPS    Z3, Z18, Z3
+	VMINPS    Z3, Z19, Z3
+	VMOVUPS   Z3, K1, 64(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z16, Z4, Z4
+	VADDPS    (AX), Z4, Z4
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z4, Z4
+	VMAXPS    Z4, Z18, Z4
+	VMINPS    Z4, Z19, Z4
+	VMOVUPS   Z4, K2, (CX)
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z17, Z5, Z5
+	VADDPS    64(AX), Z5, Z5
+	VMOVUPS.Z 64(SI), K1, Z0
+	VADDPS    Z0, Z5, Z5
+	VMAXPS    Z5, Z18, Z5
+	VMINPS    Z5, Z19, Z5
+	VMOVUPS   Z5, K1, 64(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z6, Z6
+	VMULPS    Z16, Z6, Z6
+	VADDPS    (AX), Z6, Z6
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z6, Z6
+	VMAXPS    Z6, Z18, Z6
+	VMINPS    Z6, Z19, Z6
+	VMOVUPS   Z6, K2, (CX)
+	VCVTDQ2PS Z7, Z7
+	VMULPS    Z17, Z7, Z7
+	VADDPS    64(AX), Z7, Z7
+	VMOVUPS.Z 64(SI), K1, Z0
+	VADDPS    Z0, Z7, Z7
+	VMAXPS    Z7, Z18, Z7
+	VMINPS    Z7, Z19, Z7
+	VMOVUPS   Z7, K1, 64(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z8, Z8
+	VMULPS    Z16, Z8, Z8
+	VADDPS    (AX), Z8, Z8
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z8, Z8
+	VMAXPS    Z8, Z18, Z8
+	VMINPS    Z8, Z19, Z8
+	VMOVUPS   Z8, K2, (CX)
+	VCVTDQ2PS Z9, Z9
+	VMULPS    Z17, Z9, Z9
+	VADDPS    64(AX), Z9, Z9
+	VMOVUPS.Z 64(SI), K1, Z0
+	VADDPS    Z0, Z9, Z9
+	VMAXPS    Z9, Z18, Z9
+	VMINPS    Z9, Z19, Z9
+	VMOVUPS   Z9, K1, 64(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z10, Z10
+	VMULPS    Z16, Z10, Z10
+	VADDPS    (AX), Z10, Z10
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z10, Z10
+	VMAXPS    Z10, Z18, Z10
+	VMINPS    Z10, Z19, Z10
+	VMOVUPS   Z10, K2, (CX)
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z17, Z11, Z11
+	VADDPS    64(AX), Z11, Z11
+	VMOVUPS.Z 64(SI), K1, Z0
+	VADDPS    Z0, Z11, Z11
+	VMAXPS    Z11, Z18, Z11
+	VMINPS    Z11, Z19, Z11
+	VMOVUPS   Z11, K1, 64(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z12, Z12
+	VMULPS    Z16, Z12, Z12
+	VADDPS    (AX), Z12, Z12
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z12, Z12
+	VMAXPS    Z12, Z18, Z12
+	VMINPS    Z12, Z19, Z12
+	VMOVUPS   Z12, K2, (CX)
+	VCVTDQ2PS Z13, Z13
+	VMULPS    Z17, Z13, Z13
+	VADDPS    64(AX), Z13, Z13
+	VMOVUPS.Z 64(SI), K1, Z0
+	VADDPS    Z0, Z13, Z13
+	VMAXPS    Z13, Z18, Z13
+	VMINPS    Z13, Z19, Z13
+	VMOVUPS   Z13, K1, 64(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z14, Z14
+	VMULPS    Z16, Z14, Z14
+	VADDPS    (AX), Z14, Z14
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z14, Z14
+	VMAXPS    Z14, Z18, Z14
+	VMINPS    Z14, Z19, Z14
+	VMOVUPS   Z14, K2, (CX)
+	VCVTDQ2PS Z15, Z15
+	VMULPS    Z17, Z15, Z15
+	VADDPS    64(AX), Z15, Z15
+	VMOVUPS.Z 64(SI), K1, Z0
+	VADDPS    Z0, Z15, Z15
+	VMAXPS    Z15, Z18, Z15
+	VMINPS    Z15, Z19, Z15
+	VMOVUPS   Z15, K1, 64(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	MOVQ      SI, other+88(FP)
+	MOVQ      CX, dst+80(FP)
+	MOVQ      BX, count+0(FP)
+	JMP       tile
 
 done:
 	VZEROUPPER
@@ -3009,15 +3483,39 @@ done:
 	VZEROUPPER
 	RET
 
-// func stripFloats8x16AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, ldd int, lo float32, hi float32, mask uint64)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·stripFloats8x16AVX512VNNI(SB), NOSPLIT, $0-112
-	SHLQ     $0x02, ldd+88(FP)
-	MOVQ     mask+104(FP), AX
+// func stripFloats8x16AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, other *float32, ldd int, lo float32, hi float32, mask uint64)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
+TEXT ·stripFloats8x16AVX512VNNI(SB), NOSPLIT, $0-120
+	SHLQ     $0x02, ldd+96(FP)
+	MOVQ     mask+112(FP), AX
 	KMOVQ    AX, K1
 	KSHIFTRQ $0x00, K1, K1
 
 tile:
+	MOVQ       other+88(FP), AX
+	MOVQ       ldd+96(FP), CX
+	TESTQ      AX, AX
+	JZ         near
+	IMUL3Q     $0x08, CX, DX
+	ADDQ       DX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+
+near:
 	MOVQ      rows+32(FP), AX
 	MOVQ      src+24(FP), CX
 	MOVQ      (AX), DX
@@ -3082,12 +3580,15 @@ word:
 	JNZ          run
 	MOVQ         scale+64(FP), AX
 	MOVQ         dst+80(FP), CX
-	MOVQ         ldd+88(FP), DX
+	MOVQ         ldd+96(FP), DX
 	MOVQ         count+0(FP), BX
 	VMOVUPS      (AX), Z8
 	MOVQ         bias+72(FP), AX
-	VBROADCASTSS lo+96(FP), Z9
-	VBROADCASTSS hi+100(FP), Z10
+	VBROADCASTSS lo+104(FP), Z9
+	VBROADCASTSS hi+108(FP), Z10
+	MOVQ         other+88(FP), SI
+	TESTQ        SI, SI
+	JNZ          residual
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z8, Z0, Z0
 	VADDPS       (AX), Z0, Z0
@@ -3163,6 +3664,108 @@ word:
 	MOVQ         CX, dst+80(FP)
 	MOVQ         BX, count+0(FP)
 	JMP          tile
+
+residual:
+	VCVTDQ2PS Z0, Z0
+	VMULPS    Z8, Z0, Z0
+	VADDPS    (AX), Z0, Z0
+	VMOVUPS.Z (SI), K1, Z11
+	VADDPS    Z11, Z0, Z0
+	VMAXPS    Z0, Z9, Z0
+	VMINPS    Z0, Z10, Z0
+	VMOVUPS   Z0, K1, (CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z1, Z1
+	VMULPS    Z8, Z1, Z1
+	VADDPS    (AX), Z1, Z1
+	VMOVUPS.Z (SI), K1, Z0
+	VADDPS    Z0, Z1, Z1
+	VMAXPS    Z1, Z9, Z1
+	VMINPS    Z1, Z10, Z1
+	VMOVUPS   Z1, K1, (CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z2, Z2
+	VMULPS    Z8, Z2, Z2
+	VADDPS    (AX), Z2, Z2
+	VMOVUPS.Z (SI), K1, Z0
+	VADDPS    Z0, Z2, Z2
+	VMAXPS    Z2, Z9, Z2
+	VMINPS    Z2, Z10, Z2
+	VMOVUPS   Z2, K1, (CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z8, Z3, Z3
+	VADDPS    (AX), Z3, Z3
+	VMOVUPS.Z (SI), K1, Z0
+	VADDPS    Z0, Z3, Z3
+	VMAXPS    Z3, Z9, Z3
+	VMINPS    Z3, Z10, Z3
+	VMOVUPS   Z3, K1, (CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z8, Z4, Z4
+	VADDPS    (AX), Z4, Z4
+	VMOVUPS.Z (SI), K1, Z0
+	VADDPS    Z0, Z4, Z4
+	VMAXPS    Z4, Z9, Z4
+	VMINPS    Z4, Z10, Z4
+	VMOVUPS   Z4, K1, (CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z8, Z5, Z5
+	VADDPS    (AX), Z5, Z5
+	VMOVUPS.Z (SI), K1, Z0
+	VADDPS    Z0, Z5, Z5
+	VMAXPS    Z5, Z9, Z5
+	VMINPS    Z5, Z10, Z5
+	VMOVUPS   Z5, K1, (CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z6, Z6
+	VMULPS    Z8, Z6, Z6
+	VADDPS    (AX), Z6, Z6
+	VMOVUPS.Z (SI), K1, Z0
+	VADDPS    Z0, Z6, Z6
+	VMAXPS    Z6, Z9, Z6
+	VMINPS    Z6, Z10, Z6
+	VMOVUPS   Z6, K1, (CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z7, Z7
+	VMULPS    Z8, Z7, Z7
+	VADDPS    (AX), Z7, Z7
+	VMOVUPS.Z (SI), K1, Z0
+	VADDPS    Z0, Z7, Z7
+	VMAXPS    Z7, Z9, Z7
+	VMINPS    Z7, Z10, Z7
+	VMOVUPS   Z7, K1, (CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	MOVQ      SI, other+88(FP)
+	MOVQ      CX, dst+80(FP)
+	MOVQ      BX, count+0(FP)
+	JMP       tile
 
 done:
 	VZEROUPPER
@@ -4122,17 +4725,53 @@ done:
 	VZEROUPPER
 	RET
 
-// func stripFloats7x48AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, ldd int, lo float32, hi float32, mask uint64)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·stripFloats7x48AVX512VNNI(SB), NOSPLIT, $0-112
-	SHLQ     $0x02, ldd+88(FP)
-	MOVQ     mask+104(FP), AX
+// func stripFloats7x48AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, other *float32, ldd int, lo float32, hi float32, mask uint64)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
+TEXT ·stripFloats7x48AVX512VNNI(SB), NOSPLIT, $0-120
+	SHLQ     $0x02, ldd+96(FP)
+	MOVQ     mask+112(FP), AX
 	KMOVQ    AX, K1
 	KSHIFTRQ $0x00, K1, K2
 	KSHIFTRQ $0x10, K1, K3
 	KSHIFTRQ $0x20, K1, K1
 
 tile:
+	MOVQ       other+88(FP), AX
+	MOVQ       ldd+96(FP), CX
+	TESTQ      AX, AX
+	JZ         near
+	IMUL3Q     $0x07, CX, DX
+	ADDQ       DX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+
+near:
 	MOVQ      rows+32(FP), AX
 	MOVQ      src+24(FP), CX
 	MOVQ      (AX), DX
@@ -4222,14 +4861,17 @@ word:
 	JNZ          run
 	MOVQ         scale+64(FP), AX
 	MOVQ         dst+80(FP), CX
-	MOVQ         ldd+88(FP), DX
+	MOVQ         ldd+96(FP), DX
 	MOVQ         count+0(FP), BX
 	VMOVUPS      (AX), Z21
 	VMOVUPS      64(AX), Z22
 	VMOVUPS      128(AX), Z23
 	MOVQ         bias+72(FP), AX
-	VBROADCASTSS lo+96(FP), Z24
-	VBROADCASTSS hi+100(FP), Z25
+	VBROADCASTSS lo+104(FP), Z24
+	VBROADCASTSS hi+108(FP), Z25
+	MOVQ         other+88(FP), SI
+	TESTQ        SI, SI
+	JNZ          residual
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z21, Z0, Z0
 	VADDPS       (AX), Z0, Z0
@@ -4380,6 +5022,208 @@ word:
 	MOVQ         CX, dst+80(FP)
 	MOVQ         BX, count+0(FP)
 	JMP          tile
+
+residual:
+	VCVTDQ2PS Z0, Z0
+	VMULPS    Z21, Z0, Z0
+	VADDPS    (AX), Z0, Z0
+	VMOVUPS.Z (SI), K2, Z26
+	VADDPS    Z26, Z0, Z0
+	VMAXPS    Z0, Z24, Z0
+	VMINPS    Z0, Z25, Z0
+	VMOVUPS   Z0, K2, (CX)
+	VCVTDQ2PS Z1, Z1
+	VMULPS    Z22, Z1, Z1
+	VADDPS    64(AX), Z1, Z1
+	VMOVUPS.Z 64(SI), K3, Z0
+	VADDPS    Z0, Z1, Z1
+	VMAXPS    Z1, Z24, Z1
+	VMINPS    Z1, Z25, Z1
+	VMOVUPS   Z1, K3, 64(CX)
+	VCVTDQ2PS Z2, Z2
+	VMULPS    Z23, Z2, Z2
+	VADDPS    128(AX), Z2, Z2
+	VMOVUPS.Z 128(SI), K1, Z0
+	VADDPS    Z0, Z2, Z2
+	VMAXPS    Z2, Z24, Z2
+	VMINPS    Z2, Z25, Z2
+	VMOVUPS   Z2, K1, 128(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z21, Z3, Z3
+	VADDPS    (AX), Z3, Z3
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z3, Z3
+	VMAXPS    Z3, Z24, Z3
+	VMINPS    Z3, Z25, Z3
+	VMOVUPS   Z3, K2, (CX)
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z22, Z4, Z4
+	VADDPS    64(AX), Z4, Z4
+	VMOVUPS.Z 64(SI), K3, Z0
+	VADDPS    Z0, Z4, Z4
+	VMAXPS    Z4, Z24, Z4
+	VMINPS    Z4, Z25, Z4
+	VMOVUPS   Z4, K3, 64(CX)
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z23, Z5, Z5
+	VADDPS    128(AX), Z5, Z5
+	VMOVUPS.Z 128(SI), K1, Z0
+	VADDPS    Z0, Z5, Z5
+	VMAXPS    Z5, Z24, Z5
+	VMINPS    Z5, Z25, Z5
+	VMOVUPS   Z5, K1, 128(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z6, Z6
+	VMULPS    Z21, Z6, Z6
+	VADDPS    (AX), Z6, Z6
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z6, Z6
+	VMAXPS    Z6, Z24, Z6
+	VMINPS    Z6, Z25, Z6
+	VMOVUPS   Z6, K2, (CX)
+	VCVTDQ2PS Z7, Z7
+	VMULPS    Z22, Z7, Z7
+	VADDPS    64(AX), Z7, Z7
+	VMOVUPS.Z 64(SI), K3, Z0
+	VADDPS    Z0, Z7, Z7
+	VMAXPS    Z7, Z24, Z7
+	VMINPS    Z7, Z25, Z7
+	VMOVUPS   Z7, K3, 64(CX)
+	VCVTDQ2PS Z8, Z8
+	VMULPS    Z23, Z8, Z8
+	VADDPS    128(AX), Z8, Z8
+	VMOVUPS.Z 128(SI), K1, Z0
+	VADDPS    Z0, Z8, Z8
+	VMAXPS    Z8, Z24, Z8
+	VMINPS    Z8, Z25, Z8
+	VMOVUPS   Z8, K1, 128(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z9, Z9
+	VMULPS    Z21, Z9, Z9
+	VADDPS    (AX), Z9, Z9
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z9, Z9
+	VMAXPS    Z9, Z24, Z9
+	VMINPS    Z9, Z25, Z9
+	VMOVUPS   Z9, K2, (CX)
+	VCVTDQ2PS Z10, Z10
+	VMULPS    Z22, Z10, Z10
+	VADDPS    64(AX), Z10, Z10
+	VMOVUPS.Z 64(SI), K3, Z0
+	VADDPS    Z0, Z10, Z10
+	VMAXPS    Z10, Z24, Z10
+	VMINPS    Z10, Z25, Z10
+	VMOVUPS   Z10, K3, 64(CX)
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z23, Z11, Z11
+	VADDPS    128(AX), Z11, Z11
+	VMOVUPS.Z 128(SI), K1, Z0
+	VADDPS    Z0, Z11, Z11
+	VMAXPS    Z11, Z24, Z11
+	VMINPS    Z11, Z25, Z11
+	VMOVUPS   Z11, K1, 128(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z12, Z12
+	VMULPS    Z21, Z12, Z12
+	VADDPS    (AX), Z12, Z12
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z12, Z12
+	VMAXPS    Z12, Z24, Z12
+	VMINPS    Z12, Z25, Z12
+	VMOVUPS   Z12, K2, (CX)
+	VCVTDQ2PS Z13, Z13
+	VMULPS    Z22, Z13, Z13
+	VADDPS    64(AX), Z13, Z13
+	VMOVUPS.Z 64(SI), K3, Z0
+	VADDPS    Z0, Z13, Z13
+	VMAXPS    Z13, Z24, Z13
+	VMINPS    Z13, Z25, Z13
+	VMOVUPS   Z13, K3, 64(CX)
+	VCVTDQ2PS Z14, Z14
+	VMULPS    Z23, Z14, Z14
+	VADDPS    128(AX), Z14, Z14
+	VMOVUPS.Z 128(SI), K1, Z0
+	VADDPS    Z0, Z14, Z14
+	VMAXPS    Z14, Z24, Z14
+	VMINPS    Z14, Z25, Z14
+	VMOVUPS   Z14, K1, 128(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z15, Z15
+	VMULPS    Z21, Z15, Z15
+	VADDPS    (AX), Z15, Z15
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z15, Z15
+	VMAXPS    Z15, Z24, Z15
+	VMINPS    Z15, Z25, Z15
+	VMOVUPS   Z15, K2, (CX)
+	VCVTDQ2PS Z16, Z16
+	VMULPS    Z22, Z16, Z16
+	VADDPS    64(AX), Z16, Z16
+	VMOVUPS.Z 64(SI), K3, Z0
+	VADDPS    Z0, Z16, Z16
+	VMAXPS    Z16, Z24, Z16
+	VMINPS    Z16, Z25, Z16
+	VMOVUPS   Z16, K3, 64(CX)
+	VCVTDQ2PS Z17, Z17
+	VMULPS    Z23, Z17, Z17
+	VADDPS    128(AX), Z17, Z17
+	VMOVUPS.Z 128(SI), K1, Z0
+	VADDPS    Z0, Z17, Z17
+	VMAXPS    Z17, Z24, Z17
+	VMINPS    Z17, Z25, Z17
+	VMOVUPS   Z17, K1, 128(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z18, Z18
+	VMULPS    Z21, Z18, Z18
+	VADDPS    (AX), Z18, Z18
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z18, Z18
+	VMAXPS    Z18, Z24, Z18
+	VMINPS    Z18, Z25, Z18
+	VMOVUPS   Z18, K2, (CX)
+	VCVTDQ2PS Z19, Z19
+	VMULPS    Z22, Z19, Z19
+	VADDPS    64(AX), Z19, Z19
+	VMOVUPS.Z 64(SI), K3, Z0
+	VADDPS    Z0, Z19, Z19
+	VMAXPS    Z19, Z24, Z19
+	VMINPS    Z19, Z25, Z19
+	VMOVUPS   Z19, K3, 64(CX)
+	VCVTDQ2PS Z20, Z20
+	VMULPS    Z23, Z20, Z20
+	VADDPS    128(AX), Z20, Z20
+	VMOVUPS.Z 128(SI), K1, Z0
+	VADDPS    Z0, Z20, Z20
+	VMAXPS    Z20, Z24, Z20
+	VMINPS    Z20, Z25, Z20
+	VMOVUPS   Z20, K1, 128(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	MOVQ      SI, other+88(FP)
+	MOVQ      CX, dst+80(FP)
+	MOVQ      BX, count+0(FP)
+	JMP       tile
 
 done:
 	VZEROUPPER
@@ -5105,16 +5949,45 @@ done:
 	VZEROUPPER
 	RET
 
-// func stripFloats7x32AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, ldd int, lo float32, hi float32, mask uint64)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·stripFloats7x32AVX512VNNI(SB), NOSPLIT, $0-112
-	SHLQ     $0x02, ldd+88(FP)
-	MOVQ     mask+104(FP), AX
+// func stripFloats7x32AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, other *float32, ldd int, lo float32, hi float32, mask uint64)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
+TEXT ·stripFloats7x32AVX512VNNI(SB), NOSPLIT, $0-120
+	SHLQ     $0x02, ldd+96(FP)
+	MOVQ     mask+112(FP), AX
 	KMOVQ    AX, K1
 	KSHIFTRQ $0x00, K1, K2
 	KSHIFTRQ $0x10, K1, K1
 
 tile:
+	MOVQ       other+88(FP), AX
+	MOVQ       ldd+96(FP), CX
+	TESTQ      AX, AX
+	JZ         near
+	IMUL3Q     $0x07, CX, DX
+	ADDQ       DX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+
+near:
 	MOVQ      rows+32(FP), AX
 	MOVQ      src+24(FP), CX
 	MOVQ      (AX), DX
@@ -5189,13 +6062,16 @@ word:
 	JNZ          run
 	MOVQ         scale+64(FP), AX
 	MOVQ         dst+80(FP), CX
-	MOVQ         ldd+88(FP), DX
+	MOVQ         ldd+96(FP), DX
 	MOVQ         count+0(FP), BX
 	VMOVUPS      (AX), Z14
 	VMOVUPS      64(AX), Z15
 	MOVQ         bias+72(FP), AX
-	VBROADCASTSS lo+96(FP), Z16
-	VBROADCASTSS hi+100(FP), Z17
+	VBROADCASTSS lo+104(FP), Z16
+	VBROADCASTSS hi+108(FP), Z17
+	MOVQ         other+88(FP), SI
+	TESTQ        SI, SI
+	JNZ          residual
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z14, Z0, Z0
 	VADDPS       (AX), Z0, Z0
@@ -5304,6 +6180,152 @@ word:
 	MOVQ         CX, dst+80(FP)
 	MOVQ         BX, count+0(FP)
 	JMP          tile
+
+residual:
+	VCVTDQ2PS Z0, Z0
+	VMULPS    Z14, Z0, Z0
+	VADDPS    (AX), Z0, Z0
+	VMOVUPS.Z (SI), K2, Z18
+	VADDPS    Z18, Z0, Z0
+	VMAXPS    Z0, Z16, Z0
+	VMINPS    Z0, Z17, Z0
+	VMOVUPS   Z0, K2, (CX)
+	VCVTDQ2PS Z1, Z1
+	VMULPS    Z15, Z1, Z1
+	VADDPS    64(AX), Z1, Z1
+	VMOVUPS.Z 64(SI), K1, Z0
+	VADDPS    Z0, Z1, Z1
+	VMAXPS    Z1, Z16, Z1
+	VMINPS    Z1, Z17, Z1
+	VMOVUPS   Z1, K1, 64(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z2, Z2
+	VMULPS    Z14, Z2, Z2
+	VADDPS    (AX), Z2, Z2
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z2, Z2
+	VMAXPS    Z2, Z16, Z2
+	VMINPS    Z2, Z17, Z2
+	VMOVUPS   Z2, K2, (CX)
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z15, Z3, Z3
+	VADDPS    64(AX), Z3, Z3
+	VMOVUPS.Z 64(SI), K1, Z0
+	VADDPS    Z0, Z3, Z3
+	VMAXPS    Z3, Z16, Z3
+	VMINPS    Z3, Z17, Z3
+	VMOVUPS   Z3, K1, 64(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z14, Z4, Z4
+	VADDPS    (AX), Z4, Z4
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z4, Z4
+	VMAXPS    Z4, Z16, Z4
+	VMINPS    Z4, Z17, Z4
+	VMOVUPS   Z4, K2, (CX)
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z15, Z5, Z5
+	VADDPS    64(AX), Z5, Z5
+	VMOVUPS.Z 64(SI), K1, Z0
+	VADDPS    Z0, Z5, Z5
+	VMAXPS    Z5, Z16, Z5
+	VMINPS    Z5, Z17, Z5
+	VMOVUPS   Z5, K1, 64(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z6, Z6
+	VMULPS    Z14, Z6, Z6
+	VADDPS    (AX), Z6, Z6
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z6, Z6
+	VMAXPS    Z6, Z16, Z6
+	VMINPS    Z6, Z17, Z6
+	VMOVUPS   Z6, K2, (CX)
+	VCVTDQ2PS Z7, Z7
+	VMULPS    Z15, Z7, Z7
+	VADDPS    64(AX), Z7, Z7
+	VMOVUPS.Z 64(SI), K1, Z0
+	VADDPS    Z0, Z7, Z7
+	VMAXPS    Z7, Z16, Z7
+	VMINPS    Z7, Z17, Z7
+	VMOVUPS   Z7, K1, 64(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z8, Z8
+	VMULPS    Z14, Z8, Z8
+	VADDPS    (AX), Z8, Z8
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z8, Z8
+	VMAXPS    Z8, Z16, Z8
+	VMINPS    Z8, Z17, Z8
+	VMOVUPS   Z8, K2, (CX)
+	VCVTDQ2PS Z9, Z9
+	VMULPS    Z15, Z9, Z9
+	VADDPS    64(AX), Z9, Z9
+	VMOVUPS.Z 64(SI), K1, Z0
+	VADDPS    Z0, Z9, Z9
+	VMAXPS    Z9, Z16, Z9
+	VMINPS    Z9, Z17, Z9
+	VMOVUPS   Z9, K1, 64(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z10, Z10
+	VMULPS    Z14, Z10, Z10
+	VADDPS    (AX), Z10, Z10
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z10, Z10
+	VMAXPS    Z10, Z16, Z10
+	VMINPS    Z10, Z17, Z10
+	VMOVUPS   Z10, K2, (CX)
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z15, Z11, Z11
+	VADDPS    64(AX), Z11, Z11
+	VMOVUPS.Z 64(SI), K1, Z0
+	VADDPS    Z0, Z11, Z11
+	VMAXPS    Z11, Z16, Z11
+	VMINPS    Z11, Z17, Z11
+	VMOVUPS   Z11, K1, 64(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z12, Z12
+	VMULPS    Z14, Z12, Z12
+	VADDPS    (AX), Z12, Z12
+	VMOVUPS.Z (SI), K2, Z0
+	VADDPS    Z0, Z12, Z12
+	VMAXPS    Z12, Z16, Z12
+	VMINPS    Z12, Z17, Z12
+	VMOVUPS   Z12, K2, (CX)
+	VCVTDQ2PS Z13, Z13
+	VMULPS    Z15, Z13, Z13
+	VADDPS    64(AX), Z13, Z13
+	VMOVUPS.Z 64(SI), K1, Z0
+	VADDPS    Z0, Z13, Z13
+	VMAXPS    Z13, Z16, Z13
+	VMINPS    Z13, Z17, Z13
+	VMOVUPS   Z13, K1, 64(CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	MOVQ      SI, other+88(FP)
+	MOVQ      CX, dst+80(FP)
+	MOVQ      BX, count+0(FP)
+	JMP       tile
 
 done:
 	VZEROUPPER
@@ -5823,15 +6845,37 @@ done:
 	VZEROUPPER
 	RET
 
-// func stripFloats7x16AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, ldd int, lo float32, hi float32, mask uint64)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·stripFloats7x16AVX512VNNI(SB), NOSPLIT, $0-112
-	SHLQ     $0x02, ldd+88(FP)
-	MOVQ     mask+104(FP), AX
+// func stripFloats7x16AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, other *float32, ldd int, lo float32, hi float32, mask uint64)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
+TEXT ·stripFloats7x16AVX512VNNI(SB), NOSPLIT, $0-120
+	SHLQ     $0x02, ldd+96(FP)
+	MOVQ     mask+112(FP), AX
 	KMOVQ    AX, K1
 	KSHIFTRQ $0x00, K1, K1
 
 tile:
+	MOVQ       other+88(FP), AX
+	MOVQ       ldd+96(FP), CX
+	TESTQ      AX, AX
+	JZ         near
+	IMUL3Q     $0x07, CX, DX
+	ADDQ       DX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+
+near:
 	MOVQ      rows+32(FP), AX
 	MOVQ      src+24(FP), CX
 	MOVQ      (AX), DX
@@ -5891,12 +6935,15 @@ word:
 	JNZ          run
 	MOVQ         scale+64(FP), AX
 	MOVQ         dst+80(FP), CX
-	MOVQ         ldd+88(FP), DX
+	MOVQ         ldd+96(FP), DX
 	MOVQ         count+0(FP), BX
 	VMOVUPS      (AX), Z7
 	MOVQ         bias+72(FP), AX
-	VBROADCASTSS lo+96(FP), Z8
-	VBROADCASTSS hi+100(FP), Z9
+	VBROADCASTSS lo+104(FP), Z8
+	VBROADCASTSS hi+108(FP), Z9
+	MOVQ         other+88(FP), SI
+	TESTQ        SI, SI
+	JNZ          residual
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z7, Z0, Z0
 	VADDPS       (AX), Z0, Z0
@@ -5963,6 +7010,96 @@ word:
 	MOVQ         CX, dst+80(FP)
 	MOVQ         BX, count+0(FP)
 	JMP          tile
+
+residual:
+	VCVTDQ2PS Z0, Z0
+	VMULPS    Z7, Z0, Z0
+	VADDPS    (AX), Z0, Z0
+	VMOVUPS.Z (SI), K1, Z10
+	VADDPS    Z10, Z0, Z0
+	VMAXPS    Z0, Z8, Z0
+	VMINPS    Z0, Z9, Z0
+	VMOVUPS   Z0, K1, (CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z1, Z1
+	VMULPS    Z7, Z1, Z1
+	VADDPS    (AX), Z1, Z1
+	VMOVUPS.Z (SI), K1, Z0
+	VADDPS    Z0, Z1, Z1
+	VMAXPS    Z1, Z8, Z1
+	VMINPS    Z1, Z9, Z1
+	VMOVUPS   Z1, K1, (CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z2, Z2
+	VMULPS    Z7, Z2, Z2
+	VADDPS    (AX), Z2, Z2
+	VMOVUPS.Z (SI), K1, Z0
+	VADDPS    Z0, Z2, Z2
+	VMAXPS    Z2, Z8, Z2
+	VMINPS    Z2, Z9, Z2
+	VMOVUPS   Z2, K1, (CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z7, Z3, Z3
+	VADDPS    (AX), Z3, Z3
+	VMOVUPS.Z (SI), K1, Z0
+	VADDPS    Z0, Z3, Z3
+	VMAXPS    Z3, Z8, Z3
+	VMINPS    Z3, Z9, Z3
+	VMOVUPS   Z3, K1, (CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z7, Z4, Z4
+	VADDPS    (AX), Z4, Z4
+	VMOVUPS.Z (SI), K1, Z0
+	VADDPS    Z0, Z4, Z4
+	VMAXPS    Z4, Z8, Z4
+	VMINPS    Z4, Z9, Z4
+	VMOVUPS   Z4, K1, (CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z7, Z5, Z5
+	VADDPS    (AX), Z5, Z5
+	VMOVUPS.Z (SI), K1, Z0
+	VADDPS    Z0, Z5, Z5
+	VMAXPS    Z5, Z8, Z5
+	VMINPS    Z5, Z9, Z5
+	VMOVUPS   Z5, K1, (CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	VCVTDQ2PS Z6, Z6
+	VMULPS    Z7, Z6, Z6
+	VADDPS    (AX), Z6, Z6
+	VMOVUPS.Z (SI), K1, Z0
+	VADDPS    Z0, Z6, Z6
+	VMAXPS    Z6, Z8, Z6
+	VMINPS    Z6, Z9, Z6
+	VMOVUPS   Z6, K1, (CX)
+	ADDQ      DX, CX
+	ADDQ      DX, SI
+	DECQ      BX
+	JZ        done
+	MOVQ      SI, other+88(FP)
+	MOVQ      CX, dst+80(FP)
+	MOVQ      BX, count+0(FP)
+	JMP       tile
 
 done:
 	VZEROUPPER

@@ -17,12 +17,12 @@ func stripCodes8x48AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int,
 // stripFloats8x48AVX512VNNI computes count rows of a product or convolution times up to 48 columns, those of mask
 //
 //	s = start[j] + sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*48+j)*4+t]
-//	dst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j], lo), hi)
+//	dst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j] + other[i*ldd+j], lo), hi), without other if that is nil
 //
 // with src unsigned and b signed bytes; rows has count values, rounded up to a multiple of 8.
 //
 //go:noescape
-func stripFloats8x48AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, ldd int, lo float32, hi float32, mask uint64)
+func stripFloats8x48AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, other *float32, ldd int, lo float32, hi float32, mask uint64)
 
 // stripCodes8x32AVX512VNNI computes count rows of a product or convolution times up to 32 columns, those of mask
 //
@@ -37,12 +37,12 @@ func stripCodes8x32AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int,
 // stripFloats8x32AVX512VNNI computes count rows of a product or convolution times up to 32 columns, those of mask
 //
 //	s = start[j] + sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*32+j)*4+t]
-//	dst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j], lo), hi)
+//	dst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j] + other[i*ldd+j], lo), hi), without other if that is nil
 //
 // with src unsigned and b signed bytes; rows has count values, rounded up to a multiple of 8.
 //
 //go:noescape
-func stripFloats8x32AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, ldd int, lo float32, hi float32, mask uint64)
+func stripFloats8x32AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, other *float32, ldd int, lo float32, hi float32, mask uint64)
 
 // stripCodes8x16AVX512VNNI computes count rows of a product or convolution times up to 16 columns, those of mask
 //
@@ -57,12 +57,12 @@ func stripCodes8x16AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int,
 // stripFloats8x16AVX512VNNI computes count rows of a product or convolution times up to 16 columns, those of mask
 //
 //	s = start[j] + sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*16+j)*4+t]
-//	dst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j], lo), hi)
+//	dst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j] + other[i*ldd+j], lo), hi), without other if that is nil
 //
 // with src unsigned and b signed bytes; rows has count values, rounded up to a multiple of 8.
 //
 //go:noescape
-func stripFloats8x16AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, ldd int, lo float32, hi float32, mask uint64)
+func stripFloats8x16AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, other *float32, ldd int, lo float32, hi float32, mask uint64)
 
 // stripCodes7x48AVX512VNNI computes count rows of a product or convolution times up to 48 columns, those of mask
 //
@@ -77,12 +77,12 @@ func stripCodes7x48AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int,
 // stripFloats7x48AVX512VNNI computes count rows of a product or convolution times up to 48 columns, those of mask
 //
 //	s = start[j] + sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*48+j)*4+t]
-//	dst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j], lo), hi)
+//	dst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j] + other[i*ldd+j], lo), hi), without other if that is nil
 //
 // with src unsigned and b signed bytes; rows has count values, rounded up to a multiple of 7.
 //
 //go:noescape
-func stripFloats7x48AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, ldd int, lo float32, hi float32, mask uint64)
+func stripFloats7x48AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, other *float32, ldd int, lo float32, hi float32, mask uint64)
 
 // stripCodes7x32AVX512VNNI computes count rows of a product or convolution times up to 32 columns, those of mask
 //
@@ -97,12 +97,12 @@ func stripCodes7x32AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int,
 // stripFloats7x32AVX512VNNI computes count rows of a product or convolution times up to 32 columns, those of mask
 //
 //	s = start[j] + sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*32+j)*4+t]
-//	dst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j], lo), hi)
+//	dst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j] + other[i*ldd+j], lo), hi), without other if that is nil
 //
 // with src unsigned and b signed bytes; rows has count values, rounded up to a multiple of 7.
 //
 //go:noescape
-func stripFloats7x32AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, ldd int, lo float32, hi float32, mask uint64)
+func stripFloats7x32AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, other *float32, ldd int, lo float32, hi float32, mask uint64)
 
 // stripCodes7x16AVX512VNNI computes count rows of a product or convolution times up to 16 columns, those of mask
 //
@@ -117,9 +117,9 @@ func stripCodes7x16AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int,
 // stripFloats7x16AVX512VNNI computes count rows of a product or convolution times up to 16 columns, those of mask
 //
 //	s = start[j] + sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*16+j)*4+t]
-//	dst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j], lo), hi)
+//	dst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j] + other[i*ldd+j], lo), hi), without other if that is nil
 //
 // with src unsigned and b signed bytes; rows has count values, rounded up to a multiple of 7.
 //
 //go:noescape
-func stripFloats7x16AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, ldd int, lo float32, hi float32, mask uint64)
+func stripFloats7x16AVX512VNNI(count int, runs int, k4 int, src *byte, rows *int, offs *int, b *byte, start *int32, scale *float32, bias *float32, dst *float32, other *float32, ldd int, lo float32, hi float32, mask uint64)

@@ -225,6 +225,9 @@ func ConvInt8NHWCF32(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int32, x
 	for o := range scale {
 		scale[o] = xScale * at(wScale, o)
 	}
+	if c.inFloats(p, x, w, scale, bias, lo, hi, y) {
+		return
+	}
 	c.run(p, x, w, nil, scale, func(rows, n, at int, acc []int32, terms []finishRow, u, v []int32, scale []float32) {
 		var add []float32
 		if len(bias) != 0 {

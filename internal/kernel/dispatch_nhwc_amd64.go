@@ -165,9 +165,12 @@ func strip(count, n, width, words int, src []byte, rows, offs []int, reach int, 
 }
 
 // stripFloats is strip with floats as results; see stripFloatsGeneric.
-func stripFloats(count, n, width, words int, src []byte, rows, offs []int, reach int, b []byte, start []int32, scale, bias []float32, lo, hi float32, dst []float32, ldd int) {
+func stripFloats(count, n, width, words int, src []byte, rows, offs []int, reach int, b []byte, start []int32, scale, bias []float32, lo, hi float32, dst, other []float32, ldd int) {
 	checkStrip(count, n, width, words, src, rows, offs, reach, b, start, scale, nil, nil, ldd)
 	needLen("strip bias", len(bias), width)
+	if other != nil {
+		need("strip residual", len(other), count, n, ldd)
+	}
 	need("strip destination", len(dst), count, n, ldd)
 	f := stripFloats8x48AVX512VNNI
 	switch stripHeight(count)<<8 | width {
@@ -182,7 +185,7 @@ func stripFloats(count, n, width, words int, src []byte, rows, offs []int, reach
 	case 7<<8 | 16:
 		f = stripFloats7x16AVX512VNNI
 	}
-	f(count, len(offs), words, &src[0], &rows[0], &offs[0], &b[0], &start[0], &scale[0], &bias[0], &dst[0], ldd, lo, hi, 1<<n-1)
+	f(count, len(offs), words, &src[0], &rows[0], &offs[0], &b[0], &start[0], &scale[0], &bias[0], &dst[0], unsafe.SliceData(other), ldd, lo, hi, 1<<n-1)
 }
 
 // depthwiseSlide computes the codes of count positions of a row and up to 64 channels of a depthwise convolution of up to 3x3 taps,

@@ -31,9 +31,9 @@ func (a *stripF32) run() {
 	a.generic()
 }
 
-func stripFloats(count, n, width, words int, src []byte, rows, offs []int, reach int, b []byte, start []int32, scale, bias []float32, lo, hi float32, dst []float32, ldd int) {
+func stripFloats(count, n, width, words int, src []byte, rows, offs []int, reach int, b []byte, start []int32, scale, bias []float32, lo, hi float32, dst, other []float32, ldd int) {
 	checkStrip(count, n, width, words, src, rows, offs, reach, b, start, scale, nil, nil, ldd)
-	stripFloatsGeneric(count, n, width, words, src, rows, offs, b, start, scale, bias, lo, hi, dst, ldd)
+	stripFloatsGeneric(count, n, width, words, src, rows, offs, b, start, scale, bias, lo, hi, dst, other, ldd)
 }
 
 func depthwiseSlide(stride, count, n int, src []byte, pixel, row int, w []byte, start []int32, scale []float32, end *codesEnd, dst []byte, ldd int) {

@@ -82,7 +82,7 @@ func TestNothingOutsideIsTouched(t *testing.T) {
 					}
 					packed := PackInt8(k, n, b8, ldb, true, transB, zp)
 					GemmInt8(nil, m, n, k, a8, k, true, nil, packed, c32, n)
-					GemmInt8F32(nil, m, n, k, a8, k, false, nil, scale[:1], packed, scale, bias, c, n)
+					GemmInt8F32(nil, m, n, k, a8, k, false, nil, scale[:1], packed, scale, bias, nil, c, n)
 					GemmInt8Requant(nil, m, n, k, a8, k, false, 3, packed, zp, &Requant{Scale: scale}, octets(m*n), n)
 				}
 			}

@@ -24,15 +24,18 @@ func GemmInt8(p *Pool, m, n, k int, a []byte, lda int, aSigned bool, azp []int32
 // GemmInt8F32 is GemmInt8 followed by what ONNX's dynamically quantized graphs do with its result
 // (Cast, Mul by the product of both scales, Add of the bias), each step rounded to float32:
 //
-//	c[i*ldc+j] = float32(acc)*(aScale[i]*bScale[j]) + bias[j]
+//	c[i*ldc+j] = float32(acc)*(aScale[i]*bScale[j]) + bias[j] + residual[i*ldc+j]
 //
-// aScale has 1 or m values, bScale 1 or n, bias is empty or has n.
-func GemmInt8F32(p *Pool, m, n, k int, a []byte, lda int, aSigned bool, azp []int32, aScale []float32, b *PackedInt8, bScale, bias []float32, c []float32, ldc int) {
+// aScale has 1 or m values, bScale 1 or n, bias is empty or has n, residual is empty or like c.
+func GemmInt8F32(p *Pool, m, n, k int, a []byte, lda int, aSigned bool, azp []int32, aScale []float32, b *PackedInt8, bScale, bias, residual []float32, c []float32, ldc int) {
 	checkGemmInt8(m, n, k, len(a), lda, azp, b, len(c), ldc)
 	checkBroadcast("GemmInt8F32 A scale", len(aScale), m, false)
 	checkBroadcast("GemmInt8F32 B scale", len(bScale), n, false)
 	if len(bias) != 0 {
 		needLen("GemmInt8F32 bias", len(bias), n)
+	}
+	if len(residual) != 0 {
+		need("GemmInt8F32 residual", len(residual), m, n, ldc)
 	}
 	buf := borrow(4 * (m + 3*len(b.shift)))
 	defer buf.release()
@@ -51,7 +54,7 @@ func GemmInt8F32(p *Pool, m, n, k int, a []byte, lda int, aSigned bool, azp []in
 			add := buf.f32()[2*len(b.shift):][:len(b.shift)]
 			fillWith(add, negativeZero)
 			copy(add, bias)
-			b.inFloats(p, m, a, lda, whole, padded, add, c, ldc)
+			b.inFloats(p, m, a, lda, whole, padded, add, residual, c, ldc)
 			return
 		}
 		aScale, bScale = nil, scales
@@ -72,6 +75,10 @@ func GemmInt8F32(p *Pool, m, n, k int, a []byte, lda int, aSigned bool, azp []in
 			add = bias[col:]
 		}
 		finishF32(rows, n, acc, terms, u, v, scale, add, lo, hi, c[row*ldc+col:], ldc)
+		for i := row; i < row+rows && len(residual) != 0; i++ {
+			line := c[i*ldc+col:][:n]
+			Add(line, line, residual[i*ldc+col:][:n])
+		}
 	})
 }
 

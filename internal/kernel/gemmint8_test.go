@@ -61,6 +61,7 @@ func checkGemmInt8Case(t *testing.T, r *rand.Rand, ps []*Pool, m, n, k int, extr
 		bScale = bScale[:1]
 	}
 	ldc := n + r.IntN(4)
+	residual := randomF32(r, make([]float32, max(0, (m-1)*ldc+n)*r.IntN(2)))
 	bAt := make([]int32, n*k) // column after column, less the zero points
 	for j := range n {
 		for l := range k {
@@ -90,6 +91,9 @@ func checkGemmInt8Case(t *testing.T, r *rand.Rand, ps []*Pool, m, n, k int, extr
 			if len(bias) > 0 {
 				f = float32(f) + bias[j]
 			}
+			if len(residual) > 0 {
+				f = float32(f) + residual[i*ldc+j]
+			}
 			wantF[i*ldc+j] = f
 		}
 	}
@@ -110,7 +114,7 @@ func checkGemmInt8Case(t *testing.T, r *rand.Rand, ps []*Pool, m, n, k int, extr
 			c[i], f[i] = -7, -7
 		}
 		GemmInt8(p, m, n, k, a, lda, aSigned, azp, packed, c, ldc)
-		GemmInt8F32(p, m, n, k, a, lda, aSigned, azp, aScale, packed, bScale, bias, f, ldc)
+		GemmInt8F32(p, m, n, k, a, lda, aSigned, azp, aScale, packed, bScale, bias, residual, f, ldc)
 		if err := checkC(); err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
@@ -194,7 +198,7 @@ func BenchmarkGemmInt8(b *testing.B) {
 		b.Run(d.name, func(b *testing.B) {
 			onThreads(b, func(b *testing.B, p *Pool) {
 				flops(b, p, PeakInt8, work, func() {
-					GemmInt8F32(p, m, n, k, x, k, false, []int32{128}, []float32{1}, packed, []float32{1}, nil, c, n)
+					GemmInt8F32(p, m, n, k, x, k, false, []int32{128}, []float32{1}, packed, []float32{1}, nil, nil, c, n)
 				})
 			})
 		})

@@ -39,11 +39,11 @@ func (b *PackedInt8) inStrips(p *Pool, m, lda int, f func(i0, count int, rows []
 }
 
 // inFloats is GemmInt8F32 in strips; whole, scale and bias are padded to whole panels.
-func (b *PackedInt8) inFloats(p *Pool, m int, a []byte, lda int, whole []int32, scale, bias, c []float32, ldc int) {
+func (b *PackedInt8) inFloats(p *Pool, m int, a []byte, lda int, whole []int32, scale, bias, residual, c []float32, ldc int) {
 	lo, hi := Activation{}.bounds()
 	offs := []int{0}
 	b.inStrips(p, m, lda, func(i0, count int, rows []int, data []byte, col, n, width int) {
-		stripFloats(count, n, width, b.k/4, a[i0*lda:], rows, offs, (count-1)*lda, data, whole[col:], scale[col:], bias[col:], lo, hi, c[i0*ldc+col:], ldc)
+		stripFloats(count, n, width, b.k/4, a[i0*lda:], rows, offs, (count-1)*lda, data, whole[col:], scale[col:], bias[col:], lo, hi, c[i0*ldc+col:], tail(residual, i0*ldc+col), ldc)
 	})
 }
 
@@ -55,8 +55,9 @@ func (b *PackedInt8) inCodes(p *Pool, m int, a []byte, lda int, whole []int32, s
 	})
 }
 
-// stripFloatsGeneric is stripGeneric with dst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j], lo), hi).
-func stripFloatsGeneric(count, n, width, words int, src []byte, rows, offs []int, b []byte, start []int32, scale, bias []float32, lo, hi float32, dst []float32, ldd int) {
+// stripFloatsGeneric is stripGeneric with dst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j] + other[i*ldd+j], lo), hi), each step
+// rounded to float32, without other if that is nil.
+func stripFloatsGeneric(count, n, width, words int, src []byte, rows, offs []int, b []byte, start []int32, scale, bias []float32, lo, hi float32, dst, other []float32, ldd int) {
 	for i := range count {
 		for j := range n {
 			s := start[j]
@@ -66,6 +67,9 @@ func stripFloatsGeneric(count, n, width, words int, src []byte, rows, offs []int
 				}
 			}
 			v := float32(float32(s)*scale[j]) + bias[j]
+			if other != nil {
+				v += other[i*ldd+j]
+			}
 			if v < lo {
 				v = lo
 			}
@@ -75,4 +79,12 @@ func stripFloatsGeneric(count, n, width, words int, src []byte, rows, offs []int
 			dst[i*ldd+j] = v
 		}
 	}
+}
+
+// tail is x[at:], or nil if x is empty.
+func tail[T any](x []T, at int) []T {
+	if len(x) == 0 {
+		return nil
+	}
+	return x[at:]
 }

@@ -45,16 +45,19 @@ func TestStripsInt8(t *testing.T) {
 						t.Fatalf("%d rows of %d columns, added %v: codes differ (%v)", count, n, add != nil, err)
 					}
 				}
-				got, check := guarded[float32](count*ldd, r.IntN(16))
-				want := slices.Clone(got)
-				stripFloats(count, n, width, words, src, rows, offs, reach, b, start, scale, bias, -1, 2, got, ldd)
-				stripFloatsGeneric(count, n, width, words, src, rows, offs, b, start, scale, bias, -1, 2, want, ldd)
-				if err := check(); err != nil {
-					t.Fatal(err)
-				}
-				for i := range count {
-					if !slices.Equal(got[i*ldd:i*ldd+n], want[i*ldd:i*ldd+n]) {
-						t.Fatalf("%d rows of %d columns: floats differ", count, n)
+				residual := randomF32(r, make([]float32, count*ldd))
+				for _, other := range [][]float32{nil, residual} {
+					got, check := guarded[float32](count*ldd, r.IntN(16))
+					want := slices.Clone(got)
+					stripFloats(count, n, width, words, src, rows, offs, reach, b, start, scale, bias, -1, 2, got, other, ldd)
+					stripFloatsGeneric(count, n, width, words, src, rows, offs, b, start, scale, bias, -1, 2, want, other, ldd)
+					if err := check(); err != nil {
+						t.Fatal(err)
+					}
+					for i := range count {
+						if !slices.Equal(got[i*ldd:i*ldd+n], want[i*ldd:i*ldd+n]) {
+							t.Fatalf("%d rows of %d columns: floats differ", count, n)
+						}
 					}
 				}
 			}

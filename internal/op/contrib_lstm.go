@@ -127,7 +127,7 @@ func (o *DynamicQuantizeLSTM) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor
 		}
 		proj := make([]float32, s.steps*s.batch*gh)
 		kernel.GemmInt8F32(e.Workers(), s.steps*s.batch, gh, s.input, codes, max(s.input, 1), false, []int32{zero}, []float32{scale},
-			wp[d].packed, wp[d].scale, c.linear, proj, gh)
+			wp[d].packed, wp[d].scale, c.linear, nil, proj, gh)
 		s.pass(d, c, proj)
 	}
 	return []*tensor.Tensor{s.yTensor(), s.hFinalTensor(), s.cFinalTensor()}, nil
@@ -187,7 +187,7 @@ func (g gateWeights) recurrence(s *sequence[float32]) func(dst []float32, ldd in
 		step++
 		scale, zero := dynamicQuantize(s.e, codes, live)
 		kernel.GemmInt8F32(s.e.Workers(), s.batch, n, s.hidden, codes, max(s.hidden, 1), false, []int32{zero}, []float32{scale},
-			g.packed, g.scale, nil, sum, max(n, 1))
+			g.packed, g.scale, nil, nil, sum, max(n, 1))
 		for b := range s.batch {
 			kernel.Add(dst[b*ldd:b*ldd+n], dst[b*ldd:b*ldd+n], sum[b*n:(b+1)*n])
 		}

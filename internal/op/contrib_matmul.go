@@ -161,7 +161,7 @@ func (s *scaled) evaluate(e *graph.Env, d tensor.DType) (*tensor.Tensor, error) 
 			columns = columns[j*p.n : (j+1)*p.n]
 		}
 		kernel.GemmInt8F32(e.Workers(), p.m, p.n, p.k, s.a[i*p.m*p.k:(i+1)*p.m*p.k], max(p.k, 1), s.signed, s.rowZeros(i), []float32{s.aScale},
-			s.b[j], columns, s.bias, y[out*p.m*p.n:(out+1)*p.m*p.n], max(p.n, 1))
+			s.b[j], columns, s.bias, nil, y[out*p.m*p.n:(out+1)*p.m*p.n], max(p.n, 1))
 	})
 	return done(), nil
 }

@@ -224,7 +224,11 @@ func (o *DynamicQuantMatMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.
 	defer done()
 	t := e.New(tensor.Float32, shape...)
 	y := tensor.Data[float32](t)
-	kernel.GemmInt8F32(e.Workers(), rows, n, k, codes, max(k, 1), c.signed(), []int32{c.Zero}, []float32{c.Scale}, o.weight.packed, o.weight.scale, o.bias, y, max(n, 1))
+	var added []float32
+	if residual != nil && residual.DType == tensor.Float32 && residual.Shape.Equal(t.Shape) {
+		added, residual = tensor.Data[float32](residual), nil
+	}
+	kernel.GemmInt8F32(e.Workers(), rows, n, k, codes, max(k, 1), c.signed(), []int32{c.Zero}, []float32{c.Scale}, o.weight.packed, o.weight.scale, o.bias, added, y, max(n, 1))
 	runtime.KeepAlive(o)
 	return one(o.activation.finish(e, t, n, nil, residual))
 }

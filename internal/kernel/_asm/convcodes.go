@@ -31,7 +31,7 @@ func stripInt8(g *gen, rows, width int, codes bool) {
 	vecs := width / 16
 	kind, args, result := "stripCodes", "end *int32, dst, other *byte, ldd int, mask uint64", "\tdst[i*ldd+j] = end of s*scale[j], and of other[i*ldd+j] unless other is nil"
 	if !codes {
-		kind, args, result = "stripFloats", "bias, dst *float32, ldd int, lo, hi float32, mask uint64", "\tdst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j], lo), hi)"
+		kind, args, result = "stripFloats", "bias, dst, other *float32, ldd int, lo, hi float32, mask uint64", "\tdst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j] + other[i*ldd+j], lo), hi), without other if that is nil"
 	}
 	g.function(name("%s%dx%dAVX512VNNI", kind, rows, width),
 		"func(count, runs, k4 int, src *byte, rows, offs *int, b *byte, start *int32, scale *float32, "+args+")",
@@ -71,6 +71,12 @@ func stripInt8(g *gen, rows, width int, codes bool) {
 	g.Label("tile")
 	if codes {
 		g.prefetchRows(rows, 0, 47)
+	} else {
+		var lines []int
+		for v := range vecs {
+			lines = append(lines, 64*v)
+		}
+		g.prefetchRows(rows, lines...)
 	}
 	list, src := g.arg("rows"), g.arg("src")
 	row := make([]reg.GPVirtual, rows)
@@ -120,22 +126,42 @@ func stripInt8(g *gen, rows, width int, codes bool) {
 		lo, hi := av[0], av[1]
 		g.VBROADCASTSS(g.argAddr("lo"), lo)
 		g.VBROADCASTSS(g.argAddr("hi"), hi)
-		for i := range rows {
-			for v, x := range acc[i] {
-				g.VCVTDQ2PS(x, x)
-				g.VMULPS(bv[v], x, x)
-				g.VADDPS(at(bias, 64*v), x, x)
-				g.VMAXPS(x, lo, x)
-				g.VMINPS(x, hi, x)
-				g.VMOVUPS(x, part[v], at(dst, 64*v))
+		other := g.arg("other")
+		for _, residual := range []bool{false, true} {
+			if residual {
+				g.Label("residual")
+			} else {
+				g.TESTQ(other, other)
+				g.JNZ(LabelRef("residual"))
 			}
-			g.ADDQ(ldd, dst)
-			g.DECQ(count)
-			g.JZ(LabelRef("done"))
+			for i := range rows {
+				for v, x := range acc[i] {
+					g.VCVTDQ2PS(x, x)
+					g.VMULPS(bv[v], x, x)
+					g.VADDPS(at(bias, 64*v), x, x)
+					if residual {
+						t := g.ZMM()
+						g.VMOVUPS_Z(at(other, 64*v), part[v], t)
+						g.VADDPS(t, x, x)
+					}
+					g.VMAXPS(x, lo, x)
+					g.VMINPS(x, hi, x)
+					g.VMOVUPS(x, part[v], at(dst, 64*v))
+				}
+				g.ADDQ(ldd, dst)
+				if residual {
+					g.ADDQ(ldd, other)
+				}
+				g.DECQ(count)
+				g.JZ(LabelRef("done"))
+			}
+			if residual {
+				g.MOVQ(other, g.argAddr("other"))
+			}
+			g.MOVQ(dst, g.argAddr("dst"))
+			g.MOVQ(count, g.argAddr("count"))
+			g.JMP(LabelRef("tile"))
 		}
-		g.MOVQ(dst, g.argAddr("dst"))
-		g.MOVQ(count, g.argAddr("count"))
-		g.JMP(LabelRef("tile"))
 		g.Label("done")
 		g.VZEROUPPER()
 		g.RET()
