@@ -18,6 +18,10 @@ var (
 	tanhPoly = []float64{-0.33333284, 0.13331491, -0.053743497, 0.020650579, -0.005717037}
 	// erf(x)/x in x^2 for |x| <= 1: good to 1.2e-9.
 	erfPoly = []float64{1.1283791065216064, -0.3761262595653534, 0.1128358542919159, -0.026853810995817184, 0.005188327748328447, -0.0008010192541405559, 7.853857823647559e-05}
+	// 2^r on |r| <= 1/2: good to 7.5e-8 of itself.
+	exp2Poly = []float64{1, 0.6931469775951125, 0.240222420770879, 0.0555073374447724, 0.009671513183257204, 0.0013264728769614015}
+	// log2 of erfc(x/sqrt 2)/2 for 0 <= x <= 5.9: x times that is good to 9e-9. It falls on beyond.
+	tailPoly = []float64{-1, -1.1511110455152054, -0.45916214320583987, -0.05262761062196767, 0.007245420954040988, -0.00027207553119374967, -0.00013147330322291377, 2.805695651820754e-05, -1.90206686732169e-06}
 	// -ln(erfc(x)) for 1 <= x <= 4: erf good to 1.0e-9.
 	erfcPoly = []float64{0.00035370892146602273, 1.1270400285720825, 0.6382256150245667, 0.10303743183612823, -0.021805351600050926, 0.0029396156314760447, -0.0001855748996604234}
 )
@@ -123,11 +127,7 @@ func (m mathGen) exp(x reg.VecVirtual) reg.VecVirtual {
 	hi := m.constant(89)
 	m.VMINPS(c, hi, c)
 	n := m.mul(c, math.Log2E)
-	if m.wide {
-		m.VRNDSCALEPS(Imm(0), n, n)
-	} else {
-		m.VROUNDPS(Imm(0), n, n)
-	}
+	m.round(n, n)
 	// ln 2 in two parts, the first with so few bits that its product with n is exact.
 	const ln2High = 0x1.62e4p-1
 	m.VFNMADD231PS(m.constant(ln2High), n, c)
@@ -137,9 +137,36 @@ func (m mathGen) exp(x reg.VecVirtual) reg.VecVirtual {
 	m.VMULPS(c, c, square)
 	m.VFMADD213PS(c, square, p)
 	m.VADDPS(m.constant(1), p, p)
+	m.timesPower(p, n)
+	return p
+}
+
+// exp2 is 2^x for x <= 127.
+func (m mathGen) exp2(x reg.VecVirtual) reg.VecVirtual {
+	c := m.constant(-151) // rounds to 0
+	m.VMAXPS(c, x, c)
+	n := m.vec(m.wide)
+	m.round(c, n)
+	m.VSUBPS(n, c, c)
+	p := m.poly(exp2Poly, c)
+	m.timesPower(p, n)
+	return p
+}
+
+// round sets dst to x rounded to a whole number, halves to the even one.
+func (m mathGen) round(x, dst reg.VecVirtual) {
+	if m.wide {
+		m.VRNDSCALEPS(Imm(0), x, dst)
+	} else {
+		m.VROUNDPS(Imm(0), x, dst)
+	}
+}
+
+// timesPower multiplies p by 2^n for whole n.
+func (m mathGen) timesPower(p, n reg.VecVirtual) {
 	if m.wide {
 		m.VSCALEFPS(n, p, p)
-		return p
+		return
 	}
 	// 2^n as two factors, for 2^n itself may be out of range.
 	i, half := m.vec(false), m.vec(false)
@@ -151,7 +178,6 @@ func (m mathGen) exp(x reg.VecVirtual) reg.VecVirtual {
 		m.VPSLLD(Imm(23), e, e)
 		m.VMULPS(e, p, p)
 	}
-	return p
 }
 
 // expNeg is 1 + e^-x.
@@ -219,12 +245,14 @@ func (m mathGen) erf(x reg.VecVirtual) reg.VecVirtual {
 	return m.less(m.abs(x), 1, p, large)
 }
 
+// gelu is x times the share of a normal distribution that lies below x: with h = erfc(|x|/sqrt 2)/2, that is h below 0 and 1-h above.
 func (m mathGen) gelu(x reg.VecVirtual) reg.VecVirtual {
-	e := m.erf(m.mul(x, 1/math.Sqrt2))
-	half := m.mul(x, 0.5)
-	m.VADDPS(m.constant(1), e, e)
-	m.VMULPS(half, e, e)
-	return e
+	h := m.exp2(m.poly(tailPoly, m.abs(x)))
+	above := m.constant(1)
+	m.VSUBPS(h, above, above)
+	above = m.less(x, 0, h, above)
+	m.VMULPS(x, above, above)
+	return above
 }
 
 func (m mathGen) geluTanh(x reg.VecVirtual) reg.VecVirtual {
