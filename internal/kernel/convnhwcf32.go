@@ -186,6 +186,7 @@ func (c *nhwcPlan) floats(p *Pool, image []byte, w *PackedConvF32NHWC, begin, re
 // rows has more than stripRows values behind them and counts bytes like offs. See generic.
 type stripF32 struct {
 	count, n, width, k int
+	ldb                int // floats between the rows of b; 0: width
 	src                []byte
 	rows, offs         []int
 	reach              int // see reachOf
@@ -199,7 +200,7 @@ type stripF32 struct {
 // generic is the definition of a strip: for i < count and j < n
 //
 //	s = start[j], or with more dst[i*ldd+j]
-//	s += sum over r, l < k of x*b[(r*k+l)*width+j]   with x the float at src[rows[i]+offs[r]+4*l]
+//	s += sum over r, l < k of x*b[(r*k+l)*ldb+j]   with x the float at src[rows[i]+offs[r]+4*l]
 //	dst[i*ldd+j] = min(max(s + other[i*ldd+j], lo), hi)
 //
 // without other if that is nil.
@@ -214,7 +215,7 @@ func (a *stripF32) generic() {
 		}
 		for r, off := range a.offs {
 			for l, x := range src[(a.rows[i]+off)/4:][:a.k] {
-				for j, w := range a.b[(r*a.k+l)*a.width:][:a.n] {
+				for j, w := range a.b[(r*a.k+l)*a.ldb:][:a.n] {
 					sums[j] += x * w
 				}
 			}
@@ -241,7 +242,10 @@ func (a *stripF32) check() {
 		panic("kernel: strip of a convolution: not a strip")
 	}
 	needLen("strip source", len(a.src), a.reach+4*a.k)
-	needLen("strip weights", len(a.b), len(a.offs)*a.k*a.width)
+	if a.ldb == 0 {
+		a.ldb = a.width
+	}
+	needLen("strip weights", len(a.b), (len(a.offs)*a.k-1)*a.ldb+a.width)
 	needLen("strip starts", len(a.start), a.width)
 	need("strip destination", len(a.dst), a.count, a.n, a.ldd)
 	if a.other != nil {

@@ -222,10 +222,10 @@ func (a *stripF32) run() {
 		case 7<<8 | 16:
 			f = stripF32x7x16AVX512
 		}
-		f(a.count, a.n, len(a.offs), a.k, &a.src[0], &a.rows[0], &a.offs[0], &a.b[0], a.width, &a.start[0], &a.dst[0], unsafe.SliceData(a.other), a.ldd, a.lo, a.hi, a.more)
+		f(a.count, a.n, len(a.offs), a.k, &a.src[0], &a.rows[0], &a.offs[0], &a.b[0], a.ldb, &a.start[0], &a.dst[0], unsafe.SliceData(a.other), a.ldd, a.lo, a.hi, a.more)
 	case useStripsAVX2:
 		for j := 0; j < a.n; j += 16 {
-			stripF32x6x16AVX2(a.count, min(16, a.n-j), len(a.offs), a.k, &a.src[0], &a.rows[0], &a.offs[0], &a.b[j], a.width, &a.start[j], &a.dst[j], unsafe.SliceData(from(a.other, j)), a.ldd, a.lo, a.hi, a.more)
+			stripF32x6x16AVX2(a.count, min(16, a.n-j), len(a.offs), a.k, &a.src[0], &a.rows[0], &a.offs[0], &a.b[j], a.ldb, &a.start[j], &a.dst[j], unsafe.SliceData(from(a.other, j)), a.ldd, a.lo, a.hi, a.more)
 		}
 	default:
 		a.generic()
@@ -233,3 +233,6 @@ func (a *stripF32) run() {
 }
 
 func (e *codesEnd) memory() *int32 { return (*int32)(unsafe.Pointer(e)) }
+
+// useSmallF32 reports whether strips of floats are there as assembly.
+func useSmallF32() bool { return useStripsAVX512 || useStripsAVX2 }

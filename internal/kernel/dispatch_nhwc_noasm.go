@@ -38,3 +38,5 @@ func stripFloats(count, n, width, words int, src []byte, rows, offs []int, reach
 
 func depthwiseSlide(stride, count, n int, src []byte, pixel, row int, w []byte, start []int32, scale []float32, end *codesEnd, dst []byte, ldd int) {
 }
+
+func useSmallF32() bool { return false }

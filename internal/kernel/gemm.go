@@ -20,6 +20,8 @@ func GemmF32(p *Pool, transA, transB bool, m, n, k int, alpha float32, a []float
 		dotGemmF32(p, transA, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
 	case m <= directRowsMax && !transB:
 		directGemmF32(p, transA, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
+	case isSmallF32(transA, m, n, k, beta):
+		smallGemmF32(p, transB, m, n, k, alpha, a, lda, b, ldb, c, ldc)
 	default:
 		f := kernelF32()
 		f.product(transA, m, n, k, alpha, a, lda, beta, c, ldc).run(p, f.right(transB, b, ldb))
