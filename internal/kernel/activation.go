@@ -92,6 +92,9 @@ func Softmax(dst, x []float32) {
 	if len(x) == 0 {
 		return
 	}
+	if softmaxVector(dst, x) {
+		return
+	}
 	_, top := MinMax(x) // a NaN comes back in through the sum
 	AddScalar(dst, x, -top)
 	Exp(dst, dst)

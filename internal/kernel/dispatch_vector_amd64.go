@@ -139,6 +139,19 @@ func axpyVector(alpha float32, x, dst []float32) bool {
 	return true
 }
 
+// softmaxVector is for rows that are not empty.
+func softmaxVector(dst, x []float32) bool {
+	switch {
+	case useElementaryAVX512:
+		softmaxAVX512(len(dst), &dst[0], &x[0])
+	case useElementaryAVX2:
+		softmaxAVX2(len(dst), &dst[0], &x[0])
+	default:
+		return false
+	}
+	return true
+}
+
 func expVector(dst, x []float32) bool {
 	switch {
 	case len(dst) == 0:

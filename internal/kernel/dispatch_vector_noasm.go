@@ -20,6 +20,8 @@ func axpyVector(alpha float32, x, dst []float32) bool { return false }
 
 func expVector(dst, x []float32) bool { return false }
 
+func softmaxVector(dst, x []float32) bool { return false }
+
 func sigmoidVector(dst, x []float32) bool { return false }
 
 func siluVector(dst, x []float32) bool { return false }

@@ -855,6 +855,174 @@ GLOBL word3e75fcde<>(SB), RODATA|NOPTR, $4
 DATA word3f317215<>+0(SB)/4, $0x3f317215
 GLOBL word3f317215<>(SB), RODATA|NOPTR, $4
 
+// func softmaxAVX512(n int, dst *float32, x *float32)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·softmaxAVX512(SB), NOSPLIT, $0-24
+	VBROADCASTSS wordff800000<>+0(SB), Z0
+	MOVQ         n+0(FP), AX
+	MOVQ         x+16(FP), CX
+	MOVQ         dst+8(FP), DX
+
+top:
+	CMPQ    AX, $0x10
+	JLT     topPart
+	VMOVUPS (CX), Z1
+	VMAXPS  Z0, Z1, Z0
+	ADDQ    $0x40, CX
+	ADDQ    $0x40, DX
+	SUBQ    $0x10, AX
+	JMP     top
+
+topPart:
+	TESTQ        AX, AX
+	JZ           topDone
+	MOVQ         $0x00000010, DX
+	CMPQ         AX, DX
+	CMOVQLT      AX, DX
+	MOVQ         $-1, AX
+	BZHIQ        DX, AX, AX
+	KMOVW        AX, K1
+	VBROADCASTSS wordff800000<>+0(SB), Z1
+	VMOVUPS      (CX), K1, Z1
+	VMAXPS       Z0, Z1, Z0
+
+topDone:
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VMAXPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VMAXPS        X1, X0, X0
+	VPERMILPS     $0x4e, X0, X1
+	VMAXPS        X1, X0, X0
+	VPERMILPS     $0xb1, X0, X1
+	VMAXPS        X1, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  word00000000<>+0(SB), Z2
+	MOVQ          n+0(FP), AX
+	MOVQ          x+16(FP), CX
+	MOVQ          dst+8(FP), DX
+
+exp:
+	CMPQ         AX, $0x10
+	JLT          expPart
+	VMOVUPS      (CX), Z1
+	VSUBPS       Z0, Z1, Z1
+	VBROADCASTSS wordc2d20000<>+0(SB), Z3
+	VMAXPS       Z1, Z3, Z3
+	VBROADCASTSS word42b20000<>+0(SB), Z1
+	VMINPS       Z3, Z1, Z3
+	VBROADCASTSS word3fb8aa3b<>+0(SB), Z1
+	VMULPS       Z1, Z3, Z1
+	VRNDSCALEPS  $0x00, Z1, Z1
+	VBROADCASTSS word3f317200<>+0(SB), Z4
+	VFNMADD231PS Z4, Z1, Z3
+	VBROADCASTSS word35bfbe8e<>+0(SB), Z4
+	VFNMADD231PS Z4, Z1, Z3
+	VBROADCASTSS word3ab50d37<>+0(SB), Z4
+	VBROADCASTSS word3c091fe3<>+0(SB), Z5
+	VFMADD213PS  Z5, Z3, Z4
+	VBROADCASTSS word3d2aac8b<>+0(SB), Z5
+	VFMADD213PS  Z5, Z3, Z4
+	VBROADCASTSS word3e2aaa45<>+0(SB), Z5
+	VFMADD213PS  Z5, Z3, Z4
+	VBROADCASTSS word3efffffe<>+0(SB), Z5
+	VFMADD213PS  Z5, Z3, Z4
+	VMULPS       Z3, Z3, Z5
+	VFMADD213PS  Z3, Z5, Z4
+	VBROADCASTSS word3f800000<>+0(SB), Z3
+	VADDPS       Z3, Z4, Z4
+	VSCALEFPS    Z1, Z4, Z4
+	VMOVUPS      Z4, (DX)
+	VADDPS       Z4, Z2, Z2
+	ADDQ         $0x40, CX
+	ADDQ         $0x40, DX
+	SUBQ         $0x10, AX
+	JMP          exp
+
+expPart:
+	TESTQ        AX, AX
+	JZ           expDone
+	MOVQ         $0x00000010, BX
+	CMPQ         AX, BX
+	CMOVQLT      AX, BX
+	MOVQ         $-1, AX
+	BZHIQ        BX, AX, AX
+	KMOVW        AX, K1
+	VMOVUPS.Z    (CX), K1, Z1
+	VSUBPS       Z0, Z1, Z1
+	VBROADCASTSS wordc2d20000<>+0(SB), Z0
+	VMAXPS       Z1, Z0, Z0
+	VBROADCASTSS word42b20000<>+0(SB), Z1
+	VMINPS       Z0, Z1, Z0
+	VBROADCASTSS word3fb8aa3b<>+0(SB), Z1
+	VMULPS       Z1, Z0, Z1
+	VRNDSCALEPS  $0x00, Z1, Z1
+	VBROADCASTSS word3f317200<>+0(SB), Z3
+	VFNMADD231PS Z3, Z1, Z0
+	VBROADCASTSS word35bfbe8e<>+0(SB), Z3
+	VFNMADD231PS Z3, Z1, Z0
+	VBROADCASTSS word3ab50d37<>+0(SB), Z3
+	VBROADCASTSS word3c091fe3<>+0(SB), Z4
+	VFMADD213PS  Z4, Z0, Z3
+	VBROADCASTSS word3d2aac8b<>+0(SB), Z4
+	VFMADD213PS  Z4, Z0, Z3
+	VBROADCASTSS word3e2aaa45<>+0(SB), Z4
+	VFMADD213PS  Z4, Z0, Z3
+	VBROADCASTSS word3efffffe<>+0(SB), Z4
+	VFMADD213PS  Z4, Z0, Z3
+	VMULPS       Z0, Z0, Z4
+	VFMADD213PS  Z0, Z4, Z3
+	VBROADCASTSS word3f800000<>+0(SB), Z0
+	VADDPS       Z0, Z3, Z3
+	VSCALEFPS    Z1, Z3, Z3
+	VMOVUPS      Z3, K1, (DX)
+	VADDPS       Z3, Z2, K1, Z2
+
+expDone:
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VADDPS        Y0, Y2, Y2
+	VEXTRACTF128  $0x01, Y2, X0
+	VADDPS        X0, X2, X2
+	VPERMILPS     $0x4e, X2, X0
+	VADDPS        X0, X2, X2
+	VPERMILPS     $0xb1, X2, X0
+	VADDPS        X0, X2, X2
+	VMOVSS        word3f800000<>+0(SB), X0
+	VDIVSS        X2, X0, X0
+	VBROADCASTSS  X0, Z2
+	MOVQ          n+0(FP), AX
+	MOVQ          dst+8(FP), CX
+	MOVQ          dst+8(FP), DX
+
+scale:
+	CMPQ    AX, $0x10
+	JLT     scalePart
+	VMULPS  (DX), Z2, Z1
+	VMOVUPS Z1, (DX)
+	ADDQ    $0x40, CX
+	ADDQ    $0x40, DX
+	SUBQ    $0x10, AX
+	JMP     scale
+
+scalePart:
+	TESTQ     AX, AX
+	JZ        scaleDone
+	MOVQ      $0x00000010, CX
+	CMPQ      AX, CX
+	CMOVQLT   AX, CX
+	MOVQ      $-1, AX
+	BZHIQ     CX, AX, AX
+	KMOVW     AX, K1
+	VMOVUPS.Z (DX), K1, Z1
+	VMULPS    Z1, Z2, Z1
+	VMOVUPS   Z1, K1, (DX)
+
+scaleDone:
+	VZEROUPPER
+	RET
+
+DATA wordff800000<>+0(SB)/4, $0xff800000
+GLOBL wordff800000<>(SB), RODATA|NOPTR, $4
+
 // func geluTanhAVX512(n int, dst *float32, x *float32)
 // Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·geluTanhAVX512(SB), NOSPLIT, $0-24
@@ -1820,6 +1988,189 @@ part:
 	VMASKMOVPS   Y2, Y1, (CX)
 
 done:
+	VZEROUPPER
+	RET
+
+// func softmaxAVX2(n int, dst *float32, x *float32)
+// Requires: AVX, AVX2, CMOV, FMA3
+TEXT ·softmaxAVX2(SB), NOSPLIT, $0-24
+	VBROADCASTSS wordff800000<>+0(SB), Y0
+	MOVQ         n+0(FP), AX
+	MOVQ         x+16(FP), CX
+	MOVQ         dst+8(FP), DX
+
+top:
+	CMPQ    AX, $0x08
+	JLT     topPart
+	VMOVUPS (CX), Y1
+	VMAXPS  Y0, Y1, Y0
+	ADDQ    $0x20, CX
+	ADDQ    $0x20, DX
+	SUBQ    $0x08, AX
+	JMP     top
+
+topPart:
+	TESTQ        AX, AX
+	JZ           topDone
+	MOVQ         $0x00000008, DX
+	CMPQ         AX, DX
+	CMOVQLT      AX, DX
+	NEGQ         DX
+	LEAQ         laneMasks<>+0(SB), AX
+	VMOVUPS      64(AX)(DX*4), Y2
+	VBROADCASTSS wordff800000<>+0(SB), Y1
+	VMASKMOVPS   (CX), Y2, Y3
+	VBLENDVPS    Y2, Y3, Y1, Y1
+	VMAXPS       Y0, Y1, Y0
+
+topDone:
+	VEXTRACTF128 $0x01, Y0, X1
+	VMAXPS       X1, X0, X0
+	VPERMILPS    $0x4e, X0, X1
+	VMAXPS       X1, X0, X0
+	VPERMILPS    $0xb1, X0, X1
+	VMAXPS       X1, X0, X0
+	VBROADCASTSS X0, Y0
+	VBROADCASTSS word00000000<>+0(SB), Y2
+	MOVQ         n+0(FP), AX
+	MOVQ         x+16(FP), CX
+	MOVQ         dst+8(FP), DX
+
+exp:
+	CMPQ         AX, $0x08
+	JLT          expPart
+	VMOVUPS      (CX), Y1
+	VSUBPS       Y0, Y1, Y1
+	VBROADCASTSS wordc2d20000<>+0(SB), Y3
+	VMAXPS       Y1, Y3, Y3
+	VBROADCASTSS word42b20000<>+0(SB), Y1
+	VMINPS       Y3, Y1, Y3
+	VBROADCASTSS word3fb8aa3b<>+0(SB), Y1
+	VMULPS       Y1, Y3, Y1
+	VROUNDPS     $0x00, Y1, Y1
+	VBROADCASTSS word3f317200<>+0(SB), Y4
+	VFNMADD231PS Y4, Y1, Y3
+	VBROADCASTSS word35bfbe8e<>+0(SB), Y4
+	VFNMADD231PS Y4, Y1, Y3
+	VBROADCASTSS word3ab50d37<>+0(SB), Y4
+	VBROADCASTSS word3c091fe3<>+0(SB), Y5
+	VFMADD213PS  Y5, Y3, Y4
+	VBROADCASTSS word3d2aac8b<>+0(SB), Y5
+	VFMADD213PS  Y5, Y3, Y4
+	VBROADCASTSS word3e2aaa45<>+0(SB), Y5
+	VFMADD213PS  Y5, Y3, Y4
+	VBROADCASTSS word3efffffe<>+0(SB), Y5
+	VFMADD213PS  Y5, Y3, Y4
+	VMULPS       Y3, Y3, Y5
+	VFMADD213PS  Y3, Y5, Y4
+	VBROADCASTSS word3f800000<>+0(SB), Y3
+	VADDPS       Y3, Y4, Y4
+	VCVTPS2DQ    Y1, Y1
+	VPSRAD       $0x01, Y1, Y3
+	VPSUBD       Y3, Y1, Y1
+	VBROADCASTSS word0000007f<>+0(SB), Y5
+	VPADDD       Y5, Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y3, Y4, Y4
+	VBROADCASTSS word0000007f<>+0(SB), Y3
+	VPADDD       Y3, Y1, Y1
+	VPSLLD       $0x17, Y1, Y1
+	VMULPS       Y1, Y4, Y4
+	VMOVUPS      Y4, (DX)
+	VADDPS       Y4, Y2, Y2
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	SUBQ         $0x08, AX
+	JMP          exp
+
+expPart:
+	TESTQ        AX, AX
+	JZ           expDone
+	MOVQ         $0x00000008, BX
+	CMPQ         AX, BX
+	CMOVQLT      AX, BX
+	NEGQ         BX
+	LEAQ         laneMasks<>+0(SB), AX
+	VMOVUPS      64(AX)(BX*4), Y3
+	VMASKMOVPS   (CX), Y3, Y1
+	VSUBPS       Y0, Y1, Y1
+	VBROADCASTSS wordc2d20000<>+0(SB), Y0
+	VMAXPS       Y1, Y0, Y0
+	VBROADCASTSS word42b20000<>+0(SB), Y1
+	VMINPS       Y0, Y1, Y0
+	VBROADCASTSS word3fb8aa3b<>+0(SB), Y1
+	VMULPS       Y1, Y0, Y1
+	VROUNDPS     $0x00, Y1, Y1
+	VBROADCASTSS word3f317200<>+0(SB), Y4
+	VFNMADD231PS Y4, Y1, Y0
+	VBROADCASTSS word35bfbe8e<>+0(SB), Y4
+	VFNMADD231PS Y4, Y1, Y0
+	VBROADCASTSS word3ab50d37<>+0(SB), Y4
+	VBROADCASTSS word3c091fe3<>+0(SB), Y5
+	VFMADD213PS  Y5, Y0, Y4
+	VBROADCASTSS word3d2aac8b<>+0(SB), Y5
+	VFMADD213PS  Y5, Y0, Y4
+	VBROADCASTSS word3e2aaa45<>+0(SB), Y5
+	VFMADD213PS  Y5, Y0, Y4
+	VBROADCASTSS word3efffffe<>+0(SB), Y5
+	VFMADD213PS  Y5, Y0, Y4
+	VMULPS       Y0, Y0, Y5
+	VFMADD213PS  Y0, Y5, Y4
+	VBROADCASTSS word3f800000<>+0(SB), Y0
+	VADDPS       Y0, Y4, Y4
+	VCVTPS2DQ    Y1, Y0
+	VPSRAD       $0x01, Y0, Y1
+	VPSUBD       Y1, Y0, Y0
+	VBROADCASTSS word0000007f<>+0(SB), Y5
+	VPADDD       Y5, Y1, Y1
+	VPSLLD       $0x17, Y1, Y1
+	VMULPS       Y1, Y4, Y4
+	VBROADCASTSS word0000007f<>+0(SB), Y1
+	VPADDD       Y1, Y0, Y0
+	VPSLLD       $0x17, Y0, Y0
+	VMULPS       Y0, Y4, Y4
+	VMASKMOVPS   Y4, Y3, (DX)
+	VANDPS       Y3, Y4, Y4
+	VADDPS       Y4, Y2, Y2
+
+expDone:
+	VEXTRACTF128 $0x01, Y2, X0
+	VADDPS       X0, X2, X2
+	VPERMILPS    $0x4e, X2, X0
+	VADDPS       X0, X2, X2
+	VPERMILPS    $0xb1, X2, X0
+	VADDPS       X0, X2, X2
+	VMOVSS       word3f800000<>+0(SB), X0
+	VDIVSS       X2, X0, X0
+	VBROADCASTSS X0, Y2
+	MOVQ         n+0(FP), AX
+	MOVQ         dst+8(FP), CX
+	MOVQ         dst+8(FP), DX
+
+scale:
+	CMPQ    AX, $0x08
+	JLT     scalePart
+	VMULPS  (DX), Y2, Y1
+	VMOVUPS Y1, (DX)
+	ADDQ    $0x20, CX
+	ADDQ    $0x20, DX
+	SUBQ    $0x08, AX
+	JMP     scale
+
+scalePart:
+	TESTQ      AX, AX
+	JZ         scaleDone
+	MOVQ       $0x00000008, CX
+	CMPQ       AX, CX
+	CMOVQLT    AX, CX
+	NEGQ       CX
+	LEAQ       laneMasks<>+0(SB), AX
+	VMOVUPS    64(AX)(CX*4), Y0
+	VMASKMOVPS (DX), Y0, Y1
+	VMULPS     Y1, Y2, Y1
+	VMASKMOVPS Y1, Y0, (DX)
+
+scaleDone:
 	VZEROUPPER
 	RET
 

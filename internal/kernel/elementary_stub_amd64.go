@@ -34,6 +34,11 @@ func erfAVX512(n int, dst *float32, x *float32)
 //go:noescape
 func geluAVX512(n int, dst *float32, x *float32)
 
+// softmaxAVX512 computes dst[i] = e^(x[i]-max x) over the sum of that for i < n, n > 0.
+//
+//go:noescape
+func softmaxAVX512(n int, dst *float32, x *float32)
+
 // geluTanhAVX512 computes dst[i] = x[i]/(1+e^(-2u)), u = sqrt(2/pi)*(x[i]+0.044715*x[i]^3) for i < n.
 //
 //go:noescape
@@ -68,6 +73,11 @@ func erfAVX2(n int, dst *float32, x *float32)
 //
 //go:noescape
 func geluAVX2(n int, dst *float32, x *float32)
+
+// softmaxAVX2 computes dst[i] = e^(x[i]-max x) over the sum of that for i < n, n > 0.
+//
+//go:noescape
+func softmaxAVX2(n int, dst *float32, x *float32)
 
 // geluTanhAVX2 computes dst[i] = x[i]/(1+e^(-2u)), u = sqrt(2/pi)*(x[i]+0.044715*x[i]^3) for i < n.
 //

@@ -35,6 +35,7 @@ func elementary(g *gen) {
 		m.unary("tanh", "tanh(x[i])", m.tanh)
 		m.unary("erf", "erf(x[i])", m.erf)
 		m.unary("gelu", "x[i]/2*(1+erf(x[i]/sqrt 2))", m.gelu)
+		m.softmax()
 		m.unary("geluTanh", "x[i]/(1+e^(-2u)), u = sqrt(2/pi)*(x[i]+0.044715*x[i]^3)", m.geluTanh)
 	}
 }
