@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/neurotrain/neuroquant/internal/config"
 	"github.com/neurotrain/neuroquant/internal/quantize"
@@ -43,6 +44,13 @@ type Config struct {
 	CalibrationBatchSize  int      `yaml:"calibration_batch_size" json:"calibration_batch_size,omitempty" doc:"samples per call while calibrating, where the model leaves it free; more are faster and take more memory (static)"`
 	Stats                 []string `yaml:"stats" json:"stats,omitempty" doc:"files of calibration statistics to use in place of samples, see 'neuroquant calibrate' (static)"`
 
+	Search            bool          `yaml:"search" json:"search,omitempty" doc:"look for the layers to leave in float, as few as the accuracy asked for takes, and for the calibrators of the others (static)"`
+	SearchTarget      string        `yaml:"search_target" json:"search_target,omitempty" doc:"accuracy to keep: sqnr=DB, agreement=FRACTION, top1=FRACTION, drop=FRACTION (of top-1), or several with commas between them; empty: drop=0.01 with labels, else sqnr=30"`
+	SearchEvaluations int           `yaml:"search_evaluations" json:"search_evaluations,omitempty" doc:"most quantizations to measure; 0: until the search is through"`
+	SearchTime        time.Duration `yaml:"search_time" json:"-" doc:"time for measuring quantizations, such as 10m; 0: until the search is through"`
+	SearchSamples     int           `yaml:"search_samples" json:"search_samples,omitempty" doc:"samples to measure on; 0: all"`
+	SearchCalibrators []string      `yaml:"search_calibrators" json:"search_calibrators,omitempty" doc:"calibrators to try; none: all, calibrator first"`
+
 	SaveQuantizedModel bool   `yaml:"save_quantized_model" json:"save_quantized_model" doc:"write the result; false: only report"`
 	QuantizedModelPath string `yaml:"quantized_model_path" json:"quantized_model_path,omitempty" doc:"folder to write the result to"`
 	AnalysisReportPath string `yaml:"analysis_report_path" json:"analysis_report_path,omitempty" doc:"folder to write the analysis report to; empty: none"`
@@ -53,7 +61,7 @@ func DefaultConfig() Config {
 	return Config{
 		Enabled: true, Method: "dynamic", DType: "qint8", Device: "auto", PerChannel: true,
 		Bits: 4, GroupSize: 128, BnB4BitComputeDType: "float16", BnB4BitQuantType: "nf4",
-		NumCalibrationSamples: 100, CalibrationBatchSize: 1, Calibrator: quantize.Calibrators[0], Percentile: 99.999, ReduceRange: quantize.ReduceRanges[0], SaveQuantizedModel: true,
+		NumCalibrationSamples: 100, CalibrationBatchSize: 1, Calibrator: quantize.Calibrators[0], Percentile: 99.999, ReduceRange: quantize.ReduceRanges[0], SearchSamples: 300, SaveQuantizedModel: true,
 	}
 }
 
@@ -136,6 +144,12 @@ var keysOf = []struct {
 	{"calibrator", []string{"static"}, func(c, d Config) bool { return c.Calibrator != d.Calibrator }},
 	{"percentile", []string{"static"}, func(c, d Config) bool { return c.Percentile != d.Percentile }},
 	{"reduce_range", []string{"static"}, func(c, d Config) bool { return c.ReduceRange != d.ReduceRange }},
+	{"search", []string{"static"}, func(c, d Config) bool { return c.Search }},
+	{"search_target", []string{"static"}, func(c, d Config) bool { return c.SearchTarget != d.SearchTarget }},
+	{"search_evaluations", []string{"static"}, func(c, d Config) bool { return c.SearchEvaluations != d.SearchEvaluations }},
+	{"search_time", []string{"static"}, func(c, d Config) bool { return c.SearchTime != d.SearchTime }},
+	{"search_samples", []string{"static"}, func(c, d Config) bool { return c.SearchSamples != d.SearchSamples }},
+	{"search_calibrators", []string{"static"}, func(c, d Config) bool { return len(c.SearchCalibrators) > 0 }},
 	{"per_channel", []string{"dynamic", "static", "qat"}, func(c, d Config) bool { return c.PerChannel != d.PerChannel }},
 }
 
@@ -195,6 +209,7 @@ func (c Config) Validate() error {
 			bad("calibration_batch_size", "want at least 1, got %d", c.CalibrationBatchSize)
 		}
 	}
+	c.validateSearch(bad)
 	if err == nil && (c.DType == "float16" || c.DType == "bfloat16") && !c.PerChannel {
 		bad("per_channel", "dtype %s has no scales", c.DType)
 	}

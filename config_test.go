@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/neurotrain/neuroquant"
 )
@@ -83,6 +84,22 @@ func TestValidate(t *testing.T) {
 			"bits: method dynamic has no such setting; it belongs to gptq, awq",
 			"load_in_4bit: method dynamic has no such setting; it belongs to bitsandbytes",
 			"num_calibration_samples: method dynamic has no such setting; it belongs to static, gptq, awq",
+		}},
+		{"a search", func(c *neuroquant.Config) {
+			c.Method, c.Search, c.SearchTarget, c.SearchTime, c.SearchCalibrators = "static", true, "drop=0.01,sqnr=20", time.Minute, []string{"minmax", "mse"}
+		}, nil},
+		{"a search that makes no sense", func(c *neuroquant.Config) {
+			c.Method, c.Search, c.SearchTarget, c.SearchTime, c.SearchCalibrators = "static", true, "drop=1%", 10, []string{"minmax", "minmax", "best"}
+			c.SearchEvaluations, c.SearchSamples = -1, -1
+		}, []string{
+			`search_target: drop: want a number, got "1%"`, "search_evaluations: want 0 (no bound) or more", "search_time: want a time with its unit, such as 10m, got 10ns",
+			"search_samples: want 0 (all) or more", "search_calibrators: minmax: given twice", `search_calibrators: want one of mse, minmax`,
+		}},
+		{"settings of a search without one", func(c *neuroquant.Config) { c.Method, c.SearchTarget, c.SearchEvaluations = "static", "sqnr=30", 5 }, []string{
+			"search_target: only with search", "search_evaluations: only with search",
+		}},
+		{"a search of another method", func(c *neuroquant.Config) { c.Search, c.SearchSamples = true, 5 }, []string{
+			"search: method dynamic has no such setting; it belongs to static", "search_samples: method dynamic has no such setting; it belongs to static",
 		}},
 		{"scales where there are none", func(c *neuroquant.Config) { c.DType, c.PerChannel = "float16", false }, []string{"per_channel: dtype float16 has no scales"}},
 		{"the zero value", func(c *neuroquant.Config) { *c = neuroquant.Config{} }, []string{`method: unknown method ""`}},

@@ -26,10 +26,19 @@ type Manager struct {
 	last        *Result
 	calibration data.Set
 	statistics  *Statistics
+	evaluation  data.Set
+	output      string
+	threads     int
 }
 
 // NewManager returns a manager; wrong settings are reported when they are first used.
 func NewManager(c Config) *Manager { return &Manager{config: c} }
+
+// Output names the output that holds class scores, for what a search measures; by default it is the first that can.
+func (m *Manager) Output(name string) { m.output = name }
+
+// Threads sets how many threads a search measures with; 0, the default, means all.
+func (m *Manager) Threads(n int) { m.threads = n }
 
 // Decision is what becomes of one layer or parameter, and why.
 type Decision = quantize.Decision
@@ -55,6 +64,9 @@ type Result struct {
 	Config       Config
 	// Calibration says how well the samples cover the values; nil for methods that do not calibrate.
 	Calibration *CalibrationDiagnosis
+	// Search is what a search found; nil without one. SearchPicture has the latencies too.
+	Search        *SearchResult
+	SearchPicture *SearchPicture
 
 	original *model.Model
 	input    inputRecord
@@ -119,6 +131,9 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 		}
 		return m.result(ctx, orig, orig.With(orig.Graph), &quantize.Plan{Decisions: []Decision{}})
 	}
+	if m.config.Search {
+		return m.search(ctx, path, "", false)
+	}
 	orig, work, p, err := m.plan(ctx, path)
 	if err != nil {
 		return nil, err
@@ -170,6 +185,7 @@ type Record struct {
 	Decisions []Decision  `json:"decisions"`
 	// Calibration says how well the calibration samples cover what values can be.
 	Calibration *CalibrationDiagnosis `json:"calibration,omitempty"`
+	Search      *SearchResult         `json:"search,omitempty"`
 	// FrozenInputs are inputs of the original that had a default, which became constants.
 	FrozenInputs []string `json:"frozen_inputs,omitempty"`
 }
@@ -242,7 +258,7 @@ func (r *Result) record(bytes int64) Record {
 		Schema: recordSchema, Tool: recordTool, Version: Version(), Input: r.input, Settings: settings,
 		Output:    fileRecord{File: modelFile, Bytes: bytes, Format: "onnx"},
 		Sizes:     sizeRecord{r.input.Bytes, bytes, float64(r.input.Bytes) / float64(max(bytes, 1))},
-		Decisions: r.Decisions, Calibration: r.Calibration, FrozenInputs: r.FrozenInputs,
+		Decisions: r.Decisions, Calibration: r.Calibration, Search: r.Search, FrozenInputs: r.FrozenInputs,
 	}
 }
 

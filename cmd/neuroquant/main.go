@@ -48,7 +48,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 		code = exitUsage
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		code = exitInterrupted
-		err = errors.New("interrupted; nothing is half-written")
+		var told *interruptedError
+		if !errors.As(err, &told) {
+			err = errors.New("interrupted; nothing is half-written")
+		}
 	}
 	if (a.json || jsonAsked(args)) && out.n == 0 && a.jsonError(err) == nil {
 		return code

@@ -26,6 +26,7 @@ type quantizeResult struct {
 	DryRun           bool                             `json:"dry_run,omitempty"`
 	Decisions        []neuroquant.Decision            `json:"decisions"`
 	Calibration      *neuroquant.CalibrationDiagnosis `json:"calibration,omitempty"`
+	Search           *neuroquant.SearchPicture        `json:"search,omitempty"`
 	Accuracy         *neuroquant.Accuracy             `json:"accuracy,omitempty"`
 	Report           string                           `json:"report,omitempty"`
 }
@@ -41,9 +42,13 @@ func (a *app) quantizeCommand() *cobra.Command {
 		Long: `Quantize MODEL and write the folder OUT: model.onnx and neuroquant.json, which holds the settings, the hash of the
 input and what was decided for every layer. OUT appears whole or not at all.
 
-Methods that calibrate take --data for it, or --stats: what 'neuroquant calibrate' wrote. With --data the result is also compared with the original on those samples; --report DIR writes the full analysis.`,
+Methods that calibrate take --data for it, or --stats: what 'neuroquant calibrate' wrote. With --data the result is also compared with the original on those samples; --report DIR writes the full analysis.
+
+--search leaves as few layers in float as the accuracy of --search-target takes, and chooses the calibrators. The best so far is in OUT at any time;
+a search that was stopped goes on when the same command is given again.`,
 		Example: `  neuroquant quantize model.onnx out/ --method dynamic
   neuroquant quantize model.onnx out/ --method dynamic --keep 'head*' --dry-run
+  neuroquant quantize model.onnx out/ --method static --data images/ --search --search-target drop=0.005
   neuroquant quantize model.onnx out/ --config run.yaml --data images/ --size 256 --crop 224`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -69,7 +74,11 @@ Methods that calibrate take --data for it, or --stats: what 'neuroquant calibrat
 				return a.dryRun(cmd.Context(), m, args[0], out)
 			}
 			if cfg.SaveQuantizedModel {
-				if err := neuroquant.CheckOutput(out, force); err != nil {
+				check := neuroquant.CheckOutput
+				if cfg.Search {
+					check = neuroquant.CheckSearchOutput
+				}
+				if err := check(out, force); err != nil {
 					return err
 				}
 			}
@@ -86,15 +95,25 @@ Methods that calibrate take --data for it, or --stats: what 'neuroquant calibrat
 				}
 				m.Calibrate(c.set)
 			}
-			res, err := m.Quantize(cmd.Context(), args[0])
+			if cfg.Search && (c == nil || c.set == nil) {
+				return usagef("--search needs samples to measure accuracy on: give them with --data")
+			}
+			var res *neuroquant.Result
+			if cfg.Search {
+				res, err = a.search(cmd.Context(), m, c, args[0], out, force)
+			} else {
+				res, err = m.Quantize(cmd.Context(), args[0])
+			}
 			if err != nil {
 				return err
 			}
 			defer res.Close()
-			doc := &quantizeResult{Method: cfg.Method, DType: cfg.DType, Decisions: res.Decisions, OriginalBytes: res.InputBytes(), Calibration: res.Calibration}
+			doc := &quantizeResult{Method: cfg.Method, DType: cfg.DType, Decisions: res.Decisions, OriginalBytes: res.InputBytes(), Calibration: res.Calibration, Search: res.SearchPicture}
 			if cfg.SaveQuantizedModel {
-				if err := m.Save(cmd.Context(), res, out, force); err != nil {
-					return err
+				if !cfg.Search { // which has written it
+					if err := m.Save(cmd.Context(), res, out, force); err != nil {
+						return err
+					}
 				}
 				doc.Output, doc.QuantizedBytes = out, res.DiskBytes()
 				doc.CompressionRatio = float64(doc.OriginalBytes) / float64(max(doc.QuantizedBytes, 1))
@@ -121,6 +140,7 @@ Methods that calibrate take --data for it, or --stats: what 'neuroquant calibrat
 	complete(c, "method", neuroquant.MethodNames(true)...)
 	complete(c, "dtype", neuroquant.Methods()[0].DTypes...)
 	complete(c, "device", "auto", "cpu")
+	complete(c, "search-calibrators", "mse", "minmax", "moving_average", "percentile", "entropy")
 	complete(c, "reduce-range", "none", "needed", "all")
 	return c
 }
@@ -155,6 +175,7 @@ func configFlags(f *pflag.FlagSet, c *neuroquant.Config) {
 	f.Float64Var(&c.Percentile, "percentile", c.Percentile, "percentage of values inside the range, for the calibrator percentile (static)")
 	f.StringVar(&c.ReduceRange, "reduce-range", c.ReduceRange, "weights of 7 bits for CPUs without VNNI: none, needed (only channels that can overflow) or all (static)")
 	calibrationFlags(f, c)
+	searchFlags(f, c)
 }
 
 // calibrationFlags binds the settings of how values are observed.
@@ -186,6 +207,7 @@ func (a *app) settings(f *pflag.FlagSet, file string, cfg, flags neuroquant.Conf
 		"num-calibration-samples": func() { cfg.NumCalibrationSamples = flags.NumCalibrationSamples },
 		"calibration-batch-size":  func() { cfg.CalibrationBatchSize = flags.CalibrationBatchSize }, "stats": func() { cfg.Stats = flags.Stats },
 	}
+	searchFromFlags(fromFlags, &cfg, &flags)
 	f.Visit(func(x *pflag.Flag) {
 		if set := fromFlags[x.Name]; set != nil {
 			set()
@@ -315,6 +337,7 @@ func (a *app) printQuantized(doc *quantizeResult) error {
 		a.decisions(kept)
 	}
 	a.diagnosis(doc.Calibration, false)
+	a.printSearch(doc.Search)
 	if doc.Output != "" {
 		a.printf("%s -> %s (%.2fx smaller)\nwritten to %s: model.onnx, neuroquant.json\n", report.Bytes(doc.OriginalBytes), report.Bytes(doc.QuantizedBytes), doc.CompressionRatio, doc.Output)
 	}

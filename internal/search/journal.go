@@ -12,11 +12,11 @@ import (
 	"strings"
 )
 
-// Key names a search by content: two of equal keys come to the same results.
+// Key names what a search measures by content: where keys are equal, equal choices have equal measures.
 type Key struct {
 	Version     string `json:"version"`     // of this program
 	Model       string `json:"model"`       // hash of the file
-	Settings    string `json:"settings"`    // of the quantization and of the search but for its budget, as text
+	Settings    string `json:"settings"`    // of the quantization, as text
 	Calibration string `json:"calibration"` // hash of the statistics
 	Evaluation  string `json:"evaluation"`  // hash of the samples that choices are measured on
 }

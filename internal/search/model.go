@@ -112,7 +112,7 @@ func (s *Model) session(ctx context.Context, c Choice) (*model.Model, *exec.Sess
 
 // Measure quantizes by a choice and compares with the original.
 func (s *Model) Measure(ctx context.Context, c Choice, samples int) (Measure, error) {
-	quiet := progress.With(ctx, silent)
+	quiet := progress.With(ctx, Silent)
 	m, session, err := s.session(quiet, c)
 	if err != nil {
 		return Measure{}, err
@@ -129,8 +129,8 @@ func (s *Model) Measure(ctx context.Context, c Choice, samples int) (Measure, er
 	return out, nil
 }
 
-// silent keeps the tasks of every single quantization off the screen.
-var silent = quietReporter()
+// Silent keeps the tasks of every single quantization off the screen.
+var Silent = quietReporter()
 
 func quietReporter() progress.Reporter {
 	r, err := progress.New(progress.Options{Kind: "none"})
@@ -191,7 +191,7 @@ func (s *Model) Time(ctx context.Context, j *Journal, choices []Choice) (map[str
 	if err != nil {
 		return nil, err
 	}
-	quiet := progress.With(ctx, silent)
+	quiet := progress.With(ctx, Silent)
 	for _, c := range choices {
 		key := entryKey(c, 0)
 		if j != nil {

@@ -138,7 +138,8 @@ func (w *walk) rank(ctx context.Context, from Choice) ([]Rank, error) {
 }
 
 // chain returns growing sets of layers to leave in float. Each adds the layers that gain most for their cost, given those before:
-// gains of layers add up, and what a range gains beyond its layers comes when the last of them is in float.
+// gains of layers add up, and what a range gains beyond its layers comes when the last of them is in float. Layers that gain nothing
+// come last.
 func (w *walk) chain(ranks []Rank, from Choice) [][]string {
 	single := map[string]float64{}
 	for _, r := range ranks {
@@ -184,6 +185,9 @@ func (w *walk) chain(ranks []Rank, from Choice) [][]string {
 			if x := (gain(union) - have) / cost; x > rate {
 				best, rate = i, x
 			}
+		}
+		if best < 0 { // what is left gains nothing by itself, but may together
+			best = slices.IndexFunc(ranks, func(r Rank) bool { return len(r.Layers) == 1 && !set[r.Layers[0]] })
 		}
 		if best < 0 {
 			return out
