@@ -59,7 +59,7 @@ def check_case(table, binary, case, work):
 
 
 def check_dtype(table, binary, case, dtype, names, work):
-    model, report = binary.quantize(case.path, work / dtype, dtype)
+    model, report = binary.quantize(case.path, work / dtype, "dynamic", "--dtype", dtype)
     theirs = session(model)
     worst = 1.0
     for i, (feeds, _) in enumerate(case.steps):
@@ -75,7 +75,7 @@ def check_classes(table, binary, shared, work):
     raw, jpeg = material.raw_images(shared), material.jpeg_images(shared)
     for name in ("resnet20", "resnet20_bn"):
         original = shared / "data/cifar10" / f"{name}.onnx"
-        model, _ = binary.quantize(original, work / name, "qint8")
+        model, _ = binary.quantize(original, work / name, "dynamic")
 
         def logits(path, images, label):
             parts = np.array_split(images, max(1, len(images) // 250))

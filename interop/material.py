@@ -51,11 +51,19 @@ def raw_images(shared):
     return normalized(np.load(shared / "data/cifar10/raw_test_500.npy"))
 
 
-def jpeg_images(shared):
-    """The 2,000 JPEG test images as the networks take them."""
-    with zipfile.ZipFile(shared / "data/cifar10/test_jpeg_2000.zip") as z:
+def jpeg_images(shared, file="test_jpeg_2000.zip", count=2000):
+    """The 2,000 JPEG test images, or so many of another file and of all its classes, as the networks take them."""
+    with zipfile.ZipFile(shared / "data/cifar10" / file) as z:
         names = sorted(n for n in z.namelist() if n.endswith(".jpg"))
+        names = [names[i * len(names) // count] for i in range(count)]
         return normalized(np.stack([np.asarray(Image.open(io.BytesIO(z.read(n))).convert("RGB")) for n in names]))
+
+
+def training_images(shared, kind):
+    """512 training images, raw or JPEG, as the networks take them."""
+    if kind == "raw":
+        return normalized(np.load(shared / "data/cifar10/raw_train_3000.npy")[:512])
+    return jpeg_images(shared, "train_jpeg_1000.zip", 512)
 
 
 def normalized(pixels):

@@ -22,9 +22,9 @@ class Binary:
             raise Failed(f"{words[0]}: exit {done.returncode}: {done.stderr.strip()[-600:]}")
         return done.stdout
 
-    def quantize(self, model, out, dtype):
-        """Quantizes dynamically into the folder out and returns the path of the written model and the command's JSON."""
-        text = self.command("quantize", model, out, "--method", "dynamic", "--dtype", dtype, "--json")
+    def quantize(self, model, out, method, *flags):
+        """Quantizes into the folder out and returns the path of the written model and the command's JSON."""
+        text = self.command("quantize", model, out, "--method", method, *flags, "--json", "--quiet")
         return pathlib.Path(out, "model.onnx"), json.loads(text)
 
     def run(self, model, feeds, names, folder):

@@ -14,7 +14,7 @@ var Methods = []string{"mse", "minmax", "moving_average", "percentile", "entropy
 type Calibrator struct {
 	Method     string
 	Percentile float64 // of values inside the range, such as 99.999; for the method percentile
-	Levels     int     // codes that the range is divided into; for the method mse
+	Levels     int     // codes that the range is divided into; for the methods mse and entropy
 	Symmetric  bool    // codes are symmetric around zero; for the method mse
 }
 
@@ -41,7 +41,7 @@ func (c Calibrator) Range(s *Stats) (lo, hi float32) {
 	case "percentile":
 		l, h = s.All.percentile(c.Percentile)
 	case "entropy":
-		l, h = s.All.entropy(max(-l, h))
+		l, h = s.All.entropy(min(l, 0), max(h, 0), max(c.Levels, 2))
 	case "mse":
 		felt := &s.All
 		if s.Felt != nil && s.Felt.Bins != nil {

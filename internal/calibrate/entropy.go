@@ -2,40 +2,39 @@ package calibrate
 
 import "math"
 
-// The entropy calibrator follows Migacz, "8-bit Inference with TensorRT" (2017), in the two-sided form of ONNX Runtime's tool:
-// the clipping window around zero whose histogram loses least, by Kullback-Leibler divergence, when it is reduced to 128 levels.
-const (
-	entropyBins   = 2048
-	entropyLevels = 128
-)
+// The entropy calibrator follows Migacz, "8-bit Inference with TensorRT" (2017): the clipping window around zero whose histogram
+// loses least, by Kullback-Leibler divergence, when it is reduced to the codes that there are. The window ends where the values
+// end, so that what has one sign, as behind a Relu, is measured with all codes and not with half of them; zeros, which have a
+// code of their own, do not count. entropySteps is the number of windows that are tried.
+const entropySteps = 256
 
-// entropy searches the window in [-most, most].
-func (h *Histogram) entropy(most float64) (lo, hi float64) {
-	// The grid may reach up to twice beyond the data: 2048 bins over the data keep the resolution that the method supposes.
-	n := entropyBins
-	hist := make([]float64, n)
+// entropy searches windows [-t, t] within [least, most].
+func (h *Histogram) entropy(least, most float64, levels int) (lo, hi float64) {
+	w, half := h.width(), len(h.Bins)/2
+	hist := make([]float64, len(h.Bins))
 	for i, c := range h.Bins {
-		if c == 0 {
+		hist[i] = float64(c)
+	}
+	reach := max(-least, most)
+	bin := func(x float64) int { return int(math.Ceil(x/w - 1e-9)) }
+	lo, hi = least, most
+	best := math.Inf(1)
+	for i := 1; i <= entropySteps; i++ {
+		t := reach * float64(i) / entropySteps
+		a, b := max(-t, least), min(t, most)
+		from, to := half-bin(-a), half+max(bin(b), 1)
+		if to-from < levels && i < entropySteps {
 			continue
 		}
-		x := (h.edge(i) + h.edge(i+1)) / 2
-		hist[min(max(int((x/most+1)/2*float64(n)), 0), n-1)] += float64(c)
-	}
-	zero := n / 2
-	hist[zero] += float64(h.Zeros)
-	width := 2 * most / float64(n)
-	best, bestAt := math.Inf(1), zero
-	for i := entropyLevels / 2; i <= zero; i++ {
-		from, to := zero-i, min(zero+i+1, n)
-		if d := divergence(hist, from, to); d < best {
-			best, bestAt = d, i
+		if d := divergence(hist, from, to, levels); d < best {
+			best, lo, hi = d, a, b
 		}
 	}
-	return -float64(bestAt) * width, float64(min(bestAt+1, zero)) * width
+	return lo, hi
 }
 
-// divergence is that of hist[from:to], outliers added to its ends, from its reduction to entropyLevels levels.
-func divergence(hist []float64, from, to int) float64 {
+// divergence is that of hist[from:to], outliers added to its ends, from its reduction to levels.
+func divergence(hist []float64, from, to, levels int) float64 {
 	window := hist[from:to]
 	p := append([]float64(nil), window...)
 	for _, v := range hist[:from] {
@@ -45,12 +44,8 @@ func divergence(hist []float64, from, to int) float64 {
 		p[len(p)-1] += v
 	}
 	q := make([]float64, len(window))
-	per := len(window) / entropyLevels
-	for k := range entropyLevels {
-		a, b := k*per, (k+1)*per
-		if k == entropyLevels-1 {
-			b = len(window)
-		}
+	for k := range levels {
+		a, b := k*len(window)/levels, (k+1)*len(window)/levels
 		sum, filled := 0.0, 0
 		for i := a; i < b; i++ {
 			sum += window[i]

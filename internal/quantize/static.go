@@ -119,6 +119,8 @@ func (p *placement) unplaced(s site, sel *selection) []Decision {
 		case why != "":
 		case s.g != p.g:
 			why = "it is in a subgraph; ranges are calibrated for the main graph"
+		case kindOf(s.n) != inFloat:
+			why = p.whyFloat(s.n, "")
 		case dynamic:
 			why = fmt.Sprintf("ONNX Runtime has no %s with constant activation scales; method dynamic has an integer form", s.n.Op.Kind())
 		default:
@@ -213,7 +215,7 @@ func Apply(ctx context.Context, m *model.Model, p *Plan, c *Calibration) error {
 		return err
 	}
 	values, nodes := allNames(g)
-	w := &staticRun{rewriter: newRewriter(g, values, nodes), place: p.place, recipe: p.Recipe, params: params, dq: map[*graph.Value]*graph.Value{}, pairs: map[*graph.Value][2]*graph.Value{}}
+	w := &staticRun{rewriter: newRewriter(g, values, nodes), place: p.place, recipe: p.Recipe, params: params, dq: map[*graph.Value]*graph.Value{}, pairs: map[*graph.Value][2]*graph.Value{}, sums: map[*graph.Value][]float32{}}
 	if err := w.rewrite(ctx); err != nil {
 		return err
 	}

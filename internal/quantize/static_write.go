@@ -20,6 +20,7 @@ type staticRun struct {
 	params map[*graph.Value]activation
 	dq     map[*graph.Value]*graph.Value    // dequantized form by value
 	pairs  map[*graph.Value][2]*graph.Value // scale and zero point parameters by root
+	sums   map[*graph.Value][]float32       // scales of the integer sums that a MatMul's result is made of, by channel
 }
 
 func (w *staticRun) rewrite(ctx context.Context) error {
@@ -51,6 +52,11 @@ func (w *staticRun) rewrite(ctx context.Context) error {
 		}
 		if at := w.place.consts[n]; at != nil {
 			if err := w.operands(n, at, in); err != nil {
+				return fmt.Errorf("node %q (%s): %w", n.Name, n.Op.Kind(), err)
+			}
+		}
+		if w.place.roles[n] == absorbed && n.Op.Kind() == "Add" {
+			if err := w.addedBias(n, in); err != nil {
 				return fmt.Errorf("node %q (%s): %w", n.Name, n.Op.Kind(), err)
 			}
 		}
@@ -172,6 +178,13 @@ func (w *staticRun) layer(l placedLayer, in []*graph.Value) error {
 		at = attrs{"axis": int64(axis)}
 	}
 	in[1] = w.emit("_weight", 1, "DequantizeLinear", at, graph.FromSource(w.values.Fresh(l.weight.Name+"_quantized"), c.source()), scale, zero)[0]
+	if l.node.Op.Kind() == "MatMul" {
+		s := slices.Clone(c.scale)
+		for i := range s {
+			s[i] *= w.params[l.x].scale
+		}
+		w.sums[l.node.Out[0]] = s
+	}
 	if l.bias == nil {
 		return nil
 	}
@@ -207,6 +220,35 @@ func (w *staticRun) bias(name string, t *tensor.Tensor, scale []float32, x float
 		bscale, at = tensor.Vector(s...), attrs{"axis": int64(0)}
 	}
 	return w.emit("_bias", 1, "DequantizeLinear", at, w.param(name+"_quantized", tensor.Of(t.Shape, codes)), w.param(name+"_scale", bscale))[0], nil
+}
+
+// addedBias rounds the bias behind a MatMul to multiples of the scale of its sums. It stays float, the form that runtimes fuse,
+// and is what an integer kernel adds.
+func (w *staticRun) addedBias(n *graph.Node, in []*graph.Value) error {
+	for i, v := range n.In {
+		s := w.sums[n.In[1-i]]
+		if s == nil || !w.g.IsParam(v) {
+			continue
+		}
+		t, err := scaledFloats(v, 1)
+		if err != nil {
+			return fmt.Errorf("bias %q: %w", v.Name, err)
+		}
+		if r := t.Rank(); len(s) > 1 && (r == 0 || t.Shape[r-1] != len(s)) {
+			return nil
+		}
+		f := slices.Clone(tensor.Data[float32](t))
+		if err := checkFinite(v.Name, t.Shape, f); err != nil {
+			return err
+		}
+		for k, b := range f {
+			scale := float64(s[k%len(s)])
+			f[k] = float32(math.RoundToEven(float64(b)/scale) * scale)
+		}
+		in[i] = w.param(v.Name+"_rounded", tensor.Of(t.Shape, f))
+		return nil
+	}
+	return nil
 }
 
 // scaledFloats loads a parameter, multiplied by a number, as float32.

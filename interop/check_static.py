@@ -1,0 +1,184 @@
+"""Checks static quantization against ONNX Runtime: the files load and compute what they compute here, and no file of its own
+quantizer, from the same calibration samples, is nearer to the float model.
+
+usage: check_static.py BINARY SHARED
+  BINARY  the neuroquant program
+  SHARED  folder of the shared material
+
+Prints every figure with its limit; the exit status is 1 if one is missed or if nothing was checked.
+"""
+
+import contextlib
+import io
+import logging
+import pathlib
+import sys
+import tempfile
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quant_pre_process, quantize_static
+
+import material
+import networks
+from compare import agreement, snr
+from neuroquant import Binary
+from table import Table
+
+CALIBRATORS = {"minmax": CalibrationMethod.MinMax, "entropy": CalibrationMethod.Entropy, "percentile": CalibrationMethod.Percentile}
+
+
+def session(model):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"])
+
+
+def run(s, feeds):
+    taken = {i.name for i in s.get_inputs()}
+    names = [o.name for o in s.get_outputs()]
+    return dict(zip(names, s.run(names, {k: v for k, v in feeds.items() if k in taken})))
+
+
+def logits(model, images):
+    s = session(model)
+    return np.concatenate([run(s, {"input": x})["logits"] for x in np.array_split(images, max(1, len(images) // 100))])
+
+
+def quantize(binary, model, out, feeds, samples, *flags):
+    """Quantizes statically with arrays of samples by input name; returns the written model and the command's JSON."""
+    out.mkdir(parents=True, exist_ok=True)
+    np.savez(out / "samples.npz", **feeds)
+    return binary.quantize(model, out / "model", "static", "--data", out / "samples.npz", "--raw", "--num-calibration-samples", samples, *flags)
+
+
+def check_models(table, binary, shared, work):
+    """Every stored model: it loads in ONNX Runtime and keeps its outputs, calibrated on the samples that it is run on."""
+    for case in material.stored(shared):
+        try:
+            whole = len(case.steps) == 1 and len(case.steps[0][0]) == 1
+            feeds = case.steps[0][0] if whole else {n: np.stack([s[0][n] for s in case.steps]) for n in case.steps[0][0]}
+            model, report = quantize(binary, case.path, work / case.name, feeds, 100)
+            exact, ours = session(case.path), session(model)
+            seen = {}
+            for feeds, _ in case.steps:
+                a, b = run(exact, feeds), run(ours, feeds)
+                for name in a:
+                    seen.setdefault(name, []).append((a[name].ravel(), b[name].ravel()))
+            worst = min(snr(*(np.concatenate(side) for side in zip(*pairs))) for pairs in seen.values())
+            kept = [d for d in report["decisions"] if not d["quantized"]]
+            table.at_least(case.name, f"static: SQNR of the worst output (dB), {len(kept)} weights in float", worst, 20)
+            if any(not d["why"] for d in kept):
+                table.error(case.name, "static: every weight in float has its reason", kept)
+        except Exception as e:  # what does not quantize, load or run is what this program looks for
+            table.error(case.name, "static: quantizes, loads and runs", e)
+
+
+class Reader(CalibrationDataReader):
+    def __init__(self, images):
+        self.batches = iter(np.array_split(images, 8))
+
+    def get_next(self):
+        return next(({"input": x} for x in self.batches), None)
+
+
+def peer(path, images, method, out):
+    """ONNX Runtime's quantizer on the same images; weights have a scale per channel."""
+    prepared = out.with_suffix(".prepared.onnx")
+    with contextlib.redirect_stdout(io.StringIO()):
+        quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+        # Three batches at a time, to bound its memory. The extremes need none of that.
+        options = {} if method == CalibrationMethod.MinMax else {"CalibMaxIntermediateOutputs": 3}
+        quantize_static(str(prepared), str(out), Reader(images), per_channel=True, calibrate_method=method, activation_type=QuantType.QUInt8, extra_options=options)
+    return out
+
+
+def check_calibrators(table, binary, shared, work):
+    """ResNet-20 from 512 images of the kind that it is tested on: which file is nearer to the float model, both in ONNX Runtime."""
+    kinds = (
+        ("resnet20", "raw", material.training_images(shared, "raw"), material.raw_images(shared)),
+        ("resnet20", "jpeg", material.training_images(shared, "jpeg"), material.jpeg_images(shared)),
+    )
+    for name, kind, images, test in kinds:
+        path = shared / "data/cifar10" / f"{name}.onnx"
+        exact = logits(path, test)
+        for ours, theirs in CALIBRATORS.items():
+            model, _ = quantize(binary, path, work / f"{kind}-{ours}", {"input": images}, len(images), "--calibrator", ours)
+            rival = logits(peer(path, images, theirs, work / f"{kind}-{ours}" / "peer.onnx"), test)
+            table.at_least(f"{name}, {kind}", f"{ours}: logit SNR (dB); the limit is ONNX Runtime's", snr(exact, logits(model, test)), snr(exact, rival))
+
+
+def apart(model, path):
+    """Writes a model with every quantized operator by itself: what reads codes reads them from an input, and all codes are outputs.
+    Returns the names of the codes."""
+    m = onnx.shape_inference.infer_shapes(onnx.load(model))
+    types = {v.name: v for v in m.graph.value_info}
+    codes = [n.output[0] for n in m.graph.node if n.op_type == "QuantizeLinear"]
+    for n in m.graph.node:
+        if n.op_type == "DequantizeLinear" and n.input[0] in codes:
+            n.input[0] += "_given"
+    for c in codes:
+        given = onnx.ValueInfoProto()
+        given.CopyFrom(types[c])
+        given.name += "_given"
+        m.graph.input.append(given)
+        m.graph.output.append(types[c])
+    onnx.save(m, path)
+    return codes
+
+
+def check_parity(table, binary, name, path, calibration, feeds, work):
+    """Every quantized operator from the same codes, here and in ONNX Runtime, and the classes that the whole file sees."""
+    model, _ = quantize(binary, path, work / name, calibration, 512)
+    whole, parts = (work / name / f"{file}.onnx" for file in ("whole", "apart"))
+    names = apart(model, parts)
+    m = onnx.load(model)  # a first run gives the codes
+    m.graph.output.extend(v for v in onnx.load(parts).graph.output if v.name in names)
+    onnx.save(m, whole)
+    codes = run(session(whole), feeds)
+    given = {**feeds, **{n + "_given": codes[n] for n in names}}
+    ours = binary.run(parts, given, names, work / name / "apart")
+    theirs = run(session(parts), given)
+    near = {n: np.mean(np.abs(ours[n].astype(int) - theirs[n].astype(int)) <= 1) for n in names}
+    worst = min(near, key=near.get)
+    table.at_least(name, f"codes within one of ONNX Runtime's, worst of {len(names)} operators ({worst})", near[worst], 0.999)
+    table.note(name, "codes equal to ONNX Runtime's, all operators", np.mean(np.concatenate([(ours[n] == theirs[n]).ravel() for n in names])))
+    ours = binary.run(model, feeds, ["logits"], work / name / "whole")["logits"]
+    table.at_least(name, "top-1 agreement with ONNX Runtime", agreement(ours, run(session(model), feeds)["logits"]), 0.998)
+
+
+def check_operators(table, binary, shared, work):
+    raw, train = material.raw_images(shared), material.training_images(shared, "raw")
+    check_parity(table, binary, "resnet20", shared / "data/cifar10/resnet20.onnx", {"input": train}, {"input": raw}, work)
+    work.mkdir(exist_ok=True)
+    onnx.save(networks.mobilenet(np.repeat(np.repeat(train[:64], 2, 2), 2, 3)), work / "mobilenetv2.onnx")
+    large = np.repeat(np.repeat(raw, 2, 2), 2, 3)
+    check_parity(table, binary, "mobilenetv2", work / "mobilenetv2.onnx", {"input": np.repeat(np.repeat(train[:100], 2, 2), 2, 3)}, {"input": large}, work)
+    onnx.save(networks.encoder(), work / "encoder.onnx")
+    tokens = np.random.default_rng(3).integers(0, 500, (612, 32))
+    check_parity(table, binary, "encoder", work / "encoder.onnx", {"tokens": tokens[500:]}, {"tokens": tokens[:500]}, work)
+
+
+CHECKS = (check_models, check_operators, check_calibrators)
+
+
+def main(binary, shared):
+    binary, shared = Binary(pathlib.Path(binary).resolve()), pathlib.Path(shared)
+    logging.disable(logging.WARNING)
+    onnxruntime.set_default_logger_severity(4)
+    table = Table()
+    with tempfile.TemporaryDirectory() as work:
+        for check in CHECKS:
+            try:
+                check(table, binary, shared, pathlib.Path(work, check.__name__))
+            except Exception as e:
+                table.error(check.__name__, "runs", e)
+    table.finish()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])
