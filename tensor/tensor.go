@@ -91,6 +91,16 @@ func Release(s Source) {
 	}
 }
 
+// Derived is a source that holds what others have in another order or scale, so that a change of it is one of them.
+type Derived interface {
+	Source
+	// Parts are the sources that it is computed from.
+	Parts() []Source
+	// Spread changes parts, which are float32 copies of [Derived.Parts], to what the source would be computed from if it were value.
+	// What is not in the source stays.
+	Spread(value *Tensor, parts []*Tensor) error
+}
+
 // Elem lists the Go types of dense elements. Types of eight bits and less that Go does not have are held as uint8.
 type Elem interface {
 	float32 | float64 | int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64 | bool | complex64 | complex128 | Half | BF16

@@ -39,6 +39,8 @@ type derived struct {
 	dtype tensor.DType
 	from  []tensor.Source
 	make  func(from []*tensor.Tensor) (*tensor.Tensor, error)
+	// place calls f for runs of n elements that lie at i of the parameter and at j of a part.
+	place func(f func(part, i, j, n int))
 }
 
 func (d *derived) Shape() tensor.Shape { return d.shape }
@@ -61,6 +63,23 @@ func (d *derived) Load() (*tensor.Tensor, error) {
 	return t, err
 }
 
+// Parts implements [tensor.Derived].
+func (d *derived) Parts() []tensor.Source { return d.from }
+
+// Spread implements [tensor.Derived].
+func (d *derived) Spread(value *tensor.Tensor, parts []*tensor.Tensor) error {
+	src, err := value.Floats()
+	if err != nil {
+		return err
+	}
+	dst := make([][]float32, len(parts))
+	for k, p := range parts {
+		dst[k] = tensor.Data[float32](p)
+	}
+	d.place(func(part, i, j, n int) { copy(dst[part][j:j+n], src[i:i+n]) })
+	return nil
+}
+
 // Release lets go of what is behind.
 func (d *derived) Release() {
 	for _, s := range d.from {
@@ -68,7 +87,7 @@ func (d *derived) Release() {
 	}
 }
 
-// apply returns a parameter that is what an operator computes from another.
+// apply returns a parameter that is what an operator that keeps the order of elements computes from another.
 func apply(s tensor.Source, kind string, a map[string]any) (tensor.Source, error) {
 	o, ok := op.New(kind)
 	if !ok {
@@ -91,7 +110,7 @@ func apply(s tensor.Source, kind string, a map[string]any) (tensor.Source, error
 			return nil, err
 		}
 		return out[0], nil
-	}}, nil
+	}, place: func(f func(part, i, j, n int)) { f(0, 0, 0, shape.Len()) }}, nil
 }
 
 // Float32 returns a parameter of a floating-point type as float32.
@@ -109,8 +128,23 @@ func Float32(s tensor.Source) tensor.Source {
 // transposed is a matrix with rows and columns exchanged.
 type transposed struct{ tensor.Source }
 
-// Base returns the matrix in the layout of PyTorch.
-func (t transposed) Base() tensor.Source { return t.Source }
+// Parts implements [tensor.Derived]: the matrix in the layout of PyTorch.
+func (t transposed) Parts() []tensor.Source { return []tensor.Source{t.Source} }
+
+// Spread implements [tensor.Derived].
+func (t transposed) Spread(value *tensor.Tensor, parts []*tensor.Tensor) error {
+	src, err := value.Floats()
+	if err != nil {
+		return err
+	}
+	dst, rows, cols := tensor.Data[float32](parts[0]), value.Shape[0], value.Shape[1]
+	for i := range rows {
+		for j := range cols {
+			dst[j*rows+i] = src[i*cols+j]
+		}
+	}
+	return nil
+}
 
 func (t transposed) Shape() tensor.Shape {
 	s := t.Source.Shape()
@@ -149,7 +183,7 @@ func rows(s tensor.Source, from, to int) tensor.Source {
 		t := in[0]
 		per := t.DType.ByteLen(t.Shape[1:].Len())
 		return tensor.FromBytes(t.DType, shape, t.Bytes()[from*per:to*per])
-	}}
+	}, place: func(f func(part, i, j, n int)) { f(0, 0, from*shape[1:].Len(), shape.Len()) }}
 }
 
 // stacked joins tensors of float32 along a new first dimension, with the blocks that each consists of along its first
@@ -169,7 +203,21 @@ func stacked(parts []tensor.Source, order []int) tensor.Source {
 			}
 		}
 		return out, nil
-	}}
+	}, place: placeBlocks(parts, order)}
+}
+
+// placeBlocks is the place of parts of which each consists of blocks in another order.
+func placeBlocks(parts []tensor.Source, order []int) func(f func(part, i, j, n int)) {
+	return func(f func(part, i, j, n int)) {
+		at := 0
+		for k, p := range parts {
+			block := p.Shape().Len() / len(order)
+			for _, o := range order {
+				f(k, at, o*block, block)
+				at += block
+			}
+		}
+	}
 }
 
 // concatenated joins vectors of float32, of which each consists of blocks in another order, in groups: one row of the result a group.
@@ -179,7 +227,8 @@ func concatenated(parts [][]tensor.Source, order []int) tensor.Source {
 		n += p.Shape().Len()
 	}
 	shape := tensor.Shape{len(parts), n}
-	return &derived{shape: shape, dtype: tensor.Float32, from: slices.Concat(parts...), make: func(in []*tensor.Tensor) (*tensor.Tensor, error) {
+	all := slices.Concat(parts...)
+	return &derived{shape: shape, dtype: tensor.Float32, from: all, make: func(in []*tensor.Tensor) (*tensor.Tensor, error) {
 		out := tensor.New(tensor.Float32, shape...)
 		dst := tensor.Data[float32](out)
 		for _, t := range in {
@@ -191,5 +240,5 @@ func concatenated(parts [][]tensor.Source, order []int) tensor.Source {
 			}
 		}
 		return out, nil
-	}}
+	}, place: placeBlocks(all, order)}
 }

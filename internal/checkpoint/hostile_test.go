@@ -171,14 +171,14 @@ func badTensors(t testing.TB) []hostile {
 	tup := func(v ...any) pickle.Tuple { return v }
 	many := dict()
 	for i := range 100 { // each takes 16 MiB out of 4 bytes
-		if err := many.Set(fmt.Sprint(i), tensorOf(storage("FloatStorage", "0", 4), 0, tup(1<<22), tup(0))); err != nil {
+		if err := many.Set(fmt.Sprint(i), tensorOf(storage("FloatStorage", "0", 4), 0, tup(1<<22-i), tup(0))); err != nil {
 			t.Fatal(err)
 		}
 	}
 	turned := dict()
 	big := make([]byte, 1<<20)
 	for i := range 200 { // each is a transposed view of the same storage
-		if err := turned.Set(fmt.Sprint(i), tensorOf(storage("FloatStorage", "0", 1<<18), 0, tup(512, 512), tup(1, 512))); err != nil {
+		if err := turned.Set(fmt.Sprint(i), tensorOf(storage("FloatStorage", "0", 1<<18), 0, tup(512-i, 512), tup(1, 512))); err != nil {
 			t.Fatal(err)
 		}
 	}

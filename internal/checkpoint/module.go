@@ -15,6 +15,9 @@ type Module struct {
 	Params   []NamedTensor
 	Buffers  []NamedTensor
 	Children []NamedModule // in the order of declaration
+
+	plain     []NamedTensor   // tensors that are attributes only
+	transient map[string]bool // buffers that a state dict does not have
 }
 
 // NamedTensor is a tensor under a name. A nil Tensor is a parameter that was declared absent, such as the bias of a layer
@@ -36,9 +39,9 @@ func (m *Module) Attr(name string) any {
 	return v
 }
 
-// Param returns a parameter or buffer; nil where there is none.
+// Param returns a parameter, a buffer or another tensor that was set on the module; nil where there is none.
 func (m *Module) Param(name string) *Tensor {
-	for _, list := range [][]NamedTensor{m.Params, m.Buffers} {
+	for _, list := range [][]NamedTensor{m.Params, m.Buffers, m.plain} {
 		for _, p := range list {
 			if p.Name == name {
 				return p.Tensor
@@ -84,7 +87,7 @@ type moduleReader struct {
 
 // internals are attributes of every module that mean nothing to what it computes.
 var internals = map[string]bool{
-	"_parameters": true, "_buffers": true, "_modules": true, "training": true, "_non_persistent_buffers_set": true, "_backend": true,
+	"_parameters": true, "_buffers": true, "_modules": true, "training": true, "_backend": true,
 	"_is_full_backward_hook": true, "call_super_init": true, "dump_patches": true, "_compiled_call_impl": true,
 }
 
@@ -124,6 +127,14 @@ func (r *moduleReader) attribute(m *Module, name string, v any) error {
 		return tensorsOf(&m.Params, m.Class, v)
 	case name == "_buffers":
 		return tensorsOf(&m.Buffers, m.Class, v)
+	case name == "_non_persistent_buffers_set":
+		items, _ := pickle.Items(v)
+		m.transient = map[string]bool{}
+		for _, x := range items {
+			if name, ok := x.(string); ok {
+				m.transient[name] = true
+			}
+		}
 	case name == "_modules":
 		d, ok := v.(*pickle.Dict)
 		if !ok {
@@ -151,7 +162,11 @@ func (r *moduleReader) attribute(m *Module, name string, v any) error {
 			return nil
 		}
 		if t, ok := v.(*Tensor); ok {
-			m.Params = append(m.Params, NamedTensor{name, t})
+			list := &m.plain
+			if strings.HasPrefix(m.Class, "__torch__.") { // TorchScript keeps parameters there
+				list = &m.Params
+			}
+			*list = append(*list, NamedTensor{name, t})
 			return nil
 		}
 		return m.Attrs.Set(name, v)
@@ -189,6 +204,36 @@ func tensorsOf(list *[]NamedTensor, class string, v any) error {
 	return nil
 }
 
+// moduleVersions are the versions of the classes of torch.nn and torchvision that have another one than 1; one that ends in a dot
+// stands for all classes of its module.
+var moduleVersions = map[string]int{
+	"torch.nn.modules.batchnorm.": 2, "torchvision.models.mnasnet.MNASNet": 2, "torchvision.models.vision_transformer.MLPBlock": 2,
+}
+
+// Versions returns the versions of a module and of all below it by path, as a state dict has them.
+func (m *Module) Versions() map[string]int {
+	out := map[string]int{}
+	var walk func(m *Module, path string)
+	walk = func(m *Module, path string) {
+		if _, twice := out[path]; twice || len(out) > maxTensors {
+			return
+		}
+		out[path] = 1
+		for _, class := range []string{m.Class, m.Class[:strings.LastIndexByte(m.Class, '.')+1]} {
+			if v := moduleVersions[class]; v > 0 {
+				out[path] = v
+			}
+		}
+		for _, c := range m.Children {
+			if c.Module != nil {
+				walk(c.Module, strings.TrimPrefix(path+"."+c.Name, "."))
+			}
+		}
+	}
+	walk(m, "")
+	return out
+}
+
 // maxTensors bounds what a tree of modules that share one another is spelled out to.
 const maxTensors = 1 << 20
 
@@ -203,7 +248,7 @@ func (m *Module) Tensors() ([]NamedTensor, error) {
 		}
 		for _, list := range [][]NamedTensor{m.Params, m.Buffers} {
 			for _, p := range list {
-				if p.Tensor != nil {
+				if p.Tensor != nil && !m.transient[p.Name] {
 					out = append(out, NamedTensor{prefix + p.Name, p.Tensor})
 				}
 			}

@@ -14,6 +14,8 @@ type State struct {
 	Prefix  string // that all names had and that was taken off, such as "module."
 	Other   []Entry
 	Module  *Module // the module that they are of; nil for a dictionary
+	// Versions are those of the modules by path, as far as they are known; paths have the prefix.
+	Versions map[string]int
 }
 
 // Entry is something in a state dict that is no tensor.
@@ -53,7 +55,50 @@ func StateDict(v any) (*State, error) {
 		return nil, fmt.Errorf("%w: no dictionary of tensors and no module in what was saved, which is a %s", ErrFormat, describe(v))
 	}
 	s.strip()
+	s.tie()
 	return s, nil
+}
+
+// tie makes tensors that are the same in the file the same here.
+func (s *State) tie() {
+	seen := map[string]*Tensor{}
+	for i, t := range s.Tensors {
+		if t.Storage == nil || t.Storage.Bytes == 0 {
+			continue
+		}
+		key := fmt.Sprintf("%p %v %d %v %v %t", t.Storage, t.dtype, t.Offset, t.shape, t.Strides, t.Quant != nil)
+		switch first := seen[key]; {
+		case first == nil:
+			seen[key] = t.Tensor
+		case first.Quant == nil:
+			s.Tensors[i].Tensor = first
+		}
+	}
+}
+
+// versions reads the attribute of a state dict that has the versions of modules.
+func versions(d *pickle.Dict) map[string]int {
+	attrs, ok := d.State.(*pickle.Dict)
+	if !ok {
+		return nil
+	}
+	v, _ := attrs.Get("_metadata")
+	list := entries(v)
+	if list == nil {
+		return nil
+	}
+	out := map[string]int{}
+	for i, k := range list.Keys {
+		path, ok := k.(string)
+		if of := entries(list.Values[i]); ok && of != nil {
+			if n, _ := of.Get("version"); n != nil {
+				if n, ok := n.(int64); ok {
+					out[path] = int(n)
+				}
+			}
+		}
+	}
+	return out
 }
 
 func findState(v any, where string, depth int) (*State, error) {
@@ -62,13 +107,16 @@ func findState(v any, where string, depth int) (*State, error) {
 			return nil, err
 		}
 		ts, err := m.Tensors()
-		return &State{Tensors: ts, Where: where, Module: m}, err
+		if err != nil {
+			return nil, err
+		}
+		return &State{Tensors: ts, Where: where, Module: m, Versions: m.Versions()}, nil
 	}
 	d := entries(v)
 	if d == nil || depth > 4 {
 		return nil, nil
 	}
-	s := &State{Where: where}
+	s := &State{Where: where, Versions: versions(d)}
 	for i, k := range d.Keys {
 		name, ok := k.(string)
 		if !ok {

@@ -30,6 +30,9 @@ type Model struct {
 
 	Arch   string         // known architecture, such as "llama"
 	Config map[string]any // configuration of the architecture
+	State  []Entry        // the tensors of the file under their names there; nil where that is a graph with its parameters
+	// Versions are those of the modules of a state dict by path, which PyTorch keeps beside the tensors.
+	Versions map[string]int
 
 	owned []io.Closer
 }

@@ -125,21 +125,48 @@ func (s *scaledWeight) loadInto(scratch []float32) (*tensor.Tensor, error) {
 		scratch = make([]float32, len(old))
 	}
 	scaled := scratch[:len(old)]
-	inner := w.Shape[s.axis+1:].Len()
-	per := w.Shape[s.axis]
-	for at := 0; at < len(old) && inner > 0; at += inner {
+	s.eachRow(w.Shape, func(at, n int, f float64) {
+		to := scaled[at : at+n]
+		for i, v := range old[at : at+n] {
+			to[i] = float32(float64(v) * f)
+		}
+	})
+	return tensor.Of(w.Shape, scaled), nil
+}
+
+// Parts implements [tensor.Derived].
+func (s *scaledWeight) Parts() []tensor.Source { return []tensor.Source{s.Source} }
+
+// Spread implements [tensor.Derived]. What is multiplied by zero stays.
+func (s *scaledWeight) Spread(value *tensor.Tensor, parts []*tensor.Tensor) error {
+	src, err := value.Floats()
+	if err != nil {
+		return err
+	}
+	dst := tensor.Data[float32](parts[0])
+	s.eachRow(value.Shape, func(at, n int, f float64) {
+		if f == 0 {
+			return
+		}
+		for i, v := range src[at : at+n] {
+			dst[at+i] = float32(float64(v) / f)
+		}
+	})
+	return nil
+}
+
+// eachRow calls f for runs of n elements that are multiplied by one factor.
+func (s *scaledWeight) eachRow(shape tensor.Shape, f func(at, n int, factor float64)) {
+	inner := shape[s.axis+1:].Len()
+	per := shape[s.axis]
+	for at := 0; at < shape.Len() && inner > 0; at += inner {
 		row := at / inner
 		c := row % per
 		if s.groups > 1 { // ConvTranspose: rows of the weight are input channels, in groups
-			c += row / per / (w.Shape[0] / s.groups) * per
+			c += row / per / (shape[0] / s.groups) * per
 		}
-		f := s.factor[c]
-		to := scaled[at : at+inner]
-		for i, v := range old[at : at+inner] {
-			to[i] = float32(float64(v) * f)
-		}
+		f(at, inner, s.factor[c])
 	}
-	return tensor.Of(w.Shape, scaled), nil
 }
 
 // Release lets go of the weight behind.

@@ -255,13 +255,14 @@ type dynamicWork struct {
 	made   map[string][]*graph.Value // parameters that the rewriting of a layer brought
 	// rehearsal: the graph is rewritten without the values of weights.
 	rehearsal bool
+	rounded   Rounded
 	task      progress.Task
 }
 
 // newDynamicRun prepares the rewriting of g, whose subgraphs become its own.
 func newDynamicRun(g *graph.Graph, r Recipe, decisions []Decision) *dynamicRun {
 	ownBodies(g)
-	w := &dynamicWork{recipe: r, chosen: map[string]bool{}, layers: map[*graph.Node]string{}, ready: map[weightKey]*codes{}, made: map[string][]*graph.Value{}}
+	w := &dynamicWork{recipe: r, chosen: map[string]bool{}, layers: map[*graph.Node]string{}, ready: map[weightKey]*codes{}, rounded: Rounded{}, made: map[string][]*graph.Value{}}
 	for _, d := range decisions {
 		if d.Quantized {
 			w.chosen[d.Layer] = true
@@ -283,6 +284,7 @@ func runDynamic(ctx context.Context, m *model.Model, p *Plan, _ Samples) error {
 	d := newDynamicRun(m.Graph, p.Recipe, p.Decisions)
 	d.task = progress.From(ctx).Start("quantize", int64(p.Quantized()), "weights")
 	defer d.task.Done()
+	p.Rounded = d.rounded
 	var err error
 	if isHalf(p.Recipe.Weight) {
 		err = d.halves(ctx, p)

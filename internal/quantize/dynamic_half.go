@@ -109,6 +109,7 @@ func (d *dynamicRun) halves(ctx context.Context, p *Plan) error {
 				return err
 			}
 			ready[paramKey(w.weight)] = half
+			d.rounded.note(w.weight, inHalf{half})
 		}
 		run := runs[w.g]
 		if run == nil {

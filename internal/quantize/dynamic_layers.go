@@ -30,6 +30,7 @@ func (d *dynamicRun) weight(n *graph.Node, i, axis int, centred bool) (*codes, e
 	c, err := quantizeWeight(w.Name, t, axis, signed, centred)
 	if err == nil {
 		d.ready[key] = c
+		d.rounded.note(w, rounded(c, axis, 1))
 	}
 	return c, err
 }

@@ -89,6 +89,9 @@ func (d *dynamicRun) gateCodes(n *graph.Node, i int) (*codes, error) {
 		}
 	}
 	c.shape = shape
+	if !d.rehearsal {
+		d.rounded.note(w, &roundedSource{codes: c, of: shape, inner: shape.Len() / len(c.scale), alpha: 1})
+	}
 	d.ready[key] = c.transposed()
 	return d.ready[key], nil
 }

@@ -125,6 +125,18 @@ func (t *transposed) Shape() tensor.Shape {
 
 func (t *transposed) DType() tensor.DType { return tensor.Float32 }
 
+// Parts implements [tensor.Derived].
+func (t *transposed) Parts() []tensor.Source { return []tensor.Source{t.of} }
+
+// Spread implements [tensor.Derived].
+func (t *transposed) Spread(value *tensor.Tensor, parts []*tensor.Tensor) error {
+	turned, err := (&transposed{tensor.InMemory(value)}).Load()
+	if err == nil {
+		copy(tensor.Data[float32](parts[0]), tensor.Data[float32](turned))
+	}
+	return err
+}
+
 func (t *transposed) Load() (*tensor.Tensor, error) {
 	w, err := t.of.Load()
 	if err != nil {

@@ -91,6 +91,7 @@ type Plan struct {
 	Recipe    Recipe
 	Decisions []Decision
 	Frozen    []string // inputs with defaults that were made constants before
+	Rounded   Rounded  // what weights became, once the plan is carried out
 
 	place *placement // of methods that calibrate
 }

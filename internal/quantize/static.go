@@ -215,7 +215,8 @@ func Apply(ctx context.Context, m *model.Model, p *Plan, c *Calibration) error {
 		return err
 	}
 	values, nodes := allNames(g)
-	w := &staticRun{rewriter: newRewriter(g, values, nodes), place: p.place, recipe: p.Recipe, params: params, dq: map[*graph.Value]*graph.Value{}, pairs: map[*graph.Value][2]*graph.Value{}, sums: map[*graph.Value][]float32{}}
+	w := &staticRun{rewriter: newRewriter(g, values, nodes), place: p.place, recipe: p.Recipe, params: params, dq: map[*graph.Value]*graph.Value{}, pairs: map[*graph.Value][2]*graph.Value{}, sums: map[*graph.Value][]float32{}, rounded: Rounded{}}
+	p.Rounded = w.rounded
 	if err := w.rewrite(ctx); err != nil {
 		return err
 	}

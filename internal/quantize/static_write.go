@@ -21,6 +21,8 @@ type staticRun struct {
 	dq     map[*graph.Value]*graph.Value    // dequantized form by value
 	pairs  map[*graph.Value][2]*graph.Value // scale and zero point parameters by root
 	sums   map[*graph.Value][]float32       // scales of the integer sums that a MatMul's result is made of, by channel
+
+	rounded Rounded
 }
 
 func (w *staticRun) rewrite(ctx context.Context) error {
@@ -166,6 +168,7 @@ func (w *staticRun) layer(l placedLayer, in []*graph.Value) error {
 	if mode := w.recipe.ReduceRange; l.x != nil && mode != "" && mode != "none" {
 		l.reduceRange(c, tensor.Data[float32](t), mode)
 	}
+	w.rounded.note(l.weight, rounded(c, axis, alpha))
 	w.scope = l.node.Name
 	if l.x == nil {
 		w.lookUp(l.node, c)

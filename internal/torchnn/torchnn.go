@@ -202,13 +202,20 @@ func (l *Layer) Source(name string) tensor.Source {
 	switch {
 	case t.Err() != nil:
 		l.errorf("%s: %w", join(l.Path, name), t.Err())
-	case t.Quant != nil:
-		s = real{t}
 	default:
-		s = aten.Float32(t)
+		s = aten.Float32(Real(t))
 	}
 	l.floats[t] = s
 	return s
+}
+
+// Real returns a tensor of a file as the source that weights of layers are derived from: the values that it stands for, if it
+// is quantized.
+func Real(t *checkpoint.Tensor) tensor.Source {
+	if t.Quant != nil {
+		return real{t}
+	}
+	return t
 }
 
 // real is a quantized tensor as the values that it stands for.

@@ -1,5 +1,5 @@
 // Package torch opens the files of PyTorch as models: whole modules, state dicts of known architectures, and archives that
-// hold a graph. Package checkpoint reads them; packages torchnn and arch/vision know what modules and architectures compute.
+// hold a graph; and it writes state dicts. Package checkpoint reads them; packages torchnn and arch/vision know what modules and architectures compute.
 // Nothing in a file is executed: a model whose class is not known here is refused, with what was found in it.
 package torch
 
@@ -24,7 +24,7 @@ import (
 const name = "pt"
 
 // Format is the entry of this package in the table of formats.
-var Format = model.Format{Name: name, Match: Match, Open: Open}
+var Format = model.Format{Name: name, Match: Match, Open: Open, Save: Save}
 
 // others are extensions of archives that begin like those of PyTorch.
 var others = []string{".npz", ".zip", ".jar", ".docx", ".xlsx", ".tar"}
@@ -76,6 +76,7 @@ func build(ctx context.Context, f *checkpoint.File, m *model.Model) (*graph.Grap
 	if err != nil {
 		return nil, withRefused(err, f)
 	}
+	m.State, m.Versions = entries(s), s.Versions
 	if s.Module != nil && o.Arch == "" {
 		return fromModule(stem, s, f, m, o)
 	}
@@ -103,6 +104,15 @@ func usualImages(class string) []graph.Dim {
 		return nil
 	}
 	return []graph.Dim{graph.Named("batch"), graph.Known(3), graph.Known(side), graph.Known(side)}
+}
+
+// entries lists the tensors of a state dict under the names that the file has for them.
+func entries(s *checkpoint.State) []model.Entry {
+	out := make([]model.Entry, len(s.Tensors))
+	for i, t := range s.Tensors {
+		out[i] = model.Entry{Name: s.Prefix + t.Name, Source: torchnn.Real(t.Tensor)}
+	}
+	return out
 }
 
 // fromModule records the graph of a whole module.
