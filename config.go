@@ -51,6 +51,9 @@ type Config struct {
 	SearchSamples     int           `yaml:"search_samples" json:"search_samples,omitempty" doc:"samples to measure on; 0: all"`
 	SearchCalibrators []string      `yaml:"search_calibrators" json:"search_calibrators,omitempty" doc:"calibrators to try; none: all, calibrator first"`
 
+	// Format is that of the written file: "onnx", the quantized graph, or "pt", a PyTorch state dict with the weights as they were
+	// rounded, in their float types: activations are not quantized in it.
+	Format             string `yaml:"format" json:"format,omitempty" enum:"onnx,pt" doc:"what is written: onnx, the quantized graph; pt, a PyTorch state dict of the rounded weights in float"`
 	SaveQuantizedModel bool   `yaml:"save_quantized_model" json:"save_quantized_model" doc:"write the result; false: only report"`
 	QuantizedModelPath string `yaml:"quantized_model_path" json:"quantized_model_path,omitempty" doc:"folder to write the result to"`
 	AnalysisReportPath string `yaml:"analysis_report_path" json:"analysis_report_path,omitempty" doc:"folder to write the analysis report to; empty: none"`
@@ -61,7 +64,8 @@ func DefaultConfig() Config {
 	return Config{
 		Enabled: true, Method: "dynamic", DType: "qint8", Device: "auto", PerChannel: true,
 		Bits: 4, GroupSize: 128, BnB4BitComputeDType: "float16", BnB4BitQuantType: "nf4",
-		NumCalibrationSamples: 100, CalibrationBatchSize: 1, Calibrator: quantize.Calibrators[0], Percentile: 99.999, ReduceRange: quantize.ReduceRanges[0], SearchSamples: 300, SaveQuantizedModel: true,
+		NumCalibrationSamples: 100, CalibrationBatchSize: 1, Calibrator: quantize.Calibrators[0], Percentile: 99.999, ReduceRange: quantize.ReduceRanges[0], SearchSamples: 300,
+		Format: formatONNX, SaveQuantizedModel: true,
 	}
 }
 
@@ -183,6 +187,11 @@ func (c Config) Validate() error {
 	}
 	if c.Device != "auto" && c.Device != "cpu" {
 		bad("device", "want auto or cpu, got %q: this program computes on the CPU", c.Device)
+	}
+	if f := c.Format; f != formatONNX && f != formatPT {
+		bad("format", "want onnx or pt, got %q", f)
+	} else if c.Search && f != formatONNX {
+		bad("format", "a search measures quantized graphs and writes onnx")
 	}
 	def := DefaultConfig()
 	for _, k := range keysOf {

@@ -87,6 +87,7 @@ func (m *Manager) Plan(ctx context.Context, path string) (*Plan, error) {
 		return nil, err
 	}
 	defer orig.Close()
+	m.stateDecisions(p)
 	before, after := p.Bytes()
 	out := &Plan{
 		Input: path, Method: m.config.Method, DType: p.Recipe.Weight, Decisions: p.Decisions,
@@ -138,6 +139,7 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	float := work.Graph.Clone()
 	var c *quantize.Calibration
 	if p.Calibrates() {
 		if c, err = m.calibrated(ctx, orig, work, p); err == nil {
@@ -145,6 +147,9 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 		}
 	} else {
 		err = quantize.Run(ctx, work, p, quantize.Samples{})
+	}
+	if err == nil && m.config.Format == formatPT {
+		err = m.toState(orig, work, float, p)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), orig.Close())
@@ -166,7 +171,7 @@ func (m *Manager) result(ctx context.Context, orig, work *model.Model, p *quanti
 }
 
 const (
-	modelFile    = "model.onnx"      // the name of a saved ONNX model
+	modelStem    = "model"           // the name of a saved model, without the extension
 	recordFile   = "neuroquant.json" // the name of the record beside it
 	recordTool   = "neuroquant"
 	recordSchema = 1
@@ -207,11 +212,11 @@ type sizeRecord struct {
 func (m *Manager) Save(ctx context.Context, r *Result, out string, overwrite bool) error {
 	var files []string // of the model
 	err := outfile.WriteFolder(out, overwrite, func(dir string) error {
-		f, err := format.Find("onnx")
+		f, err := format.Find(m.config.Format)
 		if err != nil {
 			return err
 		}
-		path := filepath.Join(dir, modelFile)
+		path := filepath.Join(dir, modelFile(m.config.Format))
 		if err := f.Save(ctx, path, r.m, model.SaveOptions{}); err != nil {
 			return err
 		}
@@ -236,13 +241,15 @@ func (m *Manager) Save(ctx context.Context, r *Result, out string, overwrite boo
 	if err != nil {
 		return err
 	}
-	// External data of a model that was replaced belongs to nothing any more.
-	if stale := modelFile + ".data"; overwrite && !slices.Contains(files, stale) {
-		if err := os.Remove(filepath.Join(out, stale)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+	// A model of another format, and external data of one that was replaced, belong to nothing any more.
+	for _, stale := range []string{modelFile(formatONNX), modelFile(formatONNX) + ".data", modelFile(formatPT)} {
+		if overwrite && !slices.Contains(files, stale) {
+			if err := os.Remove(filepath.Join(out, stale)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
 		}
 	}
-	r.m.Path, r.m.Dir, r.m.Files = filepath.Join(out, modelFile), out, files
+	r.m.Path, r.m.Dir, r.m.Files = filepath.Join(out, modelFile(m.config.Format)), out, files
 	r.bytes = diskBytes(r.m)
 	return nil
 }
@@ -256,7 +263,7 @@ func (r *Result) record(bytes int64) Record {
 	}
 	return Record{
 		Schema: recordSchema, Tool: recordTool, Version: Version(), Input: r.input, Settings: settings,
-		Output:    fileRecord{File: modelFile, Bytes: bytes, Format: "onnx"},
+		Output:    fileRecord{File: modelFile(r.Config.Format), Bytes: bytes, Format: r.Config.Format},
 		Sizes:     sizeRecord{r.input.Bytes, bytes, float64(r.input.Bytes) / float64(max(bytes, 1))},
 		Decisions: r.Decisions, Calibration: r.Calibration, Search: r.Search, FrozenInputs: r.FrozenInputs,
 	}
@@ -268,7 +275,10 @@ func (m *Manager) Load(ctx context.Context, dir string) (*Model, *Record, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	mod, err := Open(ctx, filepath.Join(dir, modelFile))
+	if filepath.Base(rec.Output.File) != rec.Output.File {
+		return nil, nil, fmt.Errorf("%s: the record names %q as the model, which is no file of the folder", dir, rec.Output.File)
+	}
+	mod, err := Open(ctx, filepath.Join(dir, rec.Output.File))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -18,6 +18,7 @@ import (
 // quantizeResult is what quantize --json prints.
 type quantizeResult struct {
 	Output           string                           `json:"output"`
+	File             string                           `json:"file,omitempty"` // the model in it
 	Method           string                           `json:"method"`
 	DType            string                           `json:"dtype"`
 	OriginalBytes    int64                            `json:"original_bytes"`
@@ -42,6 +43,9 @@ func (a *app) quantizeCommand() *cobra.Command {
 		Long: `Quantize MODEL and write the folder OUT: model.onnx and neuroquant.json, which holds the settings, the hash of the
 input and what was decided for every layer. OUT appears whole or not at all.
 
+With --format pt it is model.pt, a state dict that PyTorch loads in place of the original one: the weights are what their codes stand for, in
+float, so that it shows in Python what the rounding costs; it is not smaller, and activations are not quantized in it.
+
 Methods that calibrate take --data for it, or --stats: what 'neuroquant calibrate' wrote. With --data the result is also compared with the original on those samples; --report DIR writes the full analysis.
 
 --search leaves as few layers in float as the accuracy of --search-target takes, and chooses the calibrators. The best so far is in OUT at any time;
@@ -49,6 +53,7 @@ a search that was stopped goes on when the same command is given again.`,
 		Example: `  neuroquant quantize model.onnx out/ --method dynamic
   neuroquant quantize model.onnx out/ --method dynamic --keep 'head*' --dry-run
   neuroquant quantize model.onnx out/ --method static --data images/ --search --search-target drop=0.005
+  neuroquant quantize model.pt out/ --method dynamic --format pt
   neuroquant quantize model.onnx out/ --config run.yaml --data images/ --size 256 --crop 224`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -115,7 +120,7 @@ a search that was stopped goes on when the same command is given again.`,
 						return err
 					}
 				}
-				doc.Output, doc.QuantizedBytes = out, res.DiskBytes()
+				doc.Output, doc.File, doc.QuantizedBytes = out, filepath.Base(res.Path()), res.DiskBytes()
 				doc.CompressionRatio = float64(doc.OriginalBytes) / float64(max(doc.QuantizedBytes, 1))
 			}
 			if c != nil {
@@ -141,6 +146,7 @@ a search that was stopped goes on when the same command is given again.`,
 	complete(c, "dtype", neuroquant.Methods()[0].DTypes...)
 	complete(c, "device", "auto", "cpu")
 	complete(c, "search-calibrators", "mse", "minmax", "moving_average", "percentile", "entropy")
+	complete(c, "format", "onnx", "pt")
 	complete(c, "reduce-range", "none", "needed", "all")
 	return c
 }
@@ -160,6 +166,7 @@ func configFlags(f *pflag.FlagSet, c *neuroquant.Config) {
 	f.StringVar(&c.DType, "dtype", c.DType, "what weights are stored in: qint8, quint8, float16, bfloat16")
 	f.StringVar(&c.Device, "device", c.Device, "auto or cpu")
 	f.BoolVar(&c.TrustRemoteCode, "trust-remote-code", c.TrustRemoteCode, "accepted for compatibility: code in a model is never executed")
+	f.StringVar(&c.Format, "format", c.Format, "what is written: onnx, the quantized graph; pt, a PyTorch state dict of the rounded weights in float")
 	f.BoolVar(&c.PerChannel, "per-channel", c.PerChannel, "one scale per output channel; --per-channel=false: one per weight")
 	f.StringArrayVar(&c.Keep, "keep", nil, "layers to leave in float: a pattern over layer names, weight names and operators; may be given several times")
 	f.StringArrayVar(&c.Only, "only", nil, "quantize these layers only: patterns as in --keep")
@@ -203,6 +210,7 @@ func (a *app) settings(f *pflag.FlagSet, file string, cfg, flags neuroquant.Conf
 		"bnb-4bit-quant-type":       func() { cfg.BnB4BitQuantType = flags.BnB4BitQuantType },
 		"bnb-4bit-use-double-quant": func() { cfg.BnB4BitUseDoubleQuant = flags.BnB4BitUseDoubleQuant },
 		"calibrator":                func() { cfg.Calibrator = flags.Calibrator }, "percentile": func() { cfg.Percentile = flags.Percentile },
+		"format":                  func() { cfg.Format = flags.Format },
 		"reduce-range":            func() { cfg.ReduceRange = flags.ReduceRange },
 		"num-calibration-samples": func() { cfg.NumCalibrationSamples = flags.NumCalibrationSamples },
 		"calibration-batch-size":  func() { cfg.CalibrationBatchSize = flags.CalibrationBatchSize }, "stats": func() { cfg.Stats = flags.Stats },
@@ -298,7 +306,7 @@ func (c *comparison) close() {
 // measure compares the result with the original and adds what it found to doc.
 func (a *app) measure(ctx context.Context, c *comparison, res *neuroquant.Result, doc *quantizeResult) error {
 	quant := res.Model
-	if doc.Output != "" { // measure what was written
+	if doc.Output != "" && res.Config.Format == "onnx" { // measure what was written
 		var err error
 		if quant, err = a.open(ctx, doc.Output); err != nil {
 			return err
@@ -339,7 +347,7 @@ func (a *app) printQuantized(doc *quantizeResult) error {
 	a.diagnosis(doc.Calibration, false)
 	a.printSearch(doc.Search)
 	if doc.Output != "" {
-		a.printf("%s -> %s (%.2fx smaller)\nwritten to %s: model.onnx, neuroquant.json\n", report.Bytes(doc.OriginalBytes), report.Bytes(doc.QuantizedBytes), doc.CompressionRatio, doc.Output)
+		a.printf("%s -> %s (%.2fx smaller)\nwritten to %s: %s, neuroquant.json\n", report.Bytes(doc.OriginalBytes), report.Bytes(doc.QuantizedBytes), doc.CompressionRatio, doc.Output, doc.File)
 	}
 	a.accuracy(doc.Accuracy)
 	if doc.Report != "" {

@@ -1,7 +1,6 @@
 package model
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
@@ -47,8 +46,9 @@ type change struct{ of, to tensor.Source }
 
 // Changed returns the tensors of a state dict after changes to what was derived from them: each key of changes is one of them or
 // a [tensor.Derived] of them, and its value what it is to be. Tensors keep their element types; they are computed when they
-// are loaded. A key that does not lead to a tensor of the state dict is an error.
-func Changed(state []Entry, changes map[tensor.Source]tensor.Source, name func(of tensor.Source) string) ([]Entry, error) {
+// are loaded. Keys that do not lead to a tensor of the state dict, such as a bias that other tensors were folded into, are lost:
+// what they are derived from stays.
+func Changed(state []Entry, changes map[tensor.Source]tensor.Source) (changed []Entry, lost []tensor.Source) {
 	lists := map[tensor.Source][]change{}
 	for _, e := range state {
 		lists[e.Source] = nil
@@ -56,7 +56,7 @@ func Changed(state []Entry, changes map[tensor.Source]tensor.Source, name func(o
 	for of, to := range changes {
 		found := roots(of, lists)
 		if len(found) == 0 {
-			return nil, fmt.Errorf("weight %q is computed from the file's by the graph, and a change of it cannot be told in a state dict; keep it in float", name(of))
+			lost = append(lost, of)
 		}
 		for _, r := range found {
 			lists[r] = append(lists[r], change{of, to})
@@ -69,11 +69,11 @@ func Changed(state []Entry, changes map[tensor.Source]tensor.Source, name func(o
 			continue
 		}
 		if made[e.Source] == nil {
-			made[e.Source] = &changed{e.Source, lists[e.Source]}
+			made[e.Source] = &restated{e.Source, lists[e.Source]}
 		}
 		out[i].Source = made[e.Source]
 	}
-	return out, nil
+	return out, lost
 }
 
 // roots lists the tensors of a state dict that a source is or is derived from.
@@ -96,14 +96,14 @@ func roots(s tensor.Source, state map[tensor.Source][]change) []tensor.Source {
 	return out
 }
 
-// changed is a tensor of which what is derived was changed.
-type changed struct {
+// restated is a tensor of which what is derived was changed.
+type restated struct {
 	tensor.Source
 	changes []change
 }
 
 // Load computes the tensor anew.
-func (c *changed) Load() (*tensor.Tensor, error) {
+func (c *restated) Load() (*tensor.Tensor, error) {
 	t, err := copied(c.Source)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,82 @@
+package neuroquant
+
+import (
+	"errors"
+
+	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/model"
+	"github.com/neurotrain/neuroquant/internal/quantize"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// Formats that results are written in.
+const (
+	formatONNX = "onnx"
+	formatPT   = "pt"
+)
+
+// modelFile is the name of a saved model.
+func modelFile(format string) string { return modelStem + "." + format }
+
+// toState makes work, which a plan was carried out on, what a PyTorch state dict can hold of it: float, the graph before that, with
+// its weights as they were rounded, and the tensors of the original that they came from, changed likewise.
+func (m *Manager) toState(orig, work *model.Model, float *graph.Graph, p *quantize.Plan) error {
+	m.stateDecisions(p)
+	names := map[tensor.Source]string{}
+	changes := map[tensor.Source]tensor.Source{}
+	eachParam(float, func(v *graph.Value) {
+		if r := p.Rounded[v.Data]; r != nil {
+			names[v.Data], changes[v.Data] = v.Name, r
+		}
+	})
+	var lost []tensor.Source
+	work.State, lost = model.Changed(orig.StateDict(), changes)
+	for _, s := range lost {
+		delete(changes, s)
+		for i := range p.Decisions {
+			if d := &p.Decisions[i]; d.Param == names[s] {
+				d.Quantized, d.Stored, d.Why = false, "float", "it is computed from several tensors of the file, which a state dict holds in its place"
+			}
+		}
+	}
+	if len(changes) == 0 {
+		return errors.New("format pt: none of the rounded weights is a tensor of the file")
+	}
+	work.Graph = rounded(float, changes)
+	return nil
+}
+
+// rounded replaces the data of parameters in a graph and in copies of its subgraphs.
+func rounded(g *graph.Graph, changes map[tensor.Source]tensor.Source) *graph.Graph {
+	for _, v := range g.Params() {
+		if r := changes[v.Data]; r != nil {
+			v.Data = r
+		}
+	}
+	for _, n := range g.Nodes {
+		b, ok := n.Op.(graph.Body)
+		if !ok {
+			continue
+		}
+		bodies := b.Bodies()
+		fresh := make([]*graph.Graph, len(bodies))
+		for i, sub := range bodies {
+			fresh[i] = rounded(sub.Clone(), changes)
+		}
+		n.Op = b.WithBodies(fresh)
+	}
+	return g
+}
+
+// stateDecisions says in the decisions of a plan what a state dict makes of them: rounded weights in their float types.
+func (m *Manager) stateDecisions(p *quantize.Plan) {
+	if m.config.Format != formatPT {
+		return
+	}
+	for i := range p.Decisions {
+		if d := &p.Decisions[i]; d.Quantized {
+			d.After, d.Stored = d.Before, "float of "+d.Stored
+			d.Why = "rounded; a state dict holds what the codes stand for, and no activations are quantized"
+		}
+	}
+}
