@@ -20,6 +20,7 @@ import (
 	"github.com/neurotrain/neuroquant/internal/impl"
 	"github.com/neurotrain/neuroquant/internal/pass"
 	"github.com/neurotrain/neuroquant/internal/report"
+	"github.com/neurotrain/neuroquant/internal/search"
 )
 
 // Results of an [Analyzer].
@@ -246,6 +247,13 @@ func (a *Analyzer) GenerateReport(ctx context.Context, set data.Set, description
 	}
 	if rec := a.Quantized.record(); rec != nil {
 		r.Method, r.DType, r.Decisions, r.Calibration = rec.Settings.Method, rec.Settings.DType, rec.Decisions, rec.Calibration
+		if rec.Search != nil {
+			timings, err := search.ReadTimings(filepath.Join(filepath.Dir(a.Quantized.m.Path), searchFile))
+			if err != nil {
+				return nil, err
+			}
+			r.Search = search.NewPicture(rec.Search, r.Original.Size.MemoryBytes, timings)
+		}
 	}
 	return r, WriteReport(r, out, overwrite)
 }

@@ -268,9 +268,9 @@ func describePoint(p search.Point) string {
 	if p.Top1 != nil {
 		parts = append(parts, fmt.Sprintf("top-1 %.2f %%", 100**p.Top1))
 	}
-	parts = append(parts, fmt.Sprintf("%d layers in float", len(p.Float)), "calibrator "+p.Calibrator)
+	parts = append(parts, fmt.Sprintf("in float %d", len(p.Float)), "calibrator "+p.Calibrator)
 	if n := len(p.Ranges); n > 0 {
-		parts = append(parts, fmt.Sprintf("%d ranges by others", n))
+		parts = append(parts, fmt.Sprintf("ranges by others %d", n))
 	}
 	if p.Meets {
 		parts = append(parts, "meets the target")

@@ -27,20 +27,22 @@ var page = template.Must(template.New("page.html").Funcs(template.FuncMap{
 	"shape":    func(s []int) string { return strings.Trim(strings.ReplaceAll(fmt.Sprint(s), " ", "x"), "[]") },
 	"grade":    grade,
 	"fraction": fraction, "share": share, "risky": risky, "first": firstChannels,
+	"searched": searched, "optional": optionalPercent, "ms": milliseconds, "calibrators": calibrators, "chosen": chosen, "ranks": firstRanks, "join": strings.Join,
 }).ParseFS(assets, "page.html"))
 
 // view is what the page shows: the report and what is drawn of it.
 type view struct {
 	*Report
-	Style     template.CSS
-	Script    template.JS
-	Licence   string
-	ChartData chartData
-	SizeBars  template.HTML
-	TimeBars  template.HTML
-	LayerBars template.HTML
-	Worst     []analyze.LayerError
-	Cards     []card
+	Style       template.CSS
+	Script      template.JS
+	Licence     string
+	ChartData   chartData
+	SizeBars    template.HTML
+	TimeBars    template.HTML
+	LayerBars   template.HTML
+	SearchPlots template.HTML
+	Worst       []analyze.LayerError
+	Cards       []card
 }
 
 // card is one headline figure.
@@ -70,7 +72,7 @@ func HTML(w io.Writer, r *Report) error {
 		Style:  template.CSS(read("uplot/uPlot.min.css") + read("page.css")),
 		Script: template.JS(read("uplot/uPlot.iife.min.js") + "\n" + read("page.js")),
 		Worst:  Worst(r.Layers), Cards: cards(r),
-		SizeBars: sizeBars(r), TimeBars: timeBars(r), LayerBars: layerBars(r.Layers),
+		SizeBars: sizeBars(r), TimeBars: timeBars(r), LayerBars: layerBars(r.Layers), SearchPlots: searchPlots(r.Search),
 	}
 	for _, l := range r.Layers {
 		v.ChartData.Names = append(v.ChartData.Names, l.Layer)

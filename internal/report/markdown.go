@@ -80,6 +80,7 @@ func Markdown(w io.Writer, r *Report) error {
 			p("| %s | %s | %s | %.6f | %.4g |", escape(l.Layer), l.Op, DB(l.SQNR), l.Cosine, l.MaxDiff)
 		}
 	}
+	searchText(p, r.Search)
 	saturation(p, r.Saturation)
 	calibration(p, r.Calibration)
 	if len(r.Decisions) > 0 {

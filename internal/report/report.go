@@ -8,6 +8,7 @@ import (
 	"github.com/neurotrain/neuroquant/internal/analyze"
 	"github.com/neurotrain/neuroquant/internal/calibrate"
 	"github.com/neurotrain/neuroquant/internal/quantize"
+	"github.com/neurotrain/neuroquant/internal/search"
 )
 
 // Report is everything that a comparison found. Parts that were not asked for, or could not be measured, are nil; Notes say why.
@@ -29,6 +30,8 @@ type Report struct {
 	Speed    []analyze.Speed      `json:"speed,omitempty"`
 	Accuracy *analyze.Accuracy    `json:"accuracy,omitempty"`
 	Layers   []analyze.LayerError `json:"layers,omitempty"`
+	// Search is set where a search chose the layers that stay in float.
+	Search *search.Picture `json:"search,omitempty"`
 	// Saturation is set where the quantized model has products of 8-bit activations and int8 weights.
 	Saturation *analyze.Saturation `json:"saturation,omitempty"`
 	Decisions  []quantize.Decision `json:"decisions,omitempty"`

@@ -37,6 +37,9 @@ func (c Choice) key() string {
 	return string(text)
 }
 
+// Same reports whether two choices are the same.
+func (c Choice) Same(o Choice) bool { return c.key() == o.key() }
+
 // Measure is how good a choice is.
 type Measure struct {
 	Samples int `json:"samples"`
