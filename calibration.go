@@ -72,6 +72,9 @@ func (m *Manager) Statistics(ctx context.Context, path string) (*Statistics, err
 	if !p.Calibrates() {
 		return nil, fmt.Errorf("method %s does not calibrate", m.config.Method)
 	}
+	if m.config.SmoothQuant {
+		return fail(errors.New("smooth_quant: statistics of a model whose channels were scaled by samples serve no other run"))
+	}
 	id, err := identify(ctx, orig)
 	if err != nil {
 		return fail(err)
@@ -90,11 +93,14 @@ func (m *Manager) Statistics(ctx context.Context, path string) (*Statistics, err
 		}
 		return stored, nil
 	}
+	if _, err := quantize.Repair(ctx, work, p, samples); err != nil {
+		return fail(err)
+	}
 	c, err := quantize.Calibrate(ctx, work, p, samples)
 	if err != nil {
 		return fail(err)
 	}
-	s := &Statistics{calibrate.New(id, c.Samples, nil, c.Values)}
+	s := &Statistics{calibrate.New(id, c.Samples, p.Recipe.Repairs.Observed(), c.Values)}
 	if stored != nil {
 		if err := s.Merge(stored); err != nil {
 			return fail(err)
@@ -115,7 +121,7 @@ func (m *Manager) stored(ctx context.Context, id calibrate.Identity) (*Statistic
 	if s == nil {
 		return nil, nil
 	}
-	if err := s.file.Check(id, nil); err != nil {
+	if err := s.file.Check(id, m.config.recipe().Repairs.Observed()); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -130,27 +136,51 @@ func identify(ctx context.Context, orig *model.Model) (calibrate.Identity, error
 	return calibrate.Identify(ctx, name, orig.Graph)
 }
 
-// calibrated returns what the plan's scales follow from: stored statistics if there are any, else those of the samples.
-func (m *Manager) calibrated(ctx context.Context, orig, work *model.Model, p *quantize.Plan) (*quantize.Calibration, error) {
-	if m.statistics != nil || len(m.config.Stats) > 0 {
-		id, err := identify(ctx, orig)
-		if err != nil {
-			return nil, err
-		}
-		s, err := m.stored(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		return &quantize.Calibration{Values: s.file.Values(), Samples: s.file.Samples}, nil
+// calibrated equalizes the channels of work as the plan asks and returns what its scales follow from, stored statistics if there
+// are any, else those of the samples, and what was done to the model.
+func (m *Manager) calibrated(ctx context.Context, orig, work *model.Model, p *quantize.Plan) (*quantize.Calibration, []string, error) {
+	fail := func(err error) (*quantize.Calibration, []string, error) {
+		return nil, nil, fmt.Errorf("calibration: %w", err)
 	}
 	samples, err := m.samples(work.Graph)
 	if err != nil {
-		return nil, fmt.Errorf("calibration: %w", err)
+		return fail(err)
 	}
-	if samples.All == nil {
-		return nil, fmt.Errorf("method %s needs calibration data", p.Recipe.Method)
+	stored := m.statistics != nil || len(m.config.Stats) > 0
+	if samples.All == nil && !stored {
+		return nil, nil, fmt.Errorf("method %s needs calibration data", p.Recipe.Method)
 	}
-	return quantize.Calibrate(ctx, work, p, samples)
+	var c *quantize.Calibration
+	if stored {
+		id, err := identify(ctx, orig)
+		if err != nil {
+			return fail(err)
+		}
+		s, err := m.stored(ctx, id)
+		if err != nil {
+			return fail(err)
+		}
+		c = &quantize.Calibration{Values: s.file.Values(), Samples: s.file.Samples}
+	}
+	done, err := quantize.Repair(ctx, work, p, samples)
+	if err != nil {
+		return fail(err)
+	}
+	if c == nil {
+		if c, err = quantize.Calibrate(ctx, work, p, samples); err != nil {
+			return fail(err)
+		}
+	}
+	if p.Recipe.Repairs.Bias {
+		if samples.All == nil {
+			return fail(errors.New("bias correction needs samples"))
+		}
+		if err := quantize.CorrectBias(ctx, work, p, c, samples); err != nil {
+			return fail(err)
+		}
+		done = append(done, fmt.Sprintf("bias correction of %d layers on %d samples", len(c.Bias), samples.Len))
+	}
+	return c, done, nil
 }
 
 // samples returns the calibration samples as calls of the model.

@@ -38,6 +38,11 @@ type Config struct {
 	Calibrator string  `yaml:"calibrator" json:"calibrator" doc:"how ranges follow from calibration: mse, minmax, moving_average, percentile or entropy (static)"`
 	Percentile float64 `yaml:"percentile" json:"percentile" doc:"percentage of values inside the range, for the calibrator percentile (static)"`
 
+	CrossLayerEqualization bool    `yaml:"cross_layer_equalization" json:"cross_layer_equalization,omitempty" doc:"scale channels inside the model so that weights which follow each other have equal ranges (static)"`
+	SmoothQuant            bool    `yaml:"smooth_quant" json:"smooth_quant,omitempty" doc:"scale channels so that activations with outlying channels become even (static; calibrates twice)"`
+	SmoothQuantAlpha       float64 `yaml:"smooth_quant_alpha" json:"smooth_quant_alpha,omitempty" doc:"how much of the difference smooth_quant moves from activations into weights, between 0 and 1 (static)"`
+	BiasCorrection         bool    `yaml:"bias_correction" json:"bias_correction,omitempty" doc:"take out of biases what layers are off by on average on the samples (static; runs them twice more)"`
+
 	ReduceRange string `yaml:"reduce_range" json:"reduce_range,omitempty" enum:"none,needed,all" doc:"7-bit weights for CPUs that add products in 16 bits (no VNNI): none, only where they can overflow (needed), or all (static)"`
 
 	NumCalibrationSamples int      `yaml:"num_calibration_samples" json:"num_calibration_samples" doc:"samples to calibrate with (static, gptq, awq)"`
@@ -64,7 +69,7 @@ func DefaultConfig() Config {
 	return Config{
 		Enabled: true, Method: "dynamic", DType: "qint8", Device: "auto", PerChannel: true,
 		Bits: 4, GroupSize: 128, BnB4BitComputeDType: "float16", BnB4BitQuantType: "nf4",
-		NumCalibrationSamples: 100, CalibrationBatchSize: 1, Calibrator: quantize.Calibrators[0], Percentile: 99.999, ReduceRange: quantize.ReduceRanges[0], SearchSamples: 300,
+		NumCalibrationSamples: 100, CalibrationBatchSize: 1, SmoothQuantAlpha: 0.5, Calibrator: quantize.Calibrators[0], Percentile: 99.999, ReduceRange: quantize.ReduceRanges[0], SearchSamples: 300,
 		Format: formatONNX, SaveQuantizedModel: true,
 	}
 }
@@ -147,6 +152,10 @@ var keysOf = []struct {
 	{"stats", []string{"static"}, func(c, d Config) bool { return len(c.Stats) > 0 }},
 	{"calibrator", []string{"static"}, func(c, d Config) bool { return c.Calibrator != d.Calibrator }},
 	{"percentile", []string{"static"}, func(c, d Config) bool { return c.Percentile != d.Percentile }},
+	{"cross_layer_equalization", []string{"static"}, func(c, d Config) bool { return c.CrossLayerEqualization }},
+	{"smooth_quant", []string{"static"}, func(c, d Config) bool { return c.SmoothQuant }},
+	{"smooth_quant_alpha", []string{"static"}, func(c, d Config) bool { return c.SmoothQuantAlpha != d.SmoothQuantAlpha }},
+	{"bias_correction", []string{"static"}, func(c, d Config) bool { return c.BiasCorrection }},
 	{"reduce_range", []string{"static"}, func(c, d Config) bool { return c.ReduceRange != d.ReduceRange }},
 	{"search", []string{"static"}, func(c, d Config) bool { return c.Search }},
 	{"search_target", []string{"static"}, func(c, d Config) bool { return c.SearchTarget != d.SearchTarget }},
@@ -192,6 +201,8 @@ func (c Config) Validate() error {
 		bad("format", "want onnx or pt, got %q", f)
 	} else if c.Search && f != formatONNX {
 		bad("format", "a search measures quantized graphs and writes onnx")
+	} else if f == formatPT && (c.CrossLayerEqualization || c.SmoothQuant || c.BiasCorrection) {
+		bad("format", "pt holds weights as they were rounded; equalization and bias correction change others too: write onnx")
 	}
 	def := DefaultConfig()
 	for _, k := range keysOf {
@@ -210,6 +221,14 @@ func (c Config) Validate() error {
 		}
 		if !slices.Contains(quantize.ReduceRanges, c.ReduceRange) {
 			bad("reduce_range", "want one of %s, got %q", strings.Join(quantize.ReduceRanges, ", "), c.ReduceRange)
+		}
+		if !(c.SmoothQuantAlpha > 0 && c.SmoothQuantAlpha <= 1) {
+			bad("smooth_quant_alpha", "want more than 0 and at most 1, got %v", c.SmoothQuantAlpha)
+		} else if c.SmoothQuantAlpha != def.SmoothQuantAlpha && !c.SmoothQuant {
+			bad("smooth_quant_alpha", "it belongs to smooth_quant, which is off")
+		}
+		if c.SmoothQuant && len(c.Stats) > 0 {
+			bad("smooth_quant", "it needs samples: stored statistics are of a model whose channels are not scaled")
 		}
 		if c.NumCalibrationSamples < 1 {
 			bad("num_calibration_samples", "want at least 1, got %d", c.NumCalibrationSamples)
@@ -237,8 +256,13 @@ func MethodNames(available bool) []string {
 }
 
 func (c Config) recipe() quantize.Recipe {
-	return quantize.Recipe{
+	r := quantize.Recipe{
 		Method: c.Method, Weight: c.DType, PerTensor: !c.PerChannel, Keep: c.Keep, Only: c.Only, ReduceRange: c.ReduceRange,
 		Calibrator: quantize.Calibrator{Method: c.Calibrator, Percentile: c.Percentile, Levels: 256},
+		Repairs:    quantize.Repairs{CrossLayer: c.CrossLayerEqualization, Bias: c.BiasCorrection},
 	}
+	if c.SmoothQuant {
+		r.Repairs.Smooth = c.SmoothQuantAlpha
+	}
+	return r
 }

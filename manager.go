@@ -67,6 +67,8 @@ type Result struct {
 	// Search is what a search found; nil without one. SearchPicture has the latencies too.
 	Search        *SearchResult
 	SearchPicture *SearchPicture
+	// Repairs are what was done to the model besides rounding it.
+	Repairs []string
 
 	original *model.Model
 	input    inputRecord
@@ -141,8 +143,9 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 	}
 	float := work.Graph.Clone()
 	var c *quantize.Calibration
+	var repairs []string
 	if p.Calibrates() {
-		if c, err = m.calibrated(ctx, orig, work, p); err == nil {
+		if c, repairs, err = m.calibrated(ctx, orig, work, p); err == nil {
 			err = quantize.Apply(ctx, work, p, c)
 		}
 	} else {
@@ -156,7 +159,7 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 	}
 	r, err := m.result(ctx, orig, work, p)
 	if err == nil && c != nil {
-		r.Calibration = calibrate.Diagnose(c.Values)
+		r.Calibration, r.Repairs = calibrate.Diagnose(c.Values), repairs
 	}
 	return r, err
 }
@@ -191,6 +194,8 @@ type Record struct {
 	// Calibration says how well the calibration samples cover what values can be.
 	Calibration *CalibrationDiagnosis `json:"calibration,omitempty"`
 	Search      *SearchResult         `json:"search,omitempty"`
+	// Repairs are what was done to the model besides rounding it.
+	Repairs []string `json:"repairs,omitempty"`
 	// FrozenInputs are inputs of the original that had a default, which became constants.
 	FrozenInputs []string `json:"frozen_inputs,omitempty"`
 }
@@ -265,7 +270,7 @@ func (r *Result) record(bytes int64) Record {
 		Schema: recordSchema, Tool: recordTool, Version: Version(), Input: r.input, Settings: settings,
 		Output:    fileRecord{File: modelFile(r.Config.Format), Bytes: bytes, Format: r.Config.Format},
 		Sizes:     sizeRecord{r.input.Bytes, bytes, float64(r.input.Bytes) / float64(max(bytes, 1))},
-		Decisions: r.Decisions, Calibration: r.Calibration, Search: r.Search, FrozenInputs: r.FrozenInputs,
+		Decisions: r.Decisions, Calibration: r.Calibration, Repairs: r.Repairs, Search: r.Search, FrozenInputs: r.FrozenInputs,
 	}
 }
 

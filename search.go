@@ -96,7 +96,7 @@ func (m *Manager) search(ctx context.Context, path, out string, overwrite bool) 
 	if err != nil {
 		return fail(err)
 	}
-	c, err := m.calibrated(ctx, orig, work, p)
+	c, repairs, err := m.calibrated(ctx, orig, work, p)
 	if err != nil {
 		return fail(err)
 	}
@@ -109,7 +109,7 @@ func (m *Manager) search(ctx context.Context, path, out string, overwrite bool) 
 		if err != nil {
 			return nil, err
 		}
-		r := &Result{Model: &Model{m: q}, Decisions: plan.Decisions, FrozenInputs: p.Frozen, Config: m.config, Calibration: calibrate.Diagnose(c.Values), Search: found, original: orig, input: in}
+		r := &Result{Model: &Model{m: q}, Decisions: plan.Decisions, FrozenInputs: p.Frozen, Config: m.config, Calibration: calibrate.Diagnose(c.Values), Repairs: repairs, Search: found, original: orig, input: in}
 		r.explain(pt)
 		return r, nil
 	}

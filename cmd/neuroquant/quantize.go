@@ -28,6 +28,7 @@ type quantizeResult struct {
 	Decisions        []neuroquant.Decision            `json:"decisions"`
 	Calibration      *neuroquant.CalibrationDiagnosis `json:"calibration,omitempty"`
 	Search           *neuroquant.SearchPicture        `json:"search,omitempty"`
+	Repairs          []string                         `json:"repairs,omitempty"`
 	Accuracy         *neuroquant.Accuracy             `json:"accuracy,omitempty"`
 	Report           string                           `json:"report,omitempty"`
 }
@@ -94,11 +95,17 @@ a search that was stopped goes on when the same command is given again.`,
 				}
 				defer c.close()
 			}
-			if needsData(cfg.Method) && len(cfg.Stats) == 0 {
-				if c == nil || c.set == nil {
+			if needsData(cfg.Method) {
+				none := c == nil || c.set == nil
+				if none && cfg.BiasCorrection {
+					return usagef("--bias-correction needs samples: give them with --data")
+				}
+				if none && len(cfg.Stats) == 0 {
 					return usagef("method %s needs calibration samples: give them with --data, such as --data images/ (random:64 works too, but scales found on noise do not fit real inputs), or what 'neuroquant calibrate' wrote with --stats", cfg.Method)
 				}
-				m.Calibrate(c.set)
+				if !none {
+					m.Calibrate(c.set)
+				}
 			}
 			if cfg.Search && (c == nil || c.set == nil) {
 				return usagef("--search needs samples to measure accuracy on: give them with --data")
@@ -113,7 +120,7 @@ a search that was stopped goes on when the same command is given again.`,
 				return err
 			}
 			defer res.Close()
-			doc := &quantizeResult{Method: cfg.Method, DType: cfg.DType, Decisions: res.Decisions, OriginalBytes: res.InputBytes(), Calibration: res.Calibration, Search: res.SearchPicture}
+			doc := &quantizeResult{Method: cfg.Method, DType: cfg.DType, Decisions: res.Decisions, OriginalBytes: res.InputBytes(), Calibration: res.Calibration, Repairs: res.Repairs, Search: res.SearchPicture}
 			if cfg.SaveQuantizedModel {
 				if !cfg.Search { // which has written it
 					if err := m.Save(cmd.Context(), res, out, force); err != nil {
@@ -180,6 +187,7 @@ func configFlags(f *pflag.FlagSet, c *neuroquant.Config) {
 	f.BoolVar(&c.BnB4BitUseDoubleQuant, "bnb-4bit-use-double-quant", c.BnB4BitUseDoubleQuant, "quantize the scales too (bitsandbytes)")
 	f.StringVar(&c.Calibrator, "calibrator", c.Calibrator, "how ranges follow from calibration: mse, minmax, moving_average, percentile or entropy (static)")
 	f.Float64Var(&c.Percentile, "percentile", c.Percentile, "percentage of values inside the range, for the calibrator percentile (static)")
+	f.BoolVar(&c.BiasCorrection, "bias-correction", c.BiasCorrection, "take out of biases what layers are off by on average on the samples (static)")
 	f.StringVar(&c.ReduceRange, "reduce-range", c.ReduceRange, "weights of 7 bits for CPUs without VNNI: none, needed (only channels that can overflow) or all (static)")
 	calibrationFlags(f, c)
 	searchFlags(f, c)
@@ -187,8 +195,11 @@ func configFlags(f *pflag.FlagSet, c *neuroquant.Config) {
 
 // calibrationFlags binds the settings of how values are observed.
 func calibrationFlags(f *pflag.FlagSet, c *neuroquant.Config) {
+	f.BoolVar(&c.SmoothQuant, "smooth-quant", c.SmoothQuant, "scale channels so that activations with outlying channels become even (static)")
+	f.Float64Var(&c.SmoothQuantAlpha, "smooth-quant-alpha", c.SmoothQuantAlpha, "how much of the difference --smooth-quant moves from activations into weights, between 0 and 1 (static)")
 	f.IntVar(&c.NumCalibrationSamples, "num-calibration-samples", c.NumCalibrationSamples, "samples to calibrate with (static, gptq, awq)")
 	f.IntVar(&c.CalibrationBatchSize, "calibration-batch-size", c.CalibrationBatchSize, "samples per call while calibrating; more are faster and take more memory (static)")
+	f.BoolVar(&c.CrossLayerEqualization, "cross-layer-equalization", c.CrossLayerEqualization, "scale channels so that weights which follow each other have equal ranges (static)")
 	f.StringArrayVar(&c.Stats, "stats", nil, "a file of calibration statistics that 'neuroquant calibrate' wrote, in place of samples; may be given several times, they are merged (static)")
 }
 
@@ -210,7 +221,9 @@ func (a *app) settings(f *pflag.FlagSet, file string, cfg, flags neuroquant.Conf
 		"bnb-4bit-quant-type":       func() { cfg.BnB4BitQuantType = flags.BnB4BitQuantType },
 		"bnb-4bit-use-double-quant": func() { cfg.BnB4BitUseDoubleQuant = flags.BnB4BitUseDoubleQuant },
 		"calibrator":                func() { cfg.Calibrator = flags.Calibrator }, "percentile": func() { cfg.Percentile = flags.Percentile },
-		"format":                  func() { cfg.Format = flags.Format },
+		"format":                   func() { cfg.Format = flags.Format },
+		"cross-layer-equalization": func() { cfg.CrossLayerEqualization = flags.CrossLayerEqualization }, "smooth-quant": func() { cfg.SmoothQuant = flags.SmoothQuant },
+		"smooth-quant-alpha": func() { cfg.SmoothQuantAlpha = flags.SmoothQuantAlpha }, "bias-correction": func() { cfg.BiasCorrection = flags.BiasCorrection },
 		"reduce-range":            func() { cfg.ReduceRange = flags.ReduceRange },
 		"num-calibration-samples": func() { cfg.NumCalibrationSamples = flags.NumCalibrationSamples },
 		"calibration-batch-size":  func() { cfg.CalibrationBatchSize = flags.CalibrationBatchSize }, "stats": func() { cfg.Stats = flags.Stats },
@@ -345,6 +358,9 @@ func (a *app) printQuantized(doc *quantizeResult) error {
 		a.decisions(kept)
 	}
 	a.diagnosis(doc.Calibration, false)
+	for _, r := range doc.Repairs {
+		a.printf("%s\n", r)
+	}
 	a.printSearch(doc.Search)
 	if doc.Output != "" {
 		a.printf("%s -> %s (%.2fx smaller)\nwritten to %s: %s, neuroquant.json\n", report.Bytes(doc.OriginalBytes), report.Bytes(doc.QuantizedBytes), doc.CompressionRatio, doc.Output, doc.File)

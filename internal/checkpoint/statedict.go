@@ -55,9 +55,7 @@ func StateDict(v any) (*State, error) {
 		return nil, fmt.Errorf("%w: no dictionary of tensors and no module in what was saved, which is a %s", ErrFormat, describe(v))
 	}
 	s.strip()
-	if s.Module == nil {
-		s.tie()
-	}
+	s.tie()
 	return s, nil
 }
 

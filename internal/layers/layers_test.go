@@ -25,7 +25,7 @@ var layers = []string{
 	"internal/packed internal/saturate",
 	"internal/graph",
 	"internal/op",
-	"internal/pass internal/aten",
+	"internal/pass internal/aten internal/equalize",
 	"internal/exec internal/torchnn internal/torchop",
 	"internal/arch internal/arch/* internal/torchscript internal/torchexport",
 	"internal/model",

@@ -35,6 +35,8 @@ type Recipe struct {
 	// by the value that stands for them, see [Plan.Ranges].
 	Calibrator Calibrator
 	Ranges     map[string]string
+	// Repairs are done to the model before and after ranges are found.
+	Repairs Repairs
 }
 
 // Precision is what a layer computes in.

@@ -30,6 +30,9 @@ func planStatic(m *model.Model, r Recipe) (*Plan, error) {
 	if err := r.Calibrator.Check(); err != nil {
 		return nil, fmt.Errorf("calibrator: %w", err)
 	}
+	if err := r.Repairs.Check(); err != nil {
+		return nil, err
+	}
 	if err := checkReduceRange(r.ReduceRange); err != nil {
 		return nil, err
 	}
@@ -171,9 +174,17 @@ func asymmetric(lo, hi float32) activation {
 }
 
 func runStatic(ctx context.Context, m *model.Model, p *Plan, samples Samples) error {
+	if _, err := Repair(ctx, m, p, samples); err != nil {
+		return err
+	}
 	c, err := Calibrate(ctx, m, p, samples)
 	if err != nil {
 		return err
+	}
+	if p.Recipe.Repairs.Bias {
+		if err := CorrectBias(ctx, m, p, c, samples); err != nil {
+			return err
+		}
 	}
 	return Apply(ctx, m, p, c)
 }
@@ -183,6 +194,8 @@ func runStatic(ctx context.Context, m *model.Model, p *Plan, samples Samples) er
 type Calibration struct {
 	Values  map[string]*calibrate.Stats
 	Samples int64
+	// Bias is what is added to the outputs of layers, by their names and channel by channel, see [CorrectBias].
+	Bias map[string][]float32
 }
 
 // Calibrates reports whether the plan's scales follow from statistics: it is then carried out by [Calibrate] and [Apply].
@@ -215,7 +228,10 @@ func Apply(ctx context.Context, m *model.Model, p *Plan, c *Calibration) error {
 		return err
 	}
 	values, nodes := allNames(g)
-	w := &staticRun{rewriter: newRewriter(g, values, nodes), place: p.place, recipe: p.Recipe, params: params, dq: map[*graph.Value]*graph.Value{}, pairs: map[*graph.Value][2]*graph.Value{}, sums: map[*graph.Value][]float32{}, rounded: Rounded{}}
+	w := &staticRun{
+		rewriter: newRewriter(g, values, nodes), place: p.place, recipe: p.Recipe, params: params, shift: c.Bias, dq: map[*graph.Value]*graph.Value{},
+		pairs: map[*graph.Value][2]*graph.Value{}, sums: map[*graph.Value][]float32{}, rounded: Rounded{},
+	}
 	p.Rounded = w.rounded
 	if err := w.rewrite(ctx); err != nil {
 		return err

@@ -18,6 +18,7 @@ type staticRun struct {
 	place  *placement
 	recipe Recipe
 	params map[*graph.Value]activation
+	shift  map[string][]float32             // corrections of biases by layer
 	dq     map[*graph.Value]*graph.Value    // dequantized form by value
 	pairs  map[*graph.Value][2]*graph.Value // scale and zero point parameters by root
 	sums   map[*graph.Value][]float32       // scales of the integer sums that a MatMul's result is made of, by channel
@@ -47,7 +48,8 @@ func (w *staticRun) rewrite(ctx context.Context) error {
 			in[i] = w.read(n, v)
 		}
 		if l, ok := layers[n]; ok {
-			if err := w.layer(l, in); err != nil {
+			var err error
+			if in, err = w.layer(l, in); err != nil {
 				return fmt.Errorf("layer %q (%s): %w", n.Name, n.Op.Kind(), err)
 			}
 			task.Add(1)
@@ -142,10 +144,10 @@ func (w *staticRun) operands(n *graph.Node, at []int, in []*graph.Value) error {
 }
 
 // layer quantizes the weight and bias of a layer into its inputs: the weight symmetric with a scale per output channel, the bias
-// in 32 bits with the product of both scales.
-func (w *staticRun) layer(l placedLayer, in []*graph.Value) error {
+// in 32 bits with the product of both scales. It returns the inputs, of which there may be one more.
+func (w *staticRun) layer(l placedLayer, in []*graph.Value) ([]*graph.Value, error) {
 	if l.weight == nil {
-		return nil
+		return in, nil
 	}
 	axis := l.channel
 	if w.recipe.PerTensor {
@@ -159,11 +161,11 @@ func (w *staticRun) layer(l placedLayer, in []*graph.Value) error {
 	}
 	t, err := scaledFloats(l.weight, alpha)
 	if err != nil {
-		return fmt.Errorf("weight %q: %w", l.weight.Name, err)
+		return in, fmt.Errorf("weight %q: %w", l.weight.Name, err)
 	}
 	c, err := quantizeWeight(l.weight.Name, t, axis, true, false)
 	if err != nil {
-		return err
+		return in, err
 	}
 	if mode := w.recipe.ReduceRange; l.x != nil && mode != "" && mode != "none" {
 		l.reduceRange(c, tensor.Data[float32](t), mode)
@@ -172,7 +174,7 @@ func (w *staticRun) layer(l placedLayer, in []*graph.Value) error {
 	w.scope = l.node.Name
 	if l.x == nil {
 		w.lookUp(l.node, c)
-		return nil
+		return in, nil
 	}
 	scale := w.param(l.weight.Name+"_scale", c.scales(0))
 	zero := w.param(l.weight.Name+"_zero_point", tensor.New(tensor.Int8, scale.Data.Shape()...))
@@ -188,15 +190,54 @@ func (w *staticRun) layer(l placedLayer, in []*graph.Value) error {
 		}
 		w.sums[l.node.Out[0]] = s
 	}
-	if l.bias == nil {
-		return nil
+	shift := w.shift[l.node.Name]
+	if added := w.place.addedBias(l.node); shift != nil && added != nil {
+		return in, w.correct(w.place.only(l.node.Out[0]), added, shift)
 	}
-	b, err := scaledFloats(l.bias, beta)
+	if l.bias == nil && shift == nil {
+		return in, nil
+	}
+	name, b := l.node.Name+"_bias", tensor.New(tensor.Float32, len(shift))
+	if l.bias != nil {
+		name = l.bias.Name
+		if b, err = scaledFloats(l.bias, beta); err != nil {
+			return in, fmt.Errorf("bias %q: %w", name, err)
+		}
+	}
+	if shift != nil {
+		if b, err = shifted(b, shift); err != nil {
+			return in, fmt.Errorf("bias %q: %w", name, err)
+		}
+	}
+	v, err := w.bias(name, b, c.scale, w.params[l.x].scale)
+	return append(in[:2], v), err
+}
+
+// correct adds to the constant b that m adds to a product.
+func (w *staticRun) correct(m *graph.Node, b *graph.Value, shift []float32) error {
+	t, err := scaledFloats(b, 1)
+	if err == nil {
+		t, err = shifted(t, shift)
+	}
 	if err != nil {
-		return fmt.Errorf("bias %q: %w", l.bias.Name, err)
+		return fmt.Errorf("bias %q: %w", b.Name, err)
 	}
-	in[2], err = w.bias(l.bias.Name, b, c.scale, w.params[l.x].scale)
-	return err
+	m.In = slices.Clone(m.In)
+	m.In[slices.Index(m.In, b)] = w.param(b.Name+"_corrected", t)
+	return nil
+}
+
+// shifted returns a bias of one value per channel with something added.
+func shifted(t *tensor.Tensor, by []float32) (*tensor.Tensor, error) {
+	old := tensor.Data[float32](t)
+	if len(old) != len(by) {
+		return nil, fmt.Errorf("%v: want a value for each of %d channels", t.Shape, len(by))
+	}
+	out := make([]float32, len(by))
+	for i, v := range old {
+		out[i] = v + by[i]
+	}
+	return tensor.Of(t.Shape, out), nil
 }
 
 // bias returns a bias in 32-bit codes with scale x*scale[i]; one that is broadcast in another way than along the channels stays in
