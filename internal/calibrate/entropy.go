@@ -11,10 +11,7 @@ const entropySteps = 256
 // entropy searches windows [-t, t] within [least, most].
 func (h *Histogram) entropy(least, most float64, levels int) (lo, hi float64) {
 	w, half := h.width(), len(h.Bins)/2
-	hist := make([]float64, len(h.Bins))
-	for i, c := range h.Bins {
-		hist[i] = float64(c)
-	}
+	sums := newEntropySums(h.Bins)
 	reach := max(-least, most)
 	bin := func(x float64) int { return int(math.Ceil(x/w - 1e-9)) }
 	lo, hi = least, most
@@ -26,80 +23,69 @@ func (h *Histogram) entropy(least, most float64, levels int) (lo, hi float64) {
 		if to-from < levels && i < entropySteps {
 			continue
 		}
-		if d := divergence(hist, from, to, levels); d < best {
+		if d := sums.divergence(from, to, levels); d < best {
 			best, lo, hi = d, a, b
 		}
 	}
 	return lo, hi
 }
 
-// divergence is that of hist[from:to], outliers added to its ends, from its reduction to levels.
-func divergence(hist []float64, from, to, levels int) float64 {
-	window := hist[from:to]
-	p := append([]float64(nil), window...)
-	for _, v := range hist[:from] {
-		p[0] += v
+// entropySums are sums over the first i bins: of counts, of bins that are not empty, and of n*log(n).
+type entropySums struct{ count, filled, logs []float64 }
+
+func newEntropySums(bins []int64) *entropySums {
+	s := &entropySums{make([]float64, len(bins)+1), make([]float64, len(bins)+1), make([]float64, len(bins)+1)}
+	for i, n := range bins {
+		s.count[i+1], s.filled[i+1], s.logs[i+1] = s.count[i], s.filled[i], s.logs[i]
+		if n > 0 {
+			x := float64(n)
+			s.count[i+1] += x
+			s.filled[i+1]++
+			s.logs[i+1] += x * math.Log(x)
+		}
 	}
-	for _, v := range hist[to:] {
-		p[len(p)-1] += v
+	return s
+}
+
+// divergence is the Kullback-Leibler divergence of the bins from:to, to whose ends outliers are added, from what they are if
+// each of levels spreads its counts, without outliers, evenly over those of its bins that are not empty.
+func (s *entropySums) divergence(from, to, levels int) float64 {
+	// Next to nothing stands for an end that is empty but for outliers, so that no ratio is infinite.
+	const nothing = 1e-4
+	all, window := s.count[len(s.count)-1], s.count[to]-s.count[from]
+	if window == 0 {
+		return math.Inf(1)
 	}
-	q := make([]float64, len(window))
+	below, above := s.count[from], all-s.count[to]
+	d := s.logs[to] - s.logs[from] // of p*log(p)
+	end := func(i int, outliers float64) (emptied bool) {
+		n := s.count[i+1] - s.count[i]
+		d += (n + outliers) * math.Log(max(n+outliers, 1))
+		d -= n * math.Log(max(n, 1))
+		return n == 0 && outliers > 0
+	}
+	first, last := end(from, below), end(to-1, above)
 	for k := range levels {
-		a, b := k*len(window)/levels, (k+1)*len(window)/levels
-		sum, filled := 0.0, 0
-		for i := a; i < b; i++ {
-			sum += window[i]
-			if p[i] != 0 {
+		a, b := from+k*(to-from)/levels, from+(k+1)*(to-from)/levels
+		if a == b {
+			continue
+		}
+		q, filled, p := s.count[b]-s.count[a], s.filled[b]-s.filled[a], s.count[b]-s.count[a]
+		if a == from {
+			p += below
+			if first {
 				filled++
 			}
 		}
-		for i := a; i < b && filled > 0; i++ {
-			if p[i] != 0 {
-				q[i] = sum / float64(filled)
+		if b == to {
+			p += above
+			if last {
+				filled++
 			}
 		}
-	}
-	if !smooth(p) || !smooth(q) {
-		return math.Inf(1)
-	}
-	sp, sq := 0.0, 0.0
-	for i := range p {
-		sp += p[i]
-		sq += q[i]
-	}
-	d := 0.0
-	for i := range p {
-		if p[i] > 0 {
-			d += p[i] / sp * math.Log(p[i]/sp/(q[i]/sq))
+		if p > 0 {
+			d -= p * math.Log(max(q, nothing)/filled)
 		}
 	}
-	return d
-}
-
-// smooth takes a little from full bins and gives it to empty ones, so that no ratio is infinite.
-func smooth(p []float64) bool {
-	const eps = 1e-4
-	zeros, full := 0, 0
-	for _, v := range p {
-		if v == 0 {
-			zeros++
-		} else {
-			full++
-		}
-	}
-	if full == 0 {
-		return false
-	}
-	take := eps * float64(zeros) / float64(full)
-	if take >= 1 {
-		return false
-	}
-	for i, v := range p {
-		if v == 0 {
-			p[i] = eps
-		} else {
-			p[i] = v - take
-		}
-	}
-	return true
+	return d/all + math.Log(window/all)
 }
