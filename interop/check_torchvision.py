@@ -1,5 +1,5 @@
-"""Saves networks of torchvision with random weights as state dicts and as whole modules, and compares what neuroquant
-computes from the files with what PyTorch computes.
+"""Saves networks of torchvision with random weights as state dicts, whole modules, TorchScript traces, scripts and archives of
+torch.export, and compares what neuroquant computes from the files with what PyTorch computes.
 
     check_torchvision.py NEUROQUANT
 
@@ -59,14 +59,22 @@ def main():
                 want = model(x).numpy()
             np.save(os.path.join(folder, "x.npy"), x.numpy())
             path = os.path.join(folder, name + ".pt")
-            for kind, what in (("state dict", model.state_dict()), ("module", model)):
-                torch.save(what, path)
+            forms = {
+                "state dict": lambda m, x: torch.save(m.state_dict(), path),
+                "module": lambda m, x: torch.save(m, path),
+                "trace": lambda m, x: torch.jit.trace(m, x).save(path),
+                "script": lambda m, x: torch.jit.script(m).save(path),
+                "export": lambda m, x: torch.export.save(torch.export.export(m, (x,)), path),
+            }
+            for kind, save in forms.items():
+                with torch.no_grad():
+                    save(model, x)
                 d = difference(program, path, want, folder)
                 good = not isinstance(d, str) and d <= 1e-4
                 missed += not good
                 print(f"{name:20} {kind:10} {d if isinstance(d, str) else format(d, '.1e')}{'' if good else '  MISSED'}")
             os.remove(path)
-    print(f"{2 * len(NETWORKS)} files, {missed} missed")
+    print(f"{len(forms) * len(NETWORKS)} files, {missed} missed")
     sys.exit(missed > 0)
 
 

@@ -19,7 +19,7 @@ class Binary:
     def command(self, *words):
         done = subprocess.run([self.path, *map(str, words)], stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if done.returncode:
-            raise Failed(f"{words[0]}: exit {done.returncode}: {done.stderr.strip()[-600:]}")
+            raise Failed(f"{words[0]}: exit {done.returncode}: {(done.stderr.strip() or done.stdout.strip())[-600:]}")
         return done.stdout
 
     def quantize(self, model, out, method, *flags):

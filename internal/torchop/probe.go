@@ -135,6 +135,9 @@ func permutedDims(c *call, _ tensor.Shape) []graph.Dim {
 
 // note looks for the input that an argument of an operator is made of, and keeps what the operator says about it.
 func (c *call) note(name string) {
+	if m, ok := c.args["mask"].(*Tensor); ok && name == "_transformer_encoder_layer_fwd" {
+		c.trace(c.Of(m), tensor.Bool, nil, false)
+	}
 	e, ok := expects[name]
 	if !ok {
 		return

@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/neurotrain/neuroquant/tensor"
 )
 
 // Undecided is a condition on sizes that are not known before a run.
@@ -75,11 +77,27 @@ var scalarOps = map[string]func(b *Builder, a []any) (any, bool){
 		}
 		return out
 	}),
-	"format":                    func(_ *Builder, a []any) (any, bool) { return format(a) },
-	"percentFormat":             func(_ *Builder, a []any) (any, bool) { return format(a) },
-	"numel":                     func(_ *Builder, a []any) (any, bool) { _, ok := a[0].(Int); return N(1), ok && len(a) == 1 },
-	"slice":                     sliceList,
-	"sum":                       sumList,
+	"format":         func(_ *Builder, a []any) (any, bool) { return format(a) },
+	"percentFormat":  func(_ *Builder, a []any) (any, bool) { return format(a) },
+	"numel":          func(_ *Builder, a []any) (any, bool) { _, ok := a[0].(Int); return N(1), ok && len(a) == 1 },
+	"slice":          sliceList,
+	"sum":            sumList,
+	"any":            ofList(func(v []bool) bool { return slices.Contains(v, true) }),
+	"all":            ofList(func(v []bool) bool { return !slices.Contains(v, false) }),
+	"__range_length": rangeLength,
+	"find": func(_ *Builder, a []any) (any, bool) {
+		s, ok1 := a[0].(string)
+		sub, ok2 := a[min(1, len(a)-1)].(string)
+		return N(strings.Index(s, sub)), ok1 && ok2
+	},
+	"__derive_index": func(_ *Builder, a []any) (any, bool) {
+		n, ok := wholes(a, 3)
+		if !ok {
+			return nil, false
+		}
+		return n[1].Add(n[0].Mul(n[2])), true
+	},
+	"is_floating_point":         isFloating,
 	"is_grad_enabled":           constantly(false),
 	"is_autocast_enabled":       constantly(false),
 	"get_fastpath_enabled":      constantly(true),
@@ -109,13 +127,13 @@ func (b *Builder) scalar(name string, args []any, named []Arg) (any, bool) {
 	in := b.numbers(args)
 	if in == nil {
 		switch base { // lists of tensors are lists
-		case "len", "append", "extend", "insert", "pop", "list", "copy", "__contains__", "__getitem__", "keys", "values", "items", "__is__", "__isnot__", "format", "percentFormat":
+		case "is_floating_point", "len", "append", "extend", "insert", "pop", "list", "copy", "__contains__", "__getitem__", "keys", "values", "items", "__is__", "__isnot__", "format", "percentFormat":
 			in = args
 		default:
 			return nil, false
 		}
 	}
-	if t, ok := in[0].(*Tensor); ok && base != "__is__" && base != "__isnot__" && base != "format" && base != "percentFormat" {
+	if t, ok := in[0].(*Tensor); ok && base != "is_floating_point" && base != "__is__" && base != "__isnot__" && base != "format" && base != "percentFormat" {
 		if base == "len" && len(b.Of(t).Type.Dims) > 0 {
 			return b.sym.Size(b.Of(t), 0), true
 		}
@@ -123,6 +141,9 @@ func (b *Builder) scalar(name string, args []any, named []Arg) (any, bool) {
 	}
 	return f(b, in)
 }
+
+// listOps are operators on lists that look at no element.
+var listOps = []string{"len", "append", "extend", "insert", "pop", "list", "copy", "__getitem__"}
 
 // numbers returns arguments without tensors, nil if there are some. A constant of one whole number beside numbers is a number.
 func (b *Builder) numbers(args []any) []any {
@@ -463,10 +484,9 @@ func identical(a []any, not bool) (any, bool) {
 	if a[0] == nil || a[1] == nil {
 		return (a[0] == nil && a[1] == nil) != not, true
 	}
-	x, ok1 := a[0].(bool)
-	y, ok2 := a[1].(bool)
-	if ok1 && ok2 {
-		return (x == y) != not, true
+	switch x := a[0].(type) {
+	case bool, *Tensor, *List, *Dict:
+		return (x == a[1]) != not, true
 	}
 	return nil, false
 }
@@ -613,12 +633,19 @@ func contains(b *Builder, a []any) (any, bool) {
 	return false, true
 }
 
-func getItem(_ *Builder, a []any) (any, bool) {
+func getItem(b *Builder, a []any) (any, bool) {
 	if len(a) != 2 {
 		return nil, false
 	}
 	if d, ok := a[0].(*Dict); ok {
 		return d.Get(a[1])
+	}
+	if s, ok := a[0].(openSizes); ok {
+		i, ok := place(a[1], 8)
+		if ok {
+			b.atLeast(s.of, i)
+		}
+		return s.at(b, i), ok
 	}
 	items, ok := Items(a[0])
 	if !ok {
@@ -688,6 +715,64 @@ func sliceList(_ *Builder, a []any) (any, bool) {
 		out.Items = append(out.Items, items[i])
 	}
 	return out, true
+}
+
+// ofList asks about the elements of a list.
+func ofList(f func([]bool) bool) func(*Builder, []any) (any, bool) {
+	return func(b *Builder, a []any) (any, bool) {
+		items, ok := Items(a[0])
+		if !ok || len(a) != 1 {
+			return nil, false
+		}
+		v := make([]bool, len(items))
+		for i, x := range items {
+			truth, known := b.Truth(x)
+			if !known {
+				return nil, false
+			}
+			v[i] = truth
+		}
+		return f(v), true
+	}
+}
+
+// wholes returns arguments that are so many whole numbers.
+func wholes(a []any, n int) ([]Int, bool) {
+	out := make([]Int, len(a))
+	for i, v := range a {
+		k, ok := whole(v)
+		if !ok {
+			return nil, false
+		}
+		out[i] = k
+	}
+	return out, len(a) == n
+}
+
+// rangeLength is the number of steps from a number to another.
+func rangeLength(b *Builder, a []any) (any, bool) {
+	n, ok := wholes(a, 3)
+	if !ok {
+		return nil, false
+	}
+	by, ok := n[2].Const()
+	if !ok || by == 0 {
+		return nil, false
+	}
+	span := n[1].Sub(n[0])
+	if by < 0 {
+		span, by = span.Mul(N(-1)), -by
+	}
+	return b.sym.Max(b.sym.FloorDiv(span.Add(N(by-1)), N(by)), N(0)), true
+}
+
+func isFloating(b *Builder, a []any) (any, bool) {
+	t, ok := a[0].(*Tensor)
+	if !ok {
+		return nil, false
+	}
+	d := b.typeOf(t).DType
+	return category(d) == 2, d != tensor.Invalid
 }
 
 func sumList(b *Builder, a []any) (any, bool) {
