@@ -55,7 +55,9 @@ func StateDict(v any) (*State, error) {
 		return nil, fmt.Errorf("%w: no dictionary of tensors and no module in what was saved, which is a %s", ErrFormat, describe(v))
 	}
 	s.strip()
-	s.tie()
+	if s.Module == nil {
+		s.tie()
+	}
 	return s, nil
 }
 

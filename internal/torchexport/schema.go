@@ -149,7 +149,12 @@ type inputSpec struct {
 	Parameter string `json:"parameter_name"`
 	Buffer    string `json:"buffer_name"`
 	Constant  string `json:"tensor_constant_name"`
+	// Persistent is whether a buffer is part of the state dict.
+	Persistent *bool `json:"persistent"`
 }
+
+// Transient reports whether an input is a buffer that no state dict has.
+func (s *inputSpec) Transient() bool { return s.Persistent != nil && !*s.Persistent }
 
 func (s *inputSpec) name() string {
 	switch s.kind {

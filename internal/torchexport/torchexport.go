@@ -19,6 +19,8 @@ import (
 type Options struct {
 	// Input returns the dimensions of an input, nil where those of the archive are meant.
 	Input func(name string) []graph.Dim
+	// Weight takes the parameters and buffers of the state dict, in the order of the program; nil: nobody asks.
+	Weight func(name string, s tensor.Source)
 }
 
 // program is an archive that is being translated.
@@ -126,6 +128,9 @@ func (p *program) inputs(e *exportedProgram, env names) error {
 			t, err := p.weights.tensor(s.name())
 			if err != nil {
 				return err
+			}
+			if kind != "tensor_constant" && !s.Transient() && p.options.Weight != nil {
+				p.options.Weight(s.name(), t.Source())
 			}
 			env[arg.Name] = t
 		case "user_input":

@@ -151,6 +151,13 @@ func (b *Builder) Refuse(name string) Missing {
 // Call translates the operator of a name, without namespace ("conv2d", "add_", "max.dim"), and returns its result. Errors stick
 // and are returned by [Builder.Finish]; an operator that is not known gives [Missing].
 func (b *Builder) Call(name string, args []any, named []Arg) any {
+	if len(args) > 0 && slices.Contains(listOps, name) {
+		if _, ok := Items(args[0]); ok {
+			if v, ok := b.scalar(name, args, named); ok {
+				return v
+			}
+		}
+	}
 	missing := false
 	for _, v := range args {
 		missing = b.missing(v) || missing
@@ -175,7 +182,7 @@ func (b *Builder) Call(name string, args []any, named []Arg) any {
 	}
 	if b.hints != nil {
 		base, _, _ := strings.Cut(name, ".")
-		c.note(base)
+		c.note(strings.TrimSuffix(base, "_"))
 	}
 	result := o.f(c)
 	if c.bad {
@@ -337,6 +344,18 @@ func (c *call) failf(format string, a ...any) any {
 	c.bad = true
 	c.Fault("%s: %w", c.op, fmt.Errorf(format, a...))
 	return Missing{}
+}
+
+// Rank returns the number of dimensions of an argument; the operator fails if that is not known.
+func (c *call) Rank(x *graph.Value) int {
+	if !x.Type.Ranked {
+		if !c.bad && x.Name != "missing" {
+			c.failf("the number of dimensions of %q is not known", x.Name)
+		}
+		c.bad = true
+		return 0
+	}
+	return len(x.Type.Dims)
 }
 
 var placeholder = &graph.Value{Name: "missing"}

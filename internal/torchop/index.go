@@ -11,16 +11,18 @@ import (
 
 // indexOps take elements by their place.
 var indexOps = table{
-	"select":         {"self dim index", func(c *call) any { return c.selectAt(c.axis("dim", c.Rank(c.tensor("self")))) }},
-	"slice":          {"self dim=0 start=None end=None step=1", slice},
-	"narrow":         {"self dim start length", narrow},
-	"index":          {"self indices", index_},
-	"_unsafe_index":  {"self indices", index_},
-	"index_select":   {"self dim index", indexSelect},
-	"gather":         {"self dim index sparse_grad=False", gather},
-	"take_along_dim": {"self indices dim", func(c *call) any { c.args["index"] = c.args["indices"]; return gather(c) }},
-	"embedding":      {"weight indices padding_idx=-1 scale_grad_by_freq=False sparse=False", func(c *call) any { return Of(c.Embedding(c.tensor("weight"), c.tensor("indices"))) }},
-	"embedding_bag":  {"weight indices offsets scale_grad_by_freq=False mode=0 sparse=False per_sample_weights=None include_last_offset=False padding_idx=None", embeddingBag},
+	"select":                      {"self dim index", func(c *call) any { return c.selectAt(c.axis("dim", c.Rank(c.tensor("self")))) }},
+	"slice":                       {"self dim=0 start=None end=None step=1", slice},
+	"narrow":                      {"self dim start length", narrow},
+	"index":                       {"self indices", index_},
+	"_unsafe_index":               {"self indices", index_},
+	"index_select":                {"self dim index", indexSelect},
+	"gather":                      {"self dim index sparse_grad=False", gather},
+	"take_along_dim":              {"self indices dim", func(c *call) any { c.args["index"] = c.args["indices"]; return gather(c) }},
+	"embedding":                   {"weight indices padding_idx=-1 scale_grad_by_freq=False sparse=False", func(c *call) any { return Of(c.Embedding(c.tensor("weight"), c.tensor("indices"))) }},
+	"_embedding_bag":              {"weight indices offsets scale_grad_by_freq=False mode=0 sparse=False per_sample_weights=None include_last_offset=False padding_idx=-1", embeddingBag},
+	"_embedding_bag_forward_only": {"weight indices offsets scale_grad_by_freq=False mode=0 sparse=False per_sample_weights=None include_last_offset=False padding_idx=-1", embeddingBag},
+	"embedding_bag":               {"weight indices offsets=None scale_grad_by_freq=False mode=0 sparse=False per_sample_weights=None include_last_offset=False padding_idx=None", embeddingBag},
 	"masked_select": {"self mask", func(c *call) any {
 		return Of(c.Node("Compress", nil, c.reshape(c.tensor("self"), []Int{N(-1)}), c.reshape(c.tensor("mask"), []Int{N(-1)})))
 	}},
@@ -277,18 +279,47 @@ func gather(c *call) any {
 	return Of(c.Node("GatherElements", aten.Attrs{"axis": axis}, x, i))
 }
 
-// embeddingBag is for bags of one size, the rows of a matrix.
+// embeddingBag joins the rows of each bag: the rows of a matrix of indices, or what lies between the offsets in a vector.
 func embeddingBag(c *call) any {
-	w, i := c.tensor("weight"), c.tensor("indices")
+	w, i := c.tensor("weight"), c.cast(c.tensor("indices"), tensor.Int64)
 	mode := c.known("mode")
 	if c.bad {
 		return nil
 	}
-	if c.Rank(i) != 2 || mode > 2 || mode < 0 || c.has("per_sample_weights") {
-		return c.failf("bags of %v in mode %d; accepted are bags as the rows of a matrix, without weights", i.Type, mode)
+	if mode > 2 || mode < 0 || c.has("per_sample_weights") || c.has("padding_idx") && c.known("padding_idx") >= 0 {
+		return c.failf("mode %d, weights of samples, or an index that is left out", mode)
 	}
-	kind := []string{"ReduceSum", "ReduceMean", "ReduceMax"}[mode]
-	return Of(c.Node(kind, aten.Attrs{"keepdims": 0}, c.Embedding(w, i), c.Ints(1)))
+	rest := Absent("the further results of " + c.op)
+	if c.Rank(i) == 2 {
+		kind := []string{"ReduceSum", "ReduceMean", "ReduceMax"}[mode]
+		return Tuple{Of(c.Node(kind, aten.Attrs{"keepdims": 0}, c.Embedding(w, i), c.Ints(1))), rest, rest, rest}
+	}
+	offsets := c.cast(c.tensor("offsets"), tensor.Int64)
+	bags := c.sym.Size(offsets, 0)
+	if c.bool("include_last_offset") {
+		bags = bags.Sub(N(1))
+		offsets = c.Node("Slice", nil, offsets, c.Ints(0), c.Ints(-1), c.Ints(0), c.Ints(1))
+	}
+	if c.bad {
+		return nil
+	}
+	// The bag of an index is the number of offsets up to its place, less one.
+	count := c.sym.Size(i, 0)
+	places := c.Node("Range", nil, c.Int(0), c.operand(count, tensor.Int64), c.Int(1))
+	before := c.cast(c.Node("LessOrEqual", nil, c.Unsqueeze(offsets, 0), c.Unsqueeze(places, 1)), tensor.Int64)
+	bag := c.Node("Sub", nil, c.Node("ReduceSum", aten.Attrs{"keepdims": 1}, before, c.Ints(1)), c.Int(1))
+	start, reduction := 0.0, "add"
+	if mode == 2 {
+		start, reduction = math.Inf(-1), "max"
+	}
+	size := c.sym.Size(w, 1)
+	y := c.Node("ScatterND", aten.Attrs{"reduction": reduction}, c.fill([]Int{bags, size}, w.Type.DType, start), bag, c.Embedding(w, i))
+	if mode == 1 {
+		ones := c.fill([]Int{count, N(1)}, w.Type.DType, 1)
+		n := c.Node("ScatterND", aten.Attrs{"reduction": "add"}, c.fill([]Int{bags, N(1)}, w.Type.DType, 0), bag, ones)
+		y = c.Node("Div", nil, y, c.Node("Max", nil, n, c.Number(n, 1)))
+	}
+	return Tuple{Of(c.named(y, []Int{bags, size})), rest, rest, rest}
 }
 
 func oneHot(c *call) any {

@@ -10,11 +10,104 @@ import (
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
-// Probe makes the builder note what operators say about inputs of which nothing is known, for [Builder.Hints].
-func (b *Builder) Probe() { b.hints = map[string]graph.Type{} }
+// Hints are what is known of the inputs of a program by their names.
+type Hints map[string]*hint
 
-// Hints returns what is known of inputs by their names.
-func (b *Builder) Hints() map[string]graph.Type { return b.hints }
+type hint struct {
+	t     graph.Type
+	weak  bool // there may be more dimensions, in front of the last one
+	least int  // number of dimensions by the axes that were asked for
+}
+
+// Probe makes the builder note in h what operators say about inputs.
+func (b *Builder) Probe(h Hints) { b.hints = h }
+
+// Type returns the type of an input as far as it is known, with the element type float32 if nothing says otherwise.
+func (h Hints) Type(name string) graph.Type {
+	k := h[name]
+	if k == nil {
+		return graph.Unranked(tensor.Float32)
+	}
+	t := k.t
+	t.Dims = slices.Clone(t.Dims)
+	if t.DType == tensor.Invalid {
+		t.DType = tensor.Float32
+	}
+	if !t.Ranked && k.least > 1 { // asked for by a program that says no more
+		t.Ranked, t.Dims = true, namedDims(k.least)
+	}
+	for k.weak && len(t.Dims) > 0 && len(t.Dims) < k.least {
+		t.Dims = slices.Insert(t.Dims, len(t.Dims)-1, graph.Named([]string{"tokens", "height", "width"}[min(len(t.Dims)-2, 2)]))
+	}
+	return t
+}
+
+// String describes the hints.
+func (h Hints) String() string {
+	var s []string
+	for name := range h {
+		s = append(s, fmt.Sprint(name, h.Type(name), h[name].least))
+	}
+	slices.Sort(s)
+	return fmt.Sprint(s)
+}
+
+// namedDims are names for so many dimensions.
+func namedDims(n int) []graph.Dim {
+	switch n {
+	case 2:
+		return []graph.Dim{batchDim, graph.Named("features")}
+	case 3:
+		return []graph.Dim{batchDim, graph.Named("tokens"), graph.Named("features")}
+	case 4, 5:
+		return space(graph.Named("channels"), n-2)
+	}
+	d := []graph.Dim{batchDim}
+	for i := 1; i < n; i++ {
+		d = append(d, graph.Named(fmt.Sprint("dim", i)))
+	}
+	return d
+}
+
+// of returns the hint of an input that may change: of its type if nothing else is known.
+func (h Hints) of(v *graph.Value) *hint {
+	if v.Node != nil || v.Data != nil || v.Name == "missing" {
+		return nil
+	}
+	k := h[v.Name]
+	if k == nil {
+		k = &hint{}
+		h[v.Name] = k
+	}
+	return k
+}
+
+// rank notes that an input has so many dimensions.
+func (b *Builder) rank(v *graph.Value, n int) {
+	if b.hints == nil || n < 1 || n > 8 {
+		return
+	}
+	if k := b.hints.of(v); k != nil && (!k.t.Ranked || k.weak && len(k.t.Dims) != n) {
+		last := graph.Unknown
+		if k.weak && len(k.t.Dims) > 0 {
+			last = k.t.Dims[len(k.t.Dims)-1]
+		}
+		k.t.Ranked, k.t.Dims, k.weak = true, namedDims(n), false
+		if last.IsKnown() {
+			k.t.Dims[n-1] = last
+		}
+	}
+}
+
+// atLeast notes that an axis of an input was asked for.
+func (b *Builder) atLeast(v *graph.Value, axis int) {
+	if b.hints == nil || axis < 0 || axis > 7 {
+		return
+	}
+	if k := b.hints.of(v); k != nil {
+		k.least = max(k.least, axis+1)
+	}
+}
 
 // expects says what operators take as their argument of a name: the element type, and the dimensions by the shape of the weight.
 var expects = map[string]struct {
@@ -48,9 +141,15 @@ var expects = map[string]struct {
 	"upsample_nearest2d": {"input", "", tensor.Float32, spaceDims(2)}, "upsample_bilinear2d": {"input", "", tensor.Float32, spaceDims(2)}, "upsample_bicubic2d": {"input", "", tensor.Float32, spaceDims(2)},
 	"upsample_nearest1d": {"input", "", tensor.Float32, spaceDims(1)}, "upsample_linear1d": {"input", "", tensor.Float32, spaceDims(1)},
 	"pixel_shuffle": {"self", "", tensor.Float32, spaceDims(2)}, "pixel_unshuffle": {"self", "", tensor.Float32, spaceDims(2)}, "channel_shuffle": {"self", "", tensor.Float32, spaceDims(2)},
-	"prelu":   {"self", "weight", tensor.Float32, normDims},
-	"permute": {"self", "", tensor.Invalid, permutedDims},
+	"prelu":       {"self", "weight", tensor.Float32, normDims},
+	"permute":     {"self", "", tensor.Invalid, permutedDims},
+	"masked_fill": {"mask", "", tensor.Bool, noDims}, "where": {"condition", "", tensor.Bool, noDims}, "gather": {"index", "", tensor.Int64, noDims},
+	"index_select": {"index", "", tensor.Int64, noDims}, "one_hot": {"self", "", tensor.Int64, noDims}, "scatter": {"index", "", tensor.Int64, noDims},
+	"logical_not": {"self", "", tensor.Bool, noDims},
 }
+
+// noDims is for operators that tell the element type alone.
+func noDims(*call, tensor.Shape) []graph.Dim { return nil }
 
 var batchDim = graph.Named("batch")
 
@@ -158,27 +257,55 @@ func (c *call) note(name string) {
 	if len(w) < need || slices.Contains([]string{"conv1d", "conv2d", "conv3d", "_convolution", "convolution", "_convolution_mode", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}, name) && len(w) < 3 {
 		return
 	}
-	c.trace(c.Of(t), e.d, e.dims(c, w))
+	c.trace(c.Of(t), e.d, e.dims(c, w), slices.Contains(weakOps, name))
 }
 
+// learn keeps what is said of an input where less is known.
+func (b *Builder) learn(v *graph.Value, d tensor.DType, dims []graph.Dim, weak bool) {
+	k := b.hints.of(v)
+	if k.t.DType == tensor.Invalid {
+		k.t.DType = d
+	}
+	if dims == nil {
+		return
+	}
+	if !k.t.Ranked {
+		k.t.Ranked, k.t.Dims, k.weak = true, slices.Clone(dims), weak
+		return
+	}
+	if weak && len(dims) > 0 && len(k.t.Dims) > 0 {
+		dims = append(slices.Repeat([]graph.Dim{graph.Unknown}, max(len(k.t.Dims)-1, 0)), dims[len(dims)-1])
+	}
+	if len(dims) != len(k.t.Dims) {
+		return
+	}
+	for i, n := range dims {
+		if n.IsKnown() && !k.t.Dims[i].IsKnown() {
+			k.t.Dims[i] = n
+		}
+	}
+}
+
+// weakOps take any number of dimensions before the last.
+var weakOps = []string{"linear", "layer_norm", "addmm"}
+
 // trace follows a value back to an input through operators that keep the dimensions, or move them in a known way.
-func (b *Builder) trace(v *graph.Value, d tensor.DType, dims []graph.Dim) {
+func (b *Builder) trace(v *graph.Value, d tensor.DType, dims []graph.Dim, weak bool) {
 	for range 1000 {
 		if v == nil || v.Data != nil || v.Name == "missing" {
 			return
 		}
 		if v.Node == nil {
-			if _, known := b.hints[v.Name]; !known && !v.Type.Ranked {
-				if d == tensor.Invalid {
-					d = tensor.Float32
-				}
-				b.hints[v.Name] = graph.Ranked(d, dims...)
-			}
+			b.learn(v, d, dims, weak)
 			return
 		}
 		n := v.Node
 		switch n.Op.Kind() {
 		case "Transpose":
+			weak = false
+			if dims == nil {
+				break
+			}
 			t, _ := n.Op.(*op.Transpose)
 			if t == nil {
 				return
@@ -194,8 +321,9 @@ func (b *Builder) trace(v *graph.Value, d tensor.DType, dims []graph.Dim) {
 			dims = out
 		case "Unsqueeze":
 			axes, ok := constant(n.In[1])
-			if !ok {
-				return
+			if dims == nil || !ok {
+				dims = nil
+				break
 			}
 			out := slices.Clone(dims)
 			list := slices.Clone(tensor.Data[int64](axes))
@@ -209,13 +337,15 @@ func (b *Builder) trace(v *graph.Value, d tensor.DType, dims []graph.Dim) {
 			}
 			dims = out
 		case "Cast":
-			d = tensor.Float32
+			d = tensor.Invalid
 		case "Relu", "Sigmoid", "Tanh", "Clip", "Gelu", "Identity", "LeakyRelu", "Elu", "Neg", "Abs", "Exp", "Sqrt", "HardSwish", "HardSigmoid", "Softmax", "Log", "Erf":
 		case "Add", "Sub", "Mul", "Div", "Max", "Min", "Pow":
 			if n.In[0].Data != nil || n.In[0].Type.Ranked {
 				v = n.In[1]
 				continue
 			}
+		case "Reshape", "Flatten", "Squeeze", "Slice", "Expand", "Concat", "Gather", "Split", "Tile", "Pad":
+			dims = nil
 		default:
 			return
 		}

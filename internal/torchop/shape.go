@@ -65,8 +65,40 @@ func init() { // one entry a number of axes
 	}
 }
 
+// openSizes are the sizes of a tensor of which not even the number is known, while probing.
+type openSizes struct{ of *graph.Value }
+
+func (openSizes) String() string { return "sizes" }
+
+// at returns a size.
+func (s openSizes) at(b *Builder, axis int) Int {
+	return b.sym.Symbol("", func() *graph.Value { return b.Size(s.of, axis) })
+}
+
+// Unpack returns n elements of a sequence, nil and false if it has not so many.
+func (b *Builder) Unpack(v any, n int) ([]any, bool) {
+	if s, ok := v.(openSizes); ok {
+		b.rank(s.of, n)
+		out := make([]any, n)
+		for i := range out {
+			out[i] = s.at(b, i)
+		}
+		return out, true
+	}
+	items, ok := Items(v)
+	return items, ok && len(items) == n
+}
+
 func size(c *call) any {
 	x := c.tensor("self")
+	if c.hints != nil {
+		if n, ok := c.args["dim"].(Int); ok {
+			c.atLeast(x, int(n.c))
+		}
+		if !x.Type.Ranked && !c.has("dim") {
+			return openSizes{x}
+		}
+	}
 	if c.has("dim") {
 		return c.sym.Size(x, c.known("dim"))
 	}
@@ -216,6 +248,9 @@ func (c *call) axis(name string, rank int) int {
 func flatten(c *call) any {
 	t := c.cell("self")
 	x := c.Of(t)
+	if !x.Type.Ranked && c.known("start_dim") == 1 && c.known("end_dim") == -1 {
+		return Of(c.Flatten(x, 1, -1))
+	}
 	r := c.Rank(x)
 	start, end := c.axis("start_dim", r), c.axis("end_dim", r)
 	if c.bad {

@@ -119,7 +119,7 @@ type Builder struct {
 	unsupported map[string]*Unsupported
 	order       []*Unsupported
 	faults      int
-	hints       map[string]graph.Type // of inputs, while probing; nil: not
+	hints       Hints // of inputs, while probing; nil: not
 }
 
 // New returns a builder of an empty graph.

@@ -253,12 +253,9 @@ func (p *program) bind(targets []source.Expr, unpack bool, v any, fr *frame) err
 		}
 		return nil
 	}
-	items, ok := torchop.Items(v)
+	items, ok := p.b.Unpack(v, len(targets))
 	if !ok {
-		return p.errorf("a %s cannot be taken apart", torchop.TypeName(v))
-	}
-	if len(items) != len(targets) {
-		return p.errorf("%d values for %d names", len(items), len(targets))
+		return p.errorf("a %s of %d values for %d names", torchop.TypeName(v), len(items), len(targets))
 	}
 	for i, t := range targets {
 		if err := p.set(t, items[i], fr); err != nil {

@@ -15,7 +15,6 @@ import (
 	source "github.com/neurotrain/neuroquant/internal/codec/torchscript"
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/torchop"
-	"github.com/neurotrain/neuroquant/tensor"
 )
 
 // Options say what the archive does not.
@@ -57,19 +56,31 @@ func plainClass(name string) string {
 
 // Build records the graph of the method forward of the module in an archive.
 func Build(ctx context.Context, name string, f *checkpoint.File, o Options) (*graph.Graph, error) {
-	// A first pass tells the inputs by what is done with them; its errors come again in the second.
-	probe := &program{ctx: ctx, file: f, options: o, b: torchop.New(name)}
-	probe.b.Probe()
-	hints := map[string]graph.Type{}
-	if _, err := probe.build(nil); err == nil || ctx.Err() == nil {
-		hints = probe.b.Hints()
+	// Earlier passes tell the inputs by what is done with them, each with what the one before it told; their errors come again
+	// in the last.
+	hints := torchop.Hints{}
+	for range maxProbes {
+		probe := &program{ctx: ctx, file: f, options: o, b: torchop.New(name), hints: hints}
+		probe.b.Probe(hints)
+		before := hints.String()
+		_, _ = probe.build()
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if hints.String() == before {
+			break
+		}
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
+	p := &program{ctx: ctx, file: f, options: o, b: torchop.New(name), hints: hints}
+	g, err := p.build()
+	if err != nil && len(p.guessed) > 0 {
+		err = fmt.Errorf("%w\nthe archive does not say what shapes its inputs have; taken were %s. --input-shape says otherwise, such as %s=1x3x224x224", err, strings.Join(p.guessed, ", "), p.first)
 	}
-	p := &program{ctx: ctx, file: f, options: o, b: torchop.New(name)}
-	return p.build(hints)
+	return g, err
 }
+
+// maxProbes bounds the passes that look for the types of the inputs.
+const maxProbes = 4
 
 // program is an archive that is being followed.
 type program struct {
@@ -83,11 +94,13 @@ type program struct {
 	consts  []any
 	read    bool // whether consts is
 
-	path   string // of the module whose method is followed
-	at     string // file and line
-	steps  int
-	depth  int
-	hidden bool // names of values are not wanted
+	path    string // of the module whose method is followed
+	at      string // file and line
+	steps   int
+	depth   int
+	hints   torchop.Hints
+	guessed []string // inputs as they were taken
+	first   string   // name of the first of them
 }
 
 // object is a module, or an instance of a class of the archive.
@@ -115,7 +128,7 @@ func (p *program) root() (*object, error) {
 	return o, nil
 }
 
-func (p *program) build(hints map[string]graph.Type) (*graph.Graph, error) {
+func (p *program) build() (*graph.Graph, error) {
 	root, err := p.root()
 	if err != nil {
 		return nil, err
@@ -127,7 +140,7 @@ func (p *program) build(hints map[string]graph.Type) (*graph.Graph, error) {
 	}
 	args := []any{root}
 	for _, a := range forward.Params[min(1, len(forward.Params)):] {
-		v, err := p.input(root, a, hints)
+		v, err := p.input(root, a)
 		if err != nil {
 			return nil, err
 		}
@@ -159,7 +172,7 @@ func (p *program) failed(err error) error {
 }
 
 // input declares an argument of forward as an input of the graph.
-func (p *program) input(root *object, a source.Param, hints map[string]graph.Type) (any, error) {
+func (p *program) input(root *object, a source.Param) (any, error) {
 	typ := "Tensor"
 	if a.Type != nil {
 		typ = a.Type.String()
@@ -168,7 +181,7 @@ func (p *program) input(root *object, a source.Param, hints map[string]graph.Typ
 	case a.Default != nil:
 		return p.eval(a.Default, &frame{})
 	case typ == "Tensor":
-		return p.tensorInput(root, a.Name, hints)
+		return p.tensorInput(root, a.Name)
 	case strings.HasPrefix(typ, "Optional["):
 		return nil, nil
 	case strings.HasPrefix(typ, "Tuple["):
@@ -179,7 +192,7 @@ func (p *program) input(root *object, a source.Param, hints map[string]graph.Typ
 			items = l.Items
 		}
 		for i, e := range items {
-			v, err := p.input(root, source.Param{Name: fmt.Sprintf("%s_%d", a.Name, i), Type: e}, hints)
+			v, err := p.input(root, source.Param{Name: fmt.Sprintf("%s_%d", a.Name, i), Type: e})
 			if err != nil {
 				return nil, err
 			}
@@ -190,14 +203,8 @@ func (p *program) input(root *object, a source.Param, hints map[string]graph.Typ
 	return nil, fmt.Errorf("argument %s of forward is a %s; accepted are tensors, tuples of them, and arguments with a default: %w", a.Name, typ, checkpoint.ErrUnsupported)
 }
 
-func (p *program) tensorInput(root *object, name string, hints map[string]graph.Type) (any, error) {
-	t := graph.Unranked(tensor.Float32)
-	if hints == nil {
-		t.DType = tensor.Invalid
-	}
-	if h, ok := hints[name]; ok {
-		t = h
-	}
+func (p *program) tensorInput(root *object, name string) (any, error) {
+	t := p.hints.Type(name)
 	if usual := p.options.Usual; usual != nil && t.Ranked {
 		if d := usual(plainClass(root.class)); len(d) == len(t.Dims) {
 			if t.Dims[1].IsKnown() {
@@ -208,9 +215,11 @@ func (p *program) tensorInput(root *object, name string, hints map[string]graph.
 	}
 	if d := p.options.Input(name); d != nil {
 		t.Ranked, t.Dims = true, d
-	}
-	if hints != nil && !t.Ranked {
-		return nil, fmt.Errorf("the archive does not say what shape input %q has: give it, as in --input-shape %s=1x3x224x224", name, name)
+	} else {
+		p.guessed = append(p.guessed, fmt.Sprintf("%s %v", name, t))
+		if p.first == "" {
+			p.first = name
+		}
 	}
 	return torchop.Of(p.b.Input(name, t)), nil
 }
@@ -332,6 +341,9 @@ func (p *program) method(class, name string) (*function, error) {
 		return nil, fmt.Errorf("%w: there is no code of class %s", checkpoint.ErrFormat, class)
 	}
 	m := c.Method(name)
+	if m == nil { // the first of several forms
+		m = c.Method(name + "__0")
+	}
 	if m == nil {
 		return nil, fmt.Errorf("%w: class %s has no method %s", checkpoint.ErrFormat, class, name)
 	}

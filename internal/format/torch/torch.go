@@ -62,7 +62,9 @@ func build(ctx context.Context, f *checkpoint.File, m *model.Model) (*graph.Grap
 	case checkpoint.Script:
 		return fromScript(ctx, stem, f, m, o)
 	case checkpoint.Export:
-		g, err := torchexport.Build(ctx, stem, f, torchexport.Options{Input: o.Input})
+		g, err := torchexport.Build(ctx, stem, f, torchexport.Options{Input: o.Input, Weight: func(name string, s tensor.Source) {
+			m.State = append(m.State, model.Entry{Name: name, Source: stored(s)})
+		}})
 		if err != nil {
 			return nil, fmt.Errorf("torch.export archive: %w", limit(err))
 		}
@@ -94,6 +96,15 @@ func fromScript(ctx context.Context, stem string, f *checkpoint.File, m *model.M
 	if err != nil {
 		return nil, fmt.Errorf("TorchScript module %s: %w", class, limit(err))
 	}
+	v, err := f.Object()
+	if err != nil {
+		return nil, err
+	}
+	s, err := checkpoint.StateDict(v)
+	if err != nil {
+		return nil, err
+	}
+	m.State = entries(s)
 	return g, nil
 }
 
@@ -104,6 +115,14 @@ func usualImages(class string) []graph.Dim {
 		return nil
 	}
 	return []graph.Dim{graph.Named("batch"), graph.Known(3), graph.Known(side), graph.Known(side)}
+}
+
+// stored returns the tensor that a parameter is a cast of, or the parameter itself.
+func stored(s tensor.Source) tensor.Source {
+	if d, ok := s.(tensor.Derived); ok && len(d.Parts()) == 1 && d.Parts()[0].Shape().Equal(s.Shape()) {
+		return d.Parts()[0]
+	}
+	return s
 }
 
 // entries lists the tensors of a state dict under the names that the file has for them.
