@@ -1,10 +1,17 @@
 package neuroquant
 
 import (
+	"context"
+	"maps"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/neurotrain/neuroquant/internal/analyze"
+	"github.com/neurotrain/neuroquant/internal/format"
 	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/model"
+	"github.com/neurotrain/neuroquant/tensor"
 )
 
 // Inspection is what a model's headers say.
@@ -20,6 +27,66 @@ type Inspection struct {
 	Operators  map[string]int    `json:"operators"` // nodes by operator, subgraphs included
 	Tensors    []TensorInfo      `json:"tensors"`
 	Metadata   map[string]string `json:"metadata,omitempty"`
+	// Contents is what a PyTorch file holds: tensors by their names there, the tree of modules, what was refused. NoGraph says why
+	// there is nothing but that, if so: then what is said of a graph above is empty.
+	Contents *Contents `json:"contents,omitempty"`
+	NoGraph  string    `json:"no_graph,omitempty"`
+}
+
+// Contents is what a file holds beside a graph, or in place of one.
+type (
+	Contents       = model.Contents
+	ContentTensor  = model.ContentTensor
+	ContentModule  = model.ContentModule
+	ContentValue   = model.ContentValue
+	ContentRefused = model.ContentRefused
+)
+
+// Inspect describes the file at path from its headers; no weights are read. A file that holds weights without a known graph is
+// described too.
+func Inspect(ctx context.Context, path string) (*Inspection, error) {
+	m, err := Open(ctx, path)
+	if err == nil {
+		defer m.Close()
+	}
+	c, cerr := format.Describe(ctx, path)
+	switch {
+	case err != nil && (cerr != nil || c == nil):
+		return nil, err
+	case err != nil:
+		return withoutGraph(path, c, err), nil
+	}
+	i := m.Inspect()
+	i.Contents = c
+	return &i, cerr
+}
+
+// withoutGraph describes a file of which no graph can be made.
+func withoutGraph(path string, c *Contents, why error) *Inspection {
+	i := &Inspection{
+		File: path, Format: formatPT, Producer: "PyTorch", Inputs: []ValueInfo{}, Outputs: []ValueInfo{}, Operators: map[string]int{}, Tensors: []TensorInfo{},
+		Contents: c, NoGraph: why.Error(),
+	}
+	types := map[string]*analyze.TypeSize{}
+	for _, t := range c.Tensors {
+		i.Tensors = append(i.Tensors, TensorInfo{t.Name, t.DType, t.Shape, t.Bytes})
+		n := tensor.Shape(t.Shape).Len()
+		s := types[t.DType]
+		if s == nil {
+			s = &analyze.TypeSize{DType: t.DType}
+			types[t.DType] = s
+		}
+		s.Parameters, s.Bytes = s.Parameters+n, s.Bytes+t.Bytes
+		i.Parameters, i.Size.MemoryBytes = i.Parameters+n, i.Size.MemoryBytes+t.Bytes
+	}
+	i.Size.Parameters = i.Parameters
+	for _, name := range slices.Sorted(maps.Keys(types)) {
+		i.Size.ByType = append(i.Size.ByType, *types[name])
+	}
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		i.Size.DiskBytes = info.Size()
+	}
+	return i
 }
 
 // TensorInfo describes a parameter tensor.

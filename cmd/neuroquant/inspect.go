@@ -23,15 +23,25 @@ func (a *app) inspectCommand() *cobra.Command {
 		Use:   "inspect MODEL",
 		Short: "Show inputs, outputs, operators and parameters of a model",
 		Args:  cobra.ExactArgs(1),
+		Long: `Show inputs, outputs, operators and parameters of a model. Of a PyTorch file also what it holds: tensors by their names in the
+file, the classes of its modules, and the names that are not known, of which nothing was run. A file whose weights have no known graph is
+shown all the same, with the reason.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(inputs) > 0 && !plan {
+				return usagef("inspect: --input goes with --plan")
+			}
+			if !plan && !asGraph {
+				info, err := neuroquant.Inspect(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				return a.inspection(args[0], info, tensors)
+			}
 			m, err := a.open(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			defer m.Close()
-			if len(inputs) > 0 && !plan {
-				return usagef("inspect: --input goes with --plan")
-			}
 			if plan {
 				shapes, err := inputShapes(m, inputs)
 				if err != nil {
@@ -39,59 +49,150 @@ func (a *app) inspectCommand() *cobra.Command {
 				}
 				return a.inspectPlan(cmd.Context(), m, shapes)
 			}
-			info := m.Inspect()
 			if a.json {
-				return a.printJSON(info)
+				return a.printJSON(m.Inspect())
 			}
-			if asGraph {
-				a.printf("%s", m.GraphText())
-				return nil
-			}
-			a.printf("%s\n%s, made by %s\n\n", args[0], info.Format, orDash(strings.TrimSpace(info.Producer)))
-			var rows [][]string
-			for _, v := range info.Inputs {
-				rows = append(rows, []string{"input", v.Name, v.DType, shapeText(v)})
-			}
-			for _, v := range info.Outputs {
-				rows = append(rows, []string{"output", v.Name, v.DType, shapeText(v)})
-			}
-			a.table([]string{"", "name", "type", "shape"}, rows)
-			a.printf("\n%d parameters in %d tensors, %s in memory, %s on disk\n", info.Parameters, len(info.Tensors), report.Bytes(info.Size.MemoryBytes), report.Bytes(info.Size.DiskBytes))
-			rows = nil
-			for _, t := range info.Size.ByType {
-				rows = append(rows, []string{t.DType, fmt.Sprint(t.Parameters), report.Bytes(t.Bytes)})
-			}
-			a.table([]string{"type", "values", "bytes"}, rows, 1, 2)
-			kinds := make([]string, 0, len(info.Operators))
-			for k := range info.Operators {
-				kinds = append(kinds, k)
-			}
-			sort.Slice(kinds, func(i, j int) bool {
-				x, y := info.Operators[kinds[i]], info.Operators[kinds[j]]
-				return x > y || x == y && kinds[i] < kinds[j]
-			})
-			a.printf("\n")
-			rows = nil
-			for _, k := range kinds {
-				rows = append(rows, []string{k, fmt.Sprint(info.Operators[k])})
-			}
-			a.table([]string{"operator", "nodes"}, rows, 1)
-			if tensors {
-				a.printf("\n")
-				rows = nil
-				for _, t := range info.Tensors {
-					rows = append(rows, []string{t.Name, t.DType, fmt.Sprint(t.Shape), report.Bytes(t.Bytes)})
-				}
-				a.table([]string{"tensor", "type", "shape", "bytes"}, rows, 3)
-			}
+			a.printf("%s", m.GraphText())
 			return nil
 		},
 	}
-	c.Flags().BoolVar(&tensors, "tensors", false, "list every parameter tensor")
+	c.Flags().BoolVar(&tensors, "tensors", false, "list every tensor, and every module of a PyTorch file")
 	c.Flags().BoolVar(&asGraph, "graph", false, "print the graph as text, one line per node")
 	c.Flags().BoolVar(&plan, "plan", false, "print the nodes as they run on this machine, and the memory that a run takes")
 	c.Flags().StringArrayVar(&inputs, "input", nil, "NAME=SIZExSIZE..., the shape of an input to plan for, once per input; by default as declared, one sample at a time")
 	return c
+}
+
+// shownRows is how many rows of a long table are shown where not all are asked for.
+const shownRows = 40
+
+// inspection prints a description; all: every tensor and module.
+func (a *app) inspection(path string, info *neuroquant.Inspection, all bool) error {
+	if a.json {
+		return a.printJSON(info)
+	}
+	a.printf("%s\n%s, made by %s\n\n", path, info.Format, orDash(strings.TrimSpace(info.Producer)))
+	if info.NoGraph != "" {
+		a.printf("no graph: %s\n", info.NoGraph)
+	} else {
+		var rows [][]string
+		for _, v := range info.Inputs {
+			rows = append(rows, []string{"input", v.Name, v.DType, shapeText(v)})
+		}
+		for _, v := range info.Outputs {
+			rows = append(rows, []string{"output", v.Name, v.DType, shapeText(v)})
+		}
+		a.table([]string{"", "name", "type", "shape"}, rows)
+	}
+	a.printf("\n%d parameters in %d tensors, %s in memory, %s on disk\n", info.Parameters, len(info.Tensors), report.Bytes(info.Size.MemoryBytes), report.Bytes(info.Size.DiskBytes))
+	var rows [][]string
+	for _, t := range info.Size.ByType {
+		rows = append(rows, []string{t.DType, fmt.Sprint(t.Parameters), report.Bytes(t.Bytes)})
+	}
+	a.table([]string{"type", "values", "bytes"}, rows, 1, 2)
+	a.operators(info.Operators)
+	if c := info.Contents; c != nil {
+		a.contents(c, info.NoGraph != "", all)
+		return nil
+	}
+	if all {
+		a.printf("\n")
+		rows = nil
+		for _, t := range info.Tensors {
+			rows = append(rows, []string{t.Name, t.DType, fmt.Sprint(t.Shape), report.Bytes(t.Bytes)})
+		}
+		a.table([]string{"tensor", "type", "shape", "bytes"}, rows, 3)
+	}
+	return nil
+}
+
+// operators prints how often each occurs, the most frequent first.
+func (a *app) operators(count map[string]int) {
+	if len(count) == 0 {
+		return
+	}
+	kinds := slices.Sorted(maps.Keys(count))
+	sort.SliceStable(kinds, func(i, j int) bool { return count[kinds[i]] > count[kinds[j]] })
+	a.printf("\n")
+	var rows [][]string
+	for _, k := range kinds {
+		rows = append(rows, []string{k, fmt.Sprint(count[k])})
+	}
+	a.table([]string{"operator", "nodes"}, rows, 1)
+}
+
+// contents prints what a file holds; tensors are listed where there is no graph, or where all is asked for.
+func (a *app) contents(c *neuroquant.Contents, tensors, all bool) {
+	a.printf("\nthe file: %s, %s%s%s\n", c.Kind, c.Container, map[bool]string{true: ", big-endian"}[c.BigEndian], where(c))
+	if c.Modules != nil {
+		var rows [][]string
+		modules(&rows, *c.Modules, 0)
+		a.shortTable([]string{"module", "class", "values"}, rows, all, 2)
+	}
+	if tensors || all {
+		a.printf("\n")
+		var rows [][]string
+		for _, t := range c.Tensors {
+			rows = append(rows, []string{t.Name, t.DType, fmt.Sprint(t.Shape), report.Bytes(t.Bytes), t.Note})
+		}
+		a.shortTable([]string{"tensor", "type", "shape", "bytes", ""}, rows, all, 3)
+	}
+	if len(c.Other) > 0 {
+		a.printf("\n")
+		var rows [][]string
+		for _, v := range c.Other {
+			rows = append(rows, []string{v.Name, v.Value})
+		}
+		a.shortTable([]string{"other", "value"}, rows, all)
+	}
+	if len(c.Refused) > 0 {
+		a.printf("\nnames that are not known; nothing of them was run, what they stand for is plain data:\n")
+		var rows [][]string
+		for _, r := range c.Refused {
+			rows = append(rows, []string{r.Name, r.How, fmt.Sprint(r.Count)})
+		}
+		a.shortTable([]string{"name", "", "times"}, rows, all, 2)
+	}
+}
+
+// where says where in a file the weights are.
+func where(c *neuroquant.Contents) string {
+	s := ""
+	if c.Where != "" {
+		s += fmt.Sprintf(", weights under %q", c.Where)
+	}
+	if c.Prefix != "" {
+		s += fmt.Sprintf(", names begin with %q", c.Prefix)
+	}
+	return s
+}
+
+// modules appends the rows of a tree.
+func modules(rows *[][]string, m neuroquant.ContentModule, depth int) {
+	name := m.Name
+	if depth == 0 {
+		name = "(root)"
+	}
+	class := m.Class
+	if m.Unknown {
+		class += " (not known)"
+	}
+	*rows = append(*rows, []string{strings.Repeat("  ", depth) + name, class, fmt.Sprint(m.Parameters)})
+	for _, c := range m.Modules {
+		modules(rows, c, depth+1)
+	}
+}
+
+// shortTable is a table of which the first rows are shown, or all.
+func (a *app) shortTable(header []string, rows [][]string, all bool, right ...int) {
+	left := len(rows) - shownRows
+	if !all && left > 0 {
+		rows = rows[:shownRows]
+	}
+	a.table(header, rows, right...)
+	if !all && left > 0 {
+		a.printf("and %d more; --tensors shows all\n", left)
+	}
 }
 
 // inputShapes reads NAME=2x3x224x224; the name may be left out where there is one input.

@@ -44,42 +44,8 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"code": func(ts *testscript.TestScript, _ bool, args []string) {
-				want, err := strconv.Atoi(args[0])
-				ts.Check(err)
-				got := 0
-				if err := ts.Exec(args[1], args[2:]...); err != nil {
-					var exit *exec.ExitError
-					if !errors.As(err, &exit) {
-						ts.Fatalf("%v", err)
-					}
-					got = exit.ExitCode()
-				}
-				if got != want {
-					ts.Fatalf("exit code %d, want %d; stdout:\n%s\nstderr:\n%s", got, want, ts.ReadFile("stdout"), ts.ReadFile("stderr"))
-				}
-			},
-			"json": func(ts *testscript.TestScript, neg bool, args []string) {
-				dec := json.NewDecoder(strings.NewReader(ts.ReadFile("stdout")))
-				dec.UseNumber()
-				var doc any
-				if err := dec.Decode(&doc); err != nil {
-					ts.Fatalf("stdout is not JSON: %v", err)
-				}
-				if _, err := dec.Token(); err != io.EOF {
-					ts.Fatalf("stdout has more than one JSON document")
-				}
-				for _, arg := range args {
-					path, want, compare := strings.Cut(arg, "=")
-					got, ok := lookup(doc, path)
-					switch {
-					case ok == neg:
-						ts.Fatalf("%s: present is %v in %s", path, ok, ts.ReadFile("stdout"))
-					case compare && fmt.Sprint(got) != want:
-						ts.Fatalf("%s: got %v, want %s", path, got, want)
-					}
-				}
-			},
+			"code": scriptCode,
+			"json": scriptJSON,
 			"model": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(os.WriteFile(ts.MkAbs(args[1]), embedded(ts, args[0]).ONNX, 0o644))
 			},
@@ -103,18 +69,61 @@ func TestScripts(t *testing.T) {
 				}
 				ts.Check(data.WriteNPYFile(ts.MkAbs(args[3]), y))
 			},
-			"zeros": func(ts *testscript.TestScript, _ bool, args []string) {
-				d := map[string]tensor.DType{"float32": tensor.Float32, "float64": tensor.Float64, "int64": tensor.Int64}[args[0]]
-				var shape []int
-				for _, s := range strings.Split(args[1], "x") {
-					n, err := strconv.Atoi(s)
-					ts.Check(err)
-					shape = append(shape, n)
-				}
-				ts.Check(data.WriteNPYFile(ts.MkAbs(args[2]), tensor.New(d, shape...)))
-			},
+			"zeros": scriptZeros,
 		},
 	})
+}
+
+// scriptCode runs a command whose exit code must be that of the first argument.
+func scriptCode(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d; stdout:\n%s\nstderr:\n%s", got, want, ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+	}
+}
+
+// scriptJSON checks that stdout is one JSON document with values at paths.
+func scriptJSON(ts *testscript.TestScript, neg bool, args []string) {
+	dec := json.NewDecoder(strings.NewReader(ts.ReadFile("stdout")))
+	dec.UseNumber()
+	var doc any
+	if err := dec.Decode(&doc); err != nil {
+		ts.Fatalf("stdout is not JSON: %v", err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		ts.Fatalf("stdout has more than one JSON document")
+	}
+	for _, arg := range args {
+		path, want, compare := strings.Cut(arg, "=")
+		got, ok := lookup(doc, path)
+		switch {
+		case ok == neg:
+			ts.Fatalf("%s: present is %v in %s", path, ok, ts.ReadFile("stdout"))
+		case compare && fmt.Sprint(got) != want:
+			ts.Fatalf("%s: got %v, want %s", path, got, want)
+		}
+	}
+}
+
+// scriptZeros writes an array.
+func scriptZeros(ts *testscript.TestScript, _ bool, args []string) {
+	d := map[string]tensor.DType{"float32": tensor.Float32, "float64": tensor.Float64, "int64": tensor.Int64}[args[0]]
+	var shape []int
+	for _, s := range strings.Split(args[1], "x") {
+		n, err := strconv.Atoi(s)
+		ts.Check(err)
+		shape = append(shape, n)
+	}
+	ts.Check(data.WriteNPYFile(ts.MkAbs(args[2]), tensor.New(d, shape...)))
 }
 
 func embedded(ts *testscript.TestScript, name string) example.Model {

@@ -52,7 +52,7 @@ func StateDict(v any) (*State, error) {
 		return nil, err
 	}
 	if s == nil {
-		return nil, fmt.Errorf("%w: no dictionary of tensors and no module in what was saved, which is a %s", ErrFormat, describe(v))
+		return nil, fmt.Errorf("%w: no dictionary of tensors and no module in what was saved, which is a %s", ErrUnsupported, describe(v))
 	}
 	s.strip()
 	if s.Module == nil {

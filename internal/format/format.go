@@ -29,27 +29,46 @@ const headLen = 512
 // Open opens the model file at path, or the model in the folder at path, by the first format that matches. Parameters stay in
 // the file until they are used; the caller closes the model.
 func Open(ctx context.Context, path string) (*model.Model, error) {
+	f, file, err := of(path)
+	if err != nil {
+		return nil, err
+	}
+	return f.Open(ctx, file)
+}
+
+// Describe returns what the file at path, or the model in the folder at path, holds beside a graph or in place of one; nil where
+// files of its format are graphs.
+func Describe(ctx context.Context, path string) (*model.Contents, error) {
+	f, file, err := of(path)
+	if err != nil || f.Describe == nil {
+		return nil, err
+	}
+	return f.Describe(ctx, file)
+}
+
+// of returns the format of a file, or of the model in a folder, and the file.
+func of(path string) (f *model.Format, file string, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%s: no such file or folder", path)
+			return nil, "", fmt.Errorf("%s: no such file or folder", path)
 		}
-		return nil, err
+		return nil, "", err
 	}
-	file := path
+	file = path
 	if info.IsDir() {
 		if file, err = inFolder(path); err != nil {
-			return nil, err
+			return nil, "", err
 		}
 	}
 	head, err := readHead(file)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	what := recognize(head)
 	for _, f := range Formats {
 		if what == "" && f.Match(file, head) {
-			return f.Open(ctx, file)
+			return f, file, nil
 		}
 	}
 	if what == "" && strings.HasPrefix(string(head), "PK\x03\x04") {
@@ -58,7 +77,7 @@ func Open(ctx context.Context, path string) (*model.Model, error) {
 	if what == "" {
 		what = fmt.Sprintf("it starts with %q", head[:min(len(head), 16)])
 	}
-	return nil, fmt.Errorf("%s: %w: %s; accepted: %s", file, ErrNotModel, what, accepted())
+	return nil, "", fmt.Errorf("%s: %w: %s; accepted: %s", file, ErrNotModel, what, accepted())
 }
 
 // Find returns the format of a name.

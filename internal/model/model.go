@@ -67,6 +67,8 @@ type Format struct {
 	Match func(path string, head []byte) bool
 	// Open reads headers; parameters stay in their files until they are loaded.
 	Open func(ctx context.Context, path string) (*Model, error)
+	// Describe returns what a file holds, also where no graph can be made of it; nil for formats whose files are graphs.
+	Describe func(ctx context.Context, path string) (*Contents, error)
 	// Save writes m to the file or folder at path. It leaves nothing behind when it fails or ctx is cancelled.
 	Save func(ctx context.Context, path string, m *Model, o SaveOptions) error
 	// Create starts to write a model like m, whose graph and description are known beforehand, to the folder at path.

@@ -82,10 +82,10 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
-// Known reports whether the class of a module is one that graphs are built from.
+// Known reports whether the class of a module is one that graphs are built from, or only holds modules of such.
 func Known(class string, classes map[string]Forward) bool {
 	_, several := severalInputs[class]
-	return builtin[class] != nil || classes[class] != nil || several
+	return builtin[class] != nil || classes[class] != nil || several || isList(class)
 }
 
 // UnknownClasses lists the classes of the tree of m that no graph is built from, sorted, with how often each occurs.
@@ -98,7 +98,7 @@ func UnknownClasses(m *checkpoint.Module, classes map[string]Forward) []string {
 			return
 		}
 		seen[m] = true
-		if !Known(m.Class, classes) && !isList(m.Class) {
+		if !Known(m.Class, classes) {
 			count[m.Class]++
 		}
 		for _, c := range m.Children {

@@ -24,7 +24,7 @@ import (
 const name = "pt"
 
 // Format is the entry of this package in the table of formats.
-var Format = model.Format{Name: name, Match: Match, Open: Open, Save: Save}
+var Format = model.Format{Name: name, Match: Match, Open: Open, Describe: Describe, Save: Save}
 
 // others are extensions of archives that begin like those of PyTorch.
 var others = []string{".npz", ".zip", ".jar", ".docx", ".xlsx", ".tar"}
