@@ -2,15 +2,15 @@ package model
 
 // Contents is what a file holds beside a graph, or in place of one.
 type Contents struct {
-	Kind      string          `json:"kind"`      // such as "torchscript"
-	Container string          `json:"container"` // such as "zip"
-	BigEndian bool            `json:"big_endian,omitempty"`
-	Where     string          `json:"where,omitempty"`  // keys that lead to the weights, such as "state_dict"
-	Prefix    string          `json:"prefix,omitempty"` // that the names of all tensors begin with
-	Tensors   []ContentTensor `json:"tensors"`
-	Modules   *ContentModule  `json:"modules,omitempty"` // the tree of a whole module
-	Other     []ContentValue  `json:"other,omitempty"`   // what else was saved
-	Refused   []ContentRefused   `json:"refused,omitempty"` // classes and functions that are not known: nothing of them was run
+	Kind      string           `json:"kind"`      // such as "torchscript"
+	Container string           `json:"container"` // such as "zip"
+	BigEndian bool             `json:"big_endian,omitempty"`
+	Where     string           `json:"where,omitempty"`  // keys that lead to the weights, such as "state_dict"
+	Prefix    string           `json:"prefix,omitempty"` // that the names of all tensors begin with
+	Tensors   []ContentTensor  `json:"tensors"`
+	Modules   *ContentModule   `json:"modules,omitempty"` // the tree of a whole module
+	Other     []ContentValue   `json:"other,omitempty"`   // what else was saved
+	Refused   []ContentRefused `json:"refused,omitempty"` // classes and functions that are not known: nothing of them was run
 }
 
 // ContentTensor is a tensor of a file.
