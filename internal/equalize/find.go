@@ -83,8 +83,10 @@ func Find(g *graph.Graph) *Groups {
 			f.at(n.Out[0], len(n.Out[0].Type.Dims)-1)
 		}
 	}
-	for i := 0; i < len(f.sites); i++ { // grows
-		f.visit(f.sites[i])
+	next := 0
+	for next < len(f.sites) { // visits add to them
+		f.visit(f.sites[next])
+		next++
 	}
 	return f.groups()
 }
