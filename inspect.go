@@ -27,6 +27,8 @@ type Inspection struct {
 	Operators  map[string]int    `json:"operators"` // nodes by operator, subgraphs included
 	Tensors    []TensorInfo      `json:"tensors"`
 	Metadata   map[string]string `json:"metadata,omitempty"`
+	// Runtime says whether ONNX Runtime can run it; nil without a graph.
+	Runtime *RuntimeSupport `json:"onnx_runtime,omitempty"`
 	// Contents is what a PyTorch file holds: tensors by their names there, the tree of modules, what was refused. NoGraph says why
 	// there is nothing but that, if so: then what is said of a graph above is empty.
 	Contents *Contents `json:"contents,omitempty"`
@@ -58,6 +60,7 @@ func Inspect(ctx context.Context, path string) (*Inspection, error) {
 	}
 	i := m.Inspect()
 	i.Contents = c
+	i.Runtime = m.RuntimeSupport(ctx)
 	return &i, cerr
 }
 

@@ -215,6 +215,11 @@ type sizeRecord struct {
 // Save writes a result to the folder out: the model and neuroquant.json. The folder appears as a whole or not at all; one
 // that exists and is not empty is refused unless overwrite is set, and then replaced only by what is written.
 func (m *Manager) Save(ctx context.Context, r *Result, out string, overwrite bool) error {
+	if m.config.Format == formatONNX {
+		if err := r.checkRuntime(ctx); err != nil {
+			return err
+		}
+	}
 	var files []string // of the model
 	err := outfile.WriteFolder(out, overwrite, func(dir string) error {
 		f, err := format.Find(m.config.Format)

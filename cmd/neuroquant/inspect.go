@@ -91,6 +91,9 @@ func (a *app) inspection(path string, info *neuroquant.Inspection, all bool) err
 	}
 	a.table([]string{"type", "values", "bytes"}, rows, 1, 2)
 	a.operators(info.Operators)
+	if info.Runtime != nil {
+		a.printf("\n%s\n", runtimeText(info.Runtime))
+	}
 	if c := info.Contents; c != nil {
 		a.contents(c, info.NoGraph != "", all)
 		return nil
@@ -263,4 +266,23 @@ func shapeText(v neuroquant.ValueInfo) string {
 		}
 	}
 	return "[" + strings.Join(parts, ", ") + "]"
+}
+
+// runtimeText says whether ONNX Runtime runs a model.
+func runtimeText(s *neuroquant.RuntimeSupport) string {
+	switch {
+	case s.Why != "":
+		return "no ONNX file can be made of it: " + s.Why
+	case len(s.Missing) == 0:
+		return fmt.Sprintf("ONNX Runtime %s has kernels for all of it on a CPU", s.Version)
+	}
+	lines := []string{fmt.Sprintf("ONNX Runtime %s cannot run it on a CPU:", s.Version)}
+	for i, m := range s.Missing {
+		if i == 10 {
+			lines = append(lines, fmt.Sprintf("  and %d more", len(s.Missing)-i))
+			break
+		}
+		lines = append(lines, "  "+m.String())
+	}
+	return strings.Join(lines, "\n")
 }

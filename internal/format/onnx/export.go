@@ -30,6 +30,7 @@ type exporter struct {
 	shared   map[any]*graph.Value // parameters of several graphs, by their data; they are written once, in the model's graph
 	root     *outScope
 	payloads []*protobuf.Tensor // tensors that may go to an external file
+	missing  []MissingKernel
 	errs     []error
 }
 
@@ -344,6 +345,9 @@ func (s *outScope) writeNode(n *graph.Node) error {
 		if o, err = o.at(s.x.opset); err != nil {
 			return fmt.Errorf("operator set %d: %w", s.x.opset, err)
 		}
+	}
+	if why := whyMissing(o, s.x.opset); why != "" {
+		s.x.missing = append(s.x.missing, MissingKernel{n.Name, o.kind, why})
 	}
 	p := &protobuf.Node{Name: n.Name, OpType: opType, Domain: dom}
 	in := o.in[:len(o.in)-o.captured]

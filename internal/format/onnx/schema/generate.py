@@ -32,22 +32,27 @@ def mask(types):
     return "%x" % m
 
 
-versions = {}
-for s in defs.get_all_schemas_with_history():
-    if not s.deprecated:
-        versions.setdefault((s.domain, s.name), []).append(s)
-for key in sorted(versions):
-    history = sorted(versions[key], key=lambda s: s.since_version)
-    if key[0] == "":
-        history = [s for s in history if s.since_version <= NEWEST]
-        while len(history) > 1 and history[1].since_version <= OLDEST:
-            history.pop(0)
-    for s in history:
-        # An unbounded count is printed as -1.
-        most = [-1 if n > 1 << 20 else n for n in (s.max_input, s.max_output)]
-        print(
-            ".".join(k for k in key if k), s.since_version, s.min_input, most[0], s.min_output, most[1],
-            ",".join(sorted(s.attributes)) or "-",
-            ",".join(mask(i.types) for i in s.inputs) or "-",
-            ",".join(mask(o.types) for o in s.outputs) or "-",
-        )
+def main():
+    versions = {}
+    for s in defs.get_all_schemas_with_history():
+        if not s.deprecated:
+            versions.setdefault((s.domain, s.name), []).append(s)
+    for key in sorted(versions):
+        history = sorted(versions[key], key=lambda s: s.since_version)
+        if key[0] == "":
+            history = [s for s in history if s.since_version <= NEWEST]
+            while len(history) > 1 and history[1].since_version <= OLDEST:
+                history.pop(0)
+        for s in history:
+            # An unbounded count is printed as -1.
+            most = [-1 if n > 1 << 20 else n for n in (s.max_input, s.max_output)]
+            print(
+                ".".join(k for k in key if k), s.since_version, s.min_input, most[0], s.min_output, most[1],
+                ",".join(sorted(s.attributes)) or "-",
+                ",".join(mask(i.types) for i in s.inputs) or "-",
+                ",".join(mask(o.types) for o in s.outputs) or "-",
+            )
+
+
+if __name__ == "__main__":
+    main()
