@@ -297,8 +297,11 @@ func names(params []param) string {
 	return strings.Join(s, ", ")
 }
 
-// maxFaults bounds the errors that are kept.
-const maxFaults = 20
+// Bounds of the errors that are kept, and of those that are reported.
+const (
+	maxFaults   = 20
+	maxReported = 5
+)
 
 // Fault records an error with the place in the program.
 func (b *Builder) Fault(format string, a ...any) {
@@ -315,6 +318,7 @@ func (b *Builder) Fault(format string, a ...any) {
 // Finish returns the graph, or all that is wrong: operators that are not supported first.
 func (b *Builder) Finish() (*graph.Graph, error) {
 	g, err := b.Graph()
+	err = limit(err)
 	if len(b.order) == 0 {
 		return g, err
 	}
@@ -331,6 +335,16 @@ func (b *Builder) Finish() (*graph.Graph, error) {
 		list = append(list, s+")")
 	}
 	return nil, errors.Join(fmt.Errorf("operators that are not supported: %s", strings.Join(list, "; ")), err)
+}
+
+// limit keeps the first of many errors.
+func limit(err error) error {
+	many, ok := err.(interface{ Unwrap() []error })
+	if !ok || len(many.Unwrap()) <= maxReported {
+		return err
+	}
+	errs := many.Unwrap()
+	return errors.Join(append(slices.Clone(errs[:maxReported]), fmt.Errorf("and %d more", len(errs)-maxReported))...)
 }
 
 // fail records that an argument is not as wanted.

@@ -22,6 +22,9 @@ type hint struct {
 // Probe makes the builder note in h what operators say about inputs.
 func (b *Builder) Probe(h Hints) { b.hints = h }
 
+// Probing reports whether the builder only looks for the types of inputs.
+func (b *Builder) Probing() bool { return b.hints != nil }
+
 // Type returns the type of an input as far as it is known, with the element type float32 if nothing says otherwise.
 func (h Hints) Type(name string) graph.Type {
 	k := h[name]

@@ -146,6 +146,7 @@ func (p *program) branch(s *source.If, fr *frame) (ending, error) {
 		ok = false
 	case !known && fails(s.Else):
 		ok = true
+	case !known && p.b.Probing(): // whatever comes there says something
 	case !known:
 		return ran, p.errorf("a branch on %v, which is not known before a run, is %w; trace the model instead: torch.jit.trace(model, example)", s.Cond, checkpoint.ErrUnsupported)
 	}

@@ -66,7 +66,7 @@ func build(ctx context.Context, f *checkpoint.File, m *model.Model) (*graph.Grap
 			m.State = append(m.State, model.Entry{Name: name, Source: stored(s)})
 		}})
 		if err != nil {
-			return nil, fmt.Errorf("torch.export archive: %w", limit(err))
+			return nil, fmt.Errorf("torch.export archive: %w", err)
 		}
 		return g, nil
 	}
@@ -94,7 +94,7 @@ func fromScript(ctx context.Context, stem string, f *checkpoint.File, m *model.M
 	m.Arch = class
 	g, err := torchscript.Build(ctx, stem, f, torchscript.Options{Input: o.Input, Usual: usualImages})
 	if err != nil {
-		return nil, fmt.Errorf("TorchScript module %s: %w", class, limit(err))
+		return nil, fmt.Errorf("TorchScript module %s: %w", class, err)
 	}
 	v, err := f.Object()
 	if err != nil {
