@@ -87,11 +87,13 @@ func programs(t testing.TB, pattern string) []string {
 var token = regexp.MustCompile(`[A-Za-z_][A-Za-z_0-9.]*|-?[0-9][0-9.e+-]*|"[^"\n]*"|[^\s]`)
 
 // oddTokens are what code is likely not to expect.
-var oddTokens = []string{"0", "-1", "1", "2", "3", "7", "9223372036854775807", "-9223372036854775807", "4294967296", "1e30", "None", "True", "False", "inf", "[]", "[0]", "[1, -1]", "[-1]", "\"x\"",
+var oddTokens = []string{
+	"0", "-1", "1", "2", "3", "7", "9223372036854775807", "-9223372036854775807", "4294967296", "1e30", "None", "True", "False", "inf", "[]", "[0]", "[1, -1]", "[-1]", "\"x\"",
 	"torch.size", "torch.add", "torch.view", "torch.cat", "torch.slice", "torch.select", "torch.expand", "torch.index", "torch.einsum", "torch.conv2d", "torch.max_pool2d", "torch.pad", "torch.split",
 	"torch.chunk", "torch.unbind", "torch.roll", "torch.gather", "torch.scatter", "torch.std", "torch.topk", "torch.one_hot", "torch.diagonal", "torch.im2col", "torch.upsample_bilinear2d", "torch.lstm",
 	"torch.arange", "torch.zeros", "torch.full", "torch.linspace", "torch.repeat", "torch.unfold", "torch.meshgrid", "torch.copy_", "torch.mul_", "torch.index_put_", "torch.squeeze", "torch.permute",
-	"torch.floordiv", "torch.remainder", "torch.append", "torch.len", "torch.tensor", "torch.movedim", "torch.flatten", "torch.tensordot", "torch.embedding_bag", "torch.layer_norm", "torch.group_norm"}
+	"torch.floordiv", "torch.remainder", "torch.append", "torch.len", "torch.tensor", "torch.movedim", "torch.flatten", "torch.tensordot", "torch.embedding_bag", "torch.layer_norm", "torch.group_norm",
+}
 
 // FuzzScript follows code in which tokens are replaced: edits are pairs of a place and what comes there.
 func FuzzScript(f *testing.F) {
@@ -161,9 +163,19 @@ func FuzzScriptText(f *testing.F) {
 }
 
 // oddValues are what JSON of torch.export is likely not to have.
-var oddValues = []any{nil, 0, 1, -1, 2, 3, 7, 1 << 20, int64(math.MaxInt64), int64(math.MinInt64), 1e300, 0.5, "x", "", true, false, []any{}, []any{0}, []any{-1, 1 << 40}, map[string]any{}, map[string]any{"as_int": -5},
-	map[string]any{"as_none": true}, map[string]any{"as_ints": []any{0, 0}}, map[string]any{"as_tensor": map[string]any{"name": "x"}}, "torch.ops.aten.view.default", "torch.ops.aten.cat.default", "torch.ops.aten.slice.Tensor",
-	"torch.ops.aten.index.Tensor", "torch.ops.aten.max_pool2d.default", "torch.ops.aten.expand.default", "_operator.getitem", "_operator.floordiv", "torch.ops.higher_order.wrap_with_set_grad_enabled"}
+var oddValues = []any{
+	nil, 0, 1, -1, 2, 3, 7, 1 << 20, int64(math.MaxInt64), int64(math.MinInt64), 1e300, 0.5, "x", "", true, false,
+	[]any{},
+	[]any{0},
+	[]any{-1, 1 << 40},
+	map[string]any{},
+	map[string]any{"as_int": -5},
+	map[string]any{"as_none": true},
+	map[string]any{"as_ints": []any{0, 0}},
+	map[string]any{"as_tensor": map[string]any{"name": "x"}},
+	"torch.ops.aten.view.default", "torch.ops.aten.cat.default", "torch.ops.aten.slice.Tensor",
+	"torch.ops.aten.index.Tensor", "torch.ops.aten.max_pool2d.default", "torch.ops.aten.expand.default", "_operator.getitem", "_operator.floordiv", "torch.ops.higher_order.wrap_with_set_grad_enabled",
+}
 
 // FuzzExport builds programs of torch.export in which values of the JSON are replaced.
 func FuzzExport(f *testing.F) {
