@@ -233,7 +233,7 @@ func badContainers(t testing.TB) []hostile {
 		}
 		return zipOf(t, members...)
 	}
-	zeros := make([]byte, 300<<20)
+	zeros := make([]byte, 80<<20)
 	shared := saved(t, encode(t, pickle.Tuple{"w", 1}), four, four)
 	second := bytes.Index(shared, []byte("PK\x01\x02"))
 	for range 3 { // the entry of data/1

@@ -61,9 +61,9 @@ type pathed struct {
 
 // value returns v with the calls that make tensors in place of sources.
 func (p *pickled) value(path string, v any, depth int) (any, error) {
-	const most = 500
+	const most = 900
 	if depth++; depth > most {
-		return nil, fmt.Errorf("%s: values are nested deeper than %d", path, most)
+		return nil, fmt.Errorf("%.100s...: values are nested deeper than %d", path, most)
 	}
 	list := func(path string, in []any) (out []any, err error) {
 		out = make([]any, len(in))

@@ -20,6 +20,7 @@ var layers = []string{
 	"tensor internal/impl internal/progress internal/config",
 	"internal/codec/*",
 	"internal/kernel internal/checkpoint",
+	"internal/torchtest",
 	"internal/tokenizer",
 	"data",
 	"internal/packed internal/saturate",
