@@ -79,22 +79,26 @@ func (c *codes) reduce(w []float32, m *saturate.Matrix, mode string) {
 // reduceRange applies the recipe's ReduceRange to the codes of a layer's weight w. Depthwise convolutions, which runtimes
 // compute with other instructions, need nothing.
 func (l placedLayer) reduceRange(c *codes, w []float32, mode string) {
-	conv, depthwise := l.node.Op.(*op.Conv)
-	if depthwise {
-		depthwise = c.shape[1] == 1 && c.shape[0] == conv.Group
+	if len(w) > 0 && (mode == "all" || mode == "needed" && !l.depthwise(c)) {
+		c.reduce(w, l.matrix(c), mode)
 	}
-	if len(w) == 0 || mode != "all" && (mode != "needed" || depthwise) {
-		return
-	}
-	codes := tensor.Data[int8](bytesTensor(tensor.Int8, c.shape, c.data)) // the same memory
+}
+
+func (l placedLayer) depthwise(c *codes) bool {
+	conv, ok := l.node.Op.(*op.Conv)
+	return ok && c.shape[1] == 1 && c.shape[0] == conv.Group
+}
+
+// matrix returns the codes of a layer's weight as its product reads them, in the same memory.
+func (l placedLayer) matrix(c *codes) *saturate.Matrix {
+	codes := tensor.Data[int8](bytesTensor(tensor.Int8, c.shape, c.data))
 	switch {
-	case conv != nil:
-		c.reduce(w, saturate.Conv(codes, c.shape), mode)
+	case l.node.Op.Kind() == "Conv":
+		return saturate.Conv(codes, c.shape)
 	case len(c.shape) == 1: // a vector that a MatMul multiplies by
-		c.reduce(w, saturate.Rows(codes, tensor.Shape{1, len(w)}), mode)
+		return saturate.Rows(codes, tensor.Shape{1, len(codes)})
 	case l.channel == 0:
-		c.reduce(w, saturate.Rows(codes, c.shape), mode)
-	default:
-		c.reduce(w, saturate.Columns(codes, c.shape), mode)
+		return saturate.Rows(codes, c.shape)
 	}
+	return saturate.Columns(codes, c.shape)
 }

@@ -153,7 +153,7 @@ func (p *Plan) Units() []Unit {
 	}
 	var out []Unit
 	for _, n := range p.place.g.Nodes {
-		if r := p.place.roles[n]; r == product || r == pointy || r == tabled {
+		if r := p.place.roles[n]; r == product || r == pointy || r == tabled || r == lookup {
 			d := bytes[n.Name]
 			out = append(out, Unit{n.Name, n.Op.Kind(), d.Before, d.After})
 		}
