@@ -53,7 +53,7 @@ type Config struct {
 	SearchTarget      string        `yaml:"search_target" json:"search_target,omitempty" doc:"accuracy to keep: sqnr=DB, agreement=FRACTION, top1=FRACTION, drop=FRACTION (of top-1), or several with commas between them; empty: drop=0.01 with labels, else sqnr=30"`
 	SearchEvaluations int           `yaml:"search_evaluations" json:"search_evaluations,omitempty" doc:"most quantizations to measure; 0: until the search is through"`
 	SearchTime        time.Duration `yaml:"search_time" json:"-" doc:"time for measuring quantizations, such as 10m; 0: until the search is through"`
-	SearchSamples     int           `yaml:"search_samples" json:"search_samples,omitempty" doc:"samples to measure on; 0: all"`
+	SearchSamples     int           `yaml:"search_samples" json:"search_samples,omitempty" doc:"samples to measure on (search, sensitivity); 0: all"`
 	SearchCalibrators []string      `yaml:"search_calibrators" json:"search_calibrators,omitempty" doc:"calibrators to try; none: all, calibrator first"`
 
 	// Format is that of the written file: "onnx", the quantized graph, or "pt", a PyTorch state dict with the weights as they were

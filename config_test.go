@@ -92,8 +92,8 @@ func TestValidate(t *testing.T) {
 			c.Method, c.Search, c.SearchTarget, c.SearchTime, c.SearchCalibrators = "static", true, "drop=1%", 10, []string{"minmax", "minmax", "best"}
 			c.SearchEvaluations, c.SearchSamples = -1, -1
 		}, []string{
-			`search_target: drop: want a number, got "1%"`, "search_evaluations: want 0 (no bound) or more", "search_time: want a time with its unit, such as 10m, got 10ns",
-			"search_samples: want 0 (all) or more", "search_calibrators: minmax: given twice", `search_calibrators: want one of mse, minmax`,
+			"search_samples: want 0 (all) or more", `search_target: drop: want a number, got "1%"`, "search_evaluations: want 0 (no bound) or more", "search_time: want a time with its unit, such as 10m, got 10ns",
+			"search_calibrators: minmax: given twice", `search_calibrators: want one of mse, minmax`,
 		}},
 		{"settings of a search without one", func(c *neuroquant.Config) { c.Method, c.SearchTarget, c.SearchEvaluations = "static", "sqnr=30", 5 }, []string{
 			"search_target: only with search", "search_evaluations: only with search",

@@ -64,6 +64,8 @@ type Result struct {
 	Config       Config
 	// Calibration says how well the samples cover the values; nil for methods that do not calibrate.
 	Calibration *CalibrationDiagnosis
+	// Sensitivity says what the codes of every layer lose and why; nil for methods that do not calibrate.
+	Sensitivity []Sensitivity
 	// Search is what a search found; nil without one. SearchPicture has the latencies too.
 	Search        *SearchResult
 	SearchPicture *SearchPicture
@@ -144,8 +146,12 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 	float := work.Graph.Clone()
 	var c *quantize.Calibration
 	var repairs []string
+	var lost []Sensitivity
 	if p.Calibrates() {
 		if c, repairs, err = m.calibrated(ctx, orig, work, p); err == nil {
+			lost, err = p.Sensitivities(ctx, c)
+		}
+		if err == nil {
 			err = quantize.Apply(ctx, work, p, c)
 		}
 	} else {
@@ -159,7 +165,7 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 	}
 	r, err := m.result(ctx, orig, work, p)
 	if err == nil && c != nil {
-		r.Calibration, r.Repairs = calibrate.Diagnose(c.Values), repairs
+		r.Calibration, r.Repairs, r.Sensitivity = calibrate.Diagnose(c.Values), repairs, lost
 	}
 	return r, err
 }
@@ -193,6 +199,7 @@ type Record struct {
 	Decisions []Decision  `json:"decisions"`
 	// Calibration says how well the calibration samples cover what values can be.
 	Calibration *CalibrationDiagnosis `json:"calibration,omitempty"`
+	Sensitivity []Sensitivity         `json:"sensitivity,omitempty"`
 	Search      *SearchResult         `json:"search,omitempty"`
 	// Repairs are what was done to the model besides rounding it.
 	Repairs []string `json:"repairs,omitempty"`
@@ -275,7 +282,7 @@ func (r *Result) record(bytes int64) Record {
 		Schema: recordSchema, Tool: recordTool, Version: Version(), Input: r.input, Settings: settings,
 		Output:    fileRecord{File: modelFile(r.Config.Format), Bytes: bytes, Format: r.Config.Format},
 		Sizes:     sizeRecord{r.input.Bytes, bytes, float64(r.input.Bytes) / float64(max(bytes, 1))},
-		Decisions: r.Decisions, Calibration: r.Calibration, Repairs: r.Repairs, Search: r.Search, FrozenInputs: r.FrozenInputs,
+		Decisions: r.Decisions, Calibration: r.Calibration, Repairs: r.Repairs, Sensitivity: r.Sensitivity, Search: r.Search, FrozenInputs: r.FrozenInputs,
 	}
 }
 

@@ -76,12 +76,9 @@ func (m *Manager) search(ctx context.Context, path, out string, overwrite bool) 
 		}
 	}()
 	fail := func(err error) (*Result, error) { return nil, fmt.Errorf("%s: %w", path, err) }
-	set := m.evaluation
-	if set == nil {
-		set = m.calibration
-	}
-	if set == nil {
-		return fail(errors.New("a search needs samples to measure accuracy on"))
+	set, err := m.evaluationSet()
+	if err != nil {
+		return fail(err)
 	}
 	ref, closeRef, err := m.reference(ctx, work, set)
 	if err != nil {
@@ -109,7 +106,16 @@ func (m *Manager) search(ctx context.Context, path, out string, overwrite bool) 
 		if err != nil {
 			return nil, err
 		}
+		if m.config.Format == formatPT {
+			if err := m.toState(orig, q, work.Graph, plan); err != nil {
+				return nil, err
+			}
+		}
 		r := &Result{Model: &Model{m: q}, Decisions: plan.Decisions, FrozenInputs: p.Frozen, Config: m.config, Calibration: calibrate.Diagnose(c.Values), Repairs: repairs, Search: found, original: orig, input: in}
+		if r.Sensitivity, err = subject.Causes(ctx, pt.Calibrator); err != nil {
+			return nil, err
+		}
+		found.Note(r.Sensitivity)
 		r.explain(pt)
 		return r, nil
 	}
@@ -150,6 +156,17 @@ func (m *Manager) search(ctx context.Context, path, out string, overwrite bool) 
 	res.SearchPicture = search.NewPicture(found, analyze.SizeOf(work).MemoryBytes, timings)
 	m.last = res
 	return res, nil
+}
+
+// evaluationSet returns the samples that accuracy is measured on.
+func (m *Manager) evaluationSet() (data.Set, error) {
+	switch {
+	case m.evaluation != nil:
+		return m.evaluation, nil
+	case m.calibration != nil:
+		return m.calibration, nil
+	}
+	return nil, errors.New("there are no samples to measure accuracy on")
 }
 
 // reference prepares the original and computes its outputs on the samples of the search.
@@ -198,6 +215,9 @@ func (c Config) searchOptions(ref *analyze.Reference) (search.Options, error) {
 	o := search.Options{Target: target, Calibrators: c.SearchCalibrators, Evaluations: c.SearchEvaluations, Time: c.SearchTime}
 	if ref.Scores != nil {
 		o.OriginalTop1 = &ref.Scores.Top1
+	}
+	if err := target.Check(o.OriginalTop1); err != nil {
+		return o, err
 	}
 	if len(o.Calibrators) == 0 {
 		o.Calibrators = []string{c.Calibrator}
@@ -284,20 +304,30 @@ func (r *Result) explain(p search.Point) {
 		if d.Quantized || !slices.Contains(p.Float, d.Layer) {
 			continue
 		}
-		r.Decisions[i].Why = "left in float by the search"
-		for _, rank := range r.Search.Ranking {
-			if slices.Equal(rank.Layers, []string{d.Layer}) && rank.SQNR != nil && r.Search.Baseline != nil {
-				r.Decisions[i].Why += fmt.Sprintf(": alone in float it changes the SQNR of all in 8 bits from %.1f to %.1f dB", *r.Search.Baseline, *rank.SQNR)
+		why := "left in float by the search"
+		for _, s := range r.Sensitivity {
+			if s.Layer != d.Layer {
+				continue
+			}
+			if s.Without != nil && r.Search.Baseline != nil {
+				why += fmt.Sprintf("; alone in float it changes the SQNR of all in 8 bits from %.1f to %.1f dB", *r.Search.Baseline, *s.Without)
+			}
+			if len(s.Causes) > 0 {
+				why += fmt.Sprintf("; %s: %s", s.Causes[0].Kind, s.Causes[0].Text)
 			}
 		}
+		r.Decisions[i].Why = why
 	}
 }
 
 // validateSearch reports what is wrong with the settings of the search.
 func (c Config) validateSearch(bad func(key, format string, a ...any)) {
-	if !c.Search {
+	if c.SearchSamples < 0 {
+		bad("search_samples", "want 0 (all) or more, got %d", c.SearchSamples)
+	}
+	if !c.Search { // sensitivities are measured on so many samples too
 		for _, k := range keysOf {
-			if strings.HasPrefix(k.key, "search_") && slices.Contains(k.methods, c.Method) && k.changed(c, DefaultConfig()) {
+			if strings.HasPrefix(k.key, "search_") && k.key != "search_samples" && slices.Contains(k.methods, c.Method) && k.changed(c, DefaultConfig()) {
 				bad(k.key, "only with search")
 			}
 		}
@@ -316,9 +346,6 @@ func (c Config) validateSearch(bad func(key, format string, a ...any)) {
 	}
 	if c.SearchTime > 0 && c.SearchTime < time.Millisecond {
 		bad("search_time", "want a time with its unit, such as 10m, got %v", c.SearchTime)
-	}
-	if c.SearchSamples < 0 {
-		bad("search_samples", "want 0 (all) or more, got %d", c.SearchSamples)
 	}
 	for i, x := range c.SearchCalibrators {
 		if err := (quantize.Calibrator{Method: x, Percentile: 99}).Check(); err != nil {

@@ -24,13 +24,22 @@ func (l Loss) SQNR() *float64 {
 }
 
 // Loss returns what codes lose that cover [lo, hi] in steps of the given size. Zero has a code; rounding is taken to be off by up to
-// half a step, all errors as likely, except that of zero, which is none.
+// half a step, all errors as likely, except that of zero, which is none. What a clamp behind the value swallows is no loss.
 func (s *Stats) Loss(lo, hi, step float64) Loss {
-	h := &s.All
-	total := float64(h.count())
-	if total == 0 || h.Bins == nil {
+	if s.All.Bins == nil {
 		return Loss{}
 	}
+	l := s.loss(&s.All, lo, hi, step)
+	if s.Felt != nil && s.Felt.Bins != nil {
+		signal := l.Signal
+		l = s.loss(s.Felt, lo, hi, step)
+		l.Signal = signal
+	}
+	return l
+}
+
+func (s *Stats) loss(h *Histogram, lo, hi, step float64) Loss {
+	total := float64(h.count())
 	var l Loss
 	inside := 0.0
 	for i, n := range h.Bins {
@@ -39,7 +48,7 @@ func (s *Stats) Loss(lo, hi, step float64) Loss {
 		}
 		x, k := h.edge(i)+h.width()/2, float64(n)
 		// The outermost bins reach farther than the values in them.
-		x = min(max(x, float64(s.Min)), float64(s.Max))
+		x = min(max(x, float64(min(s.Min, 0))), float64(max(s.Max, 0)))
 		l.Signal += k * x * x
 		switch {
 		case x < lo:

@@ -144,6 +144,9 @@ func Find(name string) (*Method, error) {
 	return nil, fmt.Errorf("method %q is not available; available: %s", name, strings.Join(names, ", "))
 }
 
+// ErrNothing is wrapped by the errors of plans that leave everything in float.
+var ErrNothing = errors.New("nothing to quantize")
+
 // NewPlan decides what a recipe does to a model. The model's graph is in portable form (see pass.Clean) and is not changed.
 func NewPlan(m *model.Model, r Recipe) (*Plan, error) {
 	method, err := Find(r.Method)
@@ -161,7 +164,7 @@ func NewPlan(m *model.Model, r Recipe) (*Plan, error) {
 		return nil, err
 	}
 	if p.Quantized() == 0 {
-		return p, fmt.Errorf("method %s: nothing to quantize: %s", method.Name, summarize(p))
+		return p, fmt.Errorf("method %s: %w: %s", method.Name, ErrNothing, summarize(p))
 	}
 	return p, nil
 }

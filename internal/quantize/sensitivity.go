@@ -36,11 +36,23 @@ type Sensitivity struct {
 
 // StrainingCause is one reason why a layer loses accuracy, or may.
 type StrainingCause struct {
-	Kind string `json:"kind"` // clipping, outlier range, uneven channels, weight outlier, dead channel, overflow margin, rounding
+	Kind string `json:"kind"`
 	Text string `json:"text"`
 	// Share is its part in the error energy that the layer's own codes make; 0 for what is no error in itself.
 	Share float64 `json:"share"`
 }
+
+// Kinds of causes.
+const (
+	CauseRounding       = "rounding"        // nothing out of the ordinary: 8 bits are few
+	CauseClipping       = "clipping"        // values beyond the range
+	CauseOutlierRange   = "outlier range"   // a range that rare values stretch
+	CauseUnevenChannels = "uneven channels" // a range that single channels need
+	CauseWeightOutlier  = "weight outlier"  // a weight that is large among those of its channel
+	CauseDeadChannel    = "dead channel"    // always zero
+	CauseOverflow       = "overflow margin" // integer sums near the end of 32 bits, or beyond
+	CauseSums16         = "16-bit sums"     // see package saturate
+)
 
 // ValueStrain is what 8 bits do to an activation.
 type ValueStrain struct {
@@ -157,7 +169,7 @@ func (p *Plan) Sensitivities(ctx context.Context, c *Calibration) ([]Sensitivity
 
 func valueStrain(v *graph.Value, a activation, st *calibrate.Stats) ValueStrain {
 	step := float64(a.scale)
-	x := ValueStrain{Value: v.Name, Lo: -step * float64(a.zero), Hi: step * float64(255-int(a.zero))}
+	x := ValueStrain{Value: v.Name, Lo: step * float64(-int(a.zero)), Hi: step * float64(255-int(a.zero))}
 	if st == nil || st.Count == 0 {
 		return x
 	}
@@ -321,52 +333,50 @@ func (s *Sensitivity) explain() {
 	add := func(kind string, part float64, format string, a ...any) {
 		s.Causes = append(s.Causes, StrainingCause{kind, fmt.Sprintf(format, a...), part})
 	}
+	explained := map[string]bool{} // why its rounding costs so much
 	for _, v := range values {
 		part := share(v.noise)
 		if part >= shareLimit && v.Clipping >= clipLimit {
-			add("clipping", part*v.Clipping, "%.2g %% of %s are clipped to [%.4g, %.4g]; it reaches from %.4g to %.4g", 100*v.Clipped, v.Value, v.Lo, v.Hi, v.Min, v.Max)
+			add(CauseClipping, part*v.Clipping, "%.2g %% of %s are clipped to [%.4g, %.4g]; it reaches from %.4g to %.4g", 100*v.Clipped, v.Value, v.Lo, v.Hi, v.Min, v.Max)
 		}
 		if part >= shareLimit && v.Clipping < 1-clipLimit {
+			explained[v.Value] = v.Tail >= tailLimit || v.Spread >= spreadLimit
 			switch {
 			case v.Tail >= tailLimit:
-				add("outlier range", part*(1-v.Clipping), "the range of %s is %.3g times what 99.9 %% of its values need", v.Value, v.Tail)
+				add(CauseOutlierRange, part*(1-v.Clipping), "the range of %s is %.3g times what 99.9 %% of its values need", v.Value, v.Tail)
 			case v.Spread >= spreadLimit:
-				add("uneven channels", part*(1-v.Clipping), "the widest channel of %s is %.3g times the median one", v.Value, v.Spread)
+				add(CauseUnevenChannels, part*(1-v.Clipping), "the widest channel of %s is %.3g times the median one", v.Value, v.Spread)
 			}
 		}
 		if v.Dead > 0 {
-			add("dead channel", 0, "%d of %d channels of %s are always zero", v.Dead, v.Channels, v.Value)
+			add(CauseDeadChannel, 0, "%d of %d channels of %s are always zero", v.Dead, v.Channels, v.Value)
 		}
 	}
 	if w := s.Weight; w != nil {
 		if part := share(w.noise); part >= shareLimit && w.Peak >= peakLimit {
-			add("weight outlier", part, "in channel %d of %s one weight is %.3g times the root mean square of the others", w.Worst, w.Weight, w.Peak)
+			explained[w.Weight] = true
+			add(CauseWeightOutlier, part, "in channel %d of %s one weight is %.3g times the root mean square of the others", w.Worst, w.Weight, w.Peak)
 		}
 		if w.Dead > 0 {
-			add("dead channel", 0, "%d of %d channels of %s are all zero", w.Dead, w.Channels, w.Weight)
+			add(CauseDeadChannel, 0, "%d of %d channels of %s are all zero", w.Dead, w.Channels, w.Weight)
 		}
 	}
 	if z := s.Sums; z != nil {
 		if z.BiasClipped > 0 {
-			add("overflow margin", 0, "%d bias values do not fit 32 bits", z.BiasClipped)
+			add(CauseOverflow, 0, "%d bias values do not fit 32 bits", z.BiasClipped)
 		} else if z.Margin < marginLimit {
-			add("overflow margin", 0, "sums leave %.2f of 32 bits", z.Margin)
+			add(CauseOverflow, 0, "sums leave %.2f of 32 bits", z.Margin)
 		}
 		if z.Saturating > 0 {
-			add("overflow margin", 0, "sums of two products can leave 16 bits in %d of %d channels, which CPUs without VNNI add so", z.Saturating, z.Channels)
+			add(CauseSums16, 0, "products of two neighbours can leave 16 bits in %d of %d channels; CPUs without VNNI add them so", z.Saturating, z.Channels)
 		}
 	}
-	s.nameRounding(values, share)
+	s.nameRounding(values, share, explained)
 	slices.SortStableFunc(s.Causes, func(a, b StrainingCause) int { return cmp.Compare(b.Share, a.Share) })
 }
 
-// nameRounding says where most of the error comes from if nothing is out of the ordinary.
-func (s *Sensitivity) nameRounding(values []ValueStrain, share func(float64) float64) {
-	for _, c := range s.Causes {
-		if c.Share > 0.5 {
-			return
-		}
-	}
+// nameRounding says where most of the error comes from if nothing is out of the ordinary there.
+func (s *Sensitivity) nameRounding(values []ValueStrain, share func(float64) float64, explained map[string]bool) {
 	what, most := "", 0.0
 	for _, v := range values {
 		if x := share(v.noise * (1 - v.Clipping)); x > most {
@@ -378,7 +388,12 @@ func (s *Sensitivity) nameRounding(values []ValueStrain, share func(float64) flo
 			what, most = s.Weight.Weight, x
 		}
 	}
-	if what != "" {
-		s.Causes = append(s.Causes, StrainingCause{"rounding", fmt.Sprintf("of %s to 8 bits", what), most})
+	for _, c := range s.Causes {
+		if c.Share > most {
+			return
+		}
+	}
+	if what != "" && !explained[what] {
+		s.Causes = append(s.Causes, StrainingCause{CauseRounding, fmt.Sprintf("of %s to 8 bits", what), most})
 	}
 }

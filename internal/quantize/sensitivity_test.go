@@ -104,7 +104,7 @@ func TestCauses(t *testing.T) {
 			changes{"w2": func(i int, v float32) float32 { return pick(i < 72, 1, v) }},
 			0,
 			Calibrator{Method: "minmax"},
-			"conv2", "overflow margin", "can leave 16 bits in ", false,
+			"conv2", "16-bit sums", "can leave 16 bits in ", false,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

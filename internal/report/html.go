@@ -27,7 +27,7 @@ var page = template.Must(template.New("page.html").Funcs(template.FuncMap{
 	"shape":    func(s []int) string { return strings.Trim(strings.ReplaceAll(fmt.Sprint(s), " ", "x"), "[]") },
 	"grade":    grade,
 	"fraction": fraction, "share": share, "risky": risky, "first": firstChannels,
-	"searched": searched, "optional": optionalPercent, "ms": milliseconds, "calibrators": calibrators, "chosen": chosen, "ranks": firstRanks, "join": strings.Join,
+	"causes": causesText, "without": without, "searched": searched, "optional": optionalPercent, "ms": milliseconds, "calibrators": calibrators, "chosen": chosen, "ranks": firstRanks, "join": strings.Join,
 }).ParseFS(assets, "page.html"))
 
 // view is what the page shows: the report and what is drawn of it.

@@ -81,6 +81,7 @@ func Markdown(w io.Writer, r *Report) error {
 		}
 	}
 	searchText(p, r.Search)
+	sensitivity(p, r.Sensitivity)
 	saturation(p, r.Saturation)
 	calibration(p, r.Calibration)
 	if len(r.Decisions) > 0 {

@@ -30,6 +30,8 @@ type Report struct {
 	Speed    []analyze.Speed      `json:"speed,omitempty"`
 	Accuracy *analyze.Accuracy    `json:"accuracy,omitempty"`
 	Layers   []analyze.LayerError `json:"layers,omitempty"`
+	// Sensitivity is of the quantized model's record: what the codes of every layer lose and why.
+	Sensitivity []quantize.Sensitivity `json:"sensitivity,omitempty"`
 	// Search is set where a search chose the layers that stay in float.
 	Search *search.Picture `json:"search,omitempty"`
 	// Saturation is set where the quantized model has products of 8-bit activations and int8 weights.

@@ -72,6 +72,12 @@ func sample(name string) *Report {
 	}, 1200000, nil)
 	r.Search.Front[0].Timing = &search.Timing{OriginalMS: 4, MS: 2, Speedup: 2}
 	r.Search.Front[1].Timing = &search.Timing{OriginalMS: 4, MS: 2.25, Speedup: 1.78}
+	r.Sensitivity = []quantize.Sensitivity{
+		{Layer: name, Op: "Conv", SQNR: number(24.5), Without: number(31), Causes: []quantize.StrainingCause{
+			{Kind: quantize.CauseClipping, Text: "2 % of " + name + " are clipped", Share: 0.625}, {Kind: quantize.CauseDeadChannel, Text: "1 of 8 channels of " + name}, {Kind: quantize.CauseSums16, Text: "not shown"},
+		}},
+		{Layer: "add", Op: "Add", WithoutExact: true},
+	}
 	for i, db := range []*float64{nil, number(45.5), number(25), number(12.25)} {
 		r.Layers = append(r.Layers, analyze.LayerError{Layer: name + string(rune('1'+i)), Op: "Conv", Value: name, Quantized: i%2 == 1, Error: failure(db, 0.999, 0.01*float64(i))})
 	}

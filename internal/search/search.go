@@ -133,7 +133,7 @@ var errBudget = errors.New("budget")
 // be nil. A cancelled ctx ends the search with its error; what improved was called with last is then the best so far.
 func Run(ctx context.Context, s Subject, o Options, j *Journal, improved func(ctx context.Context, p Point) error) (*Result, error) {
 	w := &walk{subject: s, Options: o, journal: j, improved: improved, known: map[string]Measure{}, seen: map[string]bool{}, result: &Result{Target: o.Target.String()}}
-	if err := o.Target.check(o.OriginalTop1); err != nil {
+	if err := o.Target.Check(o.OriginalTop1); err != nil {
 		return nil, err
 	}
 	w.measureCosts()
@@ -173,6 +173,7 @@ type walk struct {
 	best    *Point
 	untold  bool // improved was not called with best yet
 	step    string
+	cut     string // the budget that ended the last ranking early
 	result  *Result
 }
 

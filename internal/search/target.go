@@ -78,8 +78,8 @@ func (t Target) String() string {
 // NeedsLabels reports whether the target can only be measured on samples with labels.
 func (t Target) NeedsLabels() bool { return t.Top1 != nil || t.Drop != nil }
 
-// check reports a target that cannot be measured on the samples.
-func (t Target) check(original *float64) error {
+// Check reports a target that cannot be measured on the samples, or that the original does not reach; original is its top-1, nil without labels.
+func (t Target) Check(original *float64) error {
 	switch {
 	case t.NeedsLabels() && original == nil:
 		return fmt.Errorf("target %s needs samples with labels", t)

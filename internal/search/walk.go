@@ -21,7 +21,8 @@ func (w *walk) walk(ctx context.Context) error {
 		if err := w.layers(ctx); err != nil {
 			return err
 		}
-		if len(w.best.Float) <= before { // nothing that is left would help
+		if len(w.best.Float) <= before { // nothing that is left, or that was ranked, would help
+			w.result.Stopped = w.cut
 			return nil
 		}
 	}
@@ -116,7 +117,15 @@ func (w *walk) rank(ctx context.Context, from Choice) ([]Rank, error) {
 	}
 	var ranks []Rank
 	for _, r := range list {
-		if len(ranks) > 0 && (w.result.Evaluations >= evaluations || w.seconds >= seconds) {
+		w.cut = ""
+		switch {
+		case len(ranks) == 0:
+		case w.result.Evaluations >= evaluations:
+			w.cut = OutOfEvaluations
+		case w.seconds >= seconds:
+			w.cut = OutOfTime
+		}
+		if w.cut != "" {
 			break
 		}
 		c := w.with(from, r.Layers...)
