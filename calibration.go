@@ -178,7 +178,7 @@ func (m *Manager) calibrated(ctx context.Context, orig, work *model.Model, p *qu
 		if err := quantize.CorrectBias(ctx, work, p, c, samples); err != nil {
 			return fail(err)
 		}
-		done = append(done, fmt.Sprintf("bias correction of %d layers on %d samples", len(c.Bias), samples.Len))
+		done = append(done, fmt.Sprintf("bias correction of %d layers on %d samples", len(c.Correction), samples.Len))
 	}
 	return c, done, nil
 }

@@ -16,7 +16,7 @@ import (
 type Config struct {
 	Enabled bool   `yaml:"enabled" json:"enabled" doc:"false leaves the model as it is"`
 	Method  string `yaml:"method" json:"method" enum:"dynamic,static,qat,gptq,awq,bitsandbytes" doc:"how to quantize; 'neuroquant list' shows the methods"`
-	DType   string `yaml:"dtype" json:"dtype" enum:"qint8,quint8,float16,bfloat16" doc:"what weights are stored in"`
+	DType   string `yaml:"dtype" json:"dtype" enum:"qint8,quint8,qint4,float16,bfloat16" doc:"what weights are stored in"`
 	Device  string `yaml:"device" json:"device" enum:"auto,cpu" doc:"where to compute; this program computes on the CPU"`
 	// TrustRemoteCode exists for files written for other tools. Whatever it says, nothing in a model file is ever executed.
 	TrustRemoteCode bool `yaml:"trust_remote_code" json:"trust_remote_code" doc:"accepted for compatibility: code in a model is never executed, whatever this says"`
@@ -38,10 +38,11 @@ type Config struct {
 	Calibrator string  `yaml:"calibrator" json:"calibrator" doc:"how ranges follow from calibration: mse, minmax, moving_average, percentile or entropy (static)"`
 	Percentile float64 `yaml:"percentile" json:"percentile" doc:"percentage of values inside the range, for the calibrator percentile (static)"`
 
+	WeightRanges           string  `yaml:"weight_ranges" json:"weight_ranges,omitempty" enum:"minmax,mse" doc:"what scales of weights cover: all values (minmax), or the range that loses least (mse) (static)"`
 	CrossLayerEqualization bool    `yaml:"cross_layer_equalization" json:"cross_layer_equalization,omitempty" doc:"scale channels inside the model so that weights which follow each other have equal ranges (static)"`
 	SmoothQuant            bool    `yaml:"smooth_quant" json:"smooth_quant,omitempty" doc:"scale channels so that activations with outlying channels become even (static; calibrates twice)"`
 	SmoothQuantAlpha       float64 `yaml:"smooth_quant_alpha" json:"smooth_quant_alpha,omitempty" doc:"how much of the difference smooth_quant moves from activations into weights, between 0 and 1 (static)"`
-	BiasCorrection         bool    `yaml:"bias_correction" json:"bias_correction,omitempty" doc:"take out of biases what layers are off by on average on the samples (static; runs them twice more)"`
+	BiasCorrection         bool    `yaml:"bias_correction" json:"bias_correction,omitempty" doc:"correct biases and scales of weights by what layers are off by on average on the samples (static; runs them twice more)"`
 
 	ReduceRange string `yaml:"reduce_range" json:"reduce_range,omitempty" enum:"none,needed,all" doc:"7-bit weights for CPUs that add products in 16 bits (no VNNI): none, only where they can overflow (needed), or all (static)"`
 
@@ -69,7 +70,7 @@ func DefaultConfig() Config {
 	return Config{
 		Enabled: true, Method: "dynamic", DType: "qint8", Device: "auto", PerChannel: true,
 		Bits: 4, GroupSize: 128, BnB4BitComputeDType: "float16", BnB4BitQuantType: "nf4",
-		NumCalibrationSamples: 100, CalibrationBatchSize: 1, SmoothQuantAlpha: 0.5, Calibrator: quantize.Calibrators[0], Percentile: 99.999, ReduceRange: quantize.ReduceRanges[0], SearchSamples: 300,
+		NumCalibrationSamples: 100, CalibrationBatchSize: 1, SmoothQuantAlpha: 0.5, WeightRanges: "minmax", Calibrator: quantize.Calibrators[0], Percentile: 99.999, ReduceRange: quantize.ReduceRanges[0], SearchSamples: 300,
 		Format: formatONNX, SaveQuantizedModel: true,
 	}
 }
@@ -152,6 +153,7 @@ var keysOf = []struct {
 	{"stats", []string{"static"}, func(c, d Config) bool { return len(c.Stats) > 0 }},
 	{"calibrator", []string{"static"}, func(c, d Config) bool { return c.Calibrator != d.Calibrator }},
 	{"percentile", []string{"static"}, func(c, d Config) bool { return c.Percentile != d.Percentile }},
+	{"weight_ranges", []string{"static"}, func(c, d Config) bool { return c.WeightRanges != d.WeightRanges }},
 	{"cross_layer_equalization", []string{"static"}, func(c, d Config) bool { return c.CrossLayerEqualization }},
 	{"smooth_quant", []string{"static"}, func(c, d Config) bool { return c.SmoothQuant }},
 	{"smooth_quant_alpha", []string{"static"}, func(c, d Config) bool { return c.SmoothQuantAlpha != d.SmoothQuantAlpha }},
@@ -222,6 +224,12 @@ func (c Config) Validate() error {
 		if !slices.Contains(quantize.ReduceRanges, c.ReduceRange) {
 			bad("reduce_range", "want one of %s, got %q", strings.Join(quantize.ReduceRanges, ", "), c.ReduceRange)
 		}
+		if c.WeightRanges != "minmax" && c.WeightRanges != "mse" {
+			bad("weight_ranges", "want minmax or mse, got %q", c.WeightRanges)
+		}
+		if c.DType == "qint4" && c.ReduceRange != def.ReduceRange {
+			bad("reduce_range", "products with 4-bit weights fit 16 bits as they are")
+		}
 		if !(c.SmoothQuantAlpha > 0 && c.SmoothQuantAlpha <= 1) {
 			bad("smooth_quant_alpha", "want more than 0 and at most 1, got %v", c.SmoothQuantAlpha)
 		} else if c.SmoothQuantAlpha != def.SmoothQuantAlpha && !c.SmoothQuant {
@@ -257,7 +265,7 @@ func MethodNames(available bool) []string {
 
 func (c Config) recipe() quantize.Recipe {
 	r := quantize.Recipe{
-		Method: c.Method, Weight: c.DType, PerTensor: !c.PerChannel, Keep: c.Keep, Only: c.Only, ReduceRange: c.ReduceRange,
+		Method: c.Method, Weight: c.DType, PerTensor: !c.PerChannel, Keep: c.Keep, Only: c.Only, ReduceRange: c.ReduceRange, FitWeights: c.WeightRanges == "mse",
 		Calibrator: quantize.Calibrator{Method: c.Calibrator, Percentile: c.Percentile, Levels: 256},
 		Repairs:    quantize.Repairs{CrossLayer: c.CrossLayerEqualization, Bias: c.BiasCorrection},
 	}

@@ -109,7 +109,7 @@ func ExampleLoadConfig() {
 	_, err := neuroquant.LoadConfig(path)
 	fmt.Println(trim(err))
 	// Output:
-	// run.yaml:3:10: quantization.dtype: want one of qint8, quint8, float16, bfloat16, found "int8" (did you mean "qint8"?)
+	// run.yaml:3:10: quantization.dtype: want one of qint8, quint8, qint4, float16, bfloat16, found "int8" (did you mean "qint8"?)
 	//   3 |   dtype: int8
 	//     |          ^
 	// run.yaml:4:3: quantization: unknown key "group_sice" (did you mean "group_size"?)

@@ -173,7 +173,15 @@ def check_operators(table, binary, shared, work):
     check_parity(table, binary, "encoder", work / "encoder.onnx", {"tokens": tokens[500:]}, {"tokens": tokens[:500]}, work)
 
 
-CHECKS = (check_models, check_operators, check_calibrators)
+def check_four_bits(table, binary, shared, work):
+    """Weights of 4 bits with all repairs: ONNX Runtime loads the file and sees the same classes."""
+    train, raw = material.training_images(shared, "raw"), material.raw_images(shared)
+    flags = ("--dtype", "qint4", "--weight-ranges", "mse", "--cross-layer-equalization", "--bias-correction")
+    model, _ = quantize(binary, shared / "data/cifar10/resnet20.onnx", work / "resnet20", {"input": train}, len(train), *flags)
+    table.at_least("resnet20", "4-bit weights: top-1 agreement with ONNX Runtime", agreement(binary.run(model, {"input": raw}, ["logits"], work / "out")["logits"], logits(model, raw)), 0.998)
+
+
+CHECKS = (check_models, check_operators, check_calibrators, check_four_bits)
 
 
 def main(binary, shared):

@@ -154,6 +154,7 @@ a search that was stopped goes on when the same command is given again.`,
 	complete(c, "device", "auto", "cpu")
 	complete(c, "search-calibrators", "mse", "minmax", "moving_average", "percentile", "entropy")
 	complete(c, "format", "onnx", "pt")
+	complete(c, "weight-ranges", "minmax", "mse")
 	complete(c, "reduce-range", "none", "needed", "all")
 	return c
 }
@@ -170,7 +171,7 @@ func needsData(method string) bool {
 // configFlags binds the settings to flags named like their keys, dashes for underscores.
 func configFlags(f *pflag.FlagSet, c *neuroquant.Config) {
 	f.StringVar(&c.Method, "method", c.Method, "how to quantize; see 'neuroquant list'")
-	f.StringVar(&c.DType, "dtype", c.DType, "what weights are stored in: qint8, quint8, float16, bfloat16")
+	f.StringVar(&c.DType, "dtype", c.DType, "what weights are stored in: qint8, quint8, qint4, float16, bfloat16")
 	f.StringVar(&c.Device, "device", c.Device, "auto or cpu")
 	f.BoolVar(&c.TrustRemoteCode, "trust-remote-code", c.TrustRemoteCode, "accepted for compatibility: code in a model is never executed")
 	f.StringVar(&c.Format, "format", c.Format, "what is written: onnx, the quantized graph; pt, a PyTorch state dict of the rounded weights in float")
@@ -187,7 +188,8 @@ func configFlags(f *pflag.FlagSet, c *neuroquant.Config) {
 	f.BoolVar(&c.BnB4BitUseDoubleQuant, "bnb-4bit-use-double-quant", c.BnB4BitUseDoubleQuant, "quantize the scales too (bitsandbytes)")
 	f.StringVar(&c.Calibrator, "calibrator", c.Calibrator, "how ranges follow from calibration: mse, minmax, moving_average, percentile or entropy (static)")
 	f.Float64Var(&c.Percentile, "percentile", c.Percentile, "percentage of values inside the range, for the calibrator percentile (static)")
-	f.BoolVar(&c.BiasCorrection, "bias-correction", c.BiasCorrection, "take out of biases what layers are off by on average on the samples (static)")
+	f.StringVar(&c.WeightRanges, "weight-ranges", c.WeightRanges, "what scales of weights cover: minmax, all values; mse, the range that loses least (static)")
+	f.BoolVar(&c.BiasCorrection, "bias-correction", c.BiasCorrection, "correct biases and scales of weights by what layers are off by on average on the samples (static)")
 	f.StringVar(&c.ReduceRange, "reduce-range", c.ReduceRange, "weights of 7 bits for CPUs without VNNI: none, needed (only channels that can overflow) or all (static)")
 	calibrationFlags(f, c)
 	searchFlags(f, c)
@@ -224,6 +226,7 @@ func (a *app) settings(f *pflag.FlagSet, file string, cfg, flags neuroquant.Conf
 		"format":                   func() { cfg.Format = flags.Format },
 		"cross-layer-equalization": func() { cfg.CrossLayerEqualization = flags.CrossLayerEqualization }, "smooth-quant": func() { cfg.SmoothQuant = flags.SmoothQuant },
 		"smooth-quant-alpha": func() { cfg.SmoothQuantAlpha = flags.SmoothQuantAlpha }, "bias-correction": func() { cfg.BiasCorrection = flags.BiasCorrection },
+		"weight-ranges":           func() { cfg.WeightRanges = flags.WeightRanges },
 		"reduce-range":            func() { cfg.ReduceRange = flags.ReduceRange },
 		"num-calibration-samples": func() { cfg.NumCalibrationSamples = flags.NumCalibrationSamples },
 		"calibration-batch-size":  func() { cfg.CalibrationBatchSize = flags.CalibrationBatchSize }, "stats": func() { cfg.Stats = flags.Stats },

@@ -134,6 +134,8 @@ func TestFuseQDQ(t *testing.T) {
 		build      func(b *qdqNet) []*graph.Value
 	}{
 		{"conv", q + "PackedQLinearConv", conv(tensor.Int8, 0, false, codesU, wideU, "")},
+		{"conv of int4 weights", q + "PackedQLinearConv", conv(tensor.Int4, 0, false, codesU, wideU, "")},
+		{"conv of uint4 weights per tensor", q + "PackedQLinearConv", conv(tensor.Uint4, -1, true, codesS, wideS, "")},
 		{"conv of uint8 weights per tensor", q + "PackedQLinearConv", conv(tensor.Uint8, -1, true, codesS, wideS, "")},
 		{"conv from uint8 to int8, Relu", q + "PackedQLinearConv", conv(tensor.Int8, 0, false, codes0, wideS, "Relu")},
 		{"conv with Clip", q + "PackedQLinearConv", conv(tensor.Int8, 0, false, codesU, wideU, "Clip", -1, 6)},
@@ -245,7 +247,7 @@ func TestFuseQDQ(t *testing.T) {
 			in := feed(g)
 			want := evaluate(t, g, in)
 			low := g.Clone()
-			for _, p := range []graph.Pass{FuseQDQ, RemoveDead, (*graph.Graph).Verify, (*graph.Graph).Infer} {
+			for _, p := range []graph.Pass{WidenCodes, FuseQDQ, RemoveDead, (*graph.Graph).Verify, (*graph.Graph).Infer} {
 				if err := p(low); err != nil {
 					t.Fatal(err)
 				}

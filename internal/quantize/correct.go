@@ -14,8 +14,10 @@ import (
 
 // CorrectBias finds what the quantized layers of a plan are off by on average, channel by channel, and adds it to c, so that
 // [Apply] takes it out of their biases; see Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction"
-// (2019), whose empirical form this is. Both models are run on every call of the samples. What a layer is off by on a call is
-// taken out of it at once, so that the layers behind it, whose own errors are what counts, do not see it. m is not changed.
+// (2019), whose empirical form this is. Where a channel's weights have a scale of their own, that is corrected too: the line from
+// quantized to float outputs that is nearest in the mean square gives both. Both models are run on every call of the samples,
+// whose layers' outputs are held meanwhile. What is found of a layer is taken out of it at once, so that the layers behind it do
+// not see it. m is not changed.
 func CorrectBias(ctx context.Context, m *model.Model, p *Plan, c *Calibration, samples Samples) error {
 	layers := map[string]int{} // axis of the output's channels
 	for _, l := range p.place.layers {
@@ -29,41 +31,43 @@ func CorrectBias(ctx context.Context, m *model.Model, p *Plan, c *Calibration, s
 		return err
 	}
 	plain := *c
-	plain.Bias = nil
+	plain.Correction = nil
 	if err := Apply(ctx, work, plan, &plain); err != nil {
 		return err
 	}
-	means := map[string][]float64{}
+	want := map[string]*tensor.Tensor{}
 	float, err := exec.NewSession(m.Graph, exec.Options{Tap: func(n *graph.Node, _, out []*tensor.Tensor) {
-		if axis, ok := layers[n.Name]; ok {
-			means[n.Name] = channelMeans(out[0], axis)
+		if _, ok := layers[n.Name]; ok {
+			want[n.Name] = out[0].Clone()
 		}
 	}})
 	if err != nil {
 		return err
 	}
 	defer float.Close()
-	off := map[string][]float64{}
-	weight := 0.0
+	fits := map[string][]fit{}
 	quantized, err := exec.NewSession(work.Graph, exec.Options{Tap: func(n *graph.Node, _, out []*tensor.Tensor) {
 		axis, ok := layers[n.Name]
-		if !ok {
+		y := want[n.Name]
+		if !ok || y == nil || !y.Shape.Equal(out[0].Shape) {
 			return
 		}
-		want, got := means[n.Name], channelMeans(out[0], axis)
-		if len(want) != len(got) {
-			return
+		if fits[n.Name] == nil {
+			fits[n.Name] = make([]fit, y.Shape[(axis+len(y.Shape))%len(y.Shape)])
 		}
-		sum := off[n.Name]
-		if sum == nil {
-			sum = make([]float64, len(got))
-			off[n.Name] = sum
-		}
-		for i := range got {
-			got[i] -= want[i]
-			sum[i] += got[i] * weight
-		}
-		shiftChannels(out[0], axis, got)
+		f := fits[n.Name]
+		ref := tensor.Data[float32](y)
+		at := 0
+		channelBlocks(out[0], axis, func(c int, x []float32) {
+			f[c].add(x, ref[at:at+len(x)])
+			at += len(x)
+		})
+		channelBlocks(out[0], axis, func(c int, x []float32) {
+			a, b := f[c].line(!p.Recipe.PerTensor)
+			for i, v := range x {
+				x[i] = float32(a*float64(v) + b)
+			}
+		})
 	}})
 	if err != nil {
 		return err
@@ -76,7 +80,6 @@ func CorrectBias(ctx context.Context, m *model.Model, p *Plan, c *Calibration, s
 		if err != nil {
 			return err
 		}
-		weight = float64(call.Samples)
 		for _, s := range []*exec.Session{float, quantized} {
 			if _, err := s.Run(ctx, call.In); err != nil {
 				return fmt.Errorf("calibration sample %q: %w", call.IDs, err)
@@ -88,15 +91,49 @@ func CorrectBias(ctx context.Context, m *model.Model, p *Plan, c *Calibration, s
 	if seen == 0 {
 		return errors.New("no calibration samples")
 	}
-	c.Bias = map[string][]float32{}
-	for name, sum := range off {
-		b := make([]float32, len(sum))
-		for i, x := range sum {
-			b[i] = float32(-x / float64(seen))
+	c.Correction = map[string]Correction{}
+	for name, f := range fits {
+		k := Correction{make([]float32, len(f)), make([]float32, len(f))}
+		for i := range f {
+			a, b := f[i].line(!p.Recipe.PerTensor)
+			k.Gain[i], k.Bias[i] = float32(a), float32(b)
 		}
-		c.Bias[name] = b
+		c.Correction[name] = k
 	}
 	return nil
+}
+
+// Correction is what the outputs of a layer are multiplied by, and what is added then, channel by channel.
+type Correction struct{ Gain, Bias []float32 }
+
+// fit finds the line a*x+b nearest to y.
+type fit struct{ n, x, y, xx, xy float64 }
+
+func (f *fit) add(x, y []float32) {
+	for i, v := range x {
+		a, b := float64(v), float64(y[i])
+		f.n++
+		f.x += a
+		f.y += b
+		f.xx += a * a
+		f.xy += a * b
+	}
+}
+
+// mostGain bounds the factors of a correction: what is further off is no error of rounding.
+const mostGain = 2
+
+// line returns the line, with a slope of 1 unless it is free.
+func (f *fit) line(free bool) (a, b float64) {
+	if f.n == 0 {
+		return 1, 0
+	}
+	x, y := f.x/f.n, f.y/f.n
+	a = 1
+	if v := f.xx - f.n*x*x; free && v > 1e-9*f.xx {
+		a = min(max((f.xy-f.n*x*y)/v, 1./mostGain), mostGain)
+	}
+	return a, y - a*x
 }
 
 // outputChannels returns the axis of the channels of a product's output; -1 is the last.
@@ -151,37 +188,4 @@ func channelBlocks(t *tensor.Tensor, axis int, f func(channel int, x []float32))
 		f(at/inner%channels, x[at:at+inner])
 	}
 	return channels
-}
-
-func channelMeans(t *tensor.Tensor, axis int) []float64 {
-	if len(t.Shape) == 0 {
-		return nil
-	}
-	k := axis
-	if k < 0 {
-		k += len(t.Shape)
-	}
-	sum := make([]float64, t.Shape[k])
-	channelBlocks(t, axis, func(c int, x []float32) {
-		s := 0.0
-		for _, v := range x {
-			s += float64(v)
-		}
-		sum[c] += s
-	})
-	if n := t.Len() / max(len(sum), 1); n > 0 {
-		for i := range sum {
-			sum[i] /= float64(n)
-		}
-	}
-	return sum
-}
-
-func shiftChannels(t *tensor.Tensor, axis int, by []float64) {
-	channelBlocks(t, axis, func(c int, x []float32) {
-		d := float32(by[c])
-		for i := range x {
-			x[i] -= d
-		}
-	})
 }

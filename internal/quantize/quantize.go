@@ -20,10 +20,12 @@ import (
 // Recipe is what the user asked for.
 type Recipe struct {
 	Method string
-	// Weight is the type weights are stored in: "qint8", "quint8", "float16" or "bfloat16".
+	// Weight is the type weights are stored in: "qint8", "quint8", "qint4", "float16" or "bfloat16".
 	Weight string
 	// PerTensor gives a weight one scale instead of one per output channel.
 	PerTensor bool
+	// FitWeights gives weights the scales that lose least, in place of those that cover all values. For method static.
+	FitWeights bool
 	// Keep lists layers to leave in float, Only the layers to quantize, as patterns over layer names, weight names and operator
 	// kinds; * matches any run of characters. A pattern that matches nothing is an error.
 	Keep, Only []string

@@ -42,6 +42,31 @@ func meanOutput(t *testing.T, g *graph.Graph, s Samples) []float64 {
 	return sum
 }
 
+// channelMeans returns the mean of every channel along an axis.
+func channelMeans(t *tensor.Tensor, axis int) []float64 {
+	if len(t.Shape) == 0 {
+		return nil
+	}
+	k := axis
+	if k < 0 {
+		k += len(t.Shape)
+	}
+	sum := make([]float64, t.Shape[k])
+	channelBlocks(t, axis, func(c int, x []float32) {
+		s := 0.0
+		for _, v := range x {
+			s += float64(v)
+		}
+		sum[c] += s
+	})
+	if n := t.Len() / max(len(sum), 1); n > 0 {
+		for i := range sum {
+			sum[i] /= float64(n)
+		}
+	}
+	return sum
+}
+
 // products is a convolution without a bias, and matrix products with a bias that is added behind them, in a Gemm and not at all.
 func products(t *testing.T) *graph.Graph {
 	t.Helper()

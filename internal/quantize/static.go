@@ -16,7 +16,7 @@ import (
 var static = Method{
 	Name:      "static",
 	Title:     "8-bit weights and activations, scales from calibration data",
-	Weights:   []string{"qint8"},
+	Weights:   []string{"qint8", "qint4"},
 	Calibrate: true,
 	plan:      planStatic,
 	run:       runStatic,
@@ -88,7 +88,11 @@ func (l *placedLayer) decision(r Recipe) Decision {
 	if !d.Quantized {
 		return d
 	}
+	form := l.form(r)
 	d.Scheme = tensor.Scheme{Code: "int", Bits: 8, Symmetric: true}
+	if form.four {
+		d.Scheme.Bits = 4
+	}
 	scales := 1
 	if r.PerTensor || l.channel < 0 {
 		d.Scheme.Group = -1
@@ -101,8 +105,16 @@ func (l *placedLayer) decision(r Recipe) Decision {
 	}
 	if l.weight != nil {
 		d.After = tensor.Shape(d.Shape).Len() + 5*scales // a scale and a zero point
+		if form.four {
+			d.After = (tensor.Shape(d.Shape).Len()+1)/2 + 4*scales + (scales+1)/2
+		}
 	}
 	return d
+}
+
+// form returns what codes a layer's weight is rounded to. Tables of embeddings have no operator for 4 bits.
+func (l *placedLayer) form(r Recipe) weightForm {
+	return weightForm{signed: true, four: r.Weight == "qint4" && l.x != nil, fit: r.FitWeights}
 }
 
 // unplaced lists the large constants of a node that is no layer of the placement, with the reason.
@@ -194,8 +206,8 @@ func runStatic(ctx context.Context, m *model.Model, p *Plan, samples Samples) er
 type Calibration struct {
 	Values  map[string]*calibrate.Stats
 	Samples int64
-	// Bias is what is added to the outputs of layers, by their names and channel by channel, see [CorrectBias].
-	Bias map[string][]float32
+	// Correction is what is done to the outputs of layers, by their names, see [CorrectBias].
+	Correction map[string]Correction
 }
 
 // Calibrates reports whether the plan's scales follow from statistics: it is then carried out by [Calibrate] and [Apply].
@@ -229,7 +241,7 @@ func Apply(ctx context.Context, m *model.Model, p *Plan, c *Calibration) error {
 	}
 	values, nodes := allNames(g)
 	w := &staticRun{
-		rewriter: newRewriter(g, values, nodes), place: p.place, recipe: p.Recipe, params: params, shift: c.Bias, dq: map[*graph.Value]*graph.Value{},
+		rewriter: newRewriter(g, values, nodes), place: p.place, recipe: p.Recipe, params: params, corrections: c.Correction, dq: map[*graph.Value]*graph.Value{},
 		pairs: map[*graph.Value][2]*graph.Value{}, sums: map[*graph.Value][]float32{}, rounded: Rounded{},
 	}
 	p.Rounded = w.rounded

@@ -15,13 +15,13 @@ import (
 // staticRun writes the QDQ form.
 type staticRun struct {
 	*rewriter
-	place  *placement
-	recipe Recipe
-	params map[*graph.Value]activation
-	shift  map[string][]float32             // corrections of biases by layer
-	dq     map[*graph.Value]*graph.Value    // dequantized form by value
-	pairs  map[*graph.Value][2]*graph.Value // scale and zero point parameters by root
-	sums   map[*graph.Value][]float32       // scales of the integer sums that a MatMul's result is made of, by channel
+	place       *placement
+	recipe      Recipe
+	params      map[*graph.Value]activation
+	corrections map[string]Correction            // of layers
+	dq          map[*graph.Value]*graph.Value    // dequantized form by value
+	pairs       map[*graph.Value][2]*graph.Value // scale and zero point parameters by root
+	sums        map[*graph.Value][]float32       // scales of the integer sums that a MatMul's result is made of, by channel
 
 	rounded Rounded
 }
@@ -163,12 +163,19 @@ func (w *staticRun) layer(l placedLayer, in []*graph.Value) ([]*graph.Value, err
 	if err != nil {
 		return in, fmt.Errorf("weight %q: %w", l.weight.Name, err)
 	}
-	c, err := quantizeWeight(l.weight.Name, t, axis, true, false)
+	form := l.form(w.recipe)
+	c, err := roundWeight(l.weight.Name, t, axis, form)
 	if err != nil {
 		return in, err
 	}
-	if mode := w.recipe.ReduceRange; l.x != nil && mode != "" && mode != "none" {
+	if mode := w.recipe.ReduceRange; l.x != nil && !form.four && mode != "" && mode != "none" {
 		l.reduceRange(c, tensor.Data[float32](t), mode)
+	}
+	correction, corrected := w.corrections[l.node.Name]
+	if corrected && len(c.scale) == len(correction.Gain) {
+		for i, g := range correction.Gain {
+			c.scale[i] *= g
+		}
 	}
 	w.rounded.note(l.weight, rounded(c, axis, alpha))
 	w.scope = l.node.Name
@@ -177,7 +184,7 @@ func (w *staticRun) layer(l placedLayer, in []*graph.Value) ([]*graph.Value, err
 		return in, nil
 	}
 	scale := w.param(l.weight.Name+"_scale", c.scales(0))
-	zero := w.param(l.weight.Name+"_zero_point", tensor.New(tensor.Int8, scale.Data.Shape()...))
+	zero := w.param(l.weight.Name+"_zero_point", tensor.New(c.stored(), scale.Data.Shape()...))
 	var at attrs
 	if len(c.scale) > 1 {
 		at = attrs{"axis": int64(axis)}
@@ -190,22 +197,21 @@ func (w *staticRun) layer(l placedLayer, in []*graph.Value) ([]*graph.Value, err
 		}
 		w.sums[l.node.Out[0]] = s
 	}
-	shift := w.shift[l.node.Name]
-	if added := w.place.addedBias(l.node); shift != nil && added != nil {
-		return in, w.correct(w.place.only(l.node.Out[0]), added, shift)
+	if added := w.place.addedBias(l.node); corrected && added != nil {
+		return in, w.correct(w.place.only(l.node.Out[0]), added, Correction{Bias: correction.Bias})
 	}
-	if l.bias == nil && shift == nil {
+	if l.bias == nil && !corrected {
 		return in, nil
 	}
-	name, b := l.node.Name+"_bias", tensor.New(tensor.Float32, len(shift))
+	name, b := l.node.Name+"_bias", tensor.New(tensor.Float32, len(correction.Bias))
 	if l.bias != nil {
 		name = l.bias.Name
 		if b, err = scaledFloats(l.bias, beta); err != nil {
 			return in, fmt.Errorf("bias %q: %w", name, err)
 		}
 	}
-	if shift != nil {
-		if b, err = shifted(b, shift); err != nil {
+	if corrected {
+		if b, err = correction.of(b); err != nil {
 			return in, fmt.Errorf("bias %q: %w", name, err)
 		}
 	}
@@ -213,11 +219,11 @@ func (w *staticRun) layer(l placedLayer, in []*graph.Value) ([]*graph.Value, err
 	return append(in[:2], v), err
 }
 
-// correct adds to the constant b that m adds to a product.
-func (w *staticRun) correct(m *graph.Node, b *graph.Value, shift []float32) error {
+// correct corrects the constant b that m adds to a product.
+func (w *staticRun) correct(m *graph.Node, b *graph.Value, by Correction) error {
 	t, err := scaledFloats(b, 1)
 	if err == nil {
-		t, err = shifted(t, shift)
+		t, err = by.of(t)
 	}
 	if err != nil {
 		return fmt.Errorf("bias %q: %w", b.Name, err)
@@ -227,15 +233,18 @@ func (w *staticRun) correct(m *graph.Node, b *graph.Value, shift []float32) erro
 	return nil
 }
 
-// shifted returns a bias of one value per channel with something added.
-func shifted(t *tensor.Tensor, by []float32) (*tensor.Tensor, error) {
+// of returns a bias of one value per channel, corrected.
+func (c Correction) of(t *tensor.Tensor) (*tensor.Tensor, error) {
 	old := tensor.Data[float32](t)
-	if len(old) != len(by) {
-		return nil, fmt.Errorf("%v: want a value for each of %d channels", t.Shape, len(by))
+	if len(old) != len(c.Bias) {
+		return nil, fmt.Errorf("%v: want a value for each of %d channels", t.Shape, len(c.Bias))
 	}
-	out := make([]float32, len(by))
+	out := make([]float32, len(old))
 	for i, v := range old {
-		out[i] = v + by[i]
+		if c.Gain != nil {
+			v *= c.Gain[i]
+		}
+		out[i] = v + c.Bias[i]
 	}
 	return tensor.Of(t.Shape, out), nil
 }

@@ -15,6 +15,8 @@ type codes struct {
 	data  []byte       // nil in a rehearsal
 	scale []float32    // one, or one per index of the channel axis
 	zero  []int32      // nil: all zero (int8); else as many as scales
+	// packed is set for codes of 4 bits, which data holds a byte each.
+	packed bool
 
 	made    tensor.Source
 	flipped *codes
@@ -26,10 +28,21 @@ func (c *codes) source() tensor.Source {
 		return c.made
 	}
 	c.made = &blank{c.dtype, c.shape}
-	if c.data != nil {
+	switch {
+	case c.packed:
+		c.made = tensor.InMemory(bytesTensor(tensor.Int4, c.shape, tensor.Pack(tensor.Int4, c.data)))
+	case c.data != nil:
 		c.made = tensor.InMemory(bytesTensor(c.dtype, c.shape, c.data))
 	}
 	return c.made
+}
+
+// stored is the type of the codes in a file.
+func (c *codes) stored() tensor.DType {
+	if c.packed {
+		return tensor.Int4
+	}
+	return c.dtype
 }
 
 func bytesTensor(d tensor.DType, shape tensor.Shape, data []byte) *tensor.Tensor {
@@ -86,10 +99,32 @@ func checkFinite(name string, shape tensor.Shape, w []float32) error {
 	return fmt.Errorf("weight %q: %d of %d values are not finite (the first is %v at %v); a quantized weight needs finite values", name, bad, len(w), w[at], idx)
 }
 
-// quantizeWeight rounds a float32 weight to 8-bit codes. axis is the channel axis that gets scales of its own, -1 for one
-// scale in all. Signed codes are symmetric over -127..127 with scale max|w|/127; unsigned ones cover [min(w,0), max(w,0)]
-// over 0..255, or, with centred, are symmetric around 128. Rounding is to nearest, ties to even, as ONNX QuantizeLinear does.
+// weightForm says what codes a weight is rounded to.
+type weightForm struct {
+	signed, centred bool
+	four            bool // signed codes of 4 bits, in place of 8
+	fit             bool // signed codes cover the range that loses least, in place of all values
+}
+
+// most is the largest signed code.
+func (f weightForm) most() float64 {
+	if f.four {
+		return 7
+	}
+	return 127
+}
+
+// quantizeWeight is roundWeight to 8-bit codes that cover all values.
 func quantizeWeight(name string, t *tensor.Tensor, axis int, signed, centred bool) (*codes, error) {
+	return roundWeight(name, t, axis, weightForm{signed: signed, centred: centred})
+}
+
+// roundWeight rounds a float32 weight to codes. axis is the channel axis that gets scales of its own, -1 for one scale in all.
+// Signed codes are symmetric over -127..127 (-7..7) with scale max|w|/127, or a smaller one that loses less; unsigned ones cover
+// [min(w,0), max(w,0)] over 0..255, or, with centred, are symmetric around 128. Rounding is to nearest, ties to even, as ONNX
+// QuantizeLinear does.
+func roundWeight(name string, t *tensor.Tensor, axis int, form weightForm) (*codes, error) {
+	signed, centred := form.signed, form.centred
 	w, err := t.Floats()
 	if err != nil {
 		return nil, fmt.Errorf("weight %q: %w", name, err)
@@ -98,6 +133,7 @@ func quantizeWeight(name string, t *tensor.Tensor, axis int, signed, centred boo
 		return nil, err
 	}
 	out := newCodes(t.Shape, axis, signed)
+	out.packed = form.four
 	out.data = make([]byte, len(w))
 	channels, inner := len(out.scale), len(w)
 	if axis >= 0 {
@@ -121,13 +157,19 @@ func quantizeWeight(name string, t *tensor.Tensor, axis int, signed, centred boo
 			var least, most float32
 			each(func(i int) { least, most = min(least, w[i]), max(most, w[i]) })
 			s, z := rangeToScale(least, most, signed, centred)
+			if signed {
+				s = symmetricScale(least, most, form.most())
+			}
 			out.scale[c] = s
+			if form.fit {
+				s, out.scale[c] = fittedScale(each, w, s, form.most())
+			}
 			if out.zero != nil {
 				out.zero[c] = z
 			}
 			qlo, qhi := 0.0, 255.0
 			if signed {
-				qlo, qhi = -127, 127
+				qlo, qhi = -form.most(), form.most()
 			}
 			each(func(i int) {
 				q := math.RoundToEven(float64(w[i]/s)) + float64(z)
@@ -136,6 +178,51 @@ func quantizeWeight(name string, t *tensor.Tensor, axis int, signed, centred boo
 		}
 	})
 	return out, nil
+}
+
+// symmetricScale maps a value range to codes from -codes to codes.
+func symmetricScale(least, most float32, codes float64) float32 {
+	s := float64(max(-least, most)) / codes
+	if s < 1.1754943508222875e-38 { // the smallest normal float32
+		return 1
+	}
+	return float32(s)
+}
+
+// fittedScale searches, from the scale that covers all values down, the one whose codes lose least: with few codes, finer steps for
+// most values are worth more than the largest values. What counts is the angle between the values and their codes, since the
+// length can be made up for: made is the scale that codes of the scale for rounding then have. Without that, sums of products
+// would become smaller layer by layer. each goes over the indices of the values in w.
+func fittedScale(each func(func(i int)), w []float32, all float32, codes float64) (rounding, made float32) {
+	best, at := -1.0, 1.0
+	try := func(f float64) {
+		s := float64(float32(float64(all) * f))
+		var ww, wq, qq float64
+		each(func(i int) {
+			v := float64(w[i])
+			q := min(max(math.RoundToEven(v/s), -codes), codes)
+			ww += v * v
+			wq += v * q
+			qq += q * q
+		})
+		if qq == 0 {
+			return
+		}
+		if cos := wq * wq / qq; cos > best {
+			best, at = cos, f
+			rounding, made = float32(s), float32(ww/wq)
+		}
+	}
+	rounding, made = all, all
+	const coarse, fine = 1. / 16, 1. / 128
+	for f := 1.0; f > 0.25; f -= coarse {
+		try(f)
+	}
+	for middle, k := at, 1; k < int(coarse/fine); k++ {
+		try(middle - float64(k)*fine)
+		try(min(middle+float64(k)*fine, 1))
+	}
+	return rounding, made
 }
 
 // rangeToScale maps a value range to scale and zero point. An empty range, or one too small for a normal float32, gets scale 1.

@@ -266,3 +266,49 @@ func TestCodesReordered(t *testing.T) {
 		t.Errorf("scaled: %+v", s)
 	}
 }
+
+// Codes of 4 bits are packed two in a byte, and fitted scales keep the length of the weight and lose less of its direction.
+func TestFourBitWeights(t *testing.T) {
+	const rows, cols = 6, 201
+	w := normal(9, rows*cols, 12)
+	var plain [rows]float64
+	for _, fit := range []bool{false, true} {
+		c, err := roundWeight("w", tensor.Of(tensor.Shape{rows, cols}, w), 0, weightForm{signed: true, four: true, fit: fit})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored, err := c.source().Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stored.DType != tensor.Int4 || len(stored.Bytes()) != (rows*cols+1)/2 || c.stored() != tensor.Int4 {
+			t.Errorf("stored as %v in %d bytes", stored.DType, len(stored.Bytes()))
+		}
+		q, err := stored.Ints()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for r := range rows {
+			var ww, wv, vv, most float64
+			for i := r * cols; i < (r+1)*cols; i++ {
+				x, v := float64(w[i]), float64(q[i])*float64(c.scale[r])
+				ww, wv, vv = ww+x*x, wv+x*v, vv+v*v
+				most = max(most, math.Abs(x))
+				if q[i] < -7 || q[i] > 7 {
+					t.Fatalf("code %d", q[i])
+				}
+			}
+			cos := wv / math.Sqrt(ww*vv)
+			switch {
+			case !fit && math.Abs(float64(c.scale[r])-most/7) > 1e-6:
+				t.Errorf("row %d: scale %v for values up to %v", r, c.scale[r], most)
+			case fit && math.Abs(wv/ww-1) > 1e-5:
+				t.Errorf("row %d: codes hold %v of its length", r, wv/ww)
+			case !fit:
+				plain[r] = cos
+			case cos < plain[r] || r == 0 && cos < plain[r]+0.005: // the first row has the outlier
+				t.Errorf("row %d: cosine %v, of the plain codes %v", r, cos, plain[r])
+			}
+		}
+	}
+}
