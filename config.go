@@ -203,8 +203,8 @@ func (c Config) Validate() error {
 		bad("format", "want onnx or pt, got %q", f)
 	} else if c.Search && f != formatONNX {
 		bad("format", "a search measures quantized graphs and writes onnx")
-	} else if f == formatPT && (c.CrossLayerEqualization || c.SmoothQuant || c.BiasCorrection) {
-		bad("format", "pt holds weights as they were rounded; equalization and bias correction change others too: write onnx")
+	} else if f == formatPT && c.BiasCorrection {
+		bad("format", "pt holds weights as they were rounded, and biases as they are: bias correction changes those; write onnx")
 	}
 	def := DefaultConfig()
 	for _, k := range keysOf {

@@ -152,6 +152,7 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 			lost, err = p.Sensitivities(ctx, c)
 		}
 		if err == nil {
+			float = work.Graph.Clone() // with its channels scaled
 			err = quantize.Apply(ctx, work, p, c)
 		}
 	} else {

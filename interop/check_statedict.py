@@ -157,7 +157,7 @@ def main(binary, shared):
             if name in ("resnet18", "linear", "LSTM", "transformer"):
                 runs += [("module", ["--method", "dynamic", "--dtype", "quint8"]), ("module", ["--method", "dynamic", "--dtype", "float16"])]
             if name in ("resnet18", "mobilenet_v2", "convolutions", "linear", "tied"):
-                runs += [("module", ["--method", "static"])]
+                runs += [("module", ["--method", "static"]), ("module", ["--method", "static", "--cross-layer-equalization", "--smooth-quant"])]
             for source, options in runs:
                 try:
                     check(table, binary, name, make, x, source, options, work)

@@ -202,24 +202,47 @@ func (s *scaled) Load() (*tensor.Tensor, error) {
 	}
 	w := tensor.Data[float32](t)
 	out := make([]float32, len(w))
+	s.each(t.Shape, func(i int, factor float64) { out[i] = float32(float64(w[i]) * factor) })
+	return tensor.Of(t.Shape, out), nil
+}
+
+// each calls f with the factor of every value.
+func (s *scaled) each(shape tensor.Shape, f func(i int, factor float64)) {
 	if s.layout == nil {
-		inner := t.Shape[s.axis+1:].Len()
-		for i, v := range w {
-			out[i] = float32(float64(v) * s.by[i/inner%len(s.by)])
+		inner := shape[s.axis+1:].Len()
+		for i := range shape.Len() {
+			f(i, s.by[i/inner%len(s.by)])
 		}
-		return tensor.Of(t.Shape, out), nil
+		return
 	}
-	s.layout.each(t.Shape, func(i, o, c int) {
-		v := float64(w[i])
+	s.layout.each(shape, func(i, o, c int) {
+		factor := 1.0
 		if s.by != nil {
-			v *= s.by[o]
+			factor = s.by[o]
 		}
 		if s.inputs != nil {
-			v *= s.inputs[c]
+			factor *= s.inputs[c]
 		}
-		out[i] = float32(v)
+		f(i, factor)
 	})
-	return tensor.Of(t.Shape, out), nil
+}
+
+// Parts implements [tensor.Derived].
+func (s *scaled) Parts() []tensor.Source { return []tensor.Source{s.Source} }
+
+// Spread implements [tensor.Derived]. What is multiplied by zero stays.
+func (s *scaled) Spread(value *tensor.Tensor, parts []*tensor.Tensor) error {
+	src, err := value.Floats()
+	if err != nil {
+		return err
+	}
+	dst := tensor.Data[float32](parts[0])
+	s.each(value.Shape, func(i int, factor float64) {
+		if factor != 0 {
+			dst[i] = float32(float64(src[i]) / factor)
+		}
+	})
+	return nil
 }
 
 // Release lets go of the parameter behind.
