@@ -44,6 +44,7 @@ type Config struct {
 	SmoothQuantAlpha       float64 `yaml:"smooth_quant_alpha" json:"smooth_quant_alpha,omitempty" doc:"how much of the difference smooth_quant moves from activations into weights, between 0 and 1 (static)"`
 	BiasCorrection         bool    `yaml:"bias_correction" json:"bias_correction,omitempty" doc:"correct biases and scales of weights by what layers are off by on average on the samples (static; runs them twice more)"`
 
+	QuantFormat string `yaml:"quant_format" json:"quant_format,omitempty" enum:"qdq,qoperator" doc:"how integer operators are written: float ones between QuantizeLinear and DequantizeLinear (qdq), or QLinearConv and its like (qoperator) (static)"`
 	ReduceRange string `yaml:"reduce_range" json:"reduce_range,omitempty" enum:"none,needed,all" doc:"7-bit weights for CPUs that add products in 16 bits (no VNNI): none, only where they can overflow (needed), or all (static)"`
 
 	NumCalibrationSamples int      `yaml:"num_calibration_samples" json:"num_calibration_samples" doc:"samples to calibrate with (static, gptq, awq)"`
@@ -70,7 +71,7 @@ func DefaultConfig() Config {
 	return Config{
 		Enabled: true, Method: "dynamic", DType: "qint8", Device: "auto", PerChannel: true,
 		Bits: 4, GroupSize: 128, BnB4BitComputeDType: "float16", BnB4BitQuantType: "nf4",
-		NumCalibrationSamples: 100, CalibrationBatchSize: 1, SmoothQuantAlpha: 0.5, WeightRanges: "minmax", Calibrator: quantize.Calibrators[0], Percentile: 99.999, ReduceRange: quantize.ReduceRanges[0], SearchSamples: 300,
+		NumCalibrationSamples: 100, CalibrationBatchSize: 1, SmoothQuantAlpha: 0.5, WeightRanges: "minmax", Calibrator: quantize.Calibrators[0], Percentile: 99.999, ReduceRange: quantize.ReduceRanges[0], QuantFormat: quantize.Formats[0], SearchSamples: 300,
 		Format: formatONNX, SaveQuantizedModel: true,
 	}
 }
@@ -158,6 +159,7 @@ var keysOf = []struct {
 	{"smooth_quant", []string{"static"}, func(c, d Config) bool { return c.SmoothQuant }},
 	{"smooth_quant_alpha", []string{"static"}, func(c, d Config) bool { return c.SmoothQuantAlpha != d.SmoothQuantAlpha }},
 	{"bias_correction", []string{"static"}, func(c, d Config) bool { return c.BiasCorrection }},
+	{"quant_format", []string{"static"}, func(c, d Config) bool { return c.QuantFormat != d.QuantFormat }},
 	{"reduce_range", []string{"static"}, func(c, d Config) bool { return c.ReduceRange != d.ReduceRange }},
 	{"search", []string{"static"}, func(c, d Config) bool { return c.Search }},
 	{"search_target", []string{"static"}, func(c, d Config) bool { return c.SearchTarget != d.SearchTarget }},
@@ -221,6 +223,9 @@ func (c Config) Validate() error {
 		} else if c.Calibrator != "percentile" && c.Percentile != def.Percentile {
 			bad("percentile", "calibrator %s has no such setting; it belongs to percentile", c.Calibrator)
 		}
+		if !slices.Contains(quantize.Formats, c.QuantFormat) {
+			bad("quant_format", "want one of %s, got %q", strings.Join(quantize.Formats, ", "), c.QuantFormat)
+		}
 		if !slices.Contains(quantize.ReduceRanges, c.ReduceRange) {
 			bad("reduce_range", "want one of %s, got %q", strings.Join(quantize.ReduceRanges, ", "), c.ReduceRange)
 		}
@@ -265,7 +270,7 @@ func MethodNames(available bool) []string {
 
 func (c Config) recipe() quantize.Recipe {
 	r := quantize.Recipe{
-		Method: c.Method, Weight: c.DType, PerTensor: !c.PerChannel, Keep: c.Keep, Only: c.Only, ReduceRange: c.ReduceRange, FitWeights: c.WeightRanges == "mse",
+		Method: c.Method, Weight: c.DType, PerTensor: !c.PerChannel, Keep: c.Keep, Only: c.Only, ReduceRange: c.ReduceRange, Format: c.QuantFormat, FitWeights: c.WeightRanges == "mse",
 		Calibrator: quantize.Calibrator{Method: c.Calibrator, Percentile: c.Percentile, Levels: 256},
 		Repairs:    quantize.Repairs{CrossLayer: c.CrossLayerEqualization, Bias: c.BiasCorrection},
 	}

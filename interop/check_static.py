@@ -75,6 +75,8 @@ def check_models(table, binary, shared, work):
             feeds = case.steps[0][0] if one else {n: np.stack([s[0][n] for s in case.steps]) for n in case.steps[0][0]}
             model, report = quantize(binary, case.path, work / case.name, feeds, 100)
             worst, how = worst_output(case.path, model, case.steps), "static"
+            codes, _ = quantize(binary, case.path, work / case.name / "qoperator", feeds, 100, "--quant-format", "qoperator")
+            table.at_least(case.name, "qoperator: SNR to the QDQ form (dB)", worst_output(model, codes, case.steps[:2]), 40)
             if worst < LEAST:
                 table.note(case.name, "static: SQNR of the worst output (dB)", worst)
                 flags = ("--force", "--search", "--search-target", f"sqnr={LEAST}", "--search-calibrators", "mse")

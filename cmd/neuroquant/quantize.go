@@ -190,6 +190,7 @@ func configFlags(f *pflag.FlagSet, c *neuroquant.Config) {
 	f.Float64Var(&c.Percentile, "percentile", c.Percentile, "percentage of values inside the range, for the calibrator percentile (static)")
 	f.StringVar(&c.WeightRanges, "weight-ranges", c.WeightRanges, "what scales of weights cover: minmax, all values; mse, the range that loses least (static)")
 	f.BoolVar(&c.BiasCorrection, "bias-correction", c.BiasCorrection, "correct biases and scales of weights by what layers are off by on average on the samples (static)")
+	f.StringVar(&c.QuantFormat, "quant-format", c.QuantFormat, "how integer operators are written: float ones between QuantizeLinear and DequantizeLinear (qdq), or QLinearConv and its like (qoperator) (static)")
 	f.StringVar(&c.ReduceRange, "reduce-range", c.ReduceRange, "weights of 7 bits for CPUs without VNNI: none, needed (only channels that can overflow) or all (static)")
 	calibrationFlags(f, c)
 	searchFlags(f, c)
@@ -227,6 +228,7 @@ func (a *app) settings(f *pflag.FlagSet, file string, cfg, flags neuroquant.Conf
 		"cross-layer-equalization": func() { cfg.CrossLayerEqualization = flags.CrossLayerEqualization }, "smooth-quant": func() { cfg.SmoothQuant = flags.SmoothQuant },
 		"smooth-quant-alpha": func() { cfg.SmoothQuantAlpha = flags.SmoothQuantAlpha }, "bias-correction": func() { cfg.BiasCorrection = flags.BiasCorrection },
 		"weight-ranges":           func() { cfg.WeightRanges = flags.WeightRanges },
+		"quant-format":            func() { cfg.QuantFormat = flags.QuantFormat },
 		"reduce-range":            func() { cfg.ReduceRange = flags.ReduceRange },
 		"num-calibration-samples": func() { cfg.NumCalibrationSamples = flags.NumCalibrationSamples },
 		"calibration-batch-size":  func() { cfg.CalibrationBatchSize = flags.CalibrationBatchSize }, "stats": func() { cfg.Stats = flags.Stats },

@@ -11,9 +11,9 @@ import (
 )
 
 // QuantizedBinary is a lowered Add, Sub, Mul or Div of two tensors of 8-bit codes, broadcast: both are dequantized, combined,
-// clipped where a Relu or Clip was and quantized again, bit for bit as by separate operators, but block by block in cache. An Add of
-// codes of one type that is not clipped is [kernel.AddCodes], which rounds as ONNX Runtime does. All parameters are constant. Its
-// inputs are the codes. It has no ONNX form and is never saved.
+// clipped where a Relu or Clip was and quantized again, bit for bit as by separate operators, but block by block in cache. An Add or
+// Mul of codes of one type that is not clipped is [kernel.AddCodes] or [kernel.MulCodes], which round as ONNX Runtime does. All
+// parameters are constant. Its inputs are the codes. It has no ONNX form and is never saved.
 type QuantizedBinary struct {
 	kind    string
 	combine func(dst, a, b []float32)
@@ -42,8 +42,11 @@ func NewQuantizedBinary(o graph.Op, a, b, y Codes, lo, hi float32) (*QuantizedBi
 func (o *QuantizedBinary) Kind() string { return o.kind }
 
 // adds reports whether the operator is [kernel.AddCodes].
-func (o *QuantizedBinary) adds() bool {
-	return o.kind == "QuantizedAdd" && math.IsInf(float64(o.lo), -1) && math.IsInf(float64(o.hi), 1) && o.a.DType == o.y.DType && o.b.DType == o.y.DType
+func (o *QuantizedBinary) adds() bool { return o.kind == "QuantizedAdd" && o.plain() }
+
+// plain reports whether all codes are of one type and the result is not clipped.
+func (o *QuantizedBinary) plain() bool {
+	return math.IsInf(float64(o.lo), -1) && math.IsInf(float64(o.hi), 1) && o.a.DType == o.y.DType && o.b.DType == o.y.DType
 }
 
 func (o *QuantizedBinary) Infer(in []graph.Type) ([]graph.Type, error) {
@@ -77,6 +80,13 @@ func (o *QuantizedBinary) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Ten
 		ka, kb, ky := o.a.kernel(), o.b.kernel(), o.y.kernel()
 		zip(e, newBroadcast(shape, a.Shape, b.Shape), y.Bytes(), a.Bytes(), b.Bytes(), func(dst, a, b []byte) {
 			kernel.AddCodes(dst, &ky, a, &ka, b, &kb)
+		})
+		return []*tensor.Tensor{y}, nil
+	}
+	if o.kind == "QuantizedMul" && o.plain() {
+		ka, kb, ky := o.a.kernel(), o.b.kernel(), o.y.kernel()
+		zip(e, newBroadcast(shape, a.Shape, b.Shape), y.Bytes(), a.Bytes(), b.Bytes(), func(dst, a, b []byte) {
+			kernel.MulCodes(dst, &ky, a, &ka, b, &kb)
 		})
 		return []*tensor.Tensor{y}, nil
 	}

@@ -95,8 +95,13 @@ var (
 	wideS  = op.Codes{DType: tensor.Int8, Scale: 0.1}
 )
 
-// Every operator between codes runs on them, and gives the codes that its float form gives to within one.
-func TestFuseQDQ(t *testing.T) {
+// qdqCase is a graph in QDQ form, with the operators that it is fused to.
+type qdqCase struct {
+	name, want string
+	build      func(b *qdqNet) []*graph.Value
+}
+
+func qdqCases() []qdqCase {
 	unary := func(kind string, a map[string]any, from, to op.Codes, shape []any, in ...func(b *qdqNet) *graph.Value) func(b *qdqNet) []*graph.Value {
 		return func(b *qdqNet) []*graph.Value {
 			args := []*graph.Value{b.pair(b.input("x", shape...), from)}
@@ -129,10 +134,7 @@ func TestFuseQDQ(t *testing.T) {
 	}
 	image := []any{"batch", 3, 8, 8}
 	q := "QuantizeLinear "
-	for _, c := range []struct {
-		name, want string
-		build      func(b *qdqNet) []*graph.Value
-	}{
+	return []qdqCase{
 		{"conv", q + "PackedQLinearConv", conv(tensor.Int8, 0, false, codesU, wideU, "")},
 		{"conv of int4 weights", q + "PackedQLinearConv", conv(tensor.Int4, 0, false, codesU, wideU, "")},
 		{"conv of uint4 weights per tensor", q + "PackedQLinearConv", conv(tensor.Uint4, -1, true, codesS, wideS, "")},
@@ -237,7 +239,12 @@ func TestFuseQDQ(t *testing.T) {
 			x := b.node("dq", "DequantizeLinear", nil, b.node("q", "QuantizeLinear", nil, b.input("x", image...), s, z), s, z)
 			return []*graph.Value{b.node("q2", "QuantizeLinear", nil, b.node("relu", "Relu", nil, x), s, z)}
 		}},
-	} {
+	}
+}
+
+// Every operator between codes runs on them, and gives the codes that its float form gives to within one.
+func TestFuseQDQ(t *testing.T) {
+	for _, c := range qdqCases() {
 		t.Run(c.name, func(t *testing.T) {
 			b := &qdqNet{net: newNet(t, c.name)}
 			g := b.graph(c.build(b)...)

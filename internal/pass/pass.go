@@ -32,6 +32,7 @@ var lowering = []Named{
 	{"recognize layer normalization", RecognizeLayerNorm},
 	{"recognize attention", RecognizeAttention},
 	{"fuse dynamic quantization", FuseDynamicQuant},
+	{"expand operators on codes", ExpandQOperators},
 	{"widen codes", WidenCodes},
 	{"fuse static quantization", FuseQDQ},
 	{"remove dead nodes", RemoveDead}, // dequantized weights that nobody reads any more need not be decoded

@@ -33,6 +33,8 @@ type Recipe struct {
 	Layers map[string]Precision
 	// ReduceRange makes weights safe for CPUs that add products in 16 bits: one of [ReduceRanges], "" is none. For method static.
 	ReduceRange string
+	// Format is how integer operators are written: one of [Formats], "" is the first. For method static.
+	Format string
 	// Calibrator turns what calibration saw into ranges; for methods that calibrate. Ranges names other calibrators for single ranges,
 	// by the value that stands for them, see [Plan.Ranges].
 	Calibrator Calibrator
@@ -73,6 +75,10 @@ type (
 
 // Calibrators lists the methods of a [Calibrator], the default first.
 var Calibrators = calibrate.Methods
+
+// Formats are the forms of a statically quantized graph: ONNX's operators between DequantizeLinear and QuantizeLinear, which every
+// runtime takes, or operators on codes, which ONNX Runtime takes as they are.
+var Formats = []string{"qdq", "qoperator"}
 
 // Decision is what becomes of one layer or parameter, and why.
 type Decision struct {

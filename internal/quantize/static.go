@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/neurotrain/neuroquant/internal/calibrate"
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/model"
+	"github.com/neurotrain/neuroquant/internal/pass"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -35,6 +37,9 @@ func planStatic(m *model.Model, r Recipe) (*Plan, error) {
 	}
 	if err := checkReduceRange(r.ReduceRange); err != nil {
 		return nil, err
+	}
+	if r.Format != "" && !slices.Contains(Formats, r.Format) {
+		return nil, fmt.Errorf("format: want one of %s, got %q", strings.Join(Formats, ", "), r.Format)
 	}
 	if err := prepare(m.Graph); err != nil {
 		return nil, err
@@ -247,6 +252,14 @@ func Apply(ctx context.Context, m *model.Model, p *Plan, c *Calibration) error {
 	p.Rounded = w.rounded
 	if err := w.rewrite(ctx); err != nil {
 		return err
+	}
+	if p.Recipe.Format == "qoperator" {
+		if err := g.Infer(); err != nil {
+			return err
+		}
+		if err := pass.WriteQOperators(g); err != nil {
+			return err
+		}
 	}
 	return g.Verify()
 }

@@ -49,7 +49,7 @@ for k in runtime.get_all_opkernel_def():
     key, (first, last) = (k.domain, k.op_name), k.version_range
     if last > 1 << 20:  # a kernel without an end is for one version of the operator
         last = replaced(key, first)
-    if k.domain not in ("", "com.microsoft", "ai.onnx.ml") or k.domain == "" and last < OLDEST:
+    if k.domain not in ("", "com.microsoft", "ai.onnx.ml") or k.domain == "" and (last < OLDEST or first > NEWEST):
         continue
     s = max((s for s in known[key] if s.since_version <= first), key=lambda s: s.since_version)
     covered.setdefault(key, []).append((first, last))
