@@ -189,7 +189,7 @@ func (b *Builder) Axis(x *graph.Value, axis int) int {
 
 // dim returns the size of a dimension, -1 where it is not a number.
 func dim(x *graph.Value, axis int) int {
-	if !x.Type.Ranked || axis >= len(x.Type.Dims) || !x.Type.Dims[axis].IsKnown() {
+	if !x.Type.Ranked || axis < 0 || axis >= len(x.Type.Dims) || !x.Type.Dims[axis].IsKnown() {
 		return -1
 	}
 	return x.Type.Dims[axis].Size

@@ -11,6 +11,9 @@ import (
 // size]. The mask, which is added to the scores, or says as a bool what to attend to, may be nil. A scale of 0 is 1/sqrt(size).
 func (b *Builder) ScaledDotProductAttention(q, k, v, mask *graph.Value, causal bool, scale float64) *graph.Value {
 	r := b.Rank(q)
+	if r < 2 || b.Rank(k) < 2 || b.Rank(v) < 2 {
+		return b.Fail("attention of %v, %v and %v; want tokens of vectors", q.Type, k.Type, v.Type)
+	}
 	if scale == 0 {
 		if size := dim(q, r-1); size > 0 {
 			scale = 1 / math.Sqrt(float64(size))

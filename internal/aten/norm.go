@@ -18,10 +18,25 @@ func (b *Builder) BatchNorm(x, weight, bias, mean, variance *graph.Value, eps fl
 	return b.Node("BatchNormalization", Attrs{"epsilon": eps}, x, weight, bias, mean, variance)
 }
 
+// maxFill bounds vectors of equal numbers.
+const maxFill = 1 << 24
+
+// count returns the number of elements of a shape, -1 if it is none.
+func count(shape []int) int {
+	n, ok := tensor.Shape(shape).CheckedLen()
+	if !ok {
+		return -1
+	}
+	return n
+}
+
 // orFill returns v, or a vector of n equal numbers where it is absent.
 func (b *Builder) orFill(v *graph.Value, n int, number float32) *graph.Value {
 	if v != nil {
 		return v
+	}
+	if n < 0 || n > maxFill {
+		return b.Fail("a normalization without weights of %d values; want 0 to %d", n, maxFill)
 	}
 	f := make([]float32, n)
 	for i := range f {
@@ -32,7 +47,7 @@ func (b *Builder) orFill(v *graph.Value, n int, number float32) *graph.Value {
 
 // LayerNorm is torch.nn.functional.layer_norm over the last dimensions, as many as shape has.
 func (b *Builder) LayerNorm(x, weight, bias *graph.Value, shape []int, eps float64) *graph.Value {
-	n := tensor.Shape(shape).Len()
+	n := count(shape)
 	if weight == nil {
 		weight = b.reshaped(b.orFill(nil, n, 1), shape)
 	}
@@ -50,7 +65,7 @@ func (b *Builder) reshaped(x *graph.Value, shape []int) *graph.Value {
 // RMSNorm is torch.nn.functional.rms_norm over the last dimensions.
 func (b *Builder) RMSNorm(x, weight *graph.Value, shape []int, eps float64) *graph.Value {
 	if weight == nil {
-		weight = b.reshaped(b.orFill(nil, tensor.Shape(shape).Len(), 1), shape)
+		weight = b.reshaped(b.orFill(nil, count(shape), 1), shape)
 	}
 	return b.Node("RMSNormalization", Attrs{"axis": -len(shape), "epsilon": eps}, x, weight)
 }

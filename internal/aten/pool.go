@@ -69,7 +69,7 @@ func (b *Builder) AvgPool(x *graph.Value, axes int, p Pool) *graph.Value {
 			return b.Fail("an average pooling with a divisor and rounding up")
 		}
 		a["count_include_pad"] = 1
-		size := tensor.Shape(each(p.Kernel, axes, 1)).Len()
+		size := count(each(p.Kernel, axes, 1))
 		return b.Node("Mul", nil, b.Node("AveragePool", a, x), b.Number(x, float64(size)/float64(p.Divisor)))
 	})
 }
@@ -86,6 +86,9 @@ func (b *Builder) LPPool(x *graph.Value, axes int, norm int, p Pool) *graph.Valu
 // AdaptiveAvgPool is torch.adaptive_avg_pool1d to 3d: one size of the result for each spatial axis, -1 for that of x.
 func (b *Builder) AdaptiveAvgPool(x *graph.Value, out []int) *graph.Value {
 	n := len(out)
+	if !targets(out) {
+		return b.Fail("an adaptive pooling to %v; sizes are at most %d", out, maxTarget)
+	}
 	return b.unbatched(x, n+1, func(x *graph.Value) *graph.Value {
 		if allOne(out) {
 			return b.Node("GlobalAveragePool", nil, x)
@@ -103,6 +106,14 @@ func (b *Builder) AdaptiveAvgPool(x *graph.Value, out []int) *graph.Value {
 		}
 		return x
 	})
+}
+
+// maxTarget bounds the sizes that an adaptive pooling gives.
+const maxTarget = 1 << 12
+
+// targets reports whether sizes are those of an adaptive pooling.
+func targets(out []int) bool {
+	return !slices.ContainsFunc(out, func(n int) bool { return n < -1 || n > maxTarget })
 }
 
 func allOne(v []int) bool {
@@ -167,6 +178,9 @@ func (b *Builder) windows(n *graph.Value, out int) *graph.Value {
 // AdaptiveMaxPool is torch.adaptive_max_pool1d to 3d.
 func (b *Builder) AdaptiveMaxPool(x *graph.Value, out []int) *graph.Value {
 	n := len(out)
+	if !targets(out) {
+		return b.Fail("an adaptive pooling to %v; sizes are at most %d", out, maxTarget)
+	}
 	return b.unbatched(x, n+1, func(x *graph.Value) *graph.Value {
 		if allOne(out) {
 			return b.Node("GlobalMaxPool", nil, x)

@@ -96,7 +96,11 @@ func (b *Builder) Count() int { return len(b.g.Nodes) }
 
 // Errorf records an error at the present scope.
 func (b *Builder) Errorf(format string, a ...any) {
-	b.errs = append(b.errs, fmt.Errorf("%s: %w", strings.Join(b.scope, "."), fmt.Errorf(format, a...)))
+	err := fmt.Errorf(format, a...)
+	if len(b.scope) > 0 {
+		err = fmt.Errorf("%s: %w", strings.Join(b.scope, "."), err)
+	}
+	b.errs = append(b.errs, err)
 }
 
 // Graph returns what was recorded, or the errors.

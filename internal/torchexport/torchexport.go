@@ -17,7 +17,7 @@ import (
 
 // Options say what the archive does not.
 type Options struct {
-	// Input returns the dimensions of an input, nil where those of the archive are meant.
+	// Input returns the dimensions of an input, nil where those of the archive are meant; without it they always are.
 	Input func(name string) []graph.Dim
 	// Weight takes the parameters and buffers of the state dict, in the order of the program; nil: nobody asks.
 	Weight func(name string, s tensor.Source)
@@ -167,7 +167,10 @@ func (p *program) userInput(e *exportedProgram, raw json.RawMessage, env names) 
 		if d == tensor.Float16 || d == tensor.BFloat16 {
 			d = tensor.Float32
 		}
-		dims := p.options.Input(n.Name)
+		var dims []graph.Dim
+		if p.options.Input != nil {
+			dims = p.options.Input(n.Name)
+		}
 		if dims == nil {
 			for i, s := range m.Sizes {
 				dims = append(dims, p.dim(s, i, len(m.Sizes)))

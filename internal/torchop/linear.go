@@ -144,6 +144,9 @@ func tensordot(c *call) any {
 	if c.bad || len(dx) != len(dy) || rx+ry > 26 {
 		return c.failf("axes %v and %v of %v and %v", dx, dy, x.Type, y.Type)
 	}
+	if rx == 0 && len(dx) > 0 || ry == 0 && len(dy) > 0 {
+		return c.failf("axes %v and %v of %v and %v", dx, dy, x.Type, y.Type)
+	}
 	left, right := make([]byte, rx), make([]byte, ry)
 	next := byte('a')
 	for i := range dx {

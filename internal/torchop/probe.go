@@ -40,7 +40,7 @@ func (h Hints) Type(name string) graph.Type {
 		t.Ranked, t.Dims = true, namedDims(k.least)
 	}
 	for k.weak && len(t.Dims) > 0 && len(t.Dims) < k.least {
-		t.Dims = slices.Insert(t.Dims, len(t.Dims)-1, graph.Named([]string{"tokens", "height", "width"}[min(len(t.Dims)-2, 2)]))
+		t.Dims = slices.Insert(t.Dims, len(t.Dims)-1, graph.Named([]string{"tokens", "height", "width"}[max(0, min(len(t.Dims)-2, 2))]))
 	}
 	return t
 }

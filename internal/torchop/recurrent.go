@@ -62,7 +62,10 @@ func (c *call) weights(layers int, bias, both, projected bool) func(name string)
 			for _, kind := range kinds {
 				name := fmt.Sprintf("%s_l%d%s", kind, layer, d)
 				c.args[name] = items[0]
-				byName[name] = aten.Float32(c.param(name))
+				if byName[name] = c.param(name); c.bad {
+					return nil
+				}
+				byName[name] = aten.Float32(byName[name])
 				items = items[1:]
 			}
 		}
@@ -122,15 +125,16 @@ func cell(mode string) func(c *call) any {
 		}
 		byName := map[string]tensor.Source{}
 		for name, arg := range map[string]string{"weight_ih_l0": "w_ih", "weight_hh_l0": "w_hh", "bias_ih_l0": "b_ih", "bias_hh_l0": "b_hh"} {
-			if c.has(arg) {
-				byName[name] = aten.Float32(c.param(arg))
+			if !c.has(arg) {
+				continue
 			}
-		}
-		if c.bad {
-			return nil
+			if byName[name] = c.param(arg); c.bad {
+				return nil
+			}
+			byName[name] = aten.Float32(byName[name])
 		}
 		hidden := 0
-		if w := byName["weight_hh_l0"]; len(w.Shape()) == 2 {
+		if w := byName["weight_hh_l0"]; w != nil && len(w.Shape()) == 2 {
 			hidden = w.Shape()[1]
 		}
 		step := func(v *graph.Value) *graph.Value {

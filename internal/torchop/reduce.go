@@ -38,6 +38,9 @@ var reduceOps = table{
 // reduceOf reduces x over the axes that the argument dim names, all of them where it names none.
 func (c *call) reduceOf(x *graph.Value, kind string) any {
 	r := c.Rank(x)
+	if r == 0 && !c.bad {
+		return Of(x)
+	}
 	var axes []int
 	if c.has("dim") {
 		axes = c.axes("dim", r)
@@ -45,9 +48,6 @@ func (c *call) reduceOf(x *graph.Value, kind string) any {
 	keep, _ := c.args["keepdim"].(bool)
 	if c.bad {
 		return nil
-	}
-	if r == 0 {
-		return Of(x)
 	}
 	if len(axes) == 0 {
 		return Of(c.Node(kind, aten.Attrs{"keepdims": keep}, x))

@@ -228,7 +228,7 @@ func likeOther(c *call) any { return c.reshapeView(c.cell("self"), c.sym.Sizes(c
 func (c *call) axes(name string, rank int) []int {
 	list := slices.Clone(c.ints(name))
 	for i, a := range list {
-		n, err := tensor.Axis(a, max(rank, 1))
+		n, err := tensor.Axis(a, rank)
 		if err != nil && !c.bad {
 			c.failf("argument %q: %w", name, err)
 			return nil
@@ -252,6 +252,9 @@ func flatten(c *call) any {
 		return Of(c.Flatten(x, 1, -1))
 	}
 	r := c.Rank(x)
+	if r == 0 && !c.bad {
+		return c.reshapeView(t, []Int{N(1)})
+	}
 	start, end := c.axis("start_dim", r), c.axis("end_dim", r)
 	if c.bad {
 		return nil
@@ -271,9 +274,6 @@ func flatten(c *call) any {
 		return v
 	}
 	sizes := c.sym.Sizes(x)
-	if r == 0 {
-		return c.reshapeView(t, []Int{N(1)})
-	}
 	return c.reshapeView(t, slices.Concat(sizes[:start], []Int{product(sizes[start : end+1])}, sizes[end+1:]))
 }
 
@@ -384,6 +384,9 @@ func squeeze(c *call) any {
 	t := c.cell("self")
 	x := c.Of(t)
 	r := c.Rank(x)
+	if r == 0 {
+		return t
+	}
 	var candidates, drop []int
 	if c.has("dim") {
 		candidates = c.axes("dim", r)

@@ -19,7 +19,7 @@ import (
 
 // Options say what the archive does not.
 type Options struct {
-	// Input returns the dimensions of an input, nil where they are not given.
+	// Input returns the dimensions of an input, nil where they are not given; without it none are.
 	Input func(name string) []graph.Dim
 	// Usual returns the dimensions of the images that a class of networks takes, nil where it has no usual ones.
 	Usual func(class string) []graph.Dim
@@ -206,14 +206,18 @@ func (p *program) input(root *object, a source.Param) (any, error) {
 func (p *program) tensorInput(root *object, name string) (any, error) {
 	t := p.hints.Type(name)
 	if usual := p.options.Usual; usual != nil && t.Ranked {
-		if d := usual(plainClass(root.class)); len(d) == len(t.Dims) {
+		if d := usual(plainClass(root.class)); len(d) > 1 && len(d) == len(t.Dims) {
 			if t.Dims[1].IsKnown() {
 				d[1] = t.Dims[1]
 			}
 			t.Dims = d
 		}
 	}
-	if d := p.options.Input(name); d != nil {
+	var d []graph.Dim
+	if p.options.Input != nil {
+		d = p.options.Input(name)
+	}
+	if d != nil {
 		t.Ranked, t.Dims = true, d
 	} else {
 		p.guessed = append(p.guessed, fmt.Sprintf("%s %v", name, t))

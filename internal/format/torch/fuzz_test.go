@@ -71,6 +71,7 @@ func buildArchive(t testing.TB, names []string, data map[string][]byte) {
 	if err == nil && g.Verify() != nil {
 		t.Fatalf("a graph that is not well formed: %v", g.Verify())
 	}
+	_, _ = contents(context.Background(), f)
 }
 
 // programs lists the archives of the tests of a kind.
@@ -286,6 +287,56 @@ func TestProgramsAreRefused(t *testing.T) {
 			t.Errorf("%s: it opens", c.to)
 		} else if !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: the error is %q; want %q in it", c.to, err, c.want)
+		}
+	}
+}
+
+// Arguments that no network has, such as tensors without dimensions and sizes beyond all memory, are errors.
+func TestOddArgumentsAreRefused(t *testing.T) {
+	names, data := members(t, "testdata/programs/arithmetic.trace.pt")
+	code := names[slices.IndexFunc(names, func(n string) bool { return strings.HasSuffix(n, "__torch__.py") })]
+	original := string(data[code])
+	start := strings.Index(original, "    _0 = ")
+	const scalar, weight = "torch.sum(x)", "torch.zeros([4, 4])"
+	for call, want := range map[string]string{
+		"torch.tensordot(" + scalar + ", x, [0], [0])":                                                "axes [0] and [0]",
+		"torch.scaled_dot_product_attention(" + scalar + ", " + scalar + ", " + scalar + ")":          "tokens of vectors",
+		"torch.layer_norm(x, [4294967296, 4294967296, 4294967296])":                                   "without weights of -1 values",
+		"torch.layer_norm(x, [99999999])":                                                             "without weights of 99999999 values",
+		"torch.rms_norm(x, [-6])":                                                                     "without weights of -1 values",
+		"torch.adaptive_avg_pool2d(x, [1000000000, 2])":                                               "adaptive pooling to [1000000000 2]",
+		"torch.adaptive_max_pool2d(x, [-7, 2])":                                                       "adaptive pooling to [-7 2]",
+		"torch.avg_pool2d(torch.unsqueeze(x, 0), [4294967296, 4294967296], [1], [0], False, True, 3)": "",
+		"torch.lstm(x, [" + scalar + "], [x, x, x, x], True, 1, 0., False, False, False)":             "weight_ih_l0",
+		"torch.lstm_cell(x, [" + scalar + ", " + scalar + "], x, x)":                                  "w_ih",
+		"torch.gru_cell(x, " + scalar + ", " + weight + ")":                                           "w_hh",
+		"torch.sum(" + scalar + ", [3], True)":                                                        "",
+		"torch.squeeze(" + scalar + ", 3)":                                                            "",
+		"torch.flatten(" + scalar + ", 2, 5)":                                                         "",
+		"torch.linear(" + scalar + ", " + weight + ")":                                                "",
+		"torch.permute(" + scalar + ", [0])":                                                          "",
+		"torch.group_norm(" + scalar + ", 2)":                                                         "",
+		"torch.select(" + scalar + ", 0, 0)":                                                          "",
+		"torch.upsample_nearest2d(" + scalar + ", [2, 2])":                                            "",
+		"torch.max_pool2d(" + scalar + ", [2, 2])":                                                    "",
+		"torch.conv2d(" + scalar + ", " + weight + ")":                                                "",
+		"torch.batch_norm(" + scalar + ", None, None, None, None, False, 0.1, 1e-5, True)":            "",
+		"torch.embedding_bag(" + weight + ", " + scalar + ", " + scalar + ")":                         "",
+	} {
+		data[code] = []byte(original[:start] + "    return " + call + "\n")
+		path := filepath.Join(t.TempDir(), "model.pt")
+		writeZip(t, path, names, data)
+		o := model.OpenOptions{Inputs: map[string][]graph.Dim{"": {graph.Known(3), graph.Known(6)}}}
+		m, err := Open(model.WithOpenOptions(context.Background(), o), path)
+		if err == nil {
+			m.Close()
+			if want != "" {
+				t.Errorf("%s: it opens; want %q", call, want)
+			}
+			continue
+		}
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: the error is %q; want %q in it", call, err, want)
 		}
 	}
 }
