@@ -48,6 +48,14 @@ func (s *Set) Create(path string) (*File, error) {
 	return nil, fmt.Errorf("%s: no free temporary name", path)
 }
 
+// WriteAt writes b at an offset, past the buffer: for files whose parts come in any order and that are written this way alone.
+func (f *File) WriteAt(b []byte, offset int64) error {
+	if _, err := f.f.WriteAt(b, offset); err != nil {
+		return named(f.path, err)
+	}
+	return nil
+}
+
 // Commit flushes all files to the disk and gives them their names, in the order in which they were created. After an error
 // nothing of the set is left behind but what had its name already.
 func (s *Set) Commit() error {
