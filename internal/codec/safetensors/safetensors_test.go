@@ -78,9 +78,9 @@ func TestShardsOfAnIndex(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"weight_map":{"x":"a.safetensors","y":"c.safetensors"}}`: "1 of 2 shards are missing: c.safetensors",
 		`{"weight_map":{"x":"../a.safetensors"}}`:                  "not the name of a file in the same folder",
-		`{"weight_map":{}}`:                    "weight_map is missing or empty",
-		`{"weight_map":`:                       "index.json",
-		`{"weight_map":{"z":"a.safetensors"}}`: "1 tensors are not in the shards that the index names: z (a.safetensors)",
+		`{"weight_map":{}}`:                                           "weight_map is missing or empty",
+		`{"weight_map":`:                                              "index.json",
+		`{"weight_map":{"z":"a.safetensors"}}`:                        "1 tensors are not in the shards that the index names: z (a.safetensors)",
 		`{"weight_map":{"y":"b.safetensors","z":"a.safetensors"}}`:    "is in a.safetensors as well",
 		`{"weight_map":{"x":"a.safetensors","y":"/b.safetensors"}}`:   "not the name",
 		`{"weight_map":{"x":"b.safetensors\u0000","y":"b"}}`:          "missing",
