@@ -75,18 +75,19 @@ func TestShardsOfAnIndex(t *testing.T) {
 	at := func(name string) string { return filepath.Join(dir, name) }
 	a := put(t, at("a.safetensors"), file(`{"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}`, 7))
 	put(t, at("b.safetensors"), file(`{"y":{"dtype":"I16","shape":[1],"data_offsets":[0,2]},"x":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}}`, 1, 1, 9))
-	for text, want := range map[string]string{
-		`{"weight_map":{"x":"a.safetensors","y":"c.safetensors"}}`: "1 of 2 shards are missing: c.safetensors",
-		`{"weight_map":{"x":"../a.safetensors"}}`:                  "not the name of a file in the same folder",
-		`{"weight_map":{}}`:                                           "weight_map is missing or empty",
-		`{"weight_map":`:                                              "index.json",
-		`{"weight_map":{"z":"a.safetensors"}}`:                        "1 tensors are not in the shards that the index names: z (a.safetensors)",
-		`{"weight_map":{"y":"b.safetensors","z":"a.safetensors"}}`:    "is in a.safetensors as well",
-		`{"weight_map":{"x":"a.safetensors","y":"/b.safetensors"}}`:   "not the name",
-		`{"weight_map":{"x":"b.safetensors\u0000","y":"b"}}`:          "missing",
-		`{"weight_map":{"x":"a.safetensors","q":"b.safetensors"}}`:    "q (b.safetensors)",
-		`{"metadata":1,"weight_map":{"x":"a.safetensors","y":"b.s"}}`: "index.json",
+	for _, c := range [][2]string{
+		{`{"weight_map":{"x":"a.safetensors","y":"c.safetensors"}}`, "1 of 2 shards are missing: c.safetensors"},
+		{`{"weight_map":{"x":"../a.safetensors"}}`, "not the name of a file in the same folder"},
+		{`{"weight_map":{}}`, "weight_map is missing or empty"},
+		{`{"weight_map":`, "index.json"},
+		{`{"weight_map":{"z":"a.safetensors"}}`, "1 tensors are not in the shards that the index names: z (a.safetensors)"},
+		{`{"weight_map":{"y":"b.safetensors","z":"a.safetensors"}}`, "is in a.safetensors as well"},
+		{`{"weight_map":{"x":"a.safetensors","y":"/b.safetensors"}}`, "not the name"},
+		{`{"weight_map":{"x":"b.safetensors\u0000","y":"b"}}`, "missing"},
+		{`{"weight_map":{"x":"a.safetensors","q":"b.safetensors"}}`, "q (b.safetensors)"},
+		{`{"metadata":1,"weight_map":{"x":"a.safetensors","y":"b.s"}}`, "index.json"},
 	} {
+		text, want := c[0], c[1]
 		if _, err := Open(put(t, at("index.json"), []byte(text))); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: want %q, got %v", text, want, err)
 		}
