@@ -46,6 +46,7 @@ var files = []struct {
 	{"vector", vector},
 	{"convert", convert},
 	{"elementary", elementary},
+	{"solve", solve},
 }
 
 func main() {

@@ -1,0 +1,47 @@
+//go:build !purego
+
+package kernel
+
+import "github.com/neurotrain/neuroquant/internal/impl"
+
+var useSolveAVX512, useSolveAVX2 bool
+
+func init() {
+	impl.Register("solve", impl.AVX512, &useSolveAVX512)
+	impl.Register("solve", impl.AVX2, &useSolveAVX2)
+}
+
+// solveColumns and gridErrors report whether they did the work of the exported functions.
+func solveColumns(w []float32, cols, from, to int, u []float32, ldu int, p []float32, g *Grid, codes []byte, errs []float32) bool {
+	f, drift := solveColumnsAVX2, solveColumnsDriftAVX2
+	switch {
+	case useSolveAVX512:
+		f, drift = solveColumnsAVX512, solveColumnsDriftAVX512
+	case !useSolveAVX2:
+		return false
+	}
+	if p != nil {
+		drift(cols, from, to, &w[0], &u[0], &p[0], ldu, &g.Scale[0], &g.Zero[0], g.Most, &codes[0], &errs[0])
+	} else {
+		f(cols, from, to, &w[0], &u[0], nil, ldu, &g.Scale[0], &g.Zero[0], g.Most, &codes[0], &errs[0])
+	}
+	return true
+}
+
+func gridErrors(w []float32, cols int, g *Grid, norm float32, sums *[SolveLanes]float32) bool {
+	errors, squares := gridErrorsAVX2, gridSquaresAVX2
+	switch {
+	case cols == 0:
+		return false
+	case useSolveAVX512:
+		errors, squares = gridErrorsAVX512, gridSquaresAVX512
+	case !useSolveAVX2:
+		return false
+	}
+	if norm == 2 {
+		squares(cols, &w[0], &g.Scale[0], &g.Zero[0], g.Most, &sums[0])
+	} else {
+		errors(cols, &w[0], &g.Scale[0], &g.Zero[0], g.Most, norm, &sums[0])
+	}
+	return true
+}
