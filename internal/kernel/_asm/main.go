@@ -36,6 +36,7 @@ var files = []struct {
 	{"gemmf64", gemmFloat(f64)},
 	{"gemmbf16", gemmBF16},
 	{"gemmint8", gemmInt8},
+	{"affine", affine},
 	{"pack", pack},
 	{"conv", conv},
 	{"depthwise", depthwise},

@@ -1,0 +1,564 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// Products with matrices of codes in groups (see PackedAffine). A strip is 16 rows of the matrix; one 32-bit lane belongs to one row
+// and holds four consecutive columns, so that nothing is added across lanes. Codes are the unsigned operand of the dot products,
+// the quantized activations, shared by all rows, the signed one.
+
+// affineISA is an instruction set with its form of the byte dot product.
+type affineISA int
+
+const (
+	affineVNNI512 affineISA = iota
+	affineVNNI256           // VPDPBUSD in VEX encoding
+	affineAVX2              // VPMADDUBSW and VPMADDWD
+)
+
+func (a affineISA) name() string { return [...]string{"AVX512VNNI", "AVXVNNI", "AVX2"}[a] }
+
+func (a affineISA) wide() bool { return a == affineVNNI512 }
+
+// halves is the number of vectors that hold one lane for each row of a strip.
+func (a affineISA) halves() int {
+	if a.wide() {
+		return 1
+	}
+	return 2
+}
+
+// affineForms are the code widths and block lengths that there are kernels for.
+var affineForms = []struct{ bits, block int }{{4, 32}, {4, 16}, {5, 32}, {6, 16}, {8, 32}, {8, 16}}
+
+// prefetchAhead is how long before their use codes are asked for, in bytes of a strip.
+const prefetchAhead = 1024
+
+// blockInfoSize is the size of a blockInfo, and the places of its fields.
+const (
+	blockInfoSize                    = 16
+	blockStart, blockScale, blockSum = 0, 4, 8
+)
+
+func affine(g *gen) {
+	for _, isa := range []affineISA{affineVNNI512, affineVNNI256, affineAVX2} {
+		for _, f := range affineForms {
+			a := &affineGen{gen: g, isa: isa, bits: f.bits, block: f.block}
+			if isa.wide() {
+				a.vector(4)
+			}
+			a.vector(1)
+			if f.bits < 8 && isa != affineVNNI256 {
+				a.unpack()
+			}
+		}
+		for _, block := range []int{32, 16} {
+			a := &affineGen{gen: g, isa: isa, bits: 8, block: block}
+			if !isa.wide() {
+				a.tile(2, 1)
+				continue
+			}
+			for strips := 1; strips <= 3; strips++ {
+				a.tile(4, strips)
+			}
+		}
+	}
+	for _, wide := range []bool{true, false} {
+		for _, block := range []int{32, 16} {
+			quantizeBlocks(g, wide, block)
+		}
+	}
+}
+
+// affineGen emits kernels for one instruction set, code width and block length.
+type affineGen struct {
+	*gen
+	isa         affineISA
+	bits, block int
+
+	low, high reg.VecVirtual // masks of the low and the high bits of a code
+	w, t      reg.VecVirtual // the codes of a step; scratch
+	packed    reg.VecVirtual
+	ones, u   reg.VecVirtual // for dot without VNNI
+	flip      reg.VecVirtual
+}
+
+func (a *affineGen) steps() int { return a.block / 4 }
+
+// blockBytes is the size of the codes of a block of a strip.
+func (a *affineGen) blockBytes() int { return 2 * a.block * a.bits }
+
+func (a *affineGen) reg() reg.VecVirtual { return a.vec(a.isa.wide()) }
+
+func (a *affineGen) size() int { return 4 * lanes(a.isa.wide()) }
+
+// every returns a vector of the byte b.
+func (a *affineGen) every(b uint32) reg.VecVirtual {
+	v := a.reg()
+	a.VBROADCASTSS(a.word(b*0x01010101), v)
+	return v
+}
+
+// prepare makes the constants and temporaries of unpacking, and of dot products.
+func (a *affineGen) prepare(dots bool) {
+	a.w, a.t = a.reg(), a.reg()
+	if a.bits < 8 {
+		a.low, a.packed = a.every(0x0f), a.reg()
+	}
+	switch a.bits {
+	case 5:
+		a.high = a.every(0x10)
+	case 6:
+		a.high = a.every(0x30)
+	}
+	if dots && a.isa == affineAVX2 {
+		a.u, a.ones = a.reg(), a.reg()
+		a.VBROADCASTSS(a.word(0x00010001), a.ones)
+		if a.bits == 8 {
+			a.flip = a.every(0x80)
+		}
+	}
+}
+
+func (a *affineGen) load(m Mem, v reg.VecVirtual) {
+	if a.isa.wide() {
+		a.VMOVDQU32(m, v)
+	} else {
+		a.VMOVDQU(m, v)
+	}
+}
+
+func (a *affineGen) and(x, y, dst reg.VecVirtual) {
+	if a.isa.wide() {
+		a.VPANDD(x, y, dst)
+	} else {
+		a.VPAND(x, y, dst)
+	}
+}
+
+func (a *affineGen) zero(v reg.VecVirtual) {
+	if a.isa.wide() {
+		a.VPXORD(v, v, v)
+	} else {
+		a.VPXOR(v, v, v)
+	}
+}
+
+// vectorOf is a vector of the codes of a strip: all rows, or a half of them.
+type vectorOf struct {
+	at    func(disp int) Mem // the block's bytes, those of the half first
+	plane reg.VecVirtual     // high bits
+}
+
+// codes leaves the codes of a step in a.w. Steps are asked for in order; an even one and the next share what was loaded.
+func (a *affineGen) codes(v *vectorOf, step int, prefetch bool) {
+	fetch := func(disp int, dst reg.VecVirtual) {
+		if prefetch {
+			a.PREFETCHT0(v.at(disp + prefetchAhead))
+		}
+		a.load(v.at(disp), dst)
+	}
+	if a.bits == 8 {
+		fetch(64*step, a.w)
+		return
+	}
+	perPlane := 8
+	if a.bits == 6 {
+		perPlane = 4
+	}
+	if a.bits > 4 && step%perPlane == 0 {
+		if v.plane == nil {
+			v.plane = a.reg()
+		}
+		fetch(32*a.steps()+step/perPlane*64, v.plane)
+	}
+	if step%2 == 0 {
+		fetch(32*step, a.packed)
+		a.and(a.low, a.packed, a.w)
+	} else {
+		a.VPSRLD(Imm(4), a.packed, a.w)
+		a.and(a.low, a.w, a.w)
+	}
+	if a.bits == 4 {
+		return
+	}
+	shift, t := 4-step, a.t
+	if a.bits == 6 {
+		shift = 4 - 2*(step%4)
+	}
+	switch {
+	case shift > 0:
+		a.VPSLLD(Imm(uint64(shift)), v.plane, t)
+	case shift < 0:
+		a.VPSRLD(Imm(uint64(-shift)), v.plane, t)
+	default:
+		t = v.plane
+	}
+	if a.isa.wide() {
+		a.VPTERNLOGD(Imm(0xf8), a.high, t, a.w) // w | t & high
+	} else {
+		a.VPAND(a.high, t, a.t)
+		a.VPOR(a.t, a.w, a.w)
+	}
+}
+
+// dot adds the products of the codes and the activations x, four to a lane, to acc. Without VNNI an 8-bit code counts as
+// 128 less, because the sum of two products would not fit 16 bits.
+func (a *affineGen) dot(w, x, acc reg.VecVirtual) {
+	switch {
+	case a.isa == affineVNNI512:
+		a.VPDPBUSD(x, w, acc)
+	case a.isa == affineVNNI256:
+		a.raw("VPDPBUSDVEX", x, w, acc)
+	default:
+		if a.bits == 8 {
+			a.VPXOR(a.flip, w, a.t)
+			a.VPSIGNB(a.t, x, a.u)
+			a.VPABSB(a.t, a.t)
+			a.VPMADDUBSW(a.u, a.t, a.u)
+		} else {
+			a.VPMADDUBSW(x, w, a.u)
+		}
+		a.VPMADDWD(a.ones, a.u, a.u)
+		a.VPADDD(a.u, acc, acc)
+	}
+}
+
+// vector is the product of strips with one row of activations, which is bound by memory: several strips are read at a time.
+func (a *affineGen) vector(strips int) {
+	halves := a.isa.halves()
+	a.function(name("vectorAffine%dx%dx%d%s", a.bits, a.block, strips, a.isa.name()),
+		"func(groups, inner int, w *byte, ldw int, scale, min *uint16, lds int, x *byte, info *byte, factor, dst *float32)",
+		name("the product of %d strips of %d-bit codes in blocks of %d columns with one row of activations", strips, a.bits, a.block),
+		"",
+		"\tdst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum",
+		"",
+		"where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.")
+	groups, inner, w, ldw := a.arg("groups"), a.arg("inner"), a.arg("w"), a.arg("ldw")
+	scale, min, lds, x, info := a.arg("scale"), a.arg("min"), a.arg("lds"), a.arg("x"), a.arg("info")
+	a.prepare(true)
+	ldw3 := a.GP64()
+	if strips > 1 {
+		a.LEAQ(indexed(ldw, ldw, 2, 0), ldw3)
+	}
+	n := strips * halves
+	acc, sum, vectors := make([]reg.VecVirtual, n), make([]reg.VecVirtual, n), make([]vectorOf, n)
+	for i := range n {
+		acc[i], sum[i] = a.reg(), a.reg()
+		a.zero(sum[i])
+		s, half := i/halves, 32*(i%halves)
+		vectors[i].at = func(disp int) Mem {
+			switch s {
+			case 0:
+				return at(w, disp+half)
+			case 3:
+				return indexed(w, ldw3, 1, disp+half)
+			}
+			return indexed(w, ldw, uint8(s), disp+half)
+		}
+	}
+	xv := []reg.VecVirtual{a.reg(), a.reg()}
+	left, from := a.GP64(), a.GP64()
+	a.Label("group")
+	a.MOVQ(inner, left)
+	a.Label("block")
+	for i := range n {
+		a.VPBROADCASTD(at(info, blockStart), acc[i])
+	}
+	for step := 0; step < a.steps(); step += 2 {
+		for i, v := range xv {
+			a.VPBROADCASTD(at(x, 4*(step+i)), v)
+		}
+		for i := range n {
+			for j, v := range xv {
+				a.codes(&vectors[i], step+j, i%halves == 0)
+				a.dot(a.w, v, acc[i])
+			}
+		}
+	}
+	// factors multiplies the 16-bit floats at p by f into a register each and hands them on.
+	factors := func(p reg.GPVirtual, use func(i int, v reg.VecVirtual)) {
+		a.MOVQ(p, from)
+		for i := range n {
+			a.VCVTPH2PS(at(from, 16*(i%halves)), a.w)
+			use(i, a.w)
+			if i%halves == halves-1 && i+1 < n {
+				a.ADDQ(lds, from)
+			}
+		}
+	}
+	a.VBROADCASTSS(at(info, blockScale), xv[0])
+	factors(scale, func(i int, v reg.VecVirtual) {
+		a.VCVTDQ2PS(acc[i], acc[i])
+		a.VMULPS(xv[0], acc[i], acc[i])
+		a.VFMADD231PS(v, acc[i], sum[i])
+	})
+	a.TESTQ(min, min)
+	a.JZ(LabelRef("next"))
+	a.VBROADCASTSS(at(info, blockSum), xv[0])
+	factors(min, func(i int, v reg.VecVirtual) { a.VFMADD231PS(xv[0], v, sum[i]) })
+	a.Label("next")
+	a.ADDQ(U32(uint32(a.blockBytes())), w)
+	a.ADDQ(Imm(uint64(a.block)), x)
+	a.ADDQ(Imm(blockInfoSize), info)
+	a.DECQ(left)
+	a.JNZ(LabelRef("block"))
+	a.ADDQ(Imm(32), scale)
+	a.LEAQ(at(min, 32), left)
+	a.TESTQ(min, min)
+	a.CMOVQNE(left, min)
+	a.DECQ(groups)
+	a.JNZ(LabelRef("group"))
+	factor, dst := a.arg("factor"), a.arg("dst")
+	for i := range n {
+		a.VMULPS(at(factor, a.size()*i), sum[i], sum[i])
+		a.VMOVUPS(sum[i], at(dst, a.size()*i))
+	}
+	a.VZEROUPPER()
+	a.RET()
+}
+
+// unpack writes codes as bytes, for tile.
+func (a *affineGen) unpack() {
+	isa := isaName(a.isa.wide())
+	a.function(name("unpackAffine%dx%d%s", a.bits, a.block, isa), "func(blocks int, dst, src *byte)",
+		name("the codes of blocks of %d columns of a strip as bytes, in the order of 8-bit codes.", a.block))
+	blocks, dst, src := a.arg("blocks"), a.arg("dst"), a.arg("src")
+	a.prepare(false)
+	vectors := make([]vectorOf, a.isa.halves())
+	for h := range vectors {
+		vectors[h].at = func(disp int) Mem { return at(src, disp+32*h) }
+	}
+	a.Label("block")
+	for h := range vectors {
+		for step := range a.steps() {
+			a.codes(&vectors[h], step, false)
+			a.VMOVUPS(a.w, at(dst, 64*step+32*h))
+		}
+	}
+	a.ADDQ(U32(uint32(a.blockBytes())), src)
+	a.ADDQ(U32(uint32(16*a.block)), dst)
+	a.DECQ(blocks)
+	a.JNZ(LabelRef("block"))
+	a.VZEROUPPER()
+	a.RET()
+}
+
+// tile is the product of strips of unpacked codes with a few rows of activations, added to a block of float32.
+func (a *affineGen) tile(tokens, strips int) {
+	halves := a.isa.halves()
+	n := strips * halves
+	a.function(name("tileAffine%dx%dx%d%s", tokens, strips, a.block, a.isa.name()),
+		"func(blocks int, w *byte, ldw int, scale, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)",
+		name("the product of %d strips of unpacked codes with %d rows of activations, added to c, whose rows lie 48 apart", strips, tokens),
+		"",
+		name("\tc[t*48+r] += sum over b<blocks of scale[b*%d+r]*i.scale*(i.start + codes*x) + min[b*%d+r]*i.sum", 16*strips, 16*strips),
+		"",
+		"where i is info[b] of row t. Strips lie ldw bytes apart, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.")
+	blocks, w, ldw, scale := a.arg("blocks"), a.arg("w"), a.arg("ldw"), a.arg("scale")
+	x, ldx, info, ldi, c := a.arg("x"), a.arg("ldx"), a.arg("info"), a.arg("ldi"), a.arg("c")
+	a.prepare(true)
+	ldx3, ldi3 := a.GP64(), a.GP64()
+	if tokens > 3 {
+		a.LEAQ(indexed(ldx, ldx, 2, 0), ldx3)
+		a.LEAQ(indexed(ldi, ldi, 2, 0), ldi3)
+	}
+	row := func(base, ld, ld3 reg.GPVirtual, t, disp int) Mem {
+		switch t {
+		case 0:
+			return at(base, disp)
+		case 3:
+			return indexed(base, ld3, 1, disp)
+		}
+		return indexed(base, ld, uint8(t), disp)
+	}
+	acc, sum := make([][]reg.VecVirtual, tokens), make([][]reg.VecVirtual, tokens)
+	for t := range tokens {
+		for i := range n {
+			acc[t], sum[t] = append(acc[t], a.reg()), append(sum[t], a.reg())
+			a.VMOVUPS(at(c, 192*t+a.size()*i), sum[t][i])
+		}
+	}
+	wv := []reg.VecVirtual{a.w}
+	for len(wv) < n {
+		wv = append(wv, a.reg())
+	}
+	xv := a.reg()
+	left, moved := a.GP64(), a.GP64()
+	a.MOVQ(blocks, left)
+	a.Label("block")
+	for t := range tokens {
+		for i := range n {
+			if a.isa.wide() && i > 0 {
+				a.VMOVDQA32(acc[t][0], acc[t][i])
+			} else {
+				a.VPBROADCASTD(row(info, ldi, ldi3, t, blockStart), acc[t][i])
+			}
+		}
+	}
+	for step := range a.steps() {
+		for i := range n {
+			disp := 64*step + 32*(i%halves)
+			if s := i / halves; s == 0 {
+				a.load(at(w, disp), wv[i])
+			} else {
+				a.load(indexed(w, ldw, uint8(s), disp), wv[i])
+			}
+		}
+		for t := range tokens {
+			a.VPBROADCASTD(row(x, ldx, ldx3, t, 4*step), xv)
+			for i := range n {
+				a.dot(wv[i], xv, acc[t][i])
+			}
+		}
+	}
+	for i := range n {
+		a.VMOVUPS(at(scale, a.size()*i), wv[i])
+	}
+	for t := range tokens {
+		a.VBROADCASTSS(row(info, ldi, ldi3, t, blockScale), xv)
+		for i := range n {
+			a.VCVTDQ2PS(acc[t][i], acc[t][i])
+			a.VMULPS(xv, acc[t][i], acc[t][i])
+			a.VFMADD231PS(wv[i], acc[t][i], sum[t][i])
+		}
+	}
+	a.ADDQ(U32(uint32(a.blockBytes())), w)
+	a.ADDQ(U32(uint32(64*strips)), scale)
+	a.ADDQ(Imm(uint64(a.block)), x)
+	a.ADDQ(Imm(blockInfoSize), info)
+	a.DECQ(left)
+	a.JNZ(LabelRef("block"))
+	min := a.arg("min")
+	a.TESTQ(min, min)
+	a.JZ(LabelRef("store"))
+	a.MOVQ(blocks, moved)
+	a.SHLQ(Imm(4), moved)
+	a.SUBQ(moved, info)
+	a.Label("mins")
+	for i := range n {
+		a.VMOVUPS(at(min, a.size()*i), wv[i])
+	}
+	for t := range tokens {
+		a.VBROADCASTSS(row(info, ldi, ldi3, t, blockSum), xv)
+		for i := range n {
+			a.VFMADD231PS(xv, wv[i], sum[t][i])
+		}
+	}
+	a.ADDQ(U32(uint32(64*strips)), min)
+	a.ADDQ(Imm(blockInfoSize), info)
+	a.DECQ(blocks)
+	a.JNZ(LabelRef("mins"))
+	a.Label("store")
+	for t := range tokens {
+		for i := range n {
+			a.VMOVUPS(sum[t][i], at(c, 192*t+a.size()*i))
+		}
+	}
+	a.VZEROUPPER()
+	a.RET()
+}
+
+// quantizeBlocks rounds activations to 8 bits.
+func quantizeBlocks(g *gen, wide bool, block int) {
+	g.function(name("quantizeBlocks%d%s", block, isaName(wide)), "func(blocks int, q *byte, info *byte, x *float32, offset int32)",
+		name("int8 codes of blocks of %d values and what goes with them; see quantizeBlocksGeneric.", block))
+	blocks, q, info, x := g.arg("blocks"), g.arg("q"), g.arg("info"), g.arg("x")
+	offset := g.GP32()
+	g.Load(g.Param("offset"), offset)
+	n := block / lanes(wide)
+	abs, scale := g.vec(wide), g.XMM()
+	g.VBROADCASTSS(g.word(0x7fffffff), abs)
+	steps := g.XMM() // 127
+	g.VMOVSS(g.word(0x42fe0000), steps)
+	tiny := g.XMM()
+	g.VMOVSS(g.word(0x0d800000), tiny) // 2^-100
+	v := make([]reg.VecVirtual, n)
+	for i := range v {
+		v[i] = g.vec(wide)
+	}
+	largest, t, inverse := g.vec(wide), g.vec(wide), g.vec(wide)
+	largestX, tX := largest.AsX(), t.AsX()
+	and := func(a, b, dst reg.VecVirtual) {
+		if wide {
+			g.VPANDD(a, b, dst)
+		} else {
+			g.VPAND(a, b, dst)
+		}
+	}
+	// across folds the lanes of y into its lowest one.
+	across := func(y reg.VecVirtual, join func(a, b, dst Op)) {
+		if wide {
+			half := g.YMM()
+			g.VEXTRACTI64X4(Imm(1), y, half)
+			join(half, y.AsY(), y.AsY())
+		}
+		half := g.XMM()
+		g.VEXTRACTI128(Imm(1), y.AsY(), half)
+		join(half, y.AsX(), y.AsX())
+		g.VPSHUFD(Imm(0x4e), y.AsX(), half)
+		join(half, y.AsX(), y.AsX())
+		g.VPSHUFD(Imm(0xb1), y.AsX(), half)
+		join(half, y.AsX(), y.AsX())
+	}
+	g.Label("block")
+	for i := range v {
+		g.VMOVUPS(at(x, 4*lanes(wide)*i), v[i])
+		if i == 0 {
+			and(abs, v[i], largest)
+		} else {
+			and(abs, v[i], t)
+			g.VPMAXUD(t, largest, largest) // as words, so that NaN is above all numbers
+		}
+	}
+	across(largest, func(a, b, dst Op) { g.VPMAXUD(a, b, dst) })
+	g.VDIVSS(steps, largestX, scale)
+	g.VMOVSS(scale, at(info, blockScale))
+	g.VDIVSS(largestX, steps, tX)
+	g.VCMPSS(Imm(2), largestX, tiny, inverse.AsX()) // tiny <= largest
+	g.VPAND(inverse.AsX(), tX, tX)
+	g.VBROADCASTSS(tX, inverse)
+	for i := range v {
+		g.VMULPS(inverse, v[i], v[i])
+		g.VCVTPS2DQ(v[i], v[i]) // rounds half to even
+		if wide {
+			g.VPMOVSDB(v[i], at(q, 16*i))
+		}
+		if i == 0 {
+			if wide {
+				g.VMOVDQA32(v[0], t)
+			} else {
+				g.VMOVDQA(v[0], t)
+			}
+		} else {
+			g.VPADDD(v[i], t, t)
+		}
+	}
+	if !wide {
+		for i := 0; i < n; i += 2 {
+			g.VPACKSSDW(v[i+1], v[i], v[i]) // 0 2 1 3 by quarters
+			g.VPERMQ(Imm(0xd8), v[i], v[i])
+			high := g.XMM()
+			g.VEXTRACTI128(Imm(1), v[i], high)
+			g.VPACKSSWB(high, v[i].AsX(), high)
+			g.VMOVDQU(high, at(q, 8*i))
+		}
+	}
+	across(t, func(a, b, dst Op) { g.VPADDD(a, b, dst) })
+	sum := g.GP32()
+	g.VMOVD(tX, sum)
+	g.VCVTDQ2PS(tX, tX)
+	g.VMULSS(scale, tX, tX)
+	g.VMOVSS(tX, at(info, blockSum))
+	g.IMULL(offset, sum)
+	g.MOVL(sum, at(info, blockStart))
+	g.ADDQ(U32(uint32(4*block)), x)
+	g.ADDQ(Imm(uint64(block)), q)
+	g.ADDQ(Imm(blockInfoSize), info)
+	g.DECQ(blocks)
+	g.JNZ(LabelRef("block"))
+	g.VZEROUPPER()
+	g.RET()
+}

@@ -1,0 +1,203 @@
+//go:build !purego
+
+package kernel
+
+import (
+	"unsafe"
+
+	"github.com/neurotrain/neuroquant/internal/impl"
+)
+
+var useAffineVNNI, useAffineAVXVNNI, useAffineAVX2 bool
+
+func init() {
+	impl.Register("affine", impl.AVX512VNNI, &useAffineVNNI)
+	impl.Register("affine", impl.AVXVNNI, &useAffineAVXVNNI)
+	impl.Register("affine", impl.AVX2, &useAffineAVX2)
+}
+
+// The tables are indexed by affineForm.
+type (
+	vectorsAffine [affineFormCount]func(groups, inner int, w *byte, ldw int, scale, min *uint16, lds int, x, info *byte, factor, dst *float32)
+	unpacksAffine [affineFormCount]func(blocks int, dst, src *byte)
+)
+
+var (
+	vectorVNNIx4 = vectorsAffine{
+		vectorAffine4x32x4AVX512VNNI,
+		vectorAffine4x16x4AVX512VNNI,
+		vectorAffine5x32x4AVX512VNNI,
+		vectorAffine6x16x4AVX512VNNI,
+		vectorAffine8x32x4AVX512VNNI,
+		vectorAffine8x16x4AVX512VNNI,
+	}
+	vectorVNNIx1 = vectorsAffine{
+		vectorAffine4x32x1AVX512VNNI,
+		vectorAffine4x16x1AVX512VNNI,
+		vectorAffine5x32x1AVX512VNNI,
+		vectorAffine6x16x1AVX512VNNI,
+		vectorAffine8x32x1AVX512VNNI,
+		vectorAffine8x16x1AVX512VNNI,
+	}
+	vectorAVXVNNIx1 = vectorsAffine{
+		vectorAffine4x32x1AVXVNNI,
+		vectorAffine4x16x1AVXVNNI,
+		vectorAffine5x32x1AVXVNNI,
+		vectorAffine6x16x1AVXVNNI,
+		vectorAffine8x32x1AVXVNNI,
+		vectorAffine8x16x1AVXVNNI,
+	}
+	vectorAVX2x1 = vectorsAffine{
+		vectorAffine4x32x1AVX2,
+		vectorAffine4x16x1AVX2,
+		vectorAffine5x32x1AVX2,
+		vectorAffine6x16x1AVX2,
+		vectorAffine8x32x1AVX2,
+		vectorAffine8x16x1AVX2,
+	}
+	unpackAVX512 = unpacksAffine{
+		unpackAffine4x32AVX512, unpackAffine4x16AVX512, unpackAffine5x32AVX512, unpackAffine6x16AVX512, nil, nil,
+	}
+	unpackAVX2 = unpacksAffine{
+		unpackAffine4x32AVX2, unpackAffine4x16AVX2, unpackAffine5x32AVX2, unpackAffine6x16AVX2, nil, nil,
+	}
+)
+
+// affineBias is what a code of the given width counts less than it says: without VNNI those of 8 bits are taken with a sign.
+func affineBias(bits int) int {
+	if bits == 8 && useAffineAVX2 && !useAffineAVXVNNI && !useAffineVNNI {
+		return 128
+	}
+	return 0
+}
+
+func vectorAffine(f affineForm, strips, groups, inner int, w []byte, ldw int, scale, mins []uint16, lds int, x []byte, info []blockInfo, factor, dst []float32) {
+	needLen("affine codes", len(w), strips*ldw)
+	needLen("affine scales", len(scale), strips*lds)
+	table := &vectorVNNIx1
+	switch {
+	case useAffineVNNI && strips == 4:
+		vectorVNNIx4[f](groups, inner, &w[0], ldw, &scale[0], first(mins), 2*lds, &x[0], infoBytes(info), &factor[0], &dst[0])
+		return
+	case useAffineVNNI:
+	case useAffineAVXVNNI:
+		table = &vectorAVXVNNIx1
+	case useAffineAVX2:
+		table = &vectorAVX2x1
+	default:
+		vectorAffineGeneric(f, strips, groups, inner, w, ldw, scale, mins, lds, x, info, factor, dst)
+		return
+	}
+	for s := range strips {
+		var m *uint16
+		if mins != nil {
+			m = &mins[s*lds]
+		}
+		table[f](groups, inner, &w[s*ldw], ldw, &scale[s*lds], m, 2*lds, &x[0], infoBytes(info), &factor[s*affineRows], &dst[s*affineRows])
+	}
+}
+
+// first is the address of the first element, nil for none.
+func first[T any](x []T) *T {
+	if x == nil {
+		return nil
+	}
+	return &x[0]
+}
+
+func infoBytes(info []blockInfo) *byte { return (*byte)(unsafe.Pointer(&info[0])) }
+
+func unpackAffine(f affineForm, blocks int, dst, src []byte) {
+	needLen("affine bytes", len(dst), blocks*16*f.block())
+	needLen("affine codes", len(src), blocks*f.blockBytes())
+	switch {
+	case blocks == 0:
+	case useAffineVNNI:
+		unpackAVX512[f](blocks, &dst[0], &src[0])
+	case useAffineAVX2:
+		unpackAVX2[f](blocks, &dst[0], &src[0])
+	default:
+		unpackAffineGeneric(f, blocks, dst, src)
+	}
+}
+
+func tileAffine(block, strips, blocks int, w []byte, ldw int, scale, mins []float32, x []byte, ldx int, info []blockInfo, ldi int, c []float32) {
+	needLen("affine codes", len(w), (strips-1)*ldw+blocks*16*block)
+	needLen("affine scales", len(scale), strips*blocks*affineRows)
+	needLen("affine x", len(x), (tileRowsAffine-1)*ldx+blocks*block)
+	needLen("affine infos", len(info), (tileRowsAffine-1)*ldi+blocks)
+	needLen("affine sums", len(c), tileRowsAffine*panelWidth)
+	const infoSize = int(unsafe.Sizeof(blockInfo{}))
+	if useAffineVNNI {
+		w, scale, mins, x, info, c := &w[0], &scale[0], first(mins), &x[0], infoBytes(info), &c[0]
+		switch {
+		case block == 32 && strips == 3:
+			tileAffine4x3x32AVX512VNNI(blocks, w, ldw, scale, mins, x, ldx, info, infoSize*ldi, c)
+		case block == 32 && strips == 2:
+			tileAffine4x2x32AVX512VNNI(blocks, w, ldw, scale, mins, x, ldx, info, infoSize*ldi, c)
+		case block == 32:
+			tileAffine4x1x32AVX512VNNI(blocks, w, ldw, scale, mins, x, ldx, info, infoSize*ldi, c)
+		case strips == 3:
+			tileAffine4x3x16AVX512VNNI(blocks, w, ldw, scale, mins, x, ldx, info, infoSize*ldi, c)
+		case strips == 2:
+			tileAffine4x2x16AVX512VNNI(blocks, w, ldw, scale, mins, x, ldx, info, infoSize*ldi, c)
+		default:
+			tileAffine4x1x16AVX512VNNI(blocks, w, ldw, scale, mins, x, ldx, info, infoSize*ldi, c)
+		}
+		return
+	}
+	if !useAffineAVXVNNI && !useAffineAVX2 {
+		tileAffineGeneric(block, strips, blocks, w, ldw, scale, mins, x, ldx, info, ldi, c)
+		return
+	}
+	f := tileAffine2x1x32AVX2
+	switch {
+	case useAffineAVXVNNI && block == 32:
+		f = tileAffine2x1x32AVXVNNI
+	case useAffineAVXVNNI:
+		f = tileAffine2x1x16AVXVNNI
+	case block == 16:
+		f = tileAffine2x1x16AVX2
+	}
+	// The kernels for fewer registers take one strip, whose scales lie together.
+	own := borrow(2 * 4 * blocks * affineRows)
+	defer own.release()
+	for s := range strips {
+		of := func(all, room []float32) *float32 {
+			switch {
+			case all == nil:
+				return nil
+			case strips == 1:
+				return &all[0]
+			}
+			for b := range blocks {
+				copy(room[b*affineRows:(b+1)*affineRows], all[(b*strips+s)*affineRows:])
+			}
+			return &room[0]
+		}
+		sc, mi := of(scale, own.f32()), of(mins, own.f32()[blocks*affineRows:])
+		for t := 0; t < tileRowsAffine; t += 2 {
+			f(blocks, &w[s*ldw], ldw, sc, mi, &x[t*ldx], ldx, infoBytes(info[t*ldi:]), infoSize*ldi, &c[t*panelWidth+s*affineRows])
+		}
+	}
+}
+
+// quantizeBlocks rounds blocks of activations; see quantizeBlocksGeneric.
+func quantizeBlocks(block, blocks int, codes []byte, info []blockInfo, x []float32, offset int32) {
+	needLen("affine x", len(x), block*blocks)
+	needLen("affine x codes", len(codes), block*blocks)
+	needLen("affine infos", len(info), blocks)
+	switch {
+	case blocks == 0:
+	case useAffineVNNI && block == 32:
+		quantizeBlocks32AVX512(blocks, &codes[0], infoBytes(info), &x[0], offset)
+	case useAffineVNNI:
+		quantizeBlocks16AVX512(blocks, &codes[0], infoBytes(info), &x[0], offset)
+	case useAffineAVX2 && block == 32:
+		quantizeBlocks32AVX2(blocks, &codes[0], infoBytes(info), &x[0], offset)
+	case useAffineAVX2:
+		quantizeBlocks16AVX2(blocks, &codes[0], infoBytes(info), &x[0], offset)
+	default:
+		quantizeBlocksGeneric(block, blocks, codes, info, x, offset)
+	}
+}

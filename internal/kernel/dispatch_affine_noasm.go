@@ -1,0 +1,21 @@
+//go:build !amd64 || purego
+
+package kernel
+
+func affineBias(int) int { return 0 }
+
+func vectorAffine(f affineForm, strips, groups, inner int, w []byte, ldw int, scale, mins []uint16, lds int, x []byte, info []blockInfo, factor, dst []float32) {
+	vectorAffineGeneric(f, strips, groups, inner, w, ldw, scale, mins, lds, x, info, factor, dst)
+}
+
+func unpackAffine(f affineForm, blocks int, dst, src []byte) {
+	unpackAffineGeneric(f, blocks, dst, src)
+}
+
+func tileAffine(block, strips, blocks int, w []byte, ldw int, scale, mins []float32, x []byte, ldx int, info []blockInfo, ldi int, c []float32) {
+	tileAffineGeneric(block, strips, blocks, w, ldw, scale, mins, x, ldx, info, ldi, c)
+}
+
+func quantizeBlocks(block, blocks int, codes []byte, info []blockInfo, x []float32, offset int32) {
+	quantizeBlocksGeneric(block, blocks, codes, info, x, offset)
+}
