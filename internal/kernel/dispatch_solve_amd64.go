@@ -11,7 +11,7 @@ func init() {
 	impl.Register("solve", impl.AVX2, &useSolveAVX2)
 }
 
-// solveColumns and gridErrors report whether they did the work of the exported functions.
+// Each function here reports whether it did the work of the exported one.
 func solveColumns(w []float32, cols, from, to int, u []float32, ldu int, p []float32, g *Grid, codes []byte, errs []float32) bool {
 	f, drift := solveColumnsAVX2, solveColumnsDriftAVX2
 	switch {
@@ -42,6 +42,20 @@ func gridErrors(w []float32, cols int, g *Grid, norm float32, sums *[SolveLanes]
 		squares(cols, &w[0], &g.Scale[0], &g.Zero[0], g.Most, &sums[0])
 	} else {
 		errors(cols, &w[0], &g.Scale[0], &g.Zero[0], g.Most, norm, &sums[0])
+	}
+	return true
+}
+
+func roundToGrid(dst, x []float32, scale, zero, most float32) bool {
+	switch {
+	case len(dst) == 0:
+		return true
+	case useSolveAVX512:
+		roundToGridAVX512(len(dst), &dst[0], &x[0], scale, zero, most)
+	case useSolveAVX2:
+		roundToGridAVX2(len(dst), &dst[0], &x[0], scale, zero, most)
+	default:
+		return false
 	}
 	return true
 }

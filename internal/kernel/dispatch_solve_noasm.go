@@ -9,3 +9,5 @@ func solveColumns(w []float32, cols, from, to int, u []float32, ldu int, p []flo
 func gridErrors(w []float32, cols int, g *Grid, norm float32, sums *[SolveLanes]float32) bool {
 	return false
 }
+
+func roundToGrid(dst, x []float32, scale, zero, most float32) bool { return false }

@@ -17,14 +17,30 @@ type Grid struct {
 
 // code returns the code of the nearest point of a lane's grid, and the point.
 func (g *Grid) code(lane int, x float32) (code, value float32) {
-	q := float32(math.RoundToEven(float64(x/g.Scale[lane]))) + g.Zero[lane]
+	return gridCode(x, g.Scale[lane], g.Zero[lane], g.Most)
+}
+
+func gridCode(x, scale, zero, most float32) (code, value float32) {
+	q := float32(math.RoundToEven(float64(x/scale))) + zero
 	if !(q > 0) {
 		q = 0
 	}
-	if q > g.Most {
-		q = g.Most
+	if q > most {
+		q = most
 	}
-	return q, g.Scale[lane] * (q - g.Zero[lane])
+	return q, scale * (q - zero)
+}
+
+// RoundToGrid sets dst[i] to the point nearest to x[i], for len(dst) elements, of the grid scale*(q-zero) with the whole numbers
+// 0 <= q <= most, each step rounded to float32; NaN counts as q = 0. dst may be x.
+func RoundToGrid(dst, x []float32, scale, zero, most float32) {
+	x = x[:len(dst)]
+	if roundToGrid(dst, x, scale, zero, most) {
+		return
+	}
+	for i, v := range x {
+		_, dst[i] = gridCode(v, scale, zero, most)
+	}
 }
 
 // SolveColumns quantizes the columns from <= c < to of a tile of cols columns one by one and makes up for the error of each in the

@@ -376,6 +376,57 @@ store:
 	VZEROUPPER
 	RET
 
+// func roundToGridAVX512(n int, dst *float32, x *float32, scale float32, zero float32, most float32)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, CMOV
+TEXT ·roundToGridAVX512(SB), NOSPLIT, $0-36
+	VBROADCASTSS scale+24(FP), Z0
+	VBROADCASTSS zero+28(FP), Z1
+	VBROADCASTSS most+32(FP), Z2
+	VXORPS       Z3, Z3, Z3
+	MOVQ         n+0(FP), AX
+	MOVQ         dst+8(FP), CX
+	MOVQ         x+16(FP), DX
+
+whole:
+	CMPQ        AX, $0x10
+	JLT         part
+	VMOVUPS     (DX), Z4
+	ADDQ        $0x40, DX
+	VDIVPS      Z0, Z4, Z4
+	VRNDSCALEPS $0x00, Z4, Z4
+	VADDPS      Z1, Z4, Z4
+	VMAXPS      Z3, Z4, Z4
+	VMINPS      Z2, Z4, Z4
+	VSUBPS      Z1, Z4, Z4
+	VMULPS      Z0, Z4, Z4
+	VMOVUPS     Z4, (CX)
+	ADDQ        $0x40, CX
+	SUBQ        $0x10, AX
+	JMP         whole
+
+part:
+	TESTQ       AX, AX
+	JZ          done
+	MOVQ        $0x00000010, BX
+	CMPQ        AX, BX
+	CMOVQLT     AX, BX
+	MOVQ        $-1, AX
+	BZHIQ       BX, AX, AX
+	KMOVW       AX, K1
+	VMOVUPS.Z   (DX), K1, Z4
+	VDIVPS      Z0, Z4, Z4
+	VRNDSCALEPS $0x00, Z4, Z4
+	VADDPS      Z1, Z4, Z4
+	VMAXPS      Z3, Z4, Z4
+	VMINPS      Z2, Z4, Z4
+	VSUBPS      Z1, Z4, Z4
+	VMULPS      Z0, Z4, Z4
+	VMOVUPS     Z4, K1, (CX)
+
+done:
+	VZEROUPPER
+	RET
+
 // func solveColumnsAVX2(cols int, from int, to int, w *float32, u *float32, p *float32, ldu int, scale *float32, zero *float32, most float32, codes *byte, errs *float32)
 // Requires: AVX, AVX2, FMA3
 TEXT ·solveColumnsAVX2(SB), NOSPLIT, $0-96
@@ -835,3 +886,88 @@ store:
 	JLT     vector
 	VZEROUPPER
 	RET
+
+// func roundToGridAVX2(n int, dst *float32, x *float32, scale float32, zero float32, most float32)
+// Requires: AVX, CMOV
+TEXT ·roundToGridAVX2(SB), NOSPLIT, $0-36
+	VBROADCASTSS scale+24(FP), Y0
+	VBROADCASTSS zero+28(FP), Y1
+	VBROADCASTSS most+32(FP), Y2
+	VXORPS       Y3, Y3, Y3
+	MOVQ         n+0(FP), AX
+	MOVQ         dst+8(FP), CX
+	MOVQ         x+16(FP), DX
+
+whole:
+	CMPQ     AX, $0x08
+	JLT      part
+	VMOVUPS  (DX), Y4
+	ADDQ     $0x20, DX
+	VDIVPS   Y0, Y4, Y4
+	VROUNDPS $0x00, Y4, Y4
+	VADDPS   Y1, Y4, Y4
+	VMAXPS   Y3, Y4, Y4
+	VMINPS   Y2, Y4, Y4
+	VSUBPS   Y1, Y4, Y4
+	VMULPS   Y0, Y4, Y4
+	VMOVUPS  Y4, (CX)
+	ADDQ     $0x20, CX
+	SUBQ     $0x08, AX
+	JMP      whole
+
+part:
+	TESTQ      AX, AX
+	JZ         done
+	MOVQ       $0x00000008, BX
+	CMPQ       AX, BX
+	CMOVQLT    AX, BX
+	NEGQ       BX
+	LEAQ       laneMasks<>+0(SB), AX
+	VMOVUPS    64(AX)(BX*4), Y5
+	VMASKMOVPS (DX), Y5, Y4
+	VDIVPS     Y0, Y4, Y4
+	VROUNDPS   $0x00, Y4, Y4
+	VADDPS     Y1, Y4, Y4
+	VMAXPS     Y3, Y4, Y4
+	VMINPS     Y2, Y4, Y4
+	VSUBPS     Y1, Y4, Y4
+	VMULPS     Y0, Y4, Y4
+	VMASKMOVPS Y4, Y5, (CX)
+
+done:
+	VZEROUPPER
+	RET
+
+DATA laneMasks<>+0(SB)/4, $0xffffffff
+DATA laneMasks<>+4(SB)/4, $0xffffffff
+DATA laneMasks<>+8(SB)/4, $0xffffffff
+DATA laneMasks<>+12(SB)/4, $0xffffffff
+DATA laneMasks<>+16(SB)/4, $0xffffffff
+DATA laneMasks<>+20(SB)/4, $0xffffffff
+DATA laneMasks<>+24(SB)/4, $0xffffffff
+DATA laneMasks<>+28(SB)/4, $0xffffffff
+DATA laneMasks<>+32(SB)/4, $0xffffffff
+DATA laneMasks<>+36(SB)/4, $0xffffffff
+DATA laneMasks<>+40(SB)/4, $0xffffffff
+DATA laneMasks<>+44(SB)/4, $0xffffffff
+DATA laneMasks<>+48(SB)/4, $0xffffffff
+DATA laneMasks<>+52(SB)/4, $0xffffffff
+DATA laneMasks<>+56(SB)/4, $0xffffffff
+DATA laneMasks<>+60(SB)/4, $0xffffffff
+DATA laneMasks<>+64(SB)/4, $0x00000000
+DATA laneMasks<>+68(SB)/4, $0x00000000
+DATA laneMasks<>+72(SB)/4, $0x00000000
+DATA laneMasks<>+76(SB)/4, $0x00000000
+DATA laneMasks<>+80(SB)/4, $0x00000000
+DATA laneMasks<>+84(SB)/4, $0x00000000
+DATA laneMasks<>+88(SB)/4, $0x00000000
+DATA laneMasks<>+92(SB)/4, $0x00000000
+DATA laneMasks<>+96(SB)/4, $0x00000000
+DATA laneMasks<>+100(SB)/4, $0x00000000
+DATA laneMasks<>+104(SB)/4, $0x00000000
+DATA laneMasks<>+108(SB)/4, $0x00000000
+DATA laneMasks<>+112(SB)/4, $0x00000000
+DATA laneMasks<>+116(SB)/4, $0x00000000
+DATA laneMasks<>+120(SB)/4, $0x00000000
+DATA laneMasks<>+124(SB)/4, $0x00000000
+GLOBL laneMasks<>(SB), RODATA|NOPTR, $128

@@ -34,6 +34,11 @@ func gridErrorsAVX512(cols int, w *float32, scale *float32, zero *float32, most 
 //go:noescape
 func gridSquaresAVX512(cols int, w *float32, scale *float32, zero *float32, most float32, sums *float32)
 
+// roundToGridAVX512 computes dst[i] = scale*(min(max(rne(x[i]/scale)+zero, 0), most) - zero) for i < n; NaN counts as the code 0.
+//
+//go:noescape
+func roundToGridAVX512(n int, dst *float32, x *float32, scale float32, zero float32, most float32)
+
 // solveColumnsAVX2 computes for the columns c from <= c < to and each lane
 //
 //	x = w[c]; q = min(max(rne(x/scale)+zero, 0), most); w[c] = scale*(q-zero); e = (x-w[c])/u[c][c]
@@ -63,3 +68,8 @@ func gridErrorsAVX2(cols int, w *float32, scale *float32, zero *float32, most fl
 //
 //go:noescape
 func gridSquaresAVX2(cols int, w *float32, scale *float32, zero *float32, most float32, sums *float32)
+
+// roundToGridAVX2 computes dst[i] = scale*(min(max(rne(x[i]/scale)+zero, 0), most) - zero) for i < n; NaN counts as the code 0.
+//
+//go:noescape
+func roundToGridAVX2(n int, dst *float32, x *float32, scale float32, zero float32, most float32)

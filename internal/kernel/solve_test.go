@@ -172,6 +172,34 @@ func TestGridErrors(t *testing.T) {
 	})
 }
 
+func TestRoundToGrid(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(13, 5))
+		for n := range 131 {
+			x := vectorInput(r, n, true)
+			dst, check := guarded[float32](n, r.IntN(16))
+			scale, zero := float32(0.37), float32(n%16)
+			RoundToGrid(dst, x, scale, zero, 15)
+			if err := check(); err != nil {
+				t.Fatalf("length %d: %v", n, err)
+			}
+			RoundToGrid(x[:n/2], x[:n/2], scale, zero, 15)
+			for i, v := range dst {
+				in := x[i]
+				if i < n/2 {
+					if in != v {
+						t.Fatalf("in place: %v, want %v", in, v)
+					}
+					continue
+				}
+				if _, want := gridCode(in, scale, zero, 15); v != want {
+					t.Fatalf("RoundToGrid(%v) = %v, want %v", in, v, want)
+				}
+			}
+		}
+	})
+}
+
 func BenchmarkSolveColumns(b *testing.B) {
 	r := rand.New(rand.NewPCG(1, 1))
 	const cols = 128

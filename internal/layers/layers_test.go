@@ -24,7 +24,7 @@ var layers = []string{
 	"internal/torchtest",
 	"internal/tokenizer",
 	"data",
-	"internal/packed internal/saturate internal/gptq",
+	"internal/packed internal/saturate internal/solve",
 	"internal/graph",
 	"internal/op",
 	"internal/pass internal/aten internal/equalize",

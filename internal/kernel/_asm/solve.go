@@ -14,6 +14,7 @@ func solve(g *gen) {
 		m.solveColumns(true)
 		m.gridErrors(false)
 		m.gridErrors(true)
+		m.roundToGrid()
 	}
 }
 
@@ -208,4 +209,23 @@ func (m mathGen) gridErrors(square bool) {
 	m.JLT(LabelRef("vector"))
 	m.VZEROUPPER()
 	m.RET()
+}
+
+func (m mathGen) roundToGrid() {
+	m.function("roundToGrid"+isaName(m.wide), "func(n int, dst, x *float32, scale, zero, most float32)",
+		"dst[i] = scale*(min(max(rne(x[i]/scale)+zero, 0), most) - zero) for i < n; NaN counts as the code 0.")
+	scale, zero, most := m.broadcastArg(m.wide, "scale"), m.broadcastArg(m.wide, "zero"), m.broadcastArg(m.wide, "most")
+	least := m.vec(m.wide)
+	m.VXORPS(least, least, least)
+	m.mapped(m.wide, []string{"x"}, func(in []reg.VecVirtual) reg.VecVirtual {
+		q := in[0]
+		m.VDIVPS(scale, q, q)
+		m.round(q, q)
+		m.VADDPS(zero, q, q)
+		m.VMAXPS(least, q, q)
+		m.VMINPS(most, q, q)
+		m.VSUBPS(zero, q, q)
+		m.VMULPS(scale, q, q)
+		return q
+	})
 }

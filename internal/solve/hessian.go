@@ -1,8 +1,9 @@
-// Package gptq quantizes one weight matrix so that its products with given inputs change least: GPTQ (Frantar et al., "GPTQ:
-// Accurate Post-Training Quantization for Generative Pre-trained Transformers", 2022) with what was found since.
+// Package solve quantizes a weight matrix so that its products with given inputs change least: GPTQ (Frantar et al., "GPTQ:
+// Accurate Post-Training Quantization for Generative Pre-trained Transformers", 2022) with what was found since, and AWQ (Lin et al., "AWQ:
+// Activation-aware Weight Quantization for LLM Compression and Acceleration", 2023).
 //
 // It knows matrices alone: which layers there are, where inputs come from and what files hold is the business of its callers.
-package gptq
+package solve
 
 import (
 	"fmt"
@@ -33,7 +34,7 @@ func (h *Hessian) Tokens() int { return h.tokens }
 func (h *Hessian) Add(p *kernel.Pool, x []float32) {
 	rows := len(x) / max(h.width, 1)
 	if rows*h.width != len(x) {
-		panic(fmt.Sprintf("gptq: %d values are no rows of %d", len(x), h.width))
+		panic(fmt.Sprintf("solve: %d values are no rows of %d", len(x), h.width))
 	}
 	kernel.SyrkF32F64(p, false, true, h.width, rows, 1, x, h.width, h.sum, h.width)
 	h.tokens += rows
@@ -65,7 +66,7 @@ func NewDrift(width int) *Drift { return &Drift{width: width, sum: make([]float3
 func (d *Drift) Add(p *kernel.Pool, original, x []float32) {
 	rows := len(x) / max(d.width, 1)
 	if rows*d.width != len(x) || len(original) != len(x) {
-		panic(fmt.Sprintf("gptq: %d and %d values are no equal rows of %d", len(original), len(x), d.width))
+		panic(fmt.Sprintf("solve: %d and %d values are no equal rows of %d", len(original), len(x), d.width))
 	}
 	if len(d.difference) < len(x) {
 		d.difference = make([]float32, len(x))
@@ -85,7 +86,7 @@ type factor struct {
 
 // factorize permutes H, in which rows of dead columns are those of the unit matrix, adds damping to the diagonal and inverts it. Where that
 // fails for want of precision the damping grows, first by steps of o.DampStep up to 1, then tenfold from a millionth of the greatest element.
-func (h *Hessian) factorize(p *kernel.Pool, perm []int, o *Options) (*factor, error) {
+func (h *Hessian) factorize(p *kernel.Pool, perm []int, o *GPTQOptions) (*factor, error) {
 	n, scale := h.width, h.scale()
 	diag := h.diagonal()
 	f := &factor{damp: o.Damp}

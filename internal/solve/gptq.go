@@ -1,4 +1,4 @@
-package gptq
+package solve
 
 import (
 	"context"
@@ -27,8 +27,8 @@ const (
 	GroupAware Order = "act_group_aware"
 )
 
-// Options are the settings of a layer.
-type Options struct {
+// GPTQOptions are the settings of [GPTQ].
+type GPTQOptions struct {
 	Bits      int  // 2 to 8
 	Group     int  // columns that share a scale; 0: all
 	Symmetric bool // the zero point is the middle code
@@ -63,9 +63,9 @@ type Result struct {
 // blockCols is how many columns are solved before the columns behind them are updated.
 const blockCols = 128
 
-// Solve quantizes the rows x cols matrix w. The result is the same for any number of threads. drift may be nil. It is an error if
+// GPTQ quantizes the rows x cols matrix w. The result is the same for any number of threads. drift may be nil. It is an error if
 // the inputs are not finite or make no positive matrix at any damping.
-func Solve(ctx context.Context, p *kernel.Pool, rows, cols int, w []float32, h *Hessian, drift *Drift, o Options) (*Result, error) {
+func GPTQ(ctx context.Context, p *kernel.Pool, rows, cols int, w []float32, h *Hessian, drift *Drift, o GPTQOptions) (*Result, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func Solve(ctx context.Context, p *kernel.Pool, rows, cols int, w []float32, h *
 	return s.result, nil
 }
 
-func (o *Options) check() error {
+func (o *GPTQOptions) check() error {
 	switch {
 	case o.Bits < 2 || o.Bits > 8:
 		return fmt.Errorf("%d bits; want 2 to 8", o.Bits)
@@ -133,7 +133,7 @@ func (o *Options) check() error {
 // runs of neighbours, and the columns behind a block are one matrix.
 type solver struct {
 	pool       *kernel.Pool
-	o          Options
+	o          GPTQOptions
 	rows, cols int
 	width      int       // rows, padded
 	w          []float32 // the original
@@ -148,7 +148,7 @@ type solver struct {
 	result     *Result
 }
 
-func newSolver(p *kernel.Pool, rows, cols int, w []float32, h *Hessian, o Options) *solver {
+func newSolver(p *kernel.Pool, rows, cols int, w []float32, h *Hessian, o GPTQOptions) *solver {
 	s := &solver{pool: p, o: o, rows: rows, cols: cols, width: (rows + lanes - 1) / lanes * lanes, w: w, diag: h.diagonal()}
 	n := (cols + o.Group - 1) / o.Group
 	s.result = &Result{Codes: make([]byte, rows*cols), Scales: make([]float32, rows*n), Zeros: make([]byte, rows*n), Groups: n}

@@ -1,4 +1,4 @@
-package gptq
+package solve
 
 import (
 	"context"
@@ -103,7 +103,7 @@ func inverse(a [][]float64) [][]float64 {
 
 // plain is the algorithm as the paper states it before any speeding up: after each column the inverse of what is left of the Hessian is updated
 // by elimination. It returns the codes and values, with grids fitted to the columns of a group as they are when it begins.
-func plain(w []float32, rows, cols int, h [][]float64, perm []int, groupOf func(pos int) int, o Options) (codes []byte, values []float64) {
+func plain(w []float32, rows, cols int, h [][]float64, perm []int, groupOf func(pos int) int, o GPTQOptions) (codes []byte, values []float64) {
 	n := cols
 	a := make([][]float64, n)
 	for i := range a {
@@ -193,15 +193,15 @@ func outputError(w []float32, v []float64, rows, cols int, h [][]float64) float6
 	return sum
 }
 
-func TestSolveIsGPTQ(t *testing.T) {
+func TestGPTQ(t *testing.T) {
 	for _, c := range []struct{ rows, cols, group, bits int }{{33, 96, 0, 4}, {8, 120, 32, 4}, {9, 172, 64, 3}, {5, 150, 136, 2}, {32, 64, 16, 8}, {3, 7, 2, 4}} {
 		w, x, h := layer(uint64(c.cols), c.rows, c.cols, 3*c.cols)
 		hh := hessianOf(x, c.cols)
 		for _, order := range []Order{Natural, ActOrder, StaticGroups, GroupAware} {
 			for _, symmetric := range []bool{true, false} {
 				name := fmt.Sprintf("%dx%d group %d, %d bits, order %q, symmetric %v", c.rows, c.cols, c.group, c.bits, order, symmetric)
-				o := Options{Bits: c.bits, Group: c.group, Symmetric: symmetric, Order: order, Damp: 0.01, ScaleType: tensor.Float32}
-				got, err := Solve(context.Background(), nil, c.rows, c.cols, w, h, nil, o)
+				o := GPTQOptions{Bits: c.bits, Group: c.group, Symmetric: symmetric, Order: order, Damp: 0.01, ScaleType: tensor.Float32}
+				got, err := GPTQ(context.Background(), nil, c.rows, c.cols, w, h, nil, o)
 				if err != nil {
 					t.Fatalf("%s: %v", name, err)
 				}
@@ -209,7 +209,7 @@ func TestSolveIsGPTQ(t *testing.T) {
 				if group == 0 {
 					group = c.cols
 				}
-				s := newSolver(nil, c.rows, c.cols, w, h, func() Options { o := o; o.Group = group; return o }())
+				s := newSolver(nil, c.rows, c.cols, w, h, func() GPTQOptions { o := o; o.Group = group; return o }())
 				codes, want := plain(w, c.rows, c.cols, hh, s.perm, func(pos int) int { return s.groups[pos] }, o)
 				different := 0
 				for i := range codes {
@@ -252,7 +252,7 @@ func TestSolveIsGPTQ(t *testing.T) {
 func TestRoundingError(t *testing.T) {
 	const rows, cols = 20, 70
 	w, x, h := layer(5, rows, cols, 200)
-	o := Options{Bits: 4, Group: 32, Damp: 0.01, ScaleType: tensor.Float16, Order: ActOrder, Norm: 2.4}
+	o := GPTQOptions{Bits: 4, Group: 32, Damp: 0.01, ScaleType: tensor.Float16, Order: ActOrder, Norm: 2.4}
 	s := newSolver(nil, rows, cols, w, h, o)
 	f, err := h.factorize(nil, s.perm, &o)
 	if err != nil {
@@ -269,17 +269,17 @@ func TestRoundingError(t *testing.T) {
 	}
 }
 
-func TestSolveIsTheSameForAnyNumberOfThreads(t *testing.T) {
+func TestGPTQIsTheSameForAnyNumberOfThreads(t *testing.T) {
 	const rows, cols = 130, 300
 	w, _, h := layer(9, rows, cols, 400)
-	for _, o := range []Options{
+	for _, o := range []GPTQOptions{
 		{Bits: 4, Group: 128, Symmetric: true, Damp: 0.05, ScaleType: tensor.Float16, Norm: 2.4},
 		{Bits: 3, Group: 32, Order: GroupAware, Damp: 0.01, ScaleType: tensor.BFloat16, LeastZero: 1},
 	} {
 		var first *Result
 		for threads := 1; threads <= 4; threads++ {
 			p := kernel.NewPool(threads)
-			r, err := Solve(context.Background(), p, rows, cols, w, h, nil, o)
+			r, err := GPTQ(context.Background(), p, rows, cols, w, h, nil, o)
 			p.Close()
 			if err != nil {
 				t.Fatal(err)
@@ -308,7 +308,7 @@ func TestHardInputs(t *testing.T) {
 	h := NewHessian(cols)
 	h.Add(nil, flat)
 	for _, order := range []Order{Natural, ActOrder, StaticGroups, GroupAware} {
-		r, err := Solve(context.Background(), nil, rows, cols, w, h, nil, Options{Bits: 4, Group: 16, Order: order, DampStep: 0.01, ScaleType: tensor.Float16, LeastZero: 1})
+		r, err := GPTQ(context.Background(), nil, rows, cols, w, h, nil, GPTQOptions{Bits: 4, Group: 16, Order: order, DampStep: 0.01, ScaleType: tensor.Float16, LeastZero: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -325,22 +325,22 @@ func TestHardInputs(t *testing.T) {
 		}
 	}
 	h.Add(nil, append(make([]float32, cols-1), float32(math.NaN())))
-	if _, err := Solve(context.Background(), nil, rows, cols, w, h, nil, Options{Bits: 4, ScaleType: tensor.Float16}); err == nil {
+	if _, err := GPTQ(context.Background(), nil, rows, cols, w, h, nil, GPTQOptions{Bits: 4, ScaleType: tensor.Float16}); err == nil {
 		t.Error("inputs that are not finite are taken")
 	}
 	w[1] = float32(math.Inf(1))
-	if _, err := Solve(context.Background(), nil, rows, cols, w, NewHessian(cols), nil, Options{Bits: 4, ScaleType: tensor.Float16}); err == nil {
+	if _, err := GPTQ(context.Background(), nil, rows, cols, w, NewHessian(cols), nil, GPTQOptions{Bits: 4, ScaleType: tensor.Float16}); err == nil {
 		t.Error("weights that are not finite are taken")
 	}
 }
 
-func BenchmarkSolve(b *testing.B) {
+func BenchmarkGPTQ(b *testing.B) {
 	const n = 1024
 	w, _, h := layer(1, n, n, 64)
-	for _, o := range []Options{{Bits: 4, Group: 128, Damp: 0.05, Symmetric: true, ScaleType: tensor.Float16}, {Bits: 4, Group: 128, Damp: 0.05, ScaleType: tensor.Float16, Norm: 2.4}} {
+	for _, o := range []GPTQOptions{{Bits: 4, Group: 128, Damp: 0.05, Symmetric: true, ScaleType: tensor.Float16}, {Bits: 4, Group: 128, Damp: 0.05, ScaleType: tensor.Float16, Norm: 2.4}} {
 		b.Run(fmt.Sprintf("%dx%d/norm=%v", n, n, o.Norm), func(b *testing.B) {
 			for range b.N {
-				if _, err := Solve(context.Background(), kernel.Shared(), n, n, w, h, nil, o); err != nil {
+				if _, err := GPTQ(context.Background(), kernel.Shared(), n, n, w, h, nil, o); err != nil {
 					b.Fatal(err)
 				}
 			}

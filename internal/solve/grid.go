@@ -1,4 +1,4 @@
-package gptq
+package solve
 
 import (
 	"math"
@@ -16,7 +16,7 @@ const (
 )
 
 // fit sets g to the grid for the columns of a tile: the whole range of each row, with 0 in it, or the part of it that loses least by the norm.
-func (o *Options) fit(g *kernel.Grid, w []float32) {
+func (o *GPTQOptions) fit(g *kernel.Grid, w []float32) {
 	var lo, hi [lanes]float32
 	for c := 0; c < len(w); c += lanes {
 		col := w[c : c+lanes : c+lanes]
@@ -58,12 +58,12 @@ func (o *Options) fit(g *kernel.Grid, w []float32) {
 }
 
 // ranged sets g to the grids over share*lo to share*hi, with scales as they will be stored.
-func (o *Options) ranged(g *kernel.Grid, lo, hi *[lanes]float32, share float32) {
+func (o *GPTQOptions) ranged(g *kernel.Grid, lo, hi *[lanes]float32, share float32) {
 	g.Most = float32(int(1)<<o.Bits - 1)
 	for l := range lanes {
 		g.Scale[l] = (share*hi[l] - share*lo[l]) / g.Most
 	}
-	o.storable(g.Scale[:])
+	storable(g.Scale[:], o.ScaleType)
 	for l := range lanes {
 		if o.Symmetric {
 			g.Zero[l] = (g.Most + 1) / 2
@@ -74,18 +74,18 @@ func (o *Options) ranged(g *kernel.Grid, lo, hi *[lanes]float32, share float32) 
 	}
 }
 
-// storable rounds scales to the type of the file, and those that would be 0 to the least number that it has.
-func (o *Options) storable(scales []float32) {
+// storable rounds at most as many scales as a tile has rows to the type of the file, and those that would be 0 to the least number that it has.
+func storable(scales []float32, t tensor.DType) {
 	var bits [lanes]uint16
 	least := float32(math.SmallestNonzeroFloat32)
-	switch o.ScaleType {
+	switch t {
 	case tensor.Float16:
-		kernel.F32ToF16(bits[:], scales)
-		kernel.F16ToF32(scales, bits[:])
+		kernel.F32ToF16(bits[:len(scales)], scales)
+		kernel.F16ToF32(scales, bits[:len(scales)])
 		least = 0x1p-24
 	case tensor.BFloat16:
-		kernel.F32ToBF16(bits[:], scales)
-		kernel.BF16ToF32(scales, bits[:])
+		kernel.F32ToBF16(bits[:len(scales)], scales)
+		kernel.BF16ToF32(scales, bits[:len(scales)])
 	}
 	for i, s := range scales {
 		scales[i] = max(s, least)
