@@ -12,13 +12,14 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/neurotrain/neuroquant/internal/format/hf"
 	"github.com/neurotrain/neuroquant/internal/format/onnx"
 	"github.com/neurotrain/neuroquant/internal/format/torch"
 	"github.com/neurotrain/neuroquant/internal/model"
 )
 
 // Formats lists the formats in the order in which they are tried.
-var Formats = []*model.Format{&torch.Format, &onnx.Format}
+var Formats = []*model.Format{&torch.Format, &hf.Format, &onnx.Format}
 
 // ErrNotModel is in the chain of the error for a file of no known format.
 var ErrNotModel = errors.New("not a model of a known format")
@@ -57,6 +58,9 @@ func of(path string) (f *model.Format, file string, err error) {
 	}
 	file = path
 	if info.IsDir() {
+		if hf.Match(path, nil) {
+			return &hf.Format, path, nil
+		}
 		if file, err = inFolder(path); err != nil {
 			return nil, "", err
 		}
@@ -64,6 +68,9 @@ func of(path string) (f *model.Format, file string, err error) {
 	head, err := readHead(file)
 	if err != nil {
 		return nil, "", err
+	}
+	if hf.Match(file, head) {
+		return &hf.Format, file, nil
 	}
 	what := recognize(head)
 	for _, f := range Formats {
@@ -136,7 +143,7 @@ func readHead(path string) ([]byte, error) {
 }
 
 func accepted() string {
-	return "ONNX (.onnx), PyTorch (.pt, .pth, .bin and others), or a folder with one"
+	return "ONNX (.onnx), PyTorch (.pt, .pth, .bin and others), safetensors with a config.json, or a folder with one"
 }
 
 // recognize says what a file is that is certainly no model of a format above, whatever its name; "" if it may be one.
@@ -159,7 +166,7 @@ func recognize(head []byte) string {
 	case len(head) == 0:
 		return "the file is empty"
 	case len(head) > 8 && string(head[4:9]) == "\x00\x00\x00\x00{": // after a length of eight bytes
-		return "it looks like safetensors"
+		return "it looks like safetensors; call it model.safetensors and put its config.json beside it"
 	case isText(s):
 		return fmt.Sprintf("a text file that starts with %q", s[:min(len(s), 16)])
 	}
