@@ -116,12 +116,21 @@ func TestRopeForms(t *testing.T) {
 		{`{"rope_parameters": {"rope_type": "default", "rope_theta": 16, "partial_rotary_factor": 0.5}}`, []float64{1, 0.25}, 0},
 		{`{"rope_theta": 16, "partial_rotary_factor": 0.5}`, []float64{1, 0.25}, 0},
 		{`{"rope_scaling": {"type": "linear", "factor": 4}, "max_position_embeddings": 64}`, []float64{0.25, 0.025, 0.0025, 0.00025}, 0},
-		{`{"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4, "original_max_position_embeddings": 100}, "max_position_embeddings": 800}`,
-			[]float64{1, 0.029753527, 0.00125, 0.000125}, 0},
-		{`{"rope_scaling": {"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 2048}, "max_position_embeddings": 8192}`,
-			[]float64{1, 0.1, 0.00625, 0.00025}, 0.1*math.Log(4) + 1},
-		{`{"rope_scaling": {"rope_type": "longrope", "short_factor": [1, 2, 4, 5], "long_factor": [2, 2, 2, 2]}, "original_max_position_embeddings": 64, "max_position_embeddings": 256}`,
-			[]float64{1, 0.05, 0.0025, 0.0002}, math.Sqrt(1 + math.Log(4)/math.Log(64))},
+		{
+			`{"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4, "original_max_position_embeddings": 100}, "max_position_embeddings": 800}`,
+			[]float64{1, 0.029753527, 0.00125, 0.000125},
+			0,
+		},
+		{
+			`{"rope_scaling": {"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 2048}, "max_position_embeddings": 8192}`,
+			[]float64{1, 0.1, 0.00625, 0.00025},
+			0.1*math.Log(4) + 1,
+		},
+		{
+			`{"rope_scaling": {"rope_type": "longrope", "short_factor": [1, 2, 4, 5], "long_factor": [2, 2, 2, 2]}, "original_max_position_embeddings": 64, "max_position_embeddings": 256}`,
+			[]float64{1, 0.05, 0.0025, 0.0002},
+			math.Sqrt(1 + math.Log(4)/math.Log(64)),
+		},
 	} {
 		cfg := newConfig(parse(t, c.text))
 		cfg.harmless()

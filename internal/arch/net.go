@@ -31,9 +31,6 @@ func newNet(name string, w Weights) *net {
 // at runs f with nodes named below a path of the model.
 func (n *net) at(path string, f func()) { n.Scope(path, f) }
 
-// has reports whether the checkpoint has a tensor.
-func (n *net) has(name string) bool { return n.w.Tensor(name) != nil }
-
 // source returns the tensor of a name, whose dimensions must be as given; nil after an error.
 func (n *net) source(name string, dims ...int) tensor.Source {
 	s := n.w.Tensor(name)
