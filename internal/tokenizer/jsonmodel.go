@@ -1,0 +1,188 @@
+package tokenizer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// modelJSON is the model of tokenizer.json, of every type.
+type modelJSON struct {
+	Type          string          `json:"type"`
+	Vocab         json.RawMessage `json:"vocab"`
+	Merges        *[]mergeJSON    `json:"merges"`
+	UnkToken      *string         `json:"unk_token"`
+	UnkID         *int            `json:"unk_id"`
+	Prefix        *string         `json:"continuing_subword_prefix"`
+	Suffix        *string         `json:"end_of_word_suffix"`
+	Dropout       *float64        `json:"dropout"`
+	FuseUnk       bool            `json:"fuse_unk"`
+	ByteFallback  bool            `json:"byte_fallback"`
+	IgnoreMerges  bool            `json:"ignore_merges"`
+	MaxInputChars *int            `json:"max_input_chars_per_word"`
+}
+
+// mergeJSON is "a b" or ["a", "b"].
+type mergeJSON [2]string
+
+func (m *mergeJSON) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '[' {
+		var pair []string
+		if err := json.Unmarshal(b, &pair); err != nil {
+			return err
+		}
+		if len(pair) != 2 {
+			return fmt.Errorf("a merge of %d tokens, want 2", len(pair))
+		}
+		*m = mergeJSON(pair)
+		return nil
+	}
+	var line string
+	if err := json.Unmarshal(b, &line); err != nil {
+		return err
+	}
+	if strings.HasPrefix(line, "#version") {
+		return nil // left out below
+	}
+	left, right, ok := strings.Cut(line, " ")
+	if !ok || strings.Contains(right, " ") {
+		return fmt.Errorf("merge %q, want two tokens with a space between", line)
+	}
+	*m = mergeJSON{left, right}
+	return nil
+}
+
+// scoredToken is ["token", score].
+type scoredToken struct {
+	token string
+	score float64
+}
+
+func (s *scoredToken) UnmarshalJSON(b []byte) error {
+	var list []json.RawMessage
+	if err := json.Unmarshal(b, &list); err != nil {
+		return err
+	}
+	if len(list) != 2 {
+		return fmt.Errorf("%.60s is no pair of a token and its score", b)
+	}
+	if err := json.Unmarshal(list[0], &s.token); err != nil {
+		return err
+	}
+	return json.Unmarshal(list[1], &s.score)
+}
+
+// kind returns the type of a model, by its fields where an old file does not say it.
+func (m *modelJSON) kind() string {
+	switch {
+	case m.Type != "":
+		return m.Type
+	case m.Merges != nil:
+		return "BPE"
+	case m.MaxInputChars != nil && m.Prefix != nil:
+		return "WordPiece"
+	case m.UnkToken != nil:
+		return "WordLevel"
+	}
+	return "Unigram"
+}
+
+// parseModel reads the model; byteLevel says that words come as raw bytes if the model can take them.
+func parseModel(raw json.RawMessage, byteLevel bool) (model, error) {
+	var m modelJSON
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return nil, err
+	}
+	if absent(m.Vocab) {
+		return nil, errors.New("there is no vocab")
+	}
+	kind := m.kind()
+	if kind == "Unigram" {
+		return m.unigram()
+	}
+	var ids map[string]int32
+	if err := json.Unmarshal(m.Vocab, &ids); err != nil {
+		return nil, fmt.Errorf("vocab: %w", err)
+	}
+	v, err := newVocabulary(ids)
+	if err != nil {
+		return nil, fmt.Errorf("vocab: %w", err)
+	}
+	text := func(s *string) string {
+		if s == nil {
+			return ""
+		}
+		return *s
+	}
+	switch kind {
+	case "BPE":
+		return m.bpe(v, byteLevel)
+	case "WordPiece":
+		if m.UnkToken == nil || m.Prefix == nil || m.MaxInputChars == nil {
+			return nil, errors.New("WordPiece needs unk_token, continuing_subword_prefix and max_input_chars_per_word")
+		}
+		w := &wordPiece{vocabulary: v, unk: *m.UnkToken, prefix: *m.Prefix, maxChars: *m.MaxInputChars}
+		w.finish()
+		return w, nil
+	case "WordLevel":
+		return &wordLevel{v, text(m.UnkToken)}, nil
+	}
+	return nil, fmt.Errorf("type %q is not known; known are BPE, Unigram, WordLevel, WordPiece", kind)
+}
+
+func (m *modelJSON) bpe(v vocabulary, byteLevel bool) (model, error) {
+	if m.Merges == nil {
+		return nil, errors.New("BPE needs merges, and there are none")
+	}
+	if m.Dropout != nil && *m.Dropout != 0 {
+		return nil, fmt.Errorf("dropout %g: random merges are for training and not supported", *m.Dropout)
+	}
+	b := &bpe{vocabulary: v, unk: -1, fuseUnk: m.FuseUnk, ignoreMerges: m.IgnoreMerges}
+	if m.Prefix != nil {
+		b.prefix = *m.Prefix
+	}
+	if m.Suffix != nil {
+		b.suffix = *m.Suffix
+	}
+	if m.UnkToken != nil {
+		id, ok := v.ids[*m.UnkToken]
+		if !ok {
+			return nil, fmt.Errorf("unk_token %q is not in the vocabulary", *m.UnkToken)
+		}
+		b.unk = id
+	}
+	pairs := make([][2]string, 0, len(*m.Merges))
+	for _, p := range *m.Merges {
+		if p != (mergeJSON{}) {
+			pairs = append(pairs, p)
+		}
+	}
+	if err := b.addMerges(pairs); err != nil {
+		return nil, err
+	}
+	b.finish(byteLevel && b.prefix == "" && b.suffix == "" && !m.ByteFallback, m.ByteFallback)
+	return b, nil
+}
+
+func (m *modelJSON) unigram() (model, error) {
+	var list []scoredToken
+	if err := json.Unmarshal(m.Vocab, &list); err != nil {
+		return nil, fmt.Errorf("vocab: %w", err)
+	}
+	tokens := make([]string, len(list))
+	scores := make([]float64, len(list))
+	for i, s := range list {
+		tokens[i], scores[i] = s.token, s.score
+	}
+	u := &unigram{vocabulary: listVocabulary(tokens), scores: scores, unk: -1}
+	if m.UnkID != nil {
+		if u.unk = *m.UnkID; u.unk < 0 {
+			return nil, fmt.Errorf("unk_id %d is negative", u.unk)
+		}
+	}
+	if err := u.finish(m.ByteFallback); err != nil {
+		return nil, err
+	}
+	return u, nil
+}
