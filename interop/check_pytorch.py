@@ -54,6 +54,8 @@ def shapes(names, inputs):
 def compare(binary, path, inputs, outputs, given, scratch):
     """Returns the largest difference by the largest output."""
     said = json.loads(binary.command("inspect", path, "--json", *given))
+    if "no_graph" in said:
+        raise Failed(said["no_graph"])
     words = list(given)
     for i, x in zip(said["inputs"], range(len(inputs))):
         words += ["--input", f"{i['name']}={scratch}/in{x}.npy"]

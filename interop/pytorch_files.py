@@ -247,7 +247,8 @@ def models():
     img, row = image(2, 6, 14, 14), image(2, 6, 20)
     act = {name: (lambda c=getattr(nn, name): c(), image(3, 4, 5)) for name in (
         "ReLU ReLU6 LeakyReLU ELU CELU SELU GELU SiLU Mish Sigmoid Tanh Softplus Softsign Hardswish Hardsigmoid Hardtanh "
-        "Hardshrink Softshrink Tanhshrink LogSigmoid PReLU").split()}
+        "Hardshrink Softshrink Tanhshrink LogSigmoid PReLU RReLU Identity AlphaDropout").split()}
+    volume = image(1, 4, 5, 6, 7)
     table = {
         **act,
         "GELU_tanh": (lambda: nn.GELU(approximate="tanh"), image(3, 4, 5)),
@@ -287,6 +288,37 @@ def models():
         "Upsample_nearest": (lambda: nn.Upsample(scale_factor=2), img),
         "Upsample_bilinear": (lambda: nn.Upsample(size=(20, 31), mode="bilinear", align_corners=True), img),
         "Upsample_bicubic": (lambda: nn.Upsample(scale_factor=1.5, mode="bicubic"), img),
+        "Softmin": (lambda: nn.Softmin(dim=1), image(3, 4, 5)),
+        "Softmax2d": (nn.Softmax2d, img),
+        "ConvTranspose3d": (lambda: nn.ConvTranspose3d(4, 2, 2, stride=2), volume),
+        "BatchNorm3d": (lambda: nn.BatchNorm3d(4), volume),
+        "InstanceNorm1d": (lambda: nn.InstanceNorm1d(6), row),
+        "InstanceNorm3d": (lambda: nn.InstanceNorm3d(4), volume),
+        "MaxPool3d": (lambda: nn.MaxPool3d(2), volume),
+        "AvgPool1d": (lambda: nn.AvgPool1d(3), row),
+        "AvgPool3d": (lambda: nn.AvgPool3d(2), volume),
+        "AdaptiveAvgPool1d": (lambda: nn.AdaptiveAvgPool1d(6), row),
+        "AdaptiveAvgPool3d": (lambda: nn.AdaptiveAvgPool3d((2, None, 3)), volume),
+        "AdaptiveMaxPool1d": (lambda: nn.AdaptiveMaxPool1d(6), row),
+        "AdaptiveMaxPool3d": (lambda: nn.AdaptiveMaxPool3d(2), volume),
+        "LPPool1d": (lambda: nn.LPPool1d(2, 3), row),
+        "ReflectionPad1d": (lambda: nn.ReflectionPad1d((2, 1)), row),
+        "ReflectionPad3d": (lambda: nn.ReflectionPad3d(1), volume),
+        "ReplicationPad1d": (lambda: nn.ReplicationPad1d(2), row),
+        "ReplicationPad3d": (lambda: nn.ReplicationPad3d((1, 0, 2, 1, 0, 1)), volume),
+        "ConstantPad2d": (lambda: nn.ConstantPad2d((1, -1, 2, 0), -0.5), img),
+        "ConstantPad3d": (lambda: nn.ConstantPad3d(1, 2.5), volume),
+        "UpsamplingNearest2d": (lambda: nn.UpsamplingNearest2d(scale_factor=3), img),
+        "UpsamplingBilinear2d": (lambda: nn.UpsamplingBilinear2d(size=(9, 20)), img),
+        "Dropout2d": (seq(lambda: nn.Conv2d(6, 4, 1), nn.Dropout2d, nn.ReLU), img),
+        "LSTMCell": (lambda: nn.LSTMCell(5, 7), image(3, 5)),
+        "GRUCell": (lambda: nn.GRUCell(5, 7), image(3, 5)),
+        "RNNCell": (lambda: nn.RNNCell(5, 7), image(3, 5)),
+        "PairwiseDistance": (nn.PairwiseDistance, lambda: (torch.randn(3, 9), torch.randn(3, 9))),
+        "TransformerDecoderLayer": (lambda: nn.TransformerDecoderLayer(32, 4, 48), lambda: (torch.randn(5, 2, 32), torch.randn(7, 2, 32))),
+        "TransformerDecoder": (lambda: nn.TransformerDecoder(
+            nn.TransformerDecoderLayer(32, 4, 48, batch_first=True, norm_first=True, activation="gelu"), 2, norm=nn.LayerNorm(32)), lambda: (torch.randn(2, 5, 32), torch.randn(2, 7, 32))),
+        "Transformer": (lambda: nn.Transformer(32, 4, 1, 1, 48, batch_first=True), lambda: (torch.randn(2, 7, 32), torch.randn(2, 5, 32))),
         "PixelShuffle": (lambda: nn.PixelShuffle(2), image(1, 8, 5, 6)),
         "PixelUnshuffle": (lambda: nn.PixelUnshuffle(2), image(1, 3, 6, 8)),
         "ChannelShuffle": (lambda: nn.ChannelShuffle(3), img),
@@ -331,8 +363,12 @@ def models():
         "masked": (Masked, lambda: (torch.randn(2, 6, 16), torch.tensor([[False] * 6, [False] * 4 + [True] * 2]))),
         "named": (Named, image(3, 8)),
     }
+    for name, around in (("ZeroPad1d", row), ("ZeroPad3d", volume), ("CircularPad1d", row), ("CircularPad2d", img), ("CircularPad3d", volume)):
+        if hasattr(nn, name):
+            table[name] = (lambda c=getattr(nn, name): c(2), around)
     if hasattr(nn, "RMSNorm"):
         table["RMSNorm"] = (lambda: nn.RMSNorm(12, eps=1e-6), image(2, 5, 12))
+        table["SyncBatchNorm"] = (lambda: nn.SyncBatchNorm(6), img)  # PyTorch 1.13 computes it on GPUs alone
     if hasattr(F, "scaled_dot_product_attention"):
         table["causal"] = (Causal, image(2, 6, 16))
     return table

@@ -138,3 +138,30 @@ func (b *Builder) layer(x, h, c *graph.Value, p Recurrent, layer int, order []in
 	}
 	return y, out[1], cn
 }
+
+// Cell is torch.lstm_cell, torch.gru_cell, torch.rnn_tanh_cell or torch.rnn_relu_cell: one step of a [Recurrent] of one layer, from
+// x [batch, size] or [size]. The states may be nil; c is that of an LSTM, else nil. Weights have the names of layer 0.
+func (b *Builder) Cell(x, h, c *graph.Value, mode string, weight func(name string) tensor.Source) (nextH, nextC *graph.Value) {
+	p := Recurrent{Mode: mode, Layers: 1}
+	if w := weight("weight_hh_l0"); w != nil && len(w.Shape()) == 2 {
+		p.Hidden = w.Shape()[1]
+	}
+	axes := []int{0}
+	if b.Rank(x) == 1 {
+		axes = []int{0, 1}
+	}
+	up := func(v *graph.Value) *graph.Value {
+		for range axes {
+			if v != nil {
+				v = b.Unsqueeze(v, 0)
+			}
+		}
+		return v
+	}
+	_, nextH, nextC = b.Recurrent(up(x), up(h), up(c), p, weight)
+	nextH = b.Squeeze(nextH, axes...)
+	if nextC != nil {
+		nextC = b.Squeeze(nextC, axes...)
+	}
+	return nextH, nextC
+}

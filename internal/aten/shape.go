@@ -193,12 +193,3 @@ func (b *Builder) Mean(x *graph.Value, keep bool, axes ...int) *graph.Value {
 func (b *Builder) Embedding(w, index *graph.Value) *graph.Value {
 	return b.Node("Gather", nil, w, index)
 }
-
-// CosineSimilarity is torch.nn.functional.cosine_similarity.
-func (b *Builder) CosineSimilarity(x, y *graph.Value, axis int, eps float64) *graph.Value {
-	norm := func(v *graph.Value) *graph.Value {
-		return b.Node("Max", nil, b.Node("ReduceL2", Attrs{"keepdims": 0}, v, b.Ints(axis)), b.Number(v, eps))
-	}
-	dot := b.Node("ReduceSum", Attrs{"keepdims": 0}, b.Node("Mul", nil, x, y), b.Ints(axis))
-	return b.Node("Div", nil, dot, b.Node("Mul", nil, norm(x), norm(y)))
-}

@@ -2,7 +2,6 @@ package torchnn
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/neurotrain/neuroquant/internal/checkpoint"
@@ -27,50 +26,45 @@ func (n *Net) Finish(out []*graph.Value, names ...string) (*graph.Graph, error) 
 	return n.Graph()
 }
 
-// Build records the network of a whole module. Dims are the dimensions of its input, or of each of its inputs; nil: as the
-// first layers say.
-func (l *Layer) Build(dims []graph.Dim) (*graph.Graph, error) {
+// Build records the network of a whole module. Given returns the dimensions of an input, nil where they are as the first layers
+// say; without it all are.
+func (l *Layer) Build(given func(name string) []graph.Dim) (*graph.Graph, error) {
+	if given == nil {
+		given = func(string) []graph.Dim { return nil }
+	}
+	class, _ := strings.CutPrefix(l.Module.Class, nnModules)
+	s, ok := severalInputs[class]
+	if !ok {
+		s.forward = func(l *Layer, in []*graph.Value) []*graph.Value { return []*graph.Value{l.Apply(in[0])} }
+	}
+	inputs, outputs := s.inputs, s.outputs
+	if inputs == nil {
+		inputs = []string{InputName}
+	}
+	if outputs == nil {
+		outputs = []string{OutputName}
+	}
 	t, err := InputType(l.Module)
-	if dims != nil {
+	if d := given(inputs[0]); d != nil {
 		if err != nil {
 			t.DType = tensor.Float32
 		}
-		t.Ranked, t.Dims = true, dims
+		t.Ranked, t.Dims = true, d
 	} else if err != nil {
 		return nil, err
 	}
-	several := severalInputs[l.Module.Class]
-	if several == nil {
-		return l.Finish([]*graph.Value{l.Apply(l.Input(InputName, t))}, OutputName)
-	}
-	names := map[string][]string{
-		"torch.nn.modules.activation.MultiheadAttention": {"query", "key", "value"},
-		"torch.nn.modules.linear.Bilinear":               {"input1", "input2"},
-		"torch.nn.modules.distance.CosineSimilarity":     {"input1", "input2"},
-	}[l.Module.Class]
-	if names == nil {
-		names = []string{InputName}
-	}
 	var in []*graph.Value
-	for i, name := range names {
+	for i, name := range inputs {
 		ti := t
-		if i > 0 && l.Module.Class == "torch.nn.modules.activation.MultiheadAttention" { // keys and values are as many, and not as the queries
-			ti.Dims = slices.Clone(t.Dims)
-			for j, d := range ti.Dims {
-				if d.Name == "tokens" {
-					ti.Dims[j].Name = "keys"
-				}
-			}
-			if kdim := l.Int([]string{"", "kdim", "vdim"}[i], 0); kdim > 0 && dims == nil {
-				ti.Dims[2] = graph.Known(kdim)
-			}
-		}
-		if i > 0 && l.Module.Class == "torch.nn.modules.linear.Bilinear" && dims == nil {
-			ti.Dims = []graph.Dim{t.Dims[0], graph.Known(l.Int("in2_features", 0))}
+		switch d := given(name); {
+		case d != nil:
+			ti.Ranked, ti.Dims = true, d
+		case i > 0 && s.dims != nil && ti.Ranked:
+			ti.Dims = s.dims(l, i, t.Dims)
 		}
 		in = append(in, l.Input(name, ti))
 	}
-	return l.Finish(several(l, in), OutputName, "hidden", "cells")
+	return l.Finish(s.forward(l, in), outputs...)
 }
 
 // Common dimensions of inputs.
@@ -125,7 +119,7 @@ func InputType(m *checkpoint.Module) (graph.Type, error) {
 // inputOf returns what a layer takes, nil where it takes anything.
 func inputOf(m *checkpoint.Module) (tensor.DType, []graph.Dim) {
 	l := &Layer{Net: newNet("", nil), Module: m} // for its attribute readers; errors are reported when it is built
-	name, isNN := strings.CutPrefix(m.Class, "torch.nn.modules.")
+	name, isNN := strings.CutPrefix(m.Class, nnModules)
 	if !isNN {
 		return 0, nil
 	}
@@ -171,6 +165,10 @@ func inputOf(m *checkpoint.Module) (tensor.DType, []graph.Dim) {
 			return tensor.Float32, []graph.Dim{batch, graph.Named("steps"), attr("input_size")}
 		}
 		return tensor.Float32, []graph.Dim{graph.Named("steps"), batch, attr("input_size")}
+	case "rnn.LSTMCell", "rnn.GRUCell", "rnn.RNNCell":
+		return tensor.Float32, []graph.Dim{batch, attr("input_size")}
+	case "fold.Unfold":
+		return tensor.Float32, images(0, 2)
 	case "activation.MultiheadAttention":
 		if l.Bool("batch_first", false) {
 			return tensor.Float32, []graph.Dim{batch, tokens, attr("embed_dim")}

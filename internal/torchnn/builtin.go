@@ -17,7 +17,7 @@ var builtin = builtinClasses()
 func builtinClasses() map[string]Forward {
 	all := table(wrappers)
 	for name, f := range table(containers, linears, convs, norms, activations, pools, shapes, recurrents, transformers) {
-		all["torch.nn.modules."+name] = f
+		all[nnModules+name] = f
 	}
 	return all
 }
@@ -125,7 +125,7 @@ var norms = map[string]Forward{
 	"normalization.RMSNorm": func(l *Layer, x *graph.Value) *graph.Value {
 		return l.RMSNorm(x, l.Weight("weight"), l.Ints("normalized_shape", 8), l.Number("eps", float32Eps))
 	},
-	"normalization.LocalResponseNorm": localResponse, "normalization.CrossMapLRN2d": localResponse,
+	"normalization.LocalResponseNorm": localResponse,
 }
 
 // float32Eps is torch.finfo(torch.float32).eps, which RMSNorm takes where it is given no eps.
@@ -287,12 +287,35 @@ var shapes = map[string]Forward{
 		return l.PixelUnshuffle(x, l.Int("downscale_factor", 1))
 	},
 	"channelshuffle.ChannelShuffle": func(l *Layer, x *graph.Value) *graph.Value { return l.ChannelShuffle(x, l.Int("groups", 1)) },
-	"padding.ZeroPad1d":             pad("constant", 1), "padding.ZeroPad2d": pad("constant", 2), "padding.ZeroPad3d": pad("constant", 3),
+	"fold.Unfold":                   func(l *Layer, x *graph.Value) *graph.Value { return l.Unfold(x, l.window()) },
+	"fold.Fold": func(l *Layer, x *graph.Value) *graph.Value {
+		size, w := l.pair("output_size"), l.window()
+		return l.Fold(x, l.Net.Ints(size...), w)
+	},
+	"padding.ZeroPad1d": pad("constant", 1), "padding.ZeroPad2d": pad("constant", 2), "padding.ZeroPad3d": pad("constant", 3),
 	"padding.ConstantPad1d": pad("constant", 1), "padding.ConstantPad2d": pad("constant", 2), "padding.ConstantPad3d": pad("constant", 3),
 	"padding.ReflectionPad1d": pad("reflect", 1), "padding.ReflectionPad2d": pad("reflect", 2), "padding.ReflectionPad3d": pad("reflect", 3),
 	"padding.ReplicationPad1d": pad("replicate", 1), "padding.ReplicationPad2d": pad("replicate", 2), "padding.ReplicationPad3d": pad("replicate", 3),
 	"padding.CircularPad1d": pad("circular", 1), "padding.CircularPad2d": pad("circular", 2), "padding.CircularPad3d": pad("circular", 3),
 	"upsampling.Upsample": upsample, "upsampling.UpsamplingNearest2d": upsample, "upsampling.UpsamplingBilinear2d": upsample,
+}
+
+// pair returns an attribute of one or two whole numbers as two.
+func (l *Layer) pair(name string) []int {
+	v := l.Ints(name, 2)
+	switch len(v) {
+	case 1:
+		return []int{v[0], v[0]}
+	case 2:
+		return v
+	}
+	l.wrong(name, l.attr(name), "two whole numbers")
+	return []int{1, 1}
+}
+
+// window reads the attributes of what slides over images.
+func (l *Layer) window() aten.Window {
+	return aten.Window{Kernel: l.pair("kernel_size"), Dilation: l.pair("dilation"), Pad: l.pair("padding"), Stride: l.pair("stride")}
 }
 
 func pad(mode string, axes int) Forward {

@@ -84,7 +84,7 @@ func join(path, name string) string {
 
 // Known reports whether the class of a module is one that graphs are built from, or only holds modules of such.
 func Known(class string, classes map[string]Forward) bool {
-	_, several := severalInputs[class]
+	_, several := severalInputs[strings.TrimPrefix(class, nnModules)]
 	return builtin[class] != nil || classes[class] != nil || several || isList(class)
 }
 

@@ -3,7 +3,6 @@ package torchop
 import (
 	"github.com/neurotrain/neuroquant/internal/aten"
 	"github.com/neurotrain/neuroquant/internal/graph"
-	"github.com/neurotrain/neuroquant/tensor"
 )
 
 // convOps are the convolutions.
@@ -60,7 +59,7 @@ func convolution(c *call) any {
 }
 
 // window reads the arguments of an operator that slides over two axes.
-func (c *call) window() (kernel, dilation, pad, stride []int) {
+func (c *call) window() aten.Window {
 	two := func(name string) []int {
 		v := c.ints(name)
 		if len(v) == 1 {
@@ -71,58 +70,26 @@ func (c *call) window() (kernel, dilation, pad, stride []int) {
 		}
 		return v
 	}
-	return two("kernel_size"), two("dilation"), two("padding"), two("stride")
+	return aten.Window{Kernel: two("kernel_size"), Dilation: two("dilation"), Pad: two("padding"), Stride: two("stride")}
 }
 
-// im2col lays the windows of an image out as columns: a convolution whose kernels each take one element of the window.
 func im2col(c *call) any {
-	x := c.tensor("self")
-	kernel, dilation, pad, stride := c.window()
+	x, w := c.tensor("self"), c.window()
 	if c.bad {
 		return nil
 	}
-	if c.Rank(x) == 3 {
-		x = c.Unsqueeze(x, 0)
-	}
-	channels, ok := c.sym.Size(x, 1).Const()
-	if !ok {
-		return c.failf("the number of channels is not known")
-	}
-	n := kernel[0] * kernel[1]
-	if channels < 1 || n < 1 || int(channels)*n > 1<<14 {
-		return c.failf("windows of %v of %d channels", kernel, channels)
-	}
-	one := tensor.New(tensor.Float32, int(channels)*n, 1, kernel[0], kernel[1])
-	for i := range int(channels) * n {
-		tensor.Data[float32](one)[i*n+i%n] = 1
-	}
-	y := c.Conv(x, c.cast(c.Param("windows", one), x.Type.DType), nil, aten.Conv{Stride: stride, Pad: pad, Dilation: dilation, Groups: int(channels)})
-	y = c.Flatten(y, 2, -1)
-	if t := c.cell("self"); c.Rank(c.Of(t)) == 3 {
-		y = c.Squeeze(y, 0)
-	}
-	return Of(y)
+	return Of(c.Unfold(x, w))
 }
 
 func col2im(c *call) any {
-	x := c.tensor("self")
-	kernel, dilation, pad, stride := c.window()
-	size := c.sizes("output_size")
+	x, w, size := c.tensor("self"), c.window(), c.sizes("output_size")
 	if c.bad {
 		return nil
 	}
-	single := c.Rank(x) == 2
-	if single {
-		x = c.Unsqueeze(x, 0)
-	}
-	y := c.Node("Col2Im", aten.Attrs{"dilations": dilation, "pads": append(pad, pad...), "strides": stride}, x, c.sym.Vector(size), c.Ints(kernel...))
-	if single {
-		y = c.Squeeze(y, 0)
-	}
-	return Of(y)
+	return Of(c.Fold(x, c.sym.Vector(size), w))
 }
 
-// of2 gives the results of an operator as a tuple of tensors; those that are not made are absent under a name.
+// of gives the results of an operator as a tuple of tensors; those that are not made are absent under a name.
 func of(values ...*graph.Value) Tuple {
 	t := make(Tuple, len(values))
 	for i, v := range values {

@@ -186,22 +186,11 @@ func weightNorm(c *call) any {
 	return Of(c.Node("Mul", nil, v, c.Node("Div", nil, g, c.normExcept(v, c.known("dim")))))
 }
 
-// distance is the norm of order p over the last axis.
-func (c *call) distance(d *graph.Value, p float64, keep bool) *graph.Value {
-	kind := map[float64]string{1: "ReduceL1", 2: "ReduceL2"}[p]
-	if kind == "" {
-		c.failf("a distance of order %v; orders are 1 and 2", p)
-		return placeholder
-	}
-	return c.Node(kind, aten.Attrs{"keepdims": keep}, d, c.Ints(-1))
-}
-
 func cdist(c *call) any {
 	x, y := c.Unsqueeze(c.tensor("x1"), -2), c.Unsqueeze(c.tensor("x2"), -3)
-	return Of(c.distance(c.Node("Sub", nil, x, y), c.float("p"), false))
+	return Of(c.Distance(c.Node("Sub", nil, x, y), c.float("p"), false))
 }
 
 func pairwiseDistance(c *call) any {
-	d := c.Node("Sub", nil, c.tensor("x1"), c.tensor("x2"))
-	return Of(c.distance(c.Node("Add", nil, d, c.Number(d, c.float("eps"))), c.float("p"), c.bool("keepdim")))
+	return Of(c.PairwiseDistance(c.tensor("x1"), c.tensor("x2"), c.float("p"), c.float("eps"), c.bool("keepdim")))
 }

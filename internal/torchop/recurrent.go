@@ -133,32 +133,10 @@ func cell(mode string) func(c *call) any {
 			}
 			byName[name] = aten.Float32(byName[name])
 		}
-		hidden := 0
-		if w := byName["weight_hh_l0"]; w != nil && len(w.Shape()) == 2 {
-			hidden = w.Shape()[1]
-		}
-		step := func(v *graph.Value) *graph.Value {
-			if v == nil {
-				return nil
-			}
-			return c.Unsqueeze(v, 0)
-		}
-		p := aten.Recurrent{Mode: mode, Hidden: hidden, Layers: 1}
-		single := c.Rank(x) == 1
-		if single {
-			x, h = c.Unsqueeze(x, 0), step(h)
-			cs = step(cs)
-		}
-		_, hn, cn := c.Recurrent(step(x), step(h), step(cs), p, func(name string) tensor.Source { return byName[name] })
-		last := func(v *graph.Value) *graph.Value {
-			if single {
-				return c.Squeeze(v, 0, 1)
-			}
-			return c.Squeeze(v, 0)
-		}
+		hn, cn := c.Cell(x, h, cs, mode, func(name string) tensor.Source { return byName[name] })
 		if mode == "LSTM" {
-			return of(last(hn), last(cn))
+			return of(hn, cn)
 		}
-		return Of(last(hn))
+		return Of(hn)
 	}
 }

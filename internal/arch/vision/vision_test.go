@@ -33,7 +33,7 @@ func TestNetworksComputeWhatPyTorchDoes(t *testing.T) {
 			if unknown := torchnn.UnknownClasses(s.Module, Classes); len(unknown) > 0 {
 				t.Fatalf("classes that are not known: %v", unknown)
 			}
-			g, err := torchnn.FromModule("m", s.Module, Classes).Build(dims)
+			g, err := torchnn.FromModule("m", s.Module, Classes).Build(func(string) []graph.Dim { return dims })
 			if err != nil {
 				t.Fatal(err)
 			}

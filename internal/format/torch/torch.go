@@ -141,8 +141,8 @@ func fromModule(stem string, s *checkpoint.State, f *checkpoint.File, m *model.M
 	if unknown := torchnn.UnknownClasses(mod, vision.Classes); len(unknown) > 0 {
 		return nil, refuseClasses(s, unknown, f)
 	}
-	dims := o.Input(torchnn.InputName)
-	if side, fixed := vision.SideOf(mod.Class); side > 0 && dims == nil {
+	given := o.Input
+	if side, fixed := vision.SideOf(mod.Class); side > 0 && o.Input(torchnn.InputName) == nil {
 		t, err := torchnn.InputType(mod)
 		if err != nil {
 			return nil, err
@@ -151,10 +151,11 @@ func fromModule(stem string, s *checkpoint.State, f *checkpoint.File, m *model.M
 			if n := int(sizeAttr(mod, "image_size")); fixed && n > 0 {
 				side = n
 			}
-			dims = []graph.Dim{t.Dims[0], t.Dims[1], graph.Known(side), graph.Known(side)}
+			dims := []graph.Dim{t.Dims[0], t.Dims[1], graph.Known(side), graph.Known(side)}
+			given = func(string) []graph.Dim { return dims }
 		}
 	}
-	g, err := torchnn.FromModule(stem, mod, vision.Classes).Build(dims)
+	g, err := torchnn.FromModule(stem, mod, vision.Classes).Build(given)
 	if err != nil {
 		return nil, fmt.Errorf("module %s: %w", mod.Class, limit(err))
 	}
