@@ -150,6 +150,17 @@ class Two(Net):
         return d.pow(2).sum(-1).sqrt(), d.abs().max(dim=1)[0]
 
 
+class Merged(Net):
+    """Two images of one size, added and put side by side."""
+
+    def __init__(self):
+        super().__init__(a=nn.Conv2d(3, 4, 3, padding=1), b=nn.Conv2d(3, 4, 3, padding=1), c=nn.Conv2d(8, 2, 1))
+
+    def forward(self, x, y):
+        a, b = self.a(x), self.b(y)
+        return self.c(torch.cat([a + b, a * b], 1)), F.interpolate(a, size=y.shape[2:]) - b
+
+
 class Arithmetic(nn.Module):
     def forward(self, x):
         y = torch.exp(-x.abs()) + torch.log1p(x.clamp(min=0)) - torch.rsqrt(x * x + 1.0)
@@ -354,6 +365,7 @@ def models():
         "shuffle": (Shuffle, image(2, 8, 5, 5)),
         "loop": (Loop, image(3, 8)),
         "two_inputs": (Two, lambda: (torch.randn(3, 6), torch.randn(3, 4))),
+        "merged": (Merged, lambda: (torch.randn(2, 3, 6, 8), torch.randn(2, 3, 6, 8))),
         "arithmetic": (Arithmetic, image(3, 6)),
         "indexing": (Indexing, image(2, 4, 6)),
         "writing": (Writing, image(2, 4, 6)),

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/neurotrain/neuroquant/internal/checkpoint"
@@ -60,7 +61,7 @@ func Build(ctx context.Context, name string, f *checkpoint.File, o Options) (*gr
 	// in the last.
 	hints := torchop.Hints{}
 	for range maxProbes {
-		probe := &program{ctx: ctx, file: f, options: o, b: torchop.New(name), hints: hints}
+		probe := &program{ctx: ctx, file: f, options: o, b: torchop.New(name), hints: hints, dims: map[string]string{}}
 		probe.b.Probe(hints)
 		before := hints.String()
 		_, _ = probe.build()
@@ -71,7 +72,7 @@ func Build(ctx context.Context, name string, f *checkpoint.File, o Options) (*gr
 			break
 		}
 	}
-	p := &program{ctx: ctx, file: f, options: o, b: torchop.New(name), hints: hints}
+	p := &program{ctx: ctx, file: f, options: o, b: torchop.New(name), hints: hints, dims: map[string]string{}}
 	g, err := p.build()
 	if err != nil && len(p.guessed) > 0 {
 		err = fmt.Errorf("%w\nthe archive does not say what shapes its inputs have; taken were %s. --input-shape says otherwise, such as %s=1x3x224x224", err, strings.Join(p.guessed, ", "), p.first)
@@ -99,8 +100,9 @@ type program struct {
 	steps   int
 	depth   int
 	hints   torchop.Hints
-	guessed []string // inputs as they were taken
-	first   string   // name of the first of them
+	guessed []string          // inputs as they were taken
+	first   string            // name of the first of them
+	dims    map[string]string // inputs by the names of dimensions that they are the first to have
 }
 
 // object is a module, or an instance of a class of the archive.
@@ -220,12 +222,25 @@ func (p *program) tensorInput(root *object, name string) (any, error) {
 	if d != nil {
 		t.Ranked, t.Dims = true, d
 	} else {
+		p.apart(name, &t)
 		p.guessed = append(p.guessed, fmt.Sprintf("%s %v", name, t))
 		if p.first == "" {
 			p.first = name
 		}
 	}
 	return torchop.Of(p.b.Input(name, t)), nil
+}
+
+// apart renames the dimensions of an input that another has too: only samples are known to be as many.
+func (p *program) apart(name string, t *graph.Type) {
+	t.Dims = slices.Clone(t.Dims)
+	for i, d := range t.Dims {
+		if n := d.Name; n != "" && n != "batch" && p.dims[n] != "" && p.dims[n] != name {
+			t.Dims[i] = graph.Named(name + "_" + n)
+		} else if n != "" {
+			p.dims[n] = name
+		}
+	}
 }
 
 // output declares the tensors of a result as outputs of the graph.
