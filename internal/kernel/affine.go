@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"runtime"
@@ -29,22 +30,23 @@ type AffineRow struct {
 // PackedAffine is a matrix of codes in groups in the order in which the kernels read it. It is read-only and may be used by several
 // goroutines.
 //
-// Sixteen rows make a strip. A strip's codes lie block after block along the columns: of 32 columns, or of 16 where the groups
-// need it. For 8 bits a block holds for each four columns the four codes of each row. For fewer, a line of 64 bytes holds the low four
-// bits of eight columns: of the first four in the low halves of its bytes; lines with the rest of the bits follow: of 5 bits, bit s
-// of a byte belongs to its s-th four columns, of 6, bits 2s and 2s+1. Scales and mins are 16-bit floats, for each group those of the
-// strip's rows, after division by a power of two of the row that brings the largest near the upper end of their range.
+// Sixteen rows make a strip, four strips a unit, which is read as one stream: for each group the scales of the unit's rows, then their mins,
+// then block after block the codes of the four strips. A block has 32 columns, or 16 where the groups need it. For 8 bits it holds
+// for each four columns the four codes of each row. For fewer, a line of 64 bytes holds the low four bits of eight columns: of the
+// first four in the low halves of its bytes; lines with the rest of the bits follow: of 5 bits, bit s of a byte belongs to its s-th
+// four columns, of 6, bits 2s and 2s+1. Scales and mins are 16-bit floats, after division by a power of two of the row that brings
+// the largest near the upper end of their range.
 //
 // Activations are rounded to 8 bits in the same blocks, each with a scale of its own, so that a product is within
 // sum over blocks of (largest |x| of the block)/254 * sum |w| of the exact one, apart from rounding of floats.
 type PackedAffine struct {
 	AffineShape
-	form                    affineForm
-	strips, groups, inner   int // inner is the number of blocks of a group
-	codes                   []byte
-	scale, mins             []uint16
-	factor                  []float32
-	stripBytes, stripScales int
+	form                  affineForm
+	units, groups, inner  int // inner is the number of blocks of a group
+	header                int // bytes of the scales and mins of a group
+	groupBytes, unitBytes int
+	data                  []byte
+	factor                []float32
 }
 
 // affineForm is an index of the forms of codes that there are kernels for.
@@ -93,7 +95,11 @@ type blockInfo struct {
 	_     int32
 }
 
-const affineRows = 16
+const (
+	affineRows  = 16 // of a strip
+	unitStrips  = 4
+	headerBytes = 2 * unitStrips * affineRows // of the scales of a group
+)
 
 // CanPackAffine reports whether there is a packed form of the shape: groups are whole rows or multiples of 16 columns.
 func CanPackAffine(s AffineShape) bool {
@@ -113,21 +119,22 @@ func PackAffine(p *Pool, s AffineShape, read func(row int, into AffineRow), wher
 	m.form = affineFormOf(s.Bits, m.Group)
 	block := m.form.block()
 	m.groups, m.inner = (s.Cols+m.Group-1)/m.Group, m.Group/block
-	m.strips = (s.Rows + affineRows - 1) / affineRows
-	m.stripBytes, m.stripScales = m.blocks()*m.form.blockBytes(), m.groups*affineRows
-	m.codes = store[byte](m, m.strips*m.stripBytes, where)
-	m.scale = store[uint16](m, m.strips*m.stripScales, where)
+	m.units = (s.Rows + unitStrips*affineRows - 1) / (unitStrips * affineRows)
+	m.header = headerBytes
 	if s.Mins {
-		m.mins = store[uint16](m, m.strips*m.stripScales, where)
+		m.header *= 2
 	}
-	m.factor = make([]float32, m.strips*affineRows)
-	p.For(m.strips, 1, func(lo, hi int) {
+	m.groupBytes = m.header + m.inner*unitStrips*m.form.blockBytes()
+	m.unitBytes = m.groups * m.groupBytes
+	m.data = store[byte](m, m.units*m.unitBytes, where)
+	m.factor = make([]float32, m.units*unitStrips*affineRows)
+	p.For(m.units*unitStrips, 1, func(lo, hi int) {
 		deep := m.blocks() * block
 		buf := borrow(affineRows*deep*2 + affineRows*m.groups*8)
 		defer buf.release()
 		rows, panel := buf.bytes()[:affineRows*deep], buf.bytes()[affineRows*deep:2*affineRows*deep]
 		floats := view[float32](buf)[affineRows*deep/2:][:2*affineRows*m.groups]
-		for i := lo; i < hi; i++ {
+		for i := lo; i < min(hi, m.strips()); i++ {
 			clear(rows)
 			clear(floats)
 			for r := range min(affineRows, s.Rows-i*affineRows) {
@@ -143,46 +150,53 @@ func PackAffine(p *Pool, s AffineShape, read func(row int, into AffineRow), wher
 	return m
 }
 
+// strips is the number of strips that hold rows.
+func (m *PackedAffine) strips() int { return (m.Rows + affineRows - 1) / affineRows }
+
+// group is what lies at group g of the unit of strip i: its scales and mins, and from the codes of the strip's first block on.
+func (m *PackedAffine) group(i, g int) (scale, mins []uint16, codes []byte) {
+	data := m.data[i/unitStrips*m.unitBytes+g*m.groupBytes:]
+	halves := unsafe.Slice((*uint16)(unsafe.Pointer(&data[0])), m.header/2)[i%unitStrips*affineRows:]
+	if m.Mins {
+		mins = halves[headerBytes/2:][:affineRows]
+	}
+	return halves[:affineRows], mins, data[m.header+i%unitStrips*m.form.blockBytes():]
+}
+
 // blocks is the number of blocks of a row.
 func (m *PackedAffine) blocks() int { return m.groups * m.inner }
 
 // Bytes returns the memory that the packed matrix holds.
-func (m *PackedAffine) Bytes() int {
-	return len(m.codes) + 2*len(m.scale) + 2*len(m.mins) + 4*len(m.factor)
-}
+func (m *PackedAffine) Bytes() int { return len(m.data) + 4*len(m.factor) }
 
 // packStrip packs the codes of 16 rows, which go through panel, and their scales and mins.
 func (m *PackedAffine) packStrip(i int, rows, panel []byte, floats []float32) {
 	block, size := m.form.block(), m.form.blockBytes()
 	deep := m.blocks() * block
-	dst := m.codes[i*m.stripBytes : (i+1)*m.stripBytes]
-	if m.form.bits() == 8 {
-		panel = dst
-	}
 	packTransposed(bytesAsWords(panel), affineRows, bytesAsWords(rows), deep/4, affineRows, deep/4)
-	if m.form.bits() < 8 {
-		for b := range m.blocks() {
-			packAffineBlock(m.form, dst[b*size:(b+1)*size], panel[b*16*block:(b+1)*16*block])
-		}
-	}
 	scale, mins := floats[:affineRows*m.groups], floats[affineRows*m.groups:]
-	for r := range affineRows {
+	factor := m.factor[i*affineRows : (i+1)*affineRows]
+	for r := range factor {
 		largest := float32(0)
 		for g := range m.groups {
 			largest = max(largest, abs32(scale[r*m.groups+g]), abs32(mins[r*m.groups+g]))
 		}
-		factor := float32(1)
+		factor[r] = 1
 		if largest > 0 && !math.IsInf(float64(largest), 0) {
 			_, e := math.Frexp(float64(largest))
-			factor = float32(math.Ldexp(1, max(e-14, -126)))
+			factor[r] = float32(math.Ldexp(1, max(e-14, -126)))
 		}
-		m.factor[i*affineRows+r] = factor
-		for g := range m.groups {
-			at := i*m.stripScales + g*affineRows + r
-			m.scale[at] = f32ToF16(scale[r*m.groups+g] / factor)
-			if m.mins != nil {
-				m.mins[at] = f32ToF16(mins[r*m.groups+g] / factor)
+	}
+	for g := range m.groups {
+		scales, minima, codes := m.group(i, g)
+		for r, f := range factor {
+			scales[r] = f32ToF16(scale[r*m.groups+g] / f)
+			if m.Mins {
+				minima[r] = f32ToF16(mins[r*m.groups+g] / f)
 			}
+		}
+		for b := range m.inner {
+			packAffineBlock(m.form, codes[b*unitStrips*size:][:size], panel[(g*m.inner+b)*16*block:][:16*block])
 		}
 	}
 }
@@ -191,6 +205,10 @@ func abs32(x float32) float32 { return math.Float32frombits(math.Float32bits(x) 
 
 // packAffineBlock makes a block of codes from bytes in the order of 8-bit codes.
 func packAffineBlock(f affineForm, dst, src []byte) {
+	if f.bits() == 8 {
+		copy(dst, src)
+		return
+	}
 	steps := f.block() / 4
 	lines, low := view64(dst), view64(src)
 	for s := 0; s < steps; s += 2 {
@@ -214,11 +232,16 @@ func packAffineBlock(f affineForm, dst, src []byte) {
 	}
 }
 
-// unpackAffineGeneric is the inverse of packAffineBlock for a run of blocks.
-func unpackAffineGeneric(f affineForm, blocks int, dst, src []byte) {
+// unpackAffineGeneric is the inverse of packAffineBlock for inner blocks of a strip in each of some groups, which are header bytes apart.
+func unpackAffineGeneric(f affineForm, groups, inner, header int, dst, src []byte) {
 	steps, high := f.block()/4, f.bits()-4
-	for b := range blocks {
-		codes, line := dst[b*16*f.block():(b+1)*16*f.block()], src[b*f.blockBytes():(b+1)*f.blockBytes()]
+	for b := range groups * inner {
+		codes := dst[b*16*f.block():][:16*f.block()]
+		line := src[b*unitStrips*f.blockBytes()+b/inner*header:][:f.blockBytes()]
+		if f.bits() == 8 {
+			copy(codes, line)
+			continue
+		}
 		for s := range steps {
 			for j := range 64 {
 				c := line[s/2*64+j] >> (s % 2 * 4) & 15
@@ -299,48 +322,33 @@ func (m *PackedAffine) borrowActivations(rows int) (*activations, *buffer) {
 	return a, buf
 }
 
-// vectors multiplies few rows of activations; the matrix is read once from memory, four strips at a time.
+// vectors multiplies few rows of activations; the matrix is read once from memory.
 func (m *PackedAffine) vectors(p *Pool, tokens int, x []float32, ldx int, dst []float32, ldd int) {
 	a, buf := m.borrowActivations(tokens)
 	defer buf.release()
 	a.quantize(m, 0, tokens, tokens, x, ldx, int32(affineBias(m.form.bits())-m.Offset))
-	const together = 4
-	units := (m.strips + together - 1) / together
-	if len(m.codes) < 64<<10 {
+	const together = unitStrips * affineRows
+	if len(m.data) < 64<<10 {
 		p = nil
 	}
-	p.For(units, max(1, min(4, units/(8*p.Threads()))), func(lo, hi int) {
-		out := borrow(4 * together * affineRows)
+	p.For(m.units, max(1, min(4, m.units/(8*p.Threads()))), func(lo, hi int) {
+		out := borrow(4 * together)
 		defer out.release()
 		for u := lo; u < hi; u++ {
-			first := u * together
-			count := min(together, m.strips-first)
 			for t := range tokens {
-				row := dst[t*ldd+first*affineRows : t*ldd+min((first+count)*affineRows, m.Rows)]
+				row := dst[t*ldd+u*together : t*ldd+min((u+1)*together, m.Rows)]
 				sums := row
-				if len(row) < count*affineRows {
+				if len(row) < together {
 					sums = out.f32()
 				}
-				m.vector(first, count, a.codes[t*a.deep:], a.info[t*m.blocks():], sums)
-				if len(row) < count*affineRows {
+				vectorAffine(m.form, m.groups, m.inner, m.header, m.data[u*m.unitBytes:(u+1)*m.unitBytes], a.codes[t*a.deep:(t+1)*a.deep],
+					a.info[t*m.blocks():(t+1)*m.blocks()], m.factor[u*together:(u+1)*together], sums)
+				if len(row) < together {
 					copy(row, sums)
 				}
 			}
 		}
 	})
-}
-
-// vector multiplies count strips by a row of activations.
-func (m *PackedAffine) vector(first, count int, x []byte, info []blockInfo, dst []float32) {
-	needLen("affine x", len(x), m.blocks()*m.form.block())
-	needLen("affine infos", len(info), m.blocks())
-	needLen("affine sums", len(dst), count*affineRows)
-	w, scale := m.codes[first*m.stripBytes:(first+count)*m.stripBytes], m.scale[first*m.stripScales:(first+count)*m.stripScales]
-	mins := m.mins
-	if mins != nil {
-		mins = mins[first*m.stripScales : (first+count)*m.stripScales]
-	}
-	vectorAffine(m.form, count, m.groups, m.inner, w, m.stripBytes, scale, mins, m.stripScales, x, info, m.factor[first*affineRows:], dst)
 }
 
 const (
@@ -356,28 +364,42 @@ func (m *PackedAffine) tiles(p *Pool, tokens int, x []float32, ldx int, dst []fl
 	defer buf.release()
 	bias := affineBias(8)
 	p.For(padded, 4, func(lo, hi int) { a.quantize(m, lo, hi, tokens, x, ldx, int32(bias-m.Offset)) })
-	panels := (m.strips + panelStrips - 1) / panelStrips
+	panels := (m.strips() + panelStrips - 1) / panelStrips
 	part := padded
 	for part > 512 || part > 64 && panels*(padded/part) < 4*p.Threads() {
 		part = (part/2 + tileRowsAffine - 1) / tileRowsAffine * tileRowsAffine
 	}
 	parts := (padded + part - 1) / part
+	// Runs of columns: whole groups, or pieces of one.
+	block := m.form.block()
+	groups, pieces, blocks := max(1, deepColumns/(m.inner*block)), 1, m.inner
+	if m.inner*block > deepColumns {
+		blocks = deepColumns / block
+		pieces = (m.inner + blocks - 1) / blocks
+	}
+	deep := groups * blocks
 	p.For(panels*parts, 1, func(lo, hi int) {
-		block := m.form.block()
-		deep := deepColumns / block
-		size := panelStrips * 16 * deepColumns
+		size := panelStrips * 16 * deep * block
 		scratch := borrow(size + 4*(part*panelWidth+2*deep*panelWidth))
 		defer scratch.release()
-		codes, floats := scratch.bytes()[:size], scratch.f32()[size/4:]
-		scale, mins, c := floats[:deep*panelWidth], floats[deep*panelWidth:2*deep*panelWidth], floats[2*deep*panelWidth:][:part*panelWidth]
+		run := affineRun{m: m, a: a, codes: scratch.bytes()[:size]}
+		floats := scratch.f32()[size/4:]
+		run.scale, run.mins = floats[:deep*panelWidth], floats[deep*panelWidth:2*deep*panelWidth]
+		c := floats[2*deep*panelWidth:][:part*panelWidth]
 		for i := lo; i < hi; i++ {
 			first := i / parts * panelStrips
-			count := min(panelStrips, m.strips-first)
+			count := min(panelStrips, m.strips()-first)
 			t0 := i % parts * part
 			t1 := min(t0+part, padded)
 			clear(c[:(t1-t0)*panelWidth])
-			for b := 0; b < m.blocks(); b += deep {
-				m.panel(a, first, count, b, min(deep, m.blocks()-b), t0, t1, codes, scale, mins, c)
+			run.first, run.count = first, count
+			for g := 0; g < m.groups; g += groups {
+				run.g, run.groups = g, min(groups, m.groups-g)
+				for piece := range pieces {
+					run.b = piece * blocks
+					run.inner = min(blocks, m.inner-run.b)
+					run.add(t0, t1, c)
+				}
 			}
 			n := min(count*affineRows, m.Rows-first*affineRows)
 			factor := m.factor[first*affineRows:][:n]
@@ -388,40 +410,50 @@ func (m *PackedAffine) tiles(p *Pool, tokens int, x []float32, ldx int, dst []fl
 	})
 }
 
-// panel adds the product of some blocks of count strips with the rows t0 to t1 of activations to c.
-func (m *PackedAffine) panel(a *activations, first, count, b, blocks, t0, t1 int, codes []byte, scale, mins, c []float32) {
-	block, size := m.form.block(), m.form.blockBytes()
-	w, ldw := m.codes[first*m.stripBytes+b*size:(first+count)*m.stripBytes], m.stripBytes
-	if m.form.bits() < 8 {
-		ldw = blocks * 16 * block
-		for s := range count {
-			unpackAffine(m.form, blocks, codes[s*ldw:(s+1)*ldw], w[s*m.stripBytes:])
-		}
-		w = codes[:count*ldw]
+// affineRun is the product of a run of columns of some strips: inner blocks from b on in each of some groups from g on.
+type affineRun struct {
+	m            *PackedAffine
+	a            *activations
+	first, count int // strips
+	g, groups    int
+	b, inner     int
+
+	codes       []byte
+	scale, mins []float32
+}
+
+// add adds the products with the rows t0 to t1 of activations to c, whose rows are panelWidth apart.
+func (r *affineRun) add(t0, t1 int, c []float32) {
+	m := r.m
+	block := m.form.block()
+	blocks := r.groups * r.inner
+	ldw := blocks * 16 * block
+	gap := m.groupBytes - r.inner*unitStrips*m.form.blockBytes()
+	mins := r.mins
+	if !m.Mins {
+		mins = nil
 	}
-	spread := func(dst []float32, src []uint16) {
-		for s := range count {
-			from := src[(first+s)*m.stripScales:]
-			for i := range blocks {
-				g := (b + i) / m.inner
-				to := dst[(i*count+s)*affineRows:][:affineRows]
-				if i > 0 && (b+i)%m.inner != 0 {
-					copy(to, dst[((i-1)*count+s)*affineRows:])
+	for s := range r.count {
+		_, _, codes := m.group(r.first+s, r.g)
+		unpackAffine(m.form, r.groups, r.inner, gap, r.codes[s*ldw:(s+1)*ldw], codes[r.b*unitStrips*m.form.blockBytes():])
+		for g := range r.groups {
+			scales, minima, _ := m.group(r.first+s, r.g+g)
+			for i := range r.inner {
+				at := ((g*r.inner+i)*r.count + s) * affineRows
+				if i > 0 {
+					copy(r.scale[at:at+affineRows], r.scale[at-r.count*affineRows:])
 				} else {
-					F16ToF32(to, from[g*affineRows:])
+					F16ToF32(r.scale[at:at+affineRows], scales)
+				}
+				if mins != nil {
+					F16ToF32(mins[at:at+affineRows], minima)
 				}
 			}
 		}
 	}
-	spread(scale, m.scale)
-	if m.mins == nil {
-		mins = nil
-	} else {
-		spread(mins, m.mins)
-	}
-	ldi := m.blocks()
+	b, ldi := r.g*m.inner+r.b, m.blocks()
 	for t := t0; t < t1; t += tileRowsAffine {
-		tileAffine(block, count, blocks, w, ldw, scale, mins, a.codes[t*a.deep+b*block:], a.deep, a.info[t*ldi+b:], ldi, c[(t-t0)*panelWidth:])
+		tileAffine(block, r.count, blocks, r.codes[:r.count*ldw], ldw, r.scale, mins, r.a.codes[t*r.a.deep+b*block:], r.a.deep, r.a.info[t*ldi+b:], ldi, c[(t-t0)*panelWidth:])
 	}
 }
 
@@ -462,28 +494,24 @@ func dotBlock(block, row int, codes, x []byte) int32 {
 	return sum
 }
 
-// vectorAffineGeneric is the definition of the product of strips with one row of activations.
-func vectorAffineGeneric(f affineForm, strips, groups, inner int, w []byte, ldw int, scale, mins []uint16, lds int, x []byte, info []blockInfo, factor, dst []float32) {
+// vectorAffineGeneric is the definition of the product of a unit with one row of activations.
+func vectorAffineGeneric(f affineForm, groups, inner, header int, unit, x []byte, info []blockInfo, factor, dst []float32) {
 	block := f.block()
-	var unpacked [16 * 32]byte
-	for s := range strips {
-		var sums [affineRows]float32
-		for b := range groups * inner {
-			codes := w[s*ldw+b*f.blockBytes() : s*ldw+(b+1)*f.blockBytes()]
-			if f.bits() < 8 {
-				unpackAffineGeneric(f, 1, unpacked[:16*block], codes)
-				codes = unpacked[:]
-			}
-			i, at := &info[b], s*lds+b/inner*affineRows
-			for r := range sums {
-				sums[r] += f16ToF32(scale[at+r]) * (i.scale * float32(i.start+dotBlock(block, r, codes, x[b*block:])))
-				if mins != nil {
-					sums[r] += f16ToF32(mins[at+r]) * i.sum
+	size := header + inner*unitStrips*f.blockBytes()
+	codes := make([]byte, groups*inner*16*block)
+	for s := range unitStrips {
+		unpackAffineGeneric(f, groups, inner, header, codes, unit[header+s*f.blockBytes():])
+		for r := range affineRows {
+			var sum float32
+			for b := range groups * inner {
+				i, at := &info[b], b/inner*size+2*(s*affineRows+r)
+				v := i.scale * float32(i.start+dotBlock(block, r, codes[b*16*block:], x[b*block:]))
+				sum += f16ToF32(binary.LittleEndian.Uint16(unit[at:])) * v
+				if header > headerBytes {
+					sum += f16ToF32(binary.LittleEndian.Uint16(unit[at+headerBytes:])) * i.sum
 				}
 			}
-		}
-		for r, v := range sums {
-			dst[s*affineRows+r] = factor[s*affineRows+r] * v
+			dst[s*affineRows+r] = factor[s*affineRows+r] * sum
 		}
 	}
 }

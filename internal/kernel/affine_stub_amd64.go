@@ -4,133 +4,101 @@
 
 package kernel
 
-// vectorAffine4x32x4AVX512VNNI computes the product of 4 strips of 4-bit codes in blocks of 32 columns with one row of activations
+// vectorAffine4x32x4AVX512VNNI computes the product of a unit of 4-bit codes in blocks of 32 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
-// where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.
+// where i is info[g*inner+b]. w points to the codes of the first group and scale to its scales; mins follow 128 bytes after those
+// where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine4x32x4AVX512VNNI(groups int, inner int, w *byte, ldw int, scale *uint16, min *uint16, lds int, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine4x32x4AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
-// vectorAffine4x32x1AVX512VNNI computes the product of 1 strips of 4-bit codes in blocks of 32 columns with one row of activations
+// unpackAffine4x32AVX512 computes the codes of inner blocks of 32 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
+// The groups are header bytes apart.
+//
+//go:noescape
+func unpackAffine4x32AVX512(groups int, inner int, header int, dst *byte, src *byte)
+
+// vectorAffine4x16x4AVX512VNNI computes the product of a unit of 4-bit codes in blocks of 16 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
-// where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.
+// where i is info[g*inner+b]. w points to the codes of the first group and scale to its scales; mins follow 128 bytes after those
+// where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine4x32x1AVX512VNNI(groups int, inner int, w *byte, ldw int, scale *uint16, min *uint16, lds int, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine4x16x4AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
-// unpackAffine4x32AVX512 computes the codes of blocks of 32 columns of a strip as bytes, in the order of 8-bit codes.
+// unpackAffine4x16AVX512 computes the codes of inner blocks of 16 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
+// The groups are header bytes apart.
 //
 //go:noescape
-func unpackAffine4x32AVX512(blocks int, dst *byte, src *byte)
+func unpackAffine4x16AVX512(groups int, inner int, header int, dst *byte, src *byte)
 
-// vectorAffine4x16x4AVX512VNNI computes the product of 4 strips of 4-bit codes in blocks of 16 columns with one row of activations
+// vectorAffine5x32x4AVX512VNNI computes the product of a unit of 5-bit codes in blocks of 32 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
-// where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.
+// where i is info[g*inner+b]. w points to the codes of the first group and scale to its scales; mins follow 128 bytes after those
+// where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine4x16x4AVX512VNNI(groups int, inner int, w *byte, ldw int, scale *uint16, min *uint16, lds int, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine5x32x4AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
-// vectorAffine4x16x1AVX512VNNI computes the product of 1 strips of 4-bit codes in blocks of 16 columns with one row of activations
+// unpackAffine5x32AVX512 computes the codes of inner blocks of 32 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
+// The groups are header bytes apart.
+//
+//go:noescape
+func unpackAffine5x32AVX512(groups int, inner int, header int, dst *byte, src *byte)
+
+// vectorAffine6x16x4AVX512VNNI computes the product of a unit of 6-bit codes in blocks of 16 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
-// where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.
+// where i is info[g*inner+b]. w points to the codes of the first group and scale to its scales; mins follow 128 bytes after those
+// where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine4x16x1AVX512VNNI(groups int, inner int, w *byte, ldw int, scale *uint16, min *uint16, lds int, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine6x16x4AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
-// unpackAffine4x16AVX512 computes the codes of blocks of 16 columns of a strip as bytes, in the order of 8-bit codes.
+// unpackAffine6x16AVX512 computes the codes of inner blocks of 16 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
+// The groups are header bytes apart.
 //
 //go:noescape
-func unpackAffine4x16AVX512(blocks int, dst *byte, src *byte)
+func unpackAffine6x16AVX512(groups int, inner int, header int, dst *byte, src *byte)
 
-// vectorAffine5x32x4AVX512VNNI computes the product of 4 strips of 5-bit codes in blocks of 32 columns with one row of activations
+// vectorAffine8x32x4AVX512VNNI computes the product of a unit of 8-bit codes in blocks of 32 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
-// where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.
+// where i is info[g*inner+b]. w points to the codes of the first group and scale to its scales; mins follow 128 bytes after those
+// where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine5x32x4AVX512VNNI(groups int, inner int, w *byte, ldw int, scale *uint16, min *uint16, lds int, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine8x32x4AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
-// vectorAffine5x32x1AVX512VNNI computes the product of 1 strips of 5-bit codes in blocks of 32 columns with one row of activations
+// unpackAffine8x32AVX512 computes the codes of inner blocks of 32 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
+// The groups are header bytes apart.
+//
+//go:noescape
+func unpackAffine8x32AVX512(groups int, inner int, header int, dst *byte, src *byte)
+
+// vectorAffine8x16x4AVX512VNNI computes the product of a unit of 8-bit codes in blocks of 16 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
-// where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.
+// where i is info[g*inner+b]. w points to the codes of the first group and scale to its scales; mins follow 128 bytes after those
+// where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine5x32x1AVX512VNNI(groups int, inner int, w *byte, ldw int, scale *uint16, min *uint16, lds int, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine8x16x4AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
-// unpackAffine5x32AVX512 computes the codes of blocks of 32 columns of a strip as bytes, in the order of 8-bit codes.
+// unpackAffine8x16AVX512 computes the codes of inner blocks of 16 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
+// The groups are header bytes apart.
 //
 //go:noescape
-func unpackAffine5x32AVX512(blocks int, dst *byte, src *byte)
-
-// vectorAffine6x16x4AVX512VNNI computes the product of 4 strips of 6-bit codes in blocks of 16 columns with one row of activations
-//
-//	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
-//
-// where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.
-//
-//go:noescape
-func vectorAffine6x16x4AVX512VNNI(groups int, inner int, w *byte, ldw int, scale *uint16, min *uint16, lds int, x *byte, info *byte, factor *float32, dst *float32)
-
-// vectorAffine6x16x1AVX512VNNI computes the product of 1 strips of 6-bit codes in blocks of 16 columns with one row of activations
-//
-//	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
-//
-// where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.
-//
-//go:noescape
-func vectorAffine6x16x1AVX512VNNI(groups int, inner int, w *byte, ldw int, scale *uint16, min *uint16, lds int, x *byte, info *byte, factor *float32, dst *float32)
-
-// unpackAffine6x16AVX512 computes the codes of blocks of 16 columns of a strip as bytes, in the order of 8-bit codes.
-//
-//go:noescape
-func unpackAffine6x16AVX512(blocks int, dst *byte, src *byte)
-
-// vectorAffine8x32x4AVX512VNNI computes the product of 4 strips of 8-bit codes in blocks of 32 columns with one row of activations
-//
-//	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
-//
-// where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.
-//
-//go:noescape
-func vectorAffine8x32x4AVX512VNNI(groups int, inner int, w *byte, ldw int, scale *uint16, min *uint16, lds int, x *byte, info *byte, factor *float32, dst *float32)
-
-// vectorAffine8x32x1AVX512VNNI computes the product of 1 strips of 8-bit codes in blocks of 32 columns with one row of activations
-//
-//	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
-//
-// where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.
-//
-//go:noescape
-func vectorAffine8x32x1AVX512VNNI(groups int, inner int, w *byte, ldw int, scale *uint16, min *uint16, lds int, x *byte, info *byte, factor *float32, dst *float32)
-
-// vectorAffine8x16x4AVX512VNNI computes the product of 4 strips of 8-bit codes in blocks of 16 columns with one row of activations
-//
-//	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
-//
-// where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.
-//
-//go:noescape
-func vectorAffine8x16x4AVX512VNNI(groups int, inner int, w *byte, ldw int, scale *uint16, min *uint16, lds int, x *byte, info *byte, factor *float32, dst *float32)
-
-// vectorAffine8x16x1AVX512VNNI computes the product of 1 strips of 8-bit codes in blocks of 16 columns with one row of activations
-//
-//	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
-//
-// where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.
-//
-//go:noescape
-func vectorAffine8x16x1AVX512VNNI(groups int, inner int, w *byte, ldw int, scale *uint16, min *uint16, lds int, x *byte, info *byte, factor *float32, dst *float32)
+func unpackAffine8x16AVX512(groups int, inner int, header int, dst *byte, src *byte)
 
 // tileAffine4x1x32AVX512VNNI computes the product of 1 strips of unpacked codes with 4 rows of activations, added to c, whose rows lie 48 apart
 //
@@ -186,59 +154,65 @@ func tileAffine4x2x16AVX512VNNI(blocks int, w *byte, ldw int, scale *float32, mi
 //go:noescape
 func tileAffine4x3x16AVX512VNNI(blocks int, w *byte, ldw int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
 
-// vectorAffine4x32x1AVXVNNI computes the product of 1 strips of 4-bit codes in blocks of 32 columns with one row of activations
+// vectorAffine4x32x1AVXVNNI computes the product of a strip of a unit of 4-bit codes in blocks of 32 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
-// where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.
+// where i is info[g*inner+b]. w points to the codes of the first group and scale to its scales; mins follow 128 bytes after those
+// where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine4x32x1AVXVNNI(groups int, inner int, w *byte, ldw int, scale *uint16, min *uint16, lds int, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine4x32x1AVXVNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
-// vectorAffine4x16x1AVXVNNI computes the product of 1 strips of 4-bit codes in blocks of 16 columns with one row of activations
+// vectorAffine4x16x1AVXVNNI computes the product of a strip of a unit of 4-bit codes in blocks of 16 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
-// where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.
+// where i is info[g*inner+b]. w points to the codes of the first group and scale to its scales; mins follow 128 bytes after those
+// where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine4x16x1AVXVNNI(groups int, inner int, w *byte, ldw int, scale *uint16, min *uint16, lds int, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine4x16x1AVXVNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
-// vectorAffine5x32x1AVXVNNI computes the product of 1 strips of 5-bit codes in blocks of 32 columns with one row of activations
+// vectorAffine5x32x1AVXVNNI computes the product of a strip of a unit of 5-bit codes in blocks of 32 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
-// where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.
+// where i is info[g*inner+b]. w points to the codes of the first group and scale to its scales; mins follow 128 bytes after those
+// where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine5x32x1AVXVNNI(groups int, inner int, w *byte, ldw int, scale *uint16, min *uint16, lds int, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine5x32x1AVXVNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
-// vectorAffine6x16x1AVXVNNI computes the product of 1 strips of 6-bit codes in blocks of 16 columns with one row of activations
+// vectorAffine6x16x1AVXVNNI computes the product of a strip of a unit of 6-bit codes in blocks of 16 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
-// where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.
+// where i is info[g*inner+b]. w points to the codes of the first group and scale to its scales; mins follow 128 bytes after those
+// where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine6x16x1AVXVNNI(groups int, inner int, w *byte, ldw int, scale *uint16, min *uint16, lds int, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine6x16x1AVXVNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
-// vectorAffine8x32x1AVXVNNI computes the product of 1 strips of 8-bit codes in blocks of 32 columns with one row of activations
+// vectorAffine8x32x1AVXVNNI computes the product of a strip of a unit of 8-bit codes in blocks of 32 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
-// where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.
+// where i is info[g*inner+b]. w points to the codes of the first group and scale to its scales; mins follow 128 bytes after those
+// where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine8x32x1AVXVNNI(groups int, inner int, w *byte, ldw int, scale *uint16, min *uint16, lds int, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine8x32x1AVXVNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
-// vectorAffine8x16x1AVXVNNI computes the product of 1 strips of 8-bit codes in blocks of 16 columns with one row of activations
+// vectorAffine8x16x1AVXVNNI computes the product of a strip of a unit of 8-bit codes in blocks of 16 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
-// where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.
+// where i is info[g*inner+b]. w points to the codes of the first group and scale to its scales; mins follow 128 bytes after those
+// where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine8x16x1AVXVNNI(groups int, inner int, w *byte, ldw int, scale *uint16, min *uint16, lds int, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine8x16x1AVXVNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
 // tileAffine2x1x32AVXVNNI computes the product of 1 strips of unpacked codes with 2 rows of activations, added to c, whose rows lie 48 apart
 //
@@ -258,79 +232,101 @@ func tileAffine2x1x32AVXVNNI(blocks int, w *byte, ldw int, scale *float32, min *
 //go:noescape
 func tileAffine2x1x16AVXVNNI(blocks int, w *byte, ldw int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
 
-// vectorAffine4x32x1AVX2 computes the product of 1 strips of 4-bit codes in blocks of 32 columns with one row of activations
+// vectorAffine4x32x1AVX2 computes the product of a strip of a unit of 4-bit codes in blocks of 32 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
-// where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.
+// where i is info[g*inner+b]. w points to the codes of the first group and scale to its scales; mins follow 128 bytes after those
+// where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine4x32x1AVX2(groups int, inner int, w *byte, ldw int, scale *uint16, min *uint16, lds int, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine4x32x1AVX2(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
-// unpackAffine4x32AVX2 computes the codes of blocks of 32 columns of a strip as bytes, in the order of 8-bit codes.
+// unpackAffine4x32AVX2 computes the codes of inner blocks of 32 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
+// The groups are header bytes apart.
 //
 //go:noescape
-func unpackAffine4x32AVX2(blocks int, dst *byte, src *byte)
+func unpackAffine4x32AVX2(groups int, inner int, header int, dst *byte, src *byte)
 
-// vectorAffine4x16x1AVX2 computes the product of 1 strips of 4-bit codes in blocks of 16 columns with one row of activations
+// vectorAffine4x16x1AVX2 computes the product of a strip of a unit of 4-bit codes in blocks of 16 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
-// where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.
+// where i is info[g*inner+b]. w points to the codes of the first group and scale to its scales; mins follow 128 bytes after those
+// where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine4x16x1AVX2(groups int, inner int, w *byte, ldw int, scale *uint16, min *uint16, lds int, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine4x16x1AVX2(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
-// unpackAffine4x16AVX2 computes the codes of blocks of 16 columns of a strip as bytes, in the order of 8-bit codes.
+// unpackAffine4x16AVX2 computes the codes of inner blocks of 16 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
+// The groups are header bytes apart.
 //
 //go:noescape
-func unpackAffine4x16AVX2(blocks int, dst *byte, src *byte)
+func unpackAffine4x16AVX2(groups int, inner int, header int, dst *byte, src *byte)
 
-// vectorAffine5x32x1AVX2 computes the product of 1 strips of 5-bit codes in blocks of 32 columns with one row of activations
+// vectorAffine5x32x1AVX2 computes the product of a strip of a unit of 5-bit codes in blocks of 32 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
-// where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.
+// where i is info[g*inner+b]. w points to the codes of the first group and scale to its scales; mins follow 128 bytes after those
+// where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine5x32x1AVX2(groups int, inner int, w *byte, ldw int, scale *uint16, min *uint16, lds int, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine5x32x1AVX2(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
-// unpackAffine5x32AVX2 computes the codes of blocks of 32 columns of a strip as bytes, in the order of 8-bit codes.
+// unpackAffine5x32AVX2 computes the codes of inner blocks of 32 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
+// The groups are header bytes apart.
 //
 //go:noescape
-func unpackAffine5x32AVX2(blocks int, dst *byte, src *byte)
+func unpackAffine5x32AVX2(groups int, inner int, header int, dst *byte, src *byte)
 
-// vectorAffine6x16x1AVX2 computes the product of 1 strips of 6-bit codes in blocks of 16 columns with one row of activations
+// vectorAffine6x16x1AVX2 computes the product of a strip of a unit of 6-bit codes in blocks of 16 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
-// where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.
+// where i is info[g*inner+b]. w points to the codes of the first group and scale to its scales; mins follow 128 bytes after those
+// where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine6x16x1AVX2(groups int, inner int, w *byte, ldw int, scale *uint16, min *uint16, lds int, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine6x16x1AVX2(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
-// unpackAffine6x16AVX2 computes the codes of blocks of 16 columns of a strip as bytes, in the order of 8-bit codes.
+// unpackAffine6x16AVX2 computes the codes of inner blocks of 16 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
+// The groups are header bytes apart.
 //
 //go:noescape
-func unpackAffine6x16AVX2(blocks int, dst *byte, src *byte)
+func unpackAffine6x16AVX2(groups int, inner int, header int, dst *byte, src *byte)
 
-// vectorAffine8x32x1AVX2 computes the product of 1 strips of 8-bit codes in blocks of 32 columns with one row of activations
+// vectorAffine8x32x1AVX2 computes the product of a strip of a unit of 8-bit codes in blocks of 32 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
-// where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.
+// where i is info[g*inner+b]. w points to the codes of the first group and scale to its scales; mins follow 128 bytes after those
+// where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine8x32x1AVX2(groups int, inner int, w *byte, ldw int, scale *uint16, min *uint16, lds int, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine8x32x1AVX2(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
-// vectorAffine8x16x1AVX2 computes the product of 1 strips of 8-bit codes in blocks of 16 columns with one row of activations
+// unpackAffine8x32AVX2 computes the codes of inner blocks of 32 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
+// The groups are header bytes apart.
+//
+//go:noescape
+func unpackAffine8x32AVX2(groups int, inner int, header int, dst *byte, src *byte)
+
+// vectorAffine8x16x1AVX2 computes the product of a strip of a unit of 8-bit codes in blocks of 16 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
-// where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.
+// where i is info[g*inner+b]. w points to the codes of the first group and scale to its scales; mins follow 128 bytes after those
+// where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine8x16x1AVX2(groups int, inner int, w *byte, ldw int, scale *uint16, min *uint16, lds int, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine8x16x1AVX2(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
+
+// unpackAffine8x16AVX2 computes the codes of inner blocks of 16 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
+// The groups are header bytes apart.
+//
+//go:noescape
+func unpackAffine8x16AVX2(groups int, inner int, header int, dst *byte, src *byte)
 
 // tileAffine2x1x32AVX2 computes the product of 1 strips of unpacked codes with 2 rows of activations, added to c, whose rows lie 48 apart
 //

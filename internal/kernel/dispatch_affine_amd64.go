@@ -18,12 +18,12 @@ func init() {
 
 // The tables are indexed by affineForm.
 type (
-	vectorsAffine [affineFormCount]func(groups, inner int, w *byte, ldw int, scale, min *uint16, lds int, x, info *byte, factor, dst *float32)
-	unpacksAffine [affineFormCount]func(blocks int, dst, src *byte)
+	vectorsAffine [affineFormCount]func(groups, inner, header int, scale, w, x, info *byte, factor, dst *float32)
+	unpacksAffine [affineFormCount]func(groups, inner, header int, dst, src *byte)
 )
 
 var (
-	vectorVNNIx4 = vectorsAffine{
+	vectorVNNI = vectorsAffine{
 		vectorAffine4x32x4AVX512VNNI,
 		vectorAffine4x16x4AVX512VNNI,
 		vectorAffine5x32x4AVX512VNNI,
@@ -31,15 +31,7 @@ var (
 		vectorAffine8x32x4AVX512VNNI,
 		vectorAffine8x16x4AVX512VNNI,
 	}
-	vectorVNNIx1 = vectorsAffine{
-		vectorAffine4x32x1AVX512VNNI,
-		vectorAffine4x16x1AVX512VNNI,
-		vectorAffine5x32x1AVX512VNNI,
-		vectorAffine6x16x1AVX512VNNI,
-		vectorAffine8x32x1AVX512VNNI,
-		vectorAffine8x16x1AVX512VNNI,
-	}
-	vectorAVXVNNIx1 = vectorsAffine{
+	vectorAVXVNNI = vectorsAffine{
 		vectorAffine4x32x1AVXVNNI,
 		vectorAffine4x16x1AVXVNNI,
 		vectorAffine5x32x1AVXVNNI,
@@ -47,7 +39,7 @@ var (
 		vectorAffine8x32x1AVXVNNI,
 		vectorAffine8x16x1AVXVNNI,
 	}
-	vectorAVX2x1 = vectorsAffine{
+	vectorAVX2 = vectorsAffine{
 		vectorAffine4x32x1AVX2,
 		vectorAffine4x16x1AVX2,
 		vectorAffine5x32x1AVX2,
@@ -56,10 +48,10 @@ var (
 		vectorAffine8x16x1AVX2,
 	}
 	unpackAVX512 = unpacksAffine{
-		unpackAffine4x32AVX512, unpackAffine4x16AVX512, unpackAffine5x32AVX512, unpackAffine6x16AVX512, nil, nil,
+		unpackAffine4x32AVX512, unpackAffine4x16AVX512, unpackAffine5x32AVX512, unpackAffine6x16AVX512, unpackAffine8x32AVX512, unpackAffine8x16AVX512,
 	}
 	unpackAVX2 = unpacksAffine{
-		unpackAffine4x32AVX2, unpackAffine4x16AVX2, unpackAffine5x32AVX2, unpackAffine6x16AVX2, nil, nil,
+		unpackAffine4x32AVX2, unpackAffine4x16AVX2, unpackAffine5x32AVX2, unpackAffine6x16AVX2, unpackAffine8x32AVX2, unpackAffine8x16AVX2,
 	}
 )
 
@@ -71,29 +63,26 @@ func affineBias(bits int) int {
 	return 0
 }
 
-func vectorAffine(f affineForm, strips, groups, inner int, w []byte, ldw int, scale, mins []uint16, lds int, x []byte, info []blockInfo, factor, dst []float32) {
-	needLen("affine codes", len(w), strips*ldw)
-	needLen("affine scales", len(scale), strips*lds)
-	table := &vectorVNNIx1
+func vectorAffine(f affineForm, groups, inner, header int, unit, x []byte, info []blockInfo, factor, dst []float32) {
+	needLen("affine unit", len(unit), groups*(header+inner*unitStrips*f.blockBytes()))
+	needLen("affine x", len(x), groups*inner*f.block())
+	needLen("affine infos", len(info), groups*inner)
+	needLen("affine factors", len(factor), unitStrips*affineRows)
+	needLen("affine sums", len(dst), unitStrips*affineRows)
+	table := &vectorAVX2
 	switch {
-	case useAffineVNNI && strips == 4:
-		vectorVNNIx4[f](groups, inner, &w[0], ldw, &scale[0], first(mins), 2*lds, &x[0], infoBytes(info), &factor[0], &dst[0])
-		return
 	case useAffineVNNI:
+		vectorVNNI[f](groups, inner, header, &unit[0], &unit[header], &x[0], infoBytes(info), &factor[0], &dst[0])
+		return
 	case useAffineAVXVNNI:
-		table = &vectorAVXVNNIx1
+		table = &vectorAVXVNNI
 	case useAffineAVX2:
-		table = &vectorAVX2x1
 	default:
-		vectorAffineGeneric(f, strips, groups, inner, w, ldw, scale, mins, lds, x, info, factor, dst)
+		vectorAffineGeneric(f, groups, inner, header, unit, x, info, factor, dst)
 		return
 	}
-	for s := range strips {
-		var m *uint16
-		if mins != nil {
-			m = &mins[s*lds]
-		}
-		table[f](groups, inner, &w[s*ldw], ldw, &scale[s*lds], m, 2*lds, &x[0], infoBytes(info), &factor[s*affineRows], &dst[s*affineRows])
+	for s := range unitStrips {
+		table[f](groups, inner, header, &unit[s*2*affineRows], &unit[header+s*f.blockBytes()], &x[0], infoBytes(info), &factor[s*affineRows], &dst[s*affineRows])
 	}
 }
 
@@ -107,17 +96,17 @@ func first[T any](x []T) *T {
 
 func infoBytes(info []blockInfo) *byte { return (*byte)(unsafe.Pointer(&info[0])) }
 
-func unpackAffine(f affineForm, blocks int, dst, src []byte) {
-	needLen("affine bytes", len(dst), blocks*16*f.block())
-	needLen("affine codes", len(src), blocks*f.blockBytes())
+func unpackAffine(f affineForm, groups, inner, header int, dst, src []byte) {
+	needLen("affine bytes", len(dst), groups*inner*16*f.block())
+	needLen("affine codes", len(src), (groups*inner-1)*unitStrips*f.blockBytes()+(groups-1)*header+f.blockBytes())
 	switch {
-	case blocks == 0:
+	case groups*inner == 0:
 	case useAffineVNNI:
-		unpackAVX512[f](blocks, &dst[0], &src[0])
+		unpackAVX512[f](groups, inner, header, &dst[0], &src[0])
 	case useAffineAVX2:
-		unpackAVX2[f](blocks, &dst[0], &src[0])
+		unpackAVX2[f](groups, inner, header, &dst[0], &src[0])
 	default:
-		unpackAffineGeneric(f, blocks, dst, src)
+		unpackAffineGeneric(f, groups, inner, header, dst, src)
 	}
 }
 

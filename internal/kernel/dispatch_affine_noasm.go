@@ -4,12 +4,12 @@ package kernel
 
 func affineBias(int) int { return 0 }
 
-func vectorAffine(f affineForm, strips, groups, inner int, w []byte, ldw int, scale, mins []uint16, lds int, x []byte, info []blockInfo, factor, dst []float32) {
-	vectorAffineGeneric(f, strips, groups, inner, w, ldw, scale, mins, lds, x, info, factor, dst)
+func vectorAffine(f affineForm, groups, inner, header int, unit, x []byte, info []blockInfo, factor, dst []float32) {
+	vectorAffineGeneric(f, groups, inner, header, unit, x, info, factor, dst)
 }
 
-func unpackAffine(f affineForm, blocks int, dst, src []byte) {
-	unpackAffineGeneric(f, blocks, dst, src)
+func unpackAffine(f affineForm, groups, inner, header int, dst, src []byte) {
+	unpackAffineGeneric(f, groups, inner, header, dst, src)
 }
 
 func tileAffine(block, strips, blocks int, w []byte, ldw int, scale, mins []float32, x []byte, ldx int, info []blockInfo, ldi int, c []float32) {

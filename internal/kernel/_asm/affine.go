@@ -33,8 +33,14 @@ func (a affineISA) halves() int {
 // affineForms are the code widths and block lengths that there are kernels for.
 var affineForms = []struct{ bits, block int }{{4, 32}, {4, 16}, {5, 32}, {6, 16}, {8, 32}, {8, 16}}
 
-// prefetchAhead is how long before their use codes are asked for, in bytes of a strip.
-const prefetchAhead = 1024
+// prefetchAhead is how long before their use codes are asked for, in bytes.
+const prefetchAhead = 6144
+
+// A unit is unitStrips strips; a group of it begins with their scales.
+const (
+	unitStrips  = 4
+	headerBytes = 32 * unitStrips
+)
 
 // blockInfoSize is the size of a blockInfo, and the places of its fields.
 const (
@@ -47,10 +53,11 @@ func affine(g *gen) {
 		for _, f := range affineForms {
 			a := &affineGen{gen: g, isa: isa, bits: f.bits, block: f.block}
 			if isa.wide() {
-				a.vector(4)
+				a.vector(unitStrips)
+			} else {
+				a.vector(1)
 			}
-			a.vector(1)
-			if f.bits < 8 && isa != affineVNNI256 {
+			if isa != affineVNNI256 {
 				a.unpack()
 			}
 		}
@@ -226,41 +233,39 @@ func (a *affineGen) dot(w, x, acc reg.VecVirtual) {
 	}
 }
 
-// vector is the product of strips with one row of activations, which is bound by memory: several strips are read at a time.
+// vector is the product of strips with one row of activations, which is bound by memory: all four strips of a unit, whose bytes are
+// read in one stream, or one of them.
 func (a *affineGen) vector(strips int) {
 	halves := a.isa.halves()
+	what := "a unit"
+	if strips == 1 {
+		what = "a strip of a unit"
+	}
 	a.function(name("vectorAffine%dx%dx%d%s", a.bits, a.block, strips, a.isa.name()),
-		"func(groups, inner int, w *byte, ldw int, scale, min *uint16, lds int, x *byte, info *byte, factor, dst *float32)",
-		name("the product of %d strips of %d-bit codes in blocks of %d columns with one row of activations", strips, a.bits, a.block),
+		"func(groups, inner, header int, scale, w, x, info *byte, factor, dst *float32)",
+		name("the product of %s of %d-bit codes in blocks of %d columns with one row of activations", what, a.bits, a.block),
 		"",
 		"\tdst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum",
 		"",
-		"where i is info[g*inner+b]. Strips lie ldw bytes apart in w and lds bytes in scale and min; min may be nil.")
-	groups, inner, w, ldw := a.arg("groups"), a.arg("inner"), a.arg("w"), a.arg("ldw")
-	scale, min, lds, x, info := a.arg("scale"), a.arg("min"), a.arg("lds"), a.arg("x"), a.arg("info")
+		"where i is info[g*inner+b]. w points to the codes of the first group and scale to its scales; mins follow 128 bytes after those",
+		"where header, the distance from scales to codes, is 256 and not 128.")
+	groups, inner, header, scale := a.arg("groups"), a.arg("inner"), a.arg("header"), a.arg("scale")
+	w, x, info := a.arg("w"), a.arg("x"), a.arg("info")
 	a.prepare(true)
-	ldw3 := a.GP64()
-	if strips > 1 {
-		a.LEAQ(indexed(ldw, ldw, 2, 0), ldw3)
-	}
+	stride := unitStrips * a.blockBytes()
+	span := a.GP64()
+	a.IMUL3Q(U32(uint32(stride)), inner, span)
+	a.ADDQ(header, span)
 	n := strips * halves
 	acc, sum, vectors := make([]reg.VecVirtual, n), make([]reg.VecVirtual, n), make([]vectorOf, n)
 	for i := range n {
 		acc[i], sum[i] = a.reg(), a.reg()
 		a.zero(sum[i])
-		s, half := i/halves, 32*(i%halves)
-		vectors[i].at = func(disp int) Mem {
-			switch s {
-			case 0:
-				return at(w, disp+half)
-			case 3:
-				return indexed(w, ldw3, 1, disp+half)
-			}
-			return indexed(w, ldw, uint8(s), disp+half)
-		}
+		from := i/halves*a.blockBytes() + 32*(i%halves)
+		vectors[i].at = func(disp int) Mem { return at(w, from+disp) }
 	}
 	xv := []reg.VecVirtual{a.reg(), a.reg()}
-	left, from := a.GP64(), a.GP64()
+	left := a.GP64()
 	a.Label("group")
 	a.MOVQ(inner, left)
 	a.Label("block")
@@ -278,37 +283,36 @@ func (a *affineGen) vector(strips int) {
 			}
 		}
 	}
-	// factors multiplies the 16-bit floats at p by f into a register each and hands them on.
-	factors := func(p reg.GPVirtual, use func(i int, v reg.VecVirtual)) {
-		a.MOVQ(p, from)
-		for i := range n {
-			a.VCVTPH2PS(at(from, 16*(i%halves)), a.w)
-			use(i, a.w)
-			if i%halves == halves-1 && i+1 < n {
-				a.ADDQ(lds, from)
-			}
-		}
-	}
 	a.VBROADCASTSS(at(info, blockScale), xv[0])
-	factors(scale, func(i int, v reg.VecVirtual) {
+	if strips > 1 {
+		a.PREFETCHT0(at(scale, prefetchAhead))
+		a.PREFETCHT0(at(scale, prefetchAhead+64))
+	}
+	for i := range n {
 		a.VCVTDQ2PS(acc[i], acc[i])
 		a.VMULPS(xv[0], acc[i], acc[i])
-		a.VFMADD231PS(v, acc[i], sum[i])
-	})
-	a.TESTQ(min, min)
-	a.JZ(LabelRef("next"))
+		a.VCVTPH2PS(at(scale, 32*(i/halves)+16*(i%halves)), a.w)
+		a.VFMADD231PS(a.w, acc[i], sum[i])
+	}
+	a.CMPQ(header, U32(headerBytes))
+	a.JE(LabelRef("next"))
 	a.VBROADCASTSS(at(info, blockSum), xv[0])
-	factors(min, func(i int, v reg.VecVirtual) { a.VFMADD231PS(xv[0], v, sum[i]) })
+	if strips > 1 {
+		a.PREFETCHT0(at(scale, prefetchAhead+headerBytes))
+		a.PREFETCHT0(at(scale, prefetchAhead+headerBytes+64))
+	}
+	for i := range n {
+		a.VCVTPH2PS(at(scale, headerBytes+32*(i/halves)+16*(i%halves)), a.w)
+		a.VFMADD231PS(xv[0], a.w, sum[i])
+	}
 	a.Label("next")
-	a.ADDQ(U32(uint32(a.blockBytes())), w)
+	a.ADDQ(U32(uint32(stride)), w)
 	a.ADDQ(Imm(uint64(a.block)), x)
 	a.ADDQ(Imm(blockInfoSize), info)
 	a.DECQ(left)
 	a.JNZ(LabelRef("block"))
-	a.ADDQ(Imm(32), scale)
-	a.LEAQ(at(min, 32), left)
-	a.TESTQ(min, min)
-	a.CMOVQNE(left, min)
+	a.ADDQ(span, scale)
+	a.ADDQ(header, w)
 	a.DECQ(groups)
 	a.JNZ(LabelRef("group"))
 	factor, dst := a.arg("factor"), a.arg("dst")
@@ -323,14 +327,19 @@ func (a *affineGen) vector(strips int) {
 // unpack writes codes as bytes, for tile.
 func (a *affineGen) unpack() {
 	isa := isaName(a.isa.wide())
-	a.function(name("unpackAffine%dx%d%s", a.bits, a.block, isa), "func(blocks int, dst, src *byte)",
-		name("the codes of blocks of %d columns of a strip as bytes, in the order of 8-bit codes.", a.block))
-	blocks, dst, src := a.arg("blocks"), a.arg("dst"), a.arg("src")
+	a.function(name("unpackAffine%dx%d%s", a.bits, a.block, isa), "func(groups, inner, header int, dst, src *byte)",
+		name("the codes of inner blocks of %d columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.", a.block),
+		"The groups are header bytes apart.")
+	groups, inner, header := a.arg("groups"), a.arg("inner"), a.arg("header")
+	dst, src := a.arg("dst"), a.arg("src")
+	left := a.GP64()
 	a.prepare(false)
 	vectors := make([]vectorOf, a.isa.halves())
 	for h := range vectors {
 		vectors[h].at = func(disp int) Mem { return at(src, disp+32*h) }
 	}
+	a.Label("group")
+	a.MOVQ(inner, left)
 	a.Label("block")
 	for h := range vectors {
 		for step := range a.steps() {
@@ -338,10 +347,13 @@ func (a *affineGen) unpack() {
 			a.VMOVUPS(a.w, at(dst, 64*step+32*h))
 		}
 	}
-	a.ADDQ(U32(uint32(a.blockBytes())), src)
+	a.ADDQ(U32(uint32(unitStrips*a.blockBytes())), src)
 	a.ADDQ(U32(uint32(16*a.block)), dst)
-	a.DECQ(blocks)
+	a.DECQ(left)
 	a.JNZ(LabelRef("block"))
+	a.ADDQ(header, src)
+	a.DECQ(groups)
+	a.JNZ(LabelRef("group"))
 	a.VZEROUPPER()
 	a.RET()
 }
