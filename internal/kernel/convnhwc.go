@@ -349,7 +349,7 @@ func (c *nhwcPlan) group(p *Pool, g int, image []byte, b *PackedInt8, whole []in
 	const mr = 8
 	k4 := c.runs.words * c.runs.count
 	count := b.cols.panels()
-	rowsPerTask, parts := rowSplit(p, c.positions, count, c.positions*c.perOut*k4)
+	rowsPerTask, parts := rowSplit(p, c.positions, rowsMax, count, c.positions*c.perOut*k4)
 	rowTasks := (c.positions + rowsPerTask - 1) / rowsPerTask
 	if rowTasks*parts == 1 {
 		p = nil

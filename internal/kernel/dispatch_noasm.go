@@ -4,7 +4,7 @@ package kernel
 
 func tileRowsF32() int { return 4 }
 
-func tileF32(height, width, k int, a, b []float32, ldb int, c []float32, ldc, rows, n int, alpha, beta float32, load bool) {
+func tileF32(height, width, k int, a, b []float32, ldb int, c []float32, ldc, rows, n int, alpha, beta float32, load bool, _ []float32) {
 	tileGeneric(height, k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
 }
 
@@ -14,7 +14,7 @@ func dot4F32(k int, a, b []float32, ldb int, dst *[4]float32) {
 
 func tileRowsF64() int { return 4 }
 
-func tileF64(height, width, k int, a, b []float64, ldb int, c []float64, ldc, rows, n int, alpha, beta float64, load bool) {
+func tileF64(height, width, k int, a, b []float64, ldb int, c []float64, ldc, rows, n int, alpha, beta float64, load bool, _ []float64) {
 	tileGeneric(height, k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
 }
 
@@ -60,7 +60,7 @@ func everyOther(dst, src []uint32) { everyOtherGeneric(dst, src) }
 
 func tileRowsBF16() int { return 4 }
 
-func tileBF16(height, width, k int, a, b []uint32, ldb int, c []float32, ldc, rows, n int, alpha, beta float32, load bool) {
+func tileBF16(height, width, k int, a, b []uint32, ldb int, c []float32, ldc, rows, n int, alpha, beta float32, load bool, _ []uint32) {
 	tileBF16Generic(height, k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
 }
 
@@ -78,4 +78,4 @@ func useByteStrips() bool { return false }
 
 func transposeByteStrip(dst []byte, ldd int, src []byte, lds, cols int) {}
 
-func copyColumn[W any](dst, src []W, ld, k, width int) bool { return false }
+func copyColumns[W any](dst, src []W, ld, k, width, n int) int { return 0 }

@@ -116,15 +116,19 @@ func sumBytes(x []byte, flip uint32) int32 {
 	return int32(sum) + sumBytesGeneric(x[n:], flip)
 }
 
-// copyColumn copies k rows of width words, ld apart, one behind the other, where a row is one vector or two; it reports
-// whether it did.
-func copyColumn[W any](dst, src []W, ld, k, width int) bool {
+// copyColumns packs the first of n columns of k rows, ld apart, into panels of width columns, each as k rows one behind the other,
+// where a row of a panel is one vector or two; it returns how many columns it did.
+func copyColumns[W any](dst, src []W, ld, k, width, n int) int {
 	size := sizeOf[W]()
-	if !useTransposeAVX2 || k == 0 || width*size%32 != 0 || width*size > 64 {
-		return false
+	panels := n / width
+	if !useTransposeAVX2 || k == 0 || panels == 0 || width*size%32 != 0 || width*size > 64 {
+		return 0
 	}
-	need("copyColumn source", len(src), k, width, ld)
-	needLen("copyColumn destination", len(dst), k*width)
-	copyColumnAVX2(k, (*byte)(unsafe.Pointer(&src[0])), ld*size, (*byte)(unsafe.Pointer(&dst[0])), width*size)
-	return true
+	need("copyColumns source", len(src), k, panels*width, ld)
+	needLen("copyColumns destination", len(dst), panels*k*width)
+	const together = 8 // panels, whose lines may all belong to one set of the first-level cache
+	for p := 0; p < panels; p += together {
+		copyColumnsAVX2(k, min(together, panels-p), (*byte)(unsafe.Pointer(&src[p*width])), ld*size, (*byte)(unsafe.Pointer(&dst[p*k*width])), k*width*size, width*size)
+	}
+	return panels * width
 }

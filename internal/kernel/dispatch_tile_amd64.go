@@ -16,16 +16,17 @@ func tileRowsF32() int {
 }
 
 // tileF32 runs the micro-kernel for a panel of the given height (see panelRows) and width on b's
-// columns 0 to width. All width columns of k rows of b must be readable.
-func tileF32(height, width, k int, a, b []float32, ldb int, c []float32, ldc, rows, n int, alpha, beta float32, load bool) {
+// columns 0 to width. All width columns of k rows of b must be readable. The first part of ahead, which the next tiles
+// read, may be brought near (see aheadOf).
+func tileF32(height, width, k int, a, b []float32, ldb int, c []float32, ldc, rows, n int, alpha, beta float32, load bool, ahead []float32) {
 	needLen("tile A", len(a), height*k)
 	need("tile B", len(b), k, width, ldb)
 	need("tile C", len(c), rows, n, ldc)
 	if useGemmF32AVX512 {
-		a, b, c := &a[0], &b[0], &c[0]
+		a, b, c, fetch := &a[0], &b[0], &c[0], firstOf(ahead, b)
 		switch height<<8 | width {
 		case 8<<8 | 48:
-			tileF32x8x48AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+			tileF32x8x48AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load, fetch)
 		case 8<<8 | 32:
 			tileF32x8x32AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
 		case 8<<8 | 16:
@@ -74,6 +75,14 @@ func tileF32(height, width, k int, a, b []float32, ldb int, c []float32, ldc, ro
 	tileGeneric(height, k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
 }
 
+// firstOf is the address of x, or of y where x is empty.
+func firstOf[T any](x, y []T) *T {
+	if len(x) > 0 {
+		return &x[0]
+	}
+	return &y[0]
+}
+
 // dot4F32 sets dst[j] to the dot product of a and the j-th of four rows of b, ldb apart.
 func dot4F32(k int, a, b []float32, ldb int, dst *[4]float32) {
 	needLen("dot A", len(a), k)
@@ -100,15 +109,15 @@ func tileRowsF64() int {
 }
 
 // tileF64 is tileF32 in float64, on panels half as wide.
-func tileF64(height, width, k int, a, b []float64, ldb int, c []float64, ldc, rows, n int, alpha, beta float64, load bool) {
+func tileF64(height, width, k int, a, b []float64, ldb int, c []float64, ldc, rows, n int, alpha, beta float64, load bool, ahead []float64) {
 	needLen("tile A", len(a), height*k)
 	need("tile B", len(b), k, width, ldb)
 	need("tile C", len(c), rows, n, ldc)
 	if useGemmF64AVX512 {
-		a, b, c := &a[0], &b[0], &c[0]
+		a, b, c, fetch := &a[0], &b[0], &c[0], firstOf(ahead, b)
 		switch height<<8 | width {
 		case 8<<8 | 24:
-			tileF64x8x24AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+			tileF64x8x24AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load, fetch)
 		case 8<<8 | 16:
 			tileF64x8x16AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
 		case 8<<8 | 8:
@@ -166,16 +175,16 @@ func tileRowsBF16() int {
 }
 
 // tileBF16 is tileF32 on words of two bfloat16; see tileBF16Generic.
-func tileBF16(height, width, k int, a, b []uint32, ldb int, c []float32, ldc, rows, n int, alpha, beta float32, load bool) {
+func tileBF16(height, width, k int, a, b []uint32, ldb int, c []float32, ldc, rows, n int, alpha, beta float32, load bool, ahead []uint32) {
 	needLen("tile A", len(a), height*k)
 	need("tile B", len(b), k, width, ldb)
 	need("tile C", len(c), rows, n, ldc)
 	switch {
 	case useGemmBF16:
-		a, b, c := &a[0], &b[0], &c[0]
+		a, b, c, fetch := &a[0], &b[0], &c[0], firstOf(ahead, b)
 		switch height<<8 | width {
 		case 8<<8 | 48:
-			tileBF16x8x48AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+			tileBF16x8x48AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load, fetch)
 		case 8<<8 | 32:
 			tileBF16x8x32AVX512BF16(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
 		case 8<<8 | 16:
@@ -202,10 +211,10 @@ func tileBF16(height, width, k int, a, b []uint32, ldb int, c []float32, ldc, ro
 			panic("kernel: no such tile")
 		}
 	case useGemmBF16Wider512:
-		a, b, c := &a[0], &b[0], &c[0]
+		a, b, c, fetch := &a[0], &b[0], &c[0], firstOf(ahead, b)
 		switch height<<8 | width {
 		case 8<<8 | 48:
-			tileBF16Widerx8x48AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
+			tileBF16Widerx8x48AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load, fetch)
 		case 8<<8 | 32:
 			tileBF16Widerx8x32AVX512(k, a, b, ldb, c, ldc, rows, n, alpha, beta, load)
 		case 8<<8 | 16:

@@ -99,7 +99,7 @@ func (b *PackedF32) Bytes() int { return 4 * len(b.data) }
 type floatKernel[T float32 | float64] struct {
 	mr, lanes int
 	// tile is tileF32 or tileF64.
-	tile func(height, width, k int, a, b []T, ldb int, c []T, ldc, rows, n int, alpha, beta T, load bool)
+	tile func(height, width, k int, a, b []T, ldb int, c []T, ldc, rows, n int, alpha, beta T, load bool, ahead []T)
 	// left is packLeft, columns packColumns.
 	left    func(dst []T, mr int, src []T, ld, rows, k int)
 	columns func(dst []T, width int, src []T, ld, k, n int)
@@ -138,12 +138,12 @@ func (f floatKernel[T]) product(transA bool, m, n, k int, alpha T, a []T, lda in
 	return &blocked[T]{
 		m: m, k: k, cols: splitLanes(n, f.lanes, 3), mr: f.mr, ops: 1,
 		packA: func(dst []T, i0, i1, k0, k1 int) { f.packA(dst, transA, a, lda, i0, i1, k0, k1) },
-		tile: func(height, width, k int, a, b []T, row, col, rows, n int, add bool) {
+		tile: func(height, width, k int, a, b, ahead []T, row, col, rows, n int, add bool) {
 			factor := beta
 			if add {
 				factor = 1
 			}
-			f.tile(height, width, k, a, b, width, c[row*ldc+col:], ldc, rows, n, alpha, factor, factor != 0)
+			f.tile(height, width, k, a, b, width, c[row*ldc+col:], ldc, rows, n, alpha, factor, factor != 0, ahead)
 		},
 	}
 }
@@ -156,7 +156,7 @@ func rowPanelsF32(mr, width, k int, a, b []float32, ldb int, c []float32, ldc, r
 	}
 	for i := 0; i < rows; i += mr {
 		valid := min(mr, rows-i)
-		tileF32(panelRows(valid, mr), width, k, a[i*k:], b, ldb, c[i*ldc:], ldc, valid, n, alpha, beta, load)
+		tileF32(panelRows(valid, mr), width, k, a[i*k:], b, ldb, c[i*ldc:], ldc, valid, n, alpha, beta, load, nil)
 	}
 }
 

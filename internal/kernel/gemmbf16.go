@@ -78,12 +78,12 @@ func productBF16[A BF16Operand](transA bool, m, n, k int, alpha float32, a []A, 
 				dst = dst[height*(k1-k0):]
 			}
 		},
-		tile: func(height, width, k int, a, b []uint32, row, col, rows, n int, add bool) {
+		tile: func(height, width, k int, a, b, ahead []uint32, row, col, rows, n int, add bool) {
 			factor := beta
 			if add {
 				factor = 1
 			}
-			tileBF16(height, width, k, a, b, width, c[row*ldc+col:], ldc, rows, n, alpha, factor, factor != 0)
+			tileBF16(height, width, k, a, b, width, c[row*ldc+col:], ldc, rows, n, alpha, factor, factor != 0, ahead)
 		},
 	}
 }

@@ -4,9 +4,9 @@
 
 #include "textflag.h"
 
-// func tileBF16x8x48AVX512BF16(k int, a *uint32, b *uint32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool)
+// func tileBF16x8x48AVX512BF16(k int, a *uint32, b *uint32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool, ahead *uint32)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tileBF16x8x48AVX512BF16(SB), NOSPLIT, $0-73
+TEXT ·tileBF16x8x48AVX512BF16(SB), NOSPLIT, $0-88
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   b+16(FP), DX
@@ -76,10 +76,13 @@ TEXT ·tileBF16x8x48AVX512BF16(SB), NOSPLIT, $0-73
 	PREFETCHT0 64(R10)
 	PREFETCHT0 128(R10)
 	ADDQ       DI, R10
+	MOVQ       ahead+80(FP), R10
 	TESTQ      AX, AX
 	JZ         finish
 
 one:
+	PREFETCHT0   (R10)
+	ADDQ         $0x10, R10
 	VMOVUPS      (DX), Z24
 	VMOVUPS      64(DX), Z25
 	VMOVUPS      128(DX), Z26
@@ -1742,9 +1745,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func tileBF16Widerx8x48AVX512(k int, a *uint32, b *uint32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool)
+// func tileBF16Widerx8x48AVX512(k int, a *uint32, b *uint32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool, ahead *uint32)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tileBF16Widerx8x48AVX512(SB), NOSPLIT, $0-73
+TEXT ·tileBF16Widerx8x48AVX512(SB), NOSPLIT, $0-88
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   b+16(FP), DX
@@ -1814,10 +1817,13 @@ TEXT ·tileBF16Widerx8x48AVX512(SB), NOSPLIT, $0-73
 	PREFETCHT0 64(R10)
 	PREFETCHT0 128(R10)
 	ADDQ       DI, R10
+	MOVQ       ahead+80(FP), R10
 	TESTQ      AX, AX
 	JZ         finish
 
 one:
+	PREFETCHT0   (R10)
+	ADDQ         $0x10, R10
 	VMOVUPS      (DX), Z24
 	VPANDD.BCST  upperHalf<>+0(SB), Z24, Z29
 	VPSLLD       $0x10, Z24, Z24

@@ -9,9 +9,10 @@ package kernel
 //	c[i*ldc+j] = alpha * sum over l<k of lo(a[l*8+i])*lo(b[l*ldb+j]) + hi(a[l*8+i])*hi(b[l*ldb+j])  (+ beta*c[i*ldc+j] if load)
 //
 // for i < rows <= 8, j < n <= 48. All 48 columns of b and 8 rows of a are read.
+// The 16*k bytes from ahead on are brought near; they need not exist.
 //
 //go:noescape
-func tileBF16x8x48AVX512BF16(k int, a *uint32, b *uint32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool)
+func tileBF16x8x48AVX512BF16(k int, a *uint32, b *uint32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool, ahead *uint32)
 
 // tileBF16x8x32AVX512BF16 computes the tile of at most 8 x 32
 //
@@ -117,9 +118,10 @@ func tileBF16x1x16AVX512BF16(k int, a *uint32, b *uint32, ldb int, c *float32, l
 //	c[i*ldc+j] = alpha * sum over l<k of lo(a[l*8+i])*lo(b[l*ldb+j]) + hi(a[l*8+i])*hi(b[l*ldb+j])  (+ beta*c[i*ldc+j] if load)
 //
 // for i < rows <= 8, j < n <= 48. All 48 columns of b and 8 rows of a are read.
+// The 16*k bytes from ahead on are brought near; they need not exist.
 //
 //go:noescape
-func tileBF16Widerx8x48AVX512(k int, a *uint32, b *uint32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool)
+func tileBF16Widerx8x48AVX512(k int, a *uint32, b *uint32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool, ahead *uint32)
 
 // tileBF16Widerx8x32AVX512 computes the tile of at most 8 x 32
 //

@@ -54,9 +54,9 @@ func (c *columns) panel(i int) (col, width int) {
 	return c.full*c.vecs*c.lanes + c.rest[0], c.rest[1]
 }
 
-// blockK is the largest depth of a block: a panel of B of that depth (72 KiB) and a row panel of A
-// stay in the second- and first-level cache while they are used.
-const blockK = 384
+// blockK is the largest depth of a block: a panel of B of that depth (144 KiB) and a row panel of A (24 KiB)
+// stay in the second- and first-level cache while they are used. C is read and written once for each block.
+const blockK = 768
 
 // depth splits k into blocks of about equal size.
 func depth(k int) (blocks, size int) {
@@ -135,19 +135,27 @@ type blocked[W any] struct {
 	packA func(dst []W, i0, i1, k0, k1 int)
 	// tile multiplies a row panel by a panel, both of depth k, and stores rows x n results at C's (row, col): the
 	// first time, then with add set for the deeper blocks.
-	tile func(height, width, k int, a, b []W, row, col, rows, n int, add bool)
+	// Of ahead, which later tiles read, the first part may be brought near (see aheadOf).
+	tile func(height, width, k int, a, b, ahead []W, row, col, rows, n int, add bool)
 	// outside, if given, tells of blocks of C that are not wanted.
 	outside func(row, col, rows, n int) bool
 }
 
 const (
 	minTask = 1 << 17 // multiply-adds that are worth a thread's attention
-	rowsMax = 192     // rows of a task: with the depth of a block about 300 KiB, for the second-level cache
+	rowsMax = 192     // rows of a task
 )
+
+// blockRows is how many rows of A are packed at a time at the depth of a block: 432 KiB, which leave room for two panels of B in
+// the second-level cache.
+func blockRows[W any](depth int) int {
+	const step = rowsMax / 4
+	return max(2*step, min(rowsMax, 432<<10/(depth*sizeOf[W]())/step*step))
+}
 
 // Of a right operand that is not packed before, at most packWords words are packed at a time, in slices of at most
 // sliceK rows. Tests make both small.
-var packWords, sliceK = 4 << 20, 8 * blockK
+var packWords, sliceK = 4 << 20, 2 * blockK
 
 // run multiplies by a right operand that is packed on the way.
 func (g *blocked[W]) run(p *Pool, pack packRight[W]) {
@@ -207,29 +215,30 @@ func (g *blocked[W]) runNarrow(p *Pool, pack packRight[W]) {
 				for i := first; i < last; i++ {
 					col, width := g.cols.panel(i)
 					from := (col - base) * (k1 - k0)
-					g.rowPanels(packed[height*k0:], right[from:from+width*(k1-k0)], k1-k0, width, 0, g.m, col, min(width, g.cols.n-col), kb > 0)
+					g.rowPanels(packed[height*k0:], right[from:from+width*(k1-k0)], nil, k1-k0, width, 0, g.m, col, min(width, g.cols.n-col), kb > 0)
 				}
 			}
 		}
 	})
 }
 
-// rowSplit cuts m rows and count panels of columns into tasks for a pool: blocks of rowsPerTask rows
+// rowSplit cuts m rows and count panels of columns into tasks for a pool: blocks of rowsPerTask rows, at most most,
 // times parts of the panels. There are enough tasks that the last ones to end leave little idle; each part packs its
 // rows again, so that there are not more.
-func rowSplit(p *Pool, m, count, work int) (rowsPerTask, parts int) {
+func rowSplit(p *Pool, m, most, count, work int) (rowsPerTask, parts int) {
+	const least, step = 48, 24 // multiples of the heights of tiles
 	threads := p.Threads()
 	want := min(8*threads, work/minTask)
 	if threads == 1 || want <= 1 {
-		return rowsMax, 1
+		return most, 1
 	}
-	for rowsPerTask = rowsMax; ; rowsPerTask /= 2 {
+	for rowsPerTask = most; ; rowsPerTask = max(least, rowsPerTask/2/step*step) {
 		rowTasks := (m + rowsPerTask - 1) / rowsPerTask
 		parts = min(max(1, count/4), (want+rowTasks-1)/rowTasks)
 		if rowTasks*parts >= min(want, 4*threads) {
 			return rowsPerTask, parts
 		}
-		if rowsPerTask <= 48 {
+		if rowsPerTask <= least {
 			return rowsPerTask, min(count, (want+rowTasks-1)/rowTasks)
 		}
 	}
@@ -240,7 +249,7 @@ func rowSplit(p *Pool, m, count, work int) (rowsPerTask, parts int) {
 func (g *blocked[W]) multiply(p *Pool, b *panels[W], k0, col0 int) {
 	blocks, size := depth(b.k)
 	count := b.cols.panels()
-	rowsPerTask, parts := rowSplit(p, g.m, count, g.m*b.cols.n*b.k*g.ops)
+	rowsPerTask, parts := rowSplit(p, g.m, blockRows[W](size), count, g.m*b.cols.n*b.k*g.ops)
 	rowTasks := (g.m + rowsPerTask - 1) / rowsPerTask
 	if rowTasks*parts == 1 {
 		p = nil
@@ -265,23 +274,31 @@ func (g *blocked[W]) multiply(p *Pool, b *panels[W], k0, col0 int) {
 				g.packA(packed, i0, i1, k0+d0, k0+d1)
 				for i := first; i < last; i++ {
 					data, col, width := b.panel(d0, d1, i)
-					g.rowPanels(packed, data, d1-d0, width, i0, i1, col0+col, min(width, b.cols.n-col), k0+kb > 0)
+					next := b.data[(d0*b.cols.padded()+(col+width)*(d1-d0))%len(b.data):]
+					g.rowPanels(packed, data, next, d1-d0, width, i0, i1, col0+col, min(width, b.cols.n-col), k0+kb > 0)
 				}
 			}
 		}
 	})
 }
 
-// rowPanels multiplies all row panels of a packed block of A, rows [i0, i1) of C, by one panel of B.
-func (g *blocked[W]) rowPanels(a, b []W, k, width, i0, i1, col, n int, add bool) {
+// rowPanels multiplies all row panels of a packed block of A, rows [i0, i1) of C, by one panel of B. Meanwhile the next panel,
+// if given, is brought near.
+func (g *blocked[W]) rowPanels(a, b, next []W, k, width, i0, i1, col, n int, add bool) {
+	next = next[:min(len(next), len(b))]
 	for i := i0; i < i1; i += g.mr {
 		rows := min(g.mr, i1-i)
 		if g.outside != nil && g.outside(i, col, rows, n) {
 			continue
 		}
-		g.tile(panelRows(rows, g.mr), width, k, a[(i-i0)*k:], b, i, col, rows, n, add)
+		g.tile(panelRows(rows, g.mr), width, k, a[(i-i0)*k:], b, next, i, col, rows, n, add)
+		next = aheadOf(next, k)
 	}
 }
+
+// aheadOf is what a tile of depth k leaves of what it is to bring near: it takes a twelfth of a full panel, so that the row panels
+// of any task but a small one suffice, and none asks for much at once.
+func aheadOf[W any](x []W, k int) []W { return x[min(len(x), 16/sizeOf[W]()*k):] }
 
 // panelRows returns the height of the tile used for a panel of rows rows: mr, 4, 2 or 1.
 func panelRows(rows, mr int) int {

@@ -4,9 +4,9 @@
 
 #include "textflag.h"
 
-// func tileF32x8x48AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool)
+// func tileF32x8x48AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool, ahead *float32)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tileF32x8x48AVX512(SB), NOSPLIT, $0-73
+TEXT ·tileF32x8x48AVX512(SB), NOSPLIT, $0-88
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   b+16(FP), DX
@@ -76,10 +76,13 @@ TEXT ·tileF32x8x48AVX512(SB), NOSPLIT, $0-73
 	PREFETCHT0 64(R10)
 	PREFETCHT0 128(R10)
 	ADDQ       DI, R10
+	MOVQ       ahead+80(FP), R10
 	TESTQ      AX, AX
 	JZ         finish
 
 one:
+	PREFETCHT0   (R10)
+	ADDQ         $0x10, R10
 	VMOVUPS      (DX), Z24
 	VMOVUPS      64(DX), Z25
 	VMOVUPS      128(DX), Z26

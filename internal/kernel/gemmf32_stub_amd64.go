@@ -9,9 +9,10 @@ package kernel
 //	c[i*ldc+j] = alpha * sum over l<k of a[l*8+i]*b[l*ldb+j]  (+ beta*c[i*ldc+j] if load)
 //
 // for i < rows <= 8, j < n <= 48. All 48 columns of b and 8 rows of a are read.
+// The 16*k bytes from ahead on are brought near; they need not exist.
 //
 //go:noescape
-func tileF32x8x48AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool)
+func tileF32x8x48AVX512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, rows int, n int, alpha float32, beta float32, load bool, ahead *float32)
 
 // tileF32x8x32AVX512 computes the tile of at most 8 x 32
 //

@@ -4,9 +4,9 @@
 
 #include "textflag.h"
 
-// func tileF64x8x24AVX512(k int, a *float64, b *float64, ldb int, c *float64, ldc int, rows int, n int, alpha float64, beta float64, load bool)
+// func tileF64x8x24AVX512(k int, a *float64, b *float64, ldb int, c *float64, ldc int, rows int, n int, alpha float64, beta float64, load bool, ahead *float64)
 // Requires: AVX, AVX512DQ, AVX512F, BMI2, MMX+
-TEXT ·tileF64x8x24AVX512(SB), NOSPLIT, $0-81
+TEXT ·tileF64x8x24AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   b+16(FP), DX
@@ -76,10 +76,13 @@ TEXT ·tileF64x8x24AVX512(SB), NOSPLIT, $0-81
 	PREFETCHT0 64(R10)
 	PREFETCHT0 128(R10)
 	ADDQ       DI, R10
+	MOVQ       ahead+88(FP), R10
 	TESTQ      AX, AX
 	JZ         finish
 
 one:
+	PREFETCHT0   (R10)
+	ADDQ         $0x10, R10
 	VMOVUPS      (DX), Z24
 	VMOVUPS      64(DX), Z25
 	VMOVUPS      128(DX), Z26

@@ -9,9 +9,10 @@ package kernel
 //	c[i*ldc+j] = alpha * sum over l<k of a[l*8+i]*b[l*ldb+j]  (+ beta*c[i*ldc+j] if load)
 //
 // for i < rows <= 8, j < n <= 24. All 24 columns of b and 8 rows of a are read.
+// The 16*k bytes from ahead on are brought near; they need not exist.
 //
 //go:noescape
-func tileF64x8x24AVX512(k int, a *float64, b *float64, ldb int, c *float64, ldc int, rows int, n int, alpha float64, beta float64, load bool)
+func tileF64x8x24AVX512(k int, a *float64, b *float64, ldb int, c *float64, ldc int, rows int, n int, alpha float64, beta float64, load bool, ahead *float64)
 
 // tileF64x8x16AVX512 computes the tile of at most 8 x 16
 //

@@ -282,7 +282,7 @@ func (b *PackedInt8) multiply(p *Pool, m int, a []byte, lda int, aSigned bool, a
 	const mr = 8
 	k4 := (b.k + 3) / 4
 	panels := b.cols.panels()
-	rowsPerTask, parts := rowSplit(p, m, panels, m*n*b.k/4)
+	rowsPerTask, parts := rowSplit(p, m, rowsMax, panels, m*n*b.k/4)
 	for rowsPerTask > 48 && rowsPerTask*b.k > 512<<10 {
 		rowsPerTask /= 2
 	}

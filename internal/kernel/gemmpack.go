@@ -70,15 +70,15 @@ func packLeft[W uint32 | uint64](dst []W, mr int, src []W, ld, rows, k int) {
 
 // packLeftTransposed is packLeft for a matrix stored as k rows of words, ld apart, of which columns [0, rows) are packed.
 func packLeftTransposed[W any](dst []W, mr int, src []W, ld, rows, k int) {
-	for i := 0; i < rows; i += mr {
+	done := copyColumns(dst, src, ld, k, mr, rows)
+	dst = dst[done*k:]
+	for i := done; i < rows; i += mr {
 		valid := min(mr, rows-i)
 		height := panelRows(valid, mr)
-		if valid < height || !copyColumn(dst, src[i:], ld, k, height) {
-			for l := range k {
-				row := dst[l*height : (l+1)*height]
-				copy(row, src[l*ld+i:l*ld+i+valid])
-				clear(row[valid:])
-			}
+		for l := range k {
+			row := dst[l*height : (l+1)*height]
+			copy(row, src[l*ld+i:l*ld+i+valid])
+			clear(row[valid:])
 		}
 		dst = dst[height*k:]
 	}

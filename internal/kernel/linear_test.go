@@ -125,7 +125,7 @@ func TestSyrkF32F64(t *testing.T) {
 					}
 					sum, size := dotOf(rows[i*k:(i+1)*k], rows[j*k:(j+1)*k])
 					sum, size = 2*sum+start[x], 2*size+math.Abs(start[x])
-					if d := math.Abs(first[x] - sum); !(d <= 386*0x1p-24*size) {
+					if d := math.Abs(first[x] - sum); !(d <= 770*0x1p-24*size) {
 						t.Fatalf("%dx%d upper %v trans %v: (%d,%d) = %v, want %v", n, k, upper, trans, i, j, first[x], sum)
 					}
 				}

@@ -315,39 +315,54 @@ panel:
 	VZEROUPPER
 	RET
 
-// func copyColumnAVX2(rows int, src *byte, lds int, dst *byte, width int)
+// func copyColumnsAVX2(rows int, panels int, src *byte, lds int, dst *byte, ldd int, width int)
 // Requires: AVX, MMX+
-TEXT ·copyColumnAVX2(SB), NOSPLIT, $0-40
+TEXT ·copyColumnsAVX2(SB), NOSPLIT, $0-56
 	MOVQ rows+0(FP), AX
-	MOVQ src+8(FP), CX
-	MOVQ lds+16(FP), DX
-	MOVQ dst+24(FP), BX
-	MOVQ width+32(FP), SI
-	MOVQ DX, DI
-	SHLQ $0x04, DI
-	CMPQ SI, $0x40
+	MOVQ panels+8(FP), CX
+	MOVQ src+16(FP), DX
+	MOVQ lds+24(FP), BX
+	MOVQ dst+32(FP), SI
+	MOVQ ldd+40(FP), DI
+	MOVQ width+48(FP), R8
+	MOVQ BX, R13
+	SHLQ $0x04, R13
+
+row:
+	MOVQ DX, R9
+	MOVQ SI, R10
+	MOVQ CX, R11
+	LEAQ (DX)(R13*1), R12
+	CMPQ R8, $0x40
 	JE   two
 
 one:
-	PREFETCHT0 (CX)(DI*1)
-	VMOVUPS    (CX), Y0
-	VMOVUPS    Y0, (BX)
-	ADDQ       DX, CX
-	ADDQ       SI, BX
-	DECQ       AX
+	PREFETCHT0 (R12)
+	VMOVUPS    (R9), Y0
+	VMOVUPS    Y0, (R10)
+	ADDQ       R8, R9
+	ADDQ       R8, R12
+	ADDQ       DI, R10
+	DECQ       R11
 	JNZ        one
-	VZEROUPPER
-	RET
+	JMP        next
 
 two:
-	PREFETCHT0 (CX)(DI*1)
-	VMOVUPS    (CX), Y0
-	VMOVUPS    32(CX), Y1
-	VMOVUPS    Y1, 32(BX)
-	VMOVUPS    Y0, (BX)
-	ADDQ       DX, CX
-	ADDQ       SI, BX
-	DECQ       AX
+	PREFETCHT0 (R12)
+	VMOVUPS    (R9), Y0
+	VMOVUPS    32(R9), Y1
+	VMOVUPS    Y1, 32(R10)
+	VMOVUPS    Y0, (R10)
+	ADDQ       R8, R9
+	ADDQ       R8, R12
+	ADDQ       DI, R10
+	DECQ       R11
 	JNZ        two
+
+next:
+	ADDQ BX, DX
+	ADDQ R8, SI
+	DECQ AX
+	JNZ  row
 	VZEROUPPER
 	RET

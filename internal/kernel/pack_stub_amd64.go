@@ -60,9 +60,9 @@ func copyPanelsAVX512(rows int, panels int, src *byte, lds int, dst *byte, ldd i
 //go:noescape
 func copyPanelsAVX2(rows int, panels int, src *byte, lds int, dst *byte, ldd int)
 
-// copyColumnAVX2 computes a column of pieces of 32 or 64 bytes packed
+// copyColumnsAVX2 computes the rows of panels of 32 or 64 bytes side by side, packed
 //
-//	dst[width*i+t] = src[i*lds+t]   for i < rows, t < width, with width 32 or 64
+//	dst[p*ldd+width*i+t] = src[i*lds+width*p+t]   for i < rows, p < panels, t < width, with width 32 or 64
 //
 //go:noescape
-func copyColumnAVX2(rows int, src *byte, lds int, dst *byte, width int)
+func copyColumnsAVX2(rows int, panels int, src *byte, lds int, dst *byte, ldd int, width int)

@@ -15,8 +15,8 @@ func SyrkF64(p *Pool, upper, trans bool, n, k int, alpha float64, a []float64, l
 }
 
 // SyrkF32F64 adds alpha*op(A)*op(A)^T to one triangle of a float64 C as SyrkF32 does: products are summed in float32 over
-// blocks of at most 384 of k, and the blocks in float64, so that sums over millions of rows keep their precision. Each
-// element is within 386*2^-24*|alpha|*sum|a*a| of the exact value, however large k.
+// blocks of at most 768 of k, and the blocks in float64, so that sums over millions of rows keep their precision. Each
+// element is within 770*2^-24*|alpha|*sum|a*a| of the exact value, however large k.
 func SyrkF32F64(p *Pool, upper, trans bool, n, k int, alpha float64, a []float32, lda int, c []float64, ldc int) {
 	checkGemm(trans, !trans, n, n, k, len(a), lda, len(a), lda, len(c), ldc)
 	if n == 0 || k == 0 {
@@ -25,11 +25,11 @@ func SyrkF32F64(p *Pool, upper, trans bool, n, k int, alpha float64, a []float32
 	f := kernelF32()
 	g := f.product(trans, n, n, k, 1, a, lda, 0, nil, 0)
 	g.outside = func(row, col, rows, n int) bool { return beyond(upper, row, col, rows, n) }
-	g.tile = func(height, width, k int, a, b []float32, row, col, rows, cols int, _ bool) {
+	g.tile = func(height, width, k int, a, b, ahead []float32, row, col, rows, cols int, _ bool) {
 		buf := borrow(4 * 8 * panelWidth)
 		defer buf.release()
 		sums := buf.f32()
-		f.tile(height, width, k, a, b, width, sums, panelWidth, rows, cols, 1, 0, false)
+		f.tile(height, width, k, a, b, width, sums, panelWidth, rows, cols, 1, 0, false, ahead)
 		for i := range rows {
 			lo, hi := inTriangle(upper, row+i, col, cols)
 			at := (row+i)*ldc + col
@@ -53,10 +53,10 @@ func syrk[T float32 | float64](f floatKernel[T], p *Pool, upper, trans bool, n, 
 	g := f.product(trans, n, n, k, alpha, a, lda, beta, c, ldc)
 	whole := g.tile
 	g.outside = func(row, col, rows, n int) bool { return beyond(upper, row, col, rows, n) }
-	g.tile = func(height, width, k int, a, b []T, row, col, rows, cols int, add bool) {
+	g.tile = func(height, width, k int, a, b, ahead []T, row, col, rows, cols int, add bool) {
 		if lo, hi := inTriangle(upper, row, col, cols); hi-lo == cols {
 			if lo, hi = inTriangle(upper, row+rows-1, col, cols); hi-lo == cols {
-				whole(height, width, k, a, b, row, col, rows, cols, add)
+				whole(height, width, k, a, b, ahead, row, col, rows, cols, add)
 				return
 			}
 		}
@@ -64,7 +64,7 @@ func syrk[T float32 | float64](f floatKernel[T], p *Pool, upper, trans bool, n, 
 		buf := borrow(8 * 8 * panelWidth)
 		defer buf.release()
 		sums := view[T](buf)
-		f.tile(height, width, k, a, b, width, sums, panelWidth, rows, cols, alpha, 0, false)
+		f.tile(height, width, k, a, b, width, sums, panelWidth, rows, cols, alpha, 0, false, ahead)
 		factor := beta
 		if add {
 			factor = 1

@@ -12,7 +12,7 @@ func BenchmarkTile(b *testing.B) {
 	b.Run("f32", func(b *testing.B) {
 		for b.Loop() {
 			for range 100 {
-				tileF32(tileRowsF32(), panelWidth, k, x, y, panelWidth, c, panelWidth, tileRowsF32(), panelWidth, 1, 0, false)
+				tileF32(tileRowsF32(), panelWidth, k, x, y, panelWidth, c, panelWidth, tileRowsF32(), panelWidth, 1, 0, false, nil)
 			}
 		}
 		b.ReportMetric(2*100*float64(tileRowsF32())*panelWidth*k*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")

@@ -56,28 +56,41 @@ func tileRows(e element, wide bool) []int {
 	return []int{6, 4, 2, 1}
 }
 
-func tileSignature(e element) string {
+// tileSignature is the signature of a tile; fetches tells of the one that brings near what the next tiles read.
+func tileSignature(e element, fetches bool) string {
+	word, sum := "uint32", "float32"
 	switch e {
 	case f32:
-		return "func(k int, a, b *float32, ldb int, c *float32, ldc, rows, n int, alpha, beta float32, load bool)"
+		word = "float32"
 	case f64:
-		return "func(k int, a, b *float64, ldb int, c *float64, ldc, rows, n int, alpha, beta float64, load bool)"
+		word, sum = "float64", "float64"
 	}
-	return "func(k int, a, b *uint32, ldb int, c *float32, ldc, rows, n int, alpha, beta float32, load bool)"
+	ahead := ""
+	if fetches {
+		ahead = ", ahead *" + word
+	}
+	return fmt.Sprintf("func(k int, a, b *%s, ldb int, c *%s, ldc, rows, n int, alpha, beta %s, load bool%s)", word, sum, sum, ahead)
 }
 
-func tileDoc(e element, rows, width int) []string {
+// aheadBytes is how much of what comes next a tile brings near with each step of k.
+const aheadBytes = 16
+
+func tileDoc(e element, rows, width int, fetches bool) []string {
 	formula := fmt.Sprintf("sum over l<k of a[l*%d+i]*b[l*ldb+j]", rows)
 	if e >= bf16 {
 		formula = fmt.Sprintf("sum over l<k of lo(a[l*%d+i])*lo(b[l*ldb+j]) + hi(a[l*%d+i])*hi(b[l*ldb+j])", rows, rows)
 	}
-	return []string{
+	doc := []string{
 		fmt.Sprintf("the tile of at most %d x %d", rows, width),
 		"",
 		"\tc[i*ldc+j] = alpha * " + formula + "  (+ beta*c[i*ldc+j] if load)",
 		"",
 		fmt.Sprintf("for i < rows <= %d, j < n <= %d. All %d columns of b and %d rows of a are read.", rows, width, width, rows),
 	}
+	if fetches {
+		doc = append(doc, fmt.Sprintf("The %d*k bytes from ahead on are brought near; they need not exist.", aheadBytes))
+	}
+	return doc
 }
 
 func gemmFloat(e element) func(g *gen) {
@@ -290,7 +303,8 @@ func (t tileGen) tile(rows, width int) {
 	if t.e == bf16Wider && !t.wide {
 		sets = min(sets, 2)
 	}
-	t.function(name("tile%sx%dx%d%s", t.e.name(), rows, width, t.e.isaName(t.wide)), tileSignature(t.e), tileDoc(t.e, rows, width)...)
+	fetches := t.wide && rows == 8 && vecs == 3
+	t.function(name("tile%sx%dx%d%s", t.e.name(), rows, width, t.e.isaName(t.wide)), tileSignature(t.e, fetches), tileDoc(t.e, rows, width, fetches)...)
 	k, a, b, ldb, c, ldc, count, n := t.arg("k"), t.arg("a"), t.arg("b"), t.arg("ldb"), t.arg("c"), t.arg("ldc"), t.arg("rows"), t.arg("n")
 	shift := uint64(2)
 	if t.e == f64 {
@@ -315,7 +329,16 @@ func (t tileGen) tile(rows, width int) {
 		bv[v] = t.vec(t.wide)
 	}
 	av := []reg.VecVirtual{t.vec(t.wide), t.vec(t.wide)}
-	t.steps(k, sets, t.step(rows, vecs, bytes, a, b, ldb, av, bv, acc), func(steps int) { t.ADDQ(Imm(uint64(size*rows*steps)), a) })
+	step := t.step(rows, vecs, bytes, a, b, ldb, av, bv, acc)
+	if fetches {
+		multiply, ahead := step, t.arg("ahead")
+		step = func(set, offset int) {
+			t.PREFETCHT0(at(ahead, 0))
+			t.ADDQ(Imm(aheadBytes), ahead)
+			multiply(set, offset)
+		}
+	}
+	t.steps(k, sets, step, func(steps int) { t.ADDQ(Imm(uint64(size*rows*steps)), a) })
 	for s := 1; s < sets; s++ {
 		for i := range rows {
 			for v := range vecs {

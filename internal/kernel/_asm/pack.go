@@ -15,7 +15,7 @@ func pack(g *gen) {
 	for _, wide := range []bool{true, false} {
 		copyPanels(g, wide)
 	}
-	copyColumn(g)
+	copyColumns(g)
 }
 
 // transpose8 transposes 8 x 8 blocks. Rows r and r+4 share a register from the load on, so that no
@@ -274,30 +274,48 @@ func copyPanels(g *gen, wide bool) {
 	g.RET()
 }
 
-func copyColumn(g *gen) {
-	g.function("copyColumnAVX2", "func(rows int, src *byte, lds int, dst *byte, width int)",
-		"a column of pieces of 32 or 64 bytes packed", "", "\tdst[width*i+t] = src[i*lds+t]   for i < rows, t < width, with width 32 or 64")
-	rows, src, lds, dst, width := g.arg("rows"), g.arg("src"), g.arg("lds"), g.arg("dst"), g.arg("width")
+// copyColumns is how a left operand that lies in columns is packed: panels side by side, so that the rows of the matrix are
+// read by whole lines.
+func copyColumns(g *gen) {
+	g.function("copyColumnsAVX2", "func(rows, panels int, src *byte, lds int, dst *byte, ldd, width int)",
+		"the rows of panels of 32 or 64 bytes side by side, packed",
+		"",
+		"\tdst[p*ldd+width*i+t] = src[i*lds+width*p+t]   for i < rows, p < panels, t < width, with width 32 or 64")
+	rows, panels, src, lds, dst, ldd, width := g.arg("rows"), g.arg("panels"), g.arg("src"), g.arg("lds"), g.arg("dst"), g.arg("ldd"), g.arg("width")
+	from, to, p, ahead, far := g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64()
 	a, b := g.YMM(), g.YMM()
-	ahead := g.GP64()
-	g.MOVQ(lds, ahead)
-	g.SHLQ(Imm(4), ahead)
+	g.MOVQ(lds, far)
+	g.SHLQ(Imm(4), far)
+	g.Label("row")
+	g.MOVQ(src, from)
+	g.MOVQ(dst, to)
+	g.MOVQ(panels, p)
+	g.LEAQ(indexed(src, far, 1, 0), ahead)
 	g.CMPQ(width, Imm(64))
 	g.JE(LabelRef("two"))
 	for _, label := range []string{"one", "two"} {
 		g.Label(label)
-		g.PREFETCHT0(indexed(src, ahead, 1, 0))
-		g.VMOVUPS(at(src, 0), a)
+		g.PREFETCHT0(at(ahead, 0))
+		g.VMOVUPS(at(from, 0), a)
 		if label == "two" {
-			g.VMOVUPS(at(src, 32), b)
-			g.VMOVUPS(b, at(dst, 32))
+			g.VMOVUPS(at(from, 32), b)
+			g.VMOVUPS(b, at(to, 32))
 		}
-		g.VMOVUPS(a, at(dst, 0))
-		g.ADDQ(lds, src)
-		g.ADDQ(width, dst)
-		g.DECQ(rows)
+		g.VMOVUPS(a, at(to, 0))
+		g.ADDQ(width, from)
+		g.ADDQ(width, ahead)
+		g.ADDQ(ldd, to)
+		g.DECQ(p)
 		g.JNZ(LabelRef(label))
-		g.VZEROUPPER()
-		g.RET()
+		if label == "one" {
+			g.JMP(LabelRef("next"))
+		}
 	}
+	g.Label("next")
+	g.ADDQ(lds, src)
+	g.ADDQ(width, dst)
+	g.DECQ(rows)
+	g.JNZ(LabelRef("row"))
+	g.VZEROUPPER()
+	g.RET()
 }
