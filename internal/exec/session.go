@@ -97,7 +97,7 @@ func (s *Session) Run(ctx context.Context, in []*tensor.Tensor) ([]*tensor.Tenso
 	}
 	r := s.take()
 	defer s.give(r)
-	r.env.Ctx = ctx
+	r.env.Ctx, r.history = ctx, historyOf(ctx)
 	out, err := r.eval(s.plan, in)
 	if err != nil {
 		return nil, err
@@ -148,7 +148,7 @@ func (s *Session) take() *run {
 
 func (s *Session) give(r *run) {
 	r.mem.reset()
-	r.env.Ctx, r.labels = nil, nil
+	r.env.Ctx, r.labels, r.history = nil, nil, nil
 	s.mu.Lock()
 	s.idle = append(s.idle, r)
 	s.memory.Peak = max(s.memory.Peak, r.mem.peak)
@@ -172,7 +172,8 @@ type run struct {
 	env graph.Env
 	mem memory
 
-	frames map[*Plan]*frame
+	frames  map[*Plan]*frame
+	history *History // nil: stateful operators cannot run
 
 	labels context.Context // of the profiler, while Options.Labels is set
 	inner  time.Duration   // that nodes of subgraphs took since the node that is running began
@@ -296,7 +297,7 @@ func (r *run) step(n *graph.Node, args []*tensor.Tensor) (res []*tensor.Tensor, 
 	}
 	outer := r.env.Out
 	r.env.Out = n.Out
-	res, err = n.Op.Eval(&r.env, args)
+	res, err = r.evaluate(n, args)
 	r.env.Out = outer
 	if err == nil && r.s.opts.Tap != nil {
 		r.s.opts.Tap(n, args, res)

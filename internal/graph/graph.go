@@ -180,10 +180,13 @@ type Stateful interface {
 	NewState() State
 }
 
-// State computes in place of the operator's Eval.
+// State computes in place of the operator's Eval. It may remember several sequences, each called a row by a number of its own.
 type State interface {
 	Eval(e *Env, in []*tensor.Tensor) ([]*tensor.Tensor, error)
-	Truncate(tokens int) error
+	// Truncate forgets what a row has from a number of tokens on.
+	Truncate(row, tokens int) error
+	// Bytes is the memory that is held.
+	Bytes() int
 }
 
 // Body is an operator with subgraphs; passes and checks descend into them.
