@@ -84,8 +84,11 @@ func TestBuffersAreReusedAndNeverWhileAlive(t *testing.T) {
 	if got := tensor.Data[float32](first[0])[2]; got != chainWant(0) {
 		t.Errorf("an output handed to the caller was overwritten by a later run: %v", got)
 	}
-	if n := len(s.idle[0].mem.free); n != 1 {
-		t.Errorf("%d buffers are free after runs of a chain that needs two at a time, one of which leaves as output; want 1", n)
+	if n := len(s.idle[0].mem.free); n != 0 {
+		t.Errorf("%d buffers lie beside the block; want none", n)
+	}
+	if m := s.Memory(); m.Peak != 3*12 || m.Reserved > 3*alignment {
+		t.Errorf("%d bytes at most, %d kept, for three values of 12 at a time", m.Peak, m.Reserved)
 	}
 	if n := len(s.idle[0].mem.live); n != 0 {
 		t.Errorf("%d buffers are still counted as live", n)

@@ -55,6 +55,37 @@ func CheckInputs(g *graph.Graph, in []*tensor.Tensor) error {
 	return errors.Join(errs...)
 }
 
+// inputsFit reports whether [CheckInputs] finds nothing wrong, or gives up.
+func inputsFit(g *graph.Graph, in []*tensor.Tensor) bool {
+	if len(in) != len(g.Inputs) {
+		return false
+	}
+	for i, v := range g.Inputs {
+		t := in[i]
+		if t == nil || v.Type.DType != tensor.Invalid && t.DType != v.Type.DType || v.Type.Ranked && len(t.Shape) != len(v.Type.Dims) {
+			return false
+		}
+		for j, d := range v.Type.Dims {
+			if d.IsKnown() && d.Size != t.Shape[j] || !d.IsKnown() && d.Name != "" && named(g, in, d.Name) != t.Shape[j] {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// named returns the size of the first dimension of a name; the inputs up to there have their declared ranks.
+func named(g *graph.Graph, in []*tensor.Tensor, name string) int {
+	for i, v := range g.Inputs {
+		for j, d := range v.Type.Dims {
+			if !d.IsKnown() && d.Name == name {
+				return in[i].Shape[j]
+			}
+		}
+	}
+	return -1
+}
+
 // isScalar reports whether a one-element vector stands for a declared scalar, which array libraries without rank-0 arrays write.
 func isScalar(declared graph.Type, t *tensor.Tensor) bool {
 	return declared.Ranked && len(declared.Dims) == 0 && len(t.Shape) == 1 && t.Shape[0] == 1

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/pprof"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,10 +38,14 @@ type Session struct {
 	pool   *kernel.Pool
 	owned  bool
 
-	mu     sync.Mutex
-	idle   []*run
-	memory Memory
-	tap    sync.Mutex
+	names map[string]int // of the inputs
+
+	mu      sync.Mutex
+	idle    []*run
+	layouts []*layout      // the one that was used last comes last
+	shapes  []tensor.Shape // of the last inputs that there is no layout for
+	memory  Memory
+	tap     sync.Mutex
 }
 
 // Memory is what runs of a session draw for values that nodes compute. What subgraphs compute is not counted.
@@ -55,7 +60,10 @@ func NewSession(g *graph.Graph, o Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{plan: p, params: map[*Plan][]*tensor.Tensor{}, opts: o}
+	s := &Session{plan: p, params: map[*Plan][]*tensor.Tensor{}, opts: o, names: map[string]int{}}
+	for i, v := range g.Inputs {
+		s.names[v.Name] = i
+	}
 	if err := p.load(s.params); err != nil {
 		return nil, err
 	}
@@ -88,49 +96,126 @@ func (s *Session) Graph() *graph.Graph { return s.plan.graph }
 // Run computes the outputs, in graph order, from the inputs, in graph order. A nil input stands for the default of an input
 // that has one. The outputs are the caller's. Cancelling ctx stops between nodes.
 func (s *Session) Run(ctx context.Context, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
-	if err := CheckInputs(s.plan.graph, in); err != nil {
-		return nil, err
+	out := make([]*tensor.Tensor, len(s.plan.output))
+	return out, s.RunInto(ctx, in, out)
+}
+
+// RunInto is [Session.Run] into out, which has room for the outputs: one that is there already and has the right type and shape is
+// filled, others are made. A call like the one before, with outputs to fill, allocates nothing on the heap unless an operator does.
+func (s *Session) RunInto(ctx context.Context, in, out []*tensor.Tensor) error {
+	r := s.take()
+	defer s.give(r)
+	return r.into(ctx, in, out)
+}
+
+func (r *run) into(ctx context.Context, in, out []*tensor.Tensor) error {
+	s := r.s
+	if !inputsFit(s.plan.graph, in) {
+		if err := CheckInputs(s.plan.graph, in); err != nil {
+			return err
+		}
+	}
+	if len(out) != len(s.plan.output) {
+		return fmt.Errorf("want room for %d outputs, got %d", len(s.plan.output), len(out))
 	}
 	if s.opts.Tap != nil || s.opts.Profile != nil || s.opts.Labels {
 		s.tap.Lock()
 		defer s.tap.Unlock()
 	}
-	r := s.take()
-	defer s.give(r)
 	r.env.Ctx, r.history = ctx, historyOf(ctx)
-	out, err := r.eval(s.plan, in)
+	r.mem.begin(s.layoutFor(in))
+	res, err := r.eval(s.plan, in)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for i, t := range out {
-		out[i] = r.mem.own(t)
+	for i, t := range res {
+		if o := out[i]; o != nil && o != t && fills(o, t) {
+			copy(o.Bytes(), t.Bytes())
+		} else {
+			out[i] = r.mem.own(t)
+		}
 	}
-	return out, nil
+	return nil
+}
+
+// fills reports whether t can be copied to o.
+func fills(o, t *tensor.Tensor) bool {
+	return t != nil && o.DType == t.DType && t.DType.Bits() > 0 && o.Packed == nil && t.Packed == nil && o.Shape.Equal(t.Shape)
 }
 
 // RunNamed is [Session.Run] by names. Unknown and missing names are errors.
 func (s *Session) RunNamed(ctx context.Context, in map[string]*tensor.Tensor) (map[string]*tensor.Tensor, error) {
+	out := make(map[string]*tensor.Tensor, len(s.plan.output))
+	return out, s.RunNamedInto(ctx, in, out)
+}
+
+// RunNamedInto is [Session.RunInto] by names. Outputs that are not in out are put there.
+func (s *Session) RunNamedInto(ctx context.Context, in, out map[string]*tensor.Tensor) error {
 	g := s.plan.graph
-	list := make([]*tensor.Tensor, len(g.Inputs))
-	known := map[string]bool{}
-	for i, v := range g.Inputs {
-		list[i] = in[v.Name]
-		known[v.Name] = true
+	r := s.take()
+	defer s.give(r)
+	if r.in == nil {
+		r.in, r.out = make([]*tensor.Tensor, len(g.Inputs)), make([]*tensor.Tensor, len(g.Outputs))
 	}
-	for name := range in {
-		if !known[name] {
-			return nil, fmt.Errorf("the model has no input %q; it has %s", name, inputNames(g))
+	defer clear(r.in)
+	defer clear(r.out)
+	for name, t := range in {
+		i, known := s.names[name]
+		if !known {
+			return fmt.Errorf("the model has no input %q; it has %s", name, inputNames(g))
+		}
+		r.in[i] = t
+	}
+	for i, v := range g.Outputs {
+		r.out[i] = out[v.Name]
+	}
+	if err := r.into(ctx, r.in, r.out); err != nil {
+		return err
+	}
+	for i, v := range g.Outputs {
+		if out[v.Name] != r.out[i] {
+			out[v.Name] = r.out[i]
 		}
 	}
-	res, err := s.Run(ctx, list)
-	if err != nil {
-		return nil, err
+	return nil
+}
+
+// layoutFor returns the layout for inputs, which may be nil: shapes that come once are not worth one, but for the first.
+func (s *Session) layoutFor(in []*tensor.Tensor) *layout {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, l := range s.layouts {
+		if l.fits(in) {
+			copy(s.layouts[i:], s.layouts[i+1:])
+			s.layouts[len(s.layouts)-1] = l
+			return l
+		}
 	}
-	out := make(map[string]*tensor.Tensor, len(res))
-	for i, v := range g.Outputs {
-		out[v.Name] = res[i]
+	if len(s.layouts) > 0 && !sameShapes(s.shapes, in) {
+		s.shapes = shapesOf(in)
+		return nil
 	}
-	return out, nil
+	l := s.plan.layout(s.params[s.plan], in, newFacts(s.plan), s.opts.Tap == nil)
+	if len(s.layouts) == layoutsKept {
+		s.layouts = append(s.layouts[:0], s.layouts[1:]...)
+	}
+	s.layouts = append(s.layouts, l)
+	return l
+}
+
+// mostTries bounds how often a layout is made anew for what runs have shown: where values lie may depend on the input.
+const mostTries = 4
+
+// revise replaces a layout by one that knows what a run has learned.
+func (s *Session) revise(l *layout, seen facts, in []*tensor.Tensor) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.layouts {
+		if s.layouts[i] == l && l.tries < mostTries {
+			s.layouts[i] = s.plan.layout(s.params[s.plan], in, seen, s.opts.Tap == nil)
+			s.layouts[i].tries = l.tries + 1
+		}
+	}
 }
 
 func (s *Session) take() *run {
@@ -142,12 +227,16 @@ func (s *Session) take() *run {
 		return r
 	}
 	r := &run{s: s}
-	r.env = graph.Env{Pool: s.pool, Make: r.mem.make, RunGraph: r.subgraph, Seed: s.opts.Seed}
+	r.env = graph.Env{Pool: s.pool, Make: r.mem.make, Work: &r.work, RunGraph: r.subgraph, Seed: s.opts.Seed}
+	if s.opts.Tap == nil { // which is shown the inputs when the node has run
+		r.env.Over = r.mem.over
+	}
 	return r
 }
 
 func (s *Session) give(r *run) {
 	r.mem.reset()
+	r.work.Reset()
 	r.env.Ctx, r.labels, r.history = nil, nil, nil
 	s.mu.Lock()
 	s.idle = append(s.idle, r)
@@ -168,12 +257,14 @@ func (s *Session) Memory() Memory {
 
 // run is the state of one call: the environment of its operators and the memory they draw from.
 type run struct {
-	s   *Session
-	env graph.Env
-	mem memory
+	s    *Session
+	env  graph.Env
+	mem  memory
+	work graph.Workspace
 
 	frames  map[*Plan]*frame
-	history *History // nil: stateful operators cannot run
+	history *History         // nil: stateful operators cannot run
+	in, out []*tensor.Tensor // for calls by names
 
 	labels context.Context // of the profiler, while Options.Labels is set
 	inner  time.Duration   // that nodes of subgraphs took since the node that is running began
@@ -181,13 +272,13 @@ type run struct {
 
 // frame is what an evaluation of a plan keeps for the next one.
 type frame struct {
-	vals, args []*tensor.Tensor
-	busy       bool
+	vals, args, out []*tensor.Tensor
+	busy            bool
 }
 
 func (f *frame) end() {
 	clear(f.vals)
-	clear(f.args)
+	clear(f.args) // out is read after the evaluation
 	f.busy = false
 }
 
@@ -200,16 +291,18 @@ func (r *run) subgraph(g *graph.Graph, in []*tensor.Tensor) ([]*tensor.Tensor, e
 		return nil, fmt.Errorf("subgraph %q: want %d inputs, got %d", g.Name, len(g.Inputs), len(in))
 	}
 	// The values of an inner run are held by the operator that called it, which the outer run cannot see: they stay out of reuse.
-	mark := r.mem.enter()
+	mark, work := r.mem.enter(), r.env.Work
+	r.env.Work = nil
 	out, err := r.eval(p, in)
 	r.mem.leave(mark)
-	return out, err
+	r.env.Work = work
+	return slices.Clone(out), err
 }
 
 func (r *run) eval(p *Plan, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
 	f := r.frames[p]
 	if f == nil || f.busy {
-		f = &frame{vals: make([]*tensor.Tensor, p.slots), args: make([]*tensor.Tensor, p.mostArgs)}
+		f = &frame{vals: make([]*tensor.Tensor, p.slots), args: make([]*tensor.Tensor, p.mostArgs), out: make([]*tensor.Tensor, len(p.output))}
 		if r.frames == nil {
 			r.frames = map[*Plan]*frame{}
 		}
@@ -224,7 +317,7 @@ func (r *run) eval(p *Plan, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
 	for i, slot := range p.inputs {
 		if t := in[i]; t != nil {
 			if isScalar(p.graph.Inputs[i].Type, t) {
-				t = t.Reshape()
+				t = r.env.View(t)
 			}
 			vals[slot] = t
 		} else if d := p.graph.Inputs[i].Data; d != nil {
@@ -247,6 +340,7 @@ func (r *run) eval(p *Plan, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
 				args[j] = vals[s]
 			}
 		}
+		r.mem.enterStep(i, st, args)
 		res, err := r.step(st.node, args)
 		if err != nil {
 			return nil, fmt.Errorf("node %q (%s): %w", st.node.Name, st.node.Op.Kind(), err)
@@ -269,11 +363,13 @@ func (r *run) eval(p *Plan, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
 			vals[s] = nil
 		}
 	}
-	out := make([]*tensor.Tensor, len(p.output))
 	for i, s := range p.output {
-		out[i] = vals[s]
+		f.out[i] = vals[s]
 	}
-	return out, nil
+	if p == r.s.plan && r.mem.surprise {
+		r.s.revise(r.mem.layout, r.mem.learned, in)
+	}
+	return f.out, nil
 }
 
 func (r *run) step(n *graph.Node, args []*tensor.Tensor) (res []*tensor.Tensor, err error) {

@@ -213,6 +213,10 @@ type Env struct {
 	Pool *kernel.Pool // nil: one thread
 	// Make returns a tensor of numbers with undefined contents for an output. Nil: of the heap.
 	Make func(d tensor.DType, shape tensor.Shape) *tensor.Tensor
+	// Over reports whether the memory of an input may be written over, see [Env.NewOver]. Nil: never.
+	Over func(in *tensor.Tensor) bool
+	// Work is for lists and headers of tensors. Nil: of the heap.
+	Work *Workspace
 	// RunGraph evaluates a subgraph.
 	RunGraph func(g *Graph, in []*tensor.Tensor) ([]*tensor.Tensor, error)
 	// Seed is for operators that draw random numbers and have no seed attribute. One that uses it moves it on, so that no two

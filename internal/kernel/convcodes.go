@@ -79,7 +79,7 @@ func (c *nhwcPlan) codes(p *Pool, g int, image []byte, b *PackedInt8, columns []
 
 // inFloats is ConvInt8NHWCF32 in strips, where there is a kernel for them; it reports whether there is.
 func (c *nhwcPlan) inFloats(p *Pool, x []byte, w *PackedConvNHWC, scale, bias []float32, lo, hi float32, y []float32) bool {
-	if !useStrips() || c.positions == 0 || len(w.groups) == 0 || slices.ContainsFunc(w.groups, func(b *PackedInt8) bool { return b.zero != nil }) {
+	if c.positions == 0 || !w.stripsOnly() {
 		return false
 	}
 	image, buf := c.bring(p, x)

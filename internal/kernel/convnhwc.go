@@ -238,7 +238,7 @@ func ConvInt8NHWCF32(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int32, x
 }
 
 // ConvInt8NHWCRequant is ConvInt8Requant for channels-last images: ONNX QLinearConv between transposes. With add the codes are then
-// added to others.
+// added to others, which may be in y.
 func ConvInt8NHWCRequant(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int32, w *PackedConvNHWC, bias []int32, q *Requant, add *AddedCodes, y []byte) {
 	checkConv(s, len(x), len(y), len(bias))
 	lo, hi := q.check(s.OutC)
@@ -248,6 +248,12 @@ func ConvInt8NHWCRequant(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int3
 		needLen("added codes", len(add.Codes), len(y))
 		if add.Conv.Signed != q.Signed || add.Conv.Zero != q.Zero {
 			panic("kernel: codes are added to those of another convolution")
+		}
+		if !w.stripsOnly() {
+			codes, done := apart(y, add.Codes)
+			defer done.Release()
+			own := *add
+			own.Codes, add = codes, &own
 		}
 		other = add.Codes
 	}
@@ -294,6 +300,19 @@ func ConvInt8NHWCRequant(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int3
 	if !whole {
 		addInPlace(p, add, y)
 	}
+}
+
+// stripsOnly reports whether nothing but strips are computed.
+func (w *PackedConvNHWC) stripsOnly() bool {
+	if w.depth != nil || !useStrips() {
+		return false
+	}
+	for _, b := range w.groups {
+		if b.zero != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // addInPlace adds codes to those of y.

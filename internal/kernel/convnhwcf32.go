@@ -57,7 +57,7 @@ func (q *PackedConvF32NHWC) panel(terms, g, i int) (data []float32, col, width i
 //
 //	y = act(conv(x, w) + bias + residual)
 //
-// with x [Batch, In..., InC], y and residual [Batch, Out()..., OutC]; bias and residual may be empty. An element is within
+// with x [Batch, In..., InC], y and residual [Batch, Out()..., OutC]; bias and residual may be empty, and residual may be y. An element is within
 // (K+3)*2^-24*(sum|w*x|+|bias|+|residual|) of the exact value, with K the number of terms of the sum, or for kernels of 3x3 with many
 // channels (see winograd) within 100*2^-24 of the largest such sum near it; and the same for any number of threads.
 func ConvF32NHWC(p *Pool, s *ConvShape, x []float32, w *PackedConvF32NHWC, bias, residual, y []float32) {
@@ -110,12 +110,24 @@ func planFloats(s *ConvShape, chunks bool, _ int32) *nhwcPlan {
 	return c
 }
 
+// apart returns added, or a copy of it if it is y, for who writes y first; done holds the copy.
+func apart[T any](y, added []T) (_ []T, done Scratch[T]) {
+	if len(added) == 0 || len(y) == 0 || &added[0] != &y[0] {
+		return added, done
+	}
+	done = Borrow[T](len(added))
+	copy(done.Data, added)
+	return done.Data, done
+}
+
 // depthwiseF32NHWC is DepthwiseF32NHWC with a residual, which may be empty.
 func depthwiseF32NHWC(p *Pool, s *ConvShape, x []float32, w *PackedDepthwiseF32, bias, residual, y []float32) {
 	if len(residual) == 0 {
 		DepthwiseF32NHWC(p, s, x, w, bias, y)
 		return
 	}
+	residual, done := apart(y, residual)
+	defer done.Release()
 	plain := *s
 	plain.Activation = Activation{}
 	DepthwiseF32NHWC(p, &plain, x, w, bias, y)
@@ -169,11 +181,11 @@ func (c *nhwcPlan) floats(p *Pool, image []byte, w *PackedConvF32NHWC, begin, re
 						count: i1 - i0, n: n, width: width, k: words, src: image[g*perIn:], rows: starts, offs: c.offs[r:end], reach: reach,
 						b: data[r*words*width : end*words*width], start: from, dst: y[at:], ldd: outC, lo: none, hi: all, more: r > 0,
 					}
+					if r == 0 && len(residual) != 0 { // before more is stored over it
+						a.other = residual[at:]
+					}
 					if end == c.runs.count {
 						a.lo, a.hi = lo, hi
-						if len(residual) != 0 {
-							a.other = residual[at:]
-						}
 					}
 					a.run()
 				}

@@ -147,7 +147,7 @@ func (c *ConstantOfShape) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Ten
 }
 
 // Identity passes its input through, containers included.
-type Identity struct{}
+type Identity struct{ viewing }
 
 func (*Identity) Kind() string { return "Identity" }
 
@@ -162,7 +162,7 @@ func (*Identity) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, erro
 	if err := want(in, 1, 1); err != nil {
 		return nil, err
 	}
-	return []*tensor.Tensor{in[0]}, nil
+	return e.One(in[0]), nil
 }
 
 // Shape yields the dimensions [Start, End) of its input as an int64 vector; negative positions count from the end.

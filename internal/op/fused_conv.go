@@ -92,6 +92,14 @@ func splitTypes(in []graph.Type, residual bool) (x, last []graph.Type) {
 	return in[:len(in)-1], in[len(in)-1:]
 }
 
+// Overwrites implements [graph.Overwriting]: the sum with a residual may take its place.
+func (c *fusedConv) Overwrites() int {
+	if c.residual && c.last {
+		return 1
+	}
+	return -1
+}
+
 // split takes the residual, which may be nil, off the inputs.
 func (c *fusedConv) split(in []*tensor.Tensor) (x []*tensor.Tensor, residual *tensor.Tensor) {
 	if !c.residual {
@@ -112,7 +120,7 @@ func (c *fusedConv) finish(e *graph.Env, s *kernel.ConvShape, y, residual *tenso
 			other = tensor.Data[float32](residual)
 		}
 		a.addEpilogue(e, tensor.Data[float32](y), other)
-		return []*tensor.Tensor{y}, nil
+		return e.One(y), nil
 	}
 	return one(a.finish(e, y, y.Len(), nil, residual))
 }
@@ -205,21 +213,23 @@ func (o *PackedConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, 
 	if err != nil {
 		return nil, err
 	}
+	if o.last && residual != nil && residual.Shape.Equal(shape) {
+		if s, _, err = o.resolve(x, true); err != nil {
+			return nil, err
+		}
+		t := e.NewOver(residual)
+		kernel.ConvF32NHWC(e.Workers(), s, tensor.Data[float32](x), o.packedLast, o.bias, tensor.Data[float32](residual), tensor.Data[float32](t))
+		runtime.KeepAlive(o) // and with it the packed weights
+		return o.finish(e, s, t, nil)
+	}
 	t := e.New(tensor.Float32, shape...)
 	y := tensor.Data[float32](t)
 	if o.last {
-		var added []float32
-		if residual != nil && residual.Shape.Equal(t.Shape) {
-			added, residual = tensor.Data[float32](residual), nil
-			if s, _, err = o.resolve(x, true); err != nil {
-				return nil, err
-			}
-		}
-		kernel.ConvF32NHWC(e.Workers(), s, tensor.Data[float32](x), o.packedLast, o.bias, added, y)
+		kernel.ConvF32NHWC(e.Workers(), s, tensor.Data[float32](x), o.packedLast, o.bias, nil, y)
 	} else {
 		kernel.ConvF32Packed(e.Workers(), s, tensor.Data[float32](x), o.packedSecond, o.bias, y)
 	}
-	runtime.KeepAlive(o) // and with it the packed weights
+	runtime.KeepAlive(o)
 	return o.finish(e, s, t, residual)
 }
 
@@ -259,6 +269,9 @@ func NewDynamicQuantConv(o *ConvInteger, w, scale, zero, bias *tensor.Tensor, re
 	}
 	return &DynamicQuantConv{c, packConvCodes(&c, s, w.Bytes(), p), p.scale}, nil
 }
+
+// Overwrites implements [graph.Overwriting]: the residual is added at the end.
+func (*DynamicQuantConv) Overwrites() int { return -1 }
 
 func (o *DynamicQuantConv) Kind() string { return "DynamicQuantConv" + o.suffix() }
 

@@ -190,6 +190,7 @@ func (o *PackedQLinearConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.T
 	if err != nil {
 		return nil, err
 	}
+	var t *tensor.Tensor
 	var add *kernel.AddedCodes
 	if other != nil {
 		if err := dtypes(o.y.DType).check(1, other.DType); err != nil {
@@ -199,15 +200,17 @@ func (o *PackedQLinearConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.T
 			return o.addBroadcast(e, x, other)
 		}
 		add = o.add(other)
+		t = e.NewOver(other)
+	} else {
+		t = e.New(o.end.dtype, shape...)
 	}
-	t := e.New(o.end.dtype, shape...)
 	if o.last {
 		kernel.ConvInt8NHWCRequant(e.Workers(), s, x.Bytes(), o.x.signed(), o.x.Zero, o.packedLast, o.end.bias, &o.end.Requant, add, t.Bytes())
 	} else {
 		kernel.ConvInt8Requant(e.Workers(), s, x.Bytes(), o.x.signed(), o.x.Zero, o.packedSecond, o.end.bias, &o.end.Requant, t.Bytes())
 	}
 	runtime.KeepAlive(o) // and with it the packed weights
-	return []*tensor.Tensor{t}, nil
+	return e.One(t), nil
 }
 
 // addBroadcast computes the convolution and the addition apart.

@@ -42,6 +42,7 @@ var shapeOps = table{
 
 // Reshape gives the data another shape, in which 0 (unless AllowZero) copies the input's dimension and one -1 is computed.
 type Reshape struct {
+	viewing
 	AllowZero bool `attr:"allowzero,0"`
 }
 
@@ -187,11 +188,20 @@ func (r *Reshape) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, err
 	if err != nil {
 		return nil, err
 	}
-	return view(in[0], sizesOf(dims))
+	return view(e, in[0], sizesOf(dims))
 }
 
+// viewing marks the operators whose output lies in the memory of the first input.
+type viewing struct{}
+
+// Views implements [graph.Viewing].
+func (viewing) Views() {}
+
 // view returns the tensor in another shape of as many elements, as the only output, without a copy of dense data.
-func view(t *tensor.Tensor, shape tensor.Shape) ([]*tensor.Tensor, error) {
+func view(e *graph.Env, t *tensor.Tensor, shape tensor.Shape) ([]*tensor.Tensor, error) {
+	if t.Packed == nil && t.DType.Bits() > 0 {
+		return e.One(e.View(t, shape...)), nil
+	}
 	in, err := tensors([]*tensor.Tensor{t}, 1, 1)
 	if err != nil {
 		return nil, err
@@ -204,6 +214,7 @@ func view(t *tensor.Tensor, shape tensor.Shape) ([]*tensor.Tensor, error) {
 
 // Flatten makes a matrix: the dimensions before Axis become rows, the others columns.
 type Flatten struct {
+	viewing
 	Axis int `attr:"axis,1"`
 }
 
@@ -242,11 +253,11 @@ func (f *Flatten) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, err
 	if err != nil {
 		return nil, err
 	}
-	return view(in[0], tensor.Shape{in[0].Shape[:axis].Len(), in[0].Shape[axis:].Len()})
+	return view(e, in[0], tensor.Shape{in[0].Shape[:axis].Len(), in[0].Shape[axis:].Len()})
 }
 
 // Squeeze drops dimensions of size 1: those that the axes input names, or all of them.
-type Squeeze struct{}
+type Squeeze struct{ viewing }
 
 func (*Squeeze) Kind() string { return "Squeeze" }
 
@@ -315,11 +326,11 @@ func (s *Squeeze) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, err
 	if err != nil {
 		return nil, err
 	}
-	return view(in[0], sizesOf(dims))
+	return view(e, in[0], sizesOf(dims))
 }
 
 // Unsqueeze inserts dimensions of size 1 so that they lie at the given axes of the result.
-type Unsqueeze struct{}
+type Unsqueeze struct{ viewing }
 
 func (*Unsqueeze) Kind() string { return "Unsqueeze" }
 
@@ -364,7 +375,7 @@ func (u *Unsqueeze) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, e
 	if err != nil {
 		return nil, err
 	}
-	return view(in[0], sizesOf(dims))
+	return view(e, in[0], sizesOf(dims))
 }
 
 // sizesOf returns dimensions that are all numbers as a shape.
