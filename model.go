@@ -82,6 +82,16 @@ func (m *Model) Run(ctx context.Context, in map[string]*tensor.Tensor) (map[stri
 	return m.session.RunNamed(ctx, in)
 }
 
+// RunInto is [Model.Run] into out, a map from an earlier call: outputs that are there and have the right type and shape are filled,
+// others are put there. A call like the one before allocates nothing on the heap, but for what operators do that no network of
+// products, convolutions, normalizations and attention has.
+func (m *Model) RunInto(ctx context.Context, in, out map[string]*tensor.Tensor) error {
+	if err := m.prepare(); err != nil {
+		return err
+	}
+	return m.session.RunNamedInto(ctx, in, out)
+}
+
 func (m *Model) prepare() error {
 	m.once.Do(func() {
 		g, err := pass.Lower(m.m.Graph)
@@ -92,6 +102,7 @@ func (m *Model) prepare() error {
 		if m.session, m.err = exec.NewSession(g, exec.Options{Threads: m.threads, Labels: m.labels}); m.err != nil {
 			m.err = fmt.Errorf("%s: %w", m.name(), m.err)
 		}
+		m.m.Rest() // most of it has been packed
 	})
 	return m.err
 }

@@ -48,14 +48,15 @@ type winogradPlan struct {
 	first, count int // the tiles that are computed together
 	depth        int // input channels that are multiplied at a time
 	parts        int // of the tiles, in tasks
+	panel0       int // the first of the panels that are computed together
 	image        []float32
-	filter       []float32 // transformed weights of all panels, or nil
+	filter       []float32 // transformed weights of these panels, or nil
 }
 
 // winogradImage and winogradFilters are about how many bytes the transformed image and weights take at most.
 const (
-	winogradImage   = 4 << 20
-	winogradFilters = 5 << 19
+	winogradImage   = 1 << 20
+	winogradFilters = 5 << 18
 )
 
 // filtered computes the convolution by Winograd's filtering; begin holds the biases.
@@ -77,27 +78,38 @@ func (w *PackedConvF32NHWC) filtered(p *Pool, s *ConvShape, x, begin, residual, 
 	if block <= 8 {
 		c.depth = 16
 	}
-	filters := winogradPoints * (s.InC*w.cols.padded() + panels*winogradSkew)
-	shared := (c.parts > 1 || block < tiles) && 4*filters <= winogradFilters
+	// Transformed weights are shared by tasks, of as many panels at a time as there is room for. Those of all are there at once where
+	// the image comes in pieces.
+	perPanel := winogradPoints * (s.InC*2*panelWidth/3 + winogradSkew)
+	together := winogradFilters / (4 * perPanel)
+	if block < tiles && together < panels {
+		together = 2 * together
+	}
+	shared := (c.parts > 1 || block < tiles) && together >= min(panels, 2)
+	together = min(together, panels)
 	if shared {
 		c.depth = s.InC
+	} else {
+		perPanel, together = 0, panels
 	}
 	depths := (s.InC + c.depth - 1) / c.depth
 	size := winogradPoints * (s.InC*block + depths*winogradSkew)
-	if !shared {
-		filters = 0
-	}
-	buf := borrow(4 * (size + filters))
+	buf := borrow(4 * (size + together*perPanel))
 	defer buf.release()
 	c.image = buf.f32()[:size]
 	if shared {
-		c.filter = buf.f32()[size:][:filters]
-		p.For(panels*s.InC/winogradChunk, 0, c.filters)
+		c.filter = buf.f32()[size:][:together*perPanel]
 	}
 	for c.first = 0; c.first < tiles; c.first += block {
 		c.count = min(block, tiles-c.first)
 		p.For(c.count, max(1, c.count/(4*p.Threads())), c.transform)
-		p.For(panels*c.parts, 1, c.tasks)
+		for c.panel0 = 0; c.panel0 < panels; c.panel0 += together {
+			n := min(together, panels-c.panel0)
+			if shared && (c.first == 0 || together < panels) {
+				p.For(n*s.InC/winogradChunk, 0, c.filters)
+			}
+			p.For(n*c.parts, 1, c.tasks)
+		}
 	}
 }
 
@@ -140,18 +152,20 @@ func (c *winogradPlan) tile(t int) (image, i, j int) {
 	return t / (c.down * c.across), t / c.across % c.down, t % c.across
 }
 
-// panel returns a panel's place among the transformed weights of all, and the floats from point to point there.
+// panel returns a panel's place among the transformed weights, and the floats from point to point there.
 func (c *winogradPlan) panel(i int) (filter []float32, point int) {
+	first, _ := c.w.cols.panel(c.panel0)
 	col, width := c.w.cols.panel(i)
-	return c.filter[winogradPoints*(c.s.InC*col+i*winogradSkew):], c.s.InC*width + winogradSkew
+	return c.filter[winogradPoints*(c.s.InC*(col-first)+(i-c.panel0)*winogradSkew):], c.s.InC*width + winogradSkew
 }
 
 // filters transforms the weights of chunks of input channels [lo, hi), counted panel after panel.
 func (c *winogradPlan) filters(lo, hi int) {
 	chunks := c.s.InC / winogradChunk
 	for t := lo; t < hi; t++ {
-		to, point := c.panel(t / chunks)
-		c.filterTo(to, point, t/chunks, t%chunks*winogradChunk, winogradChunk)
+		panel := c.panel0 + t/chunks
+		to, point := c.panel(panel)
+		c.filterTo(to, point, panel, t%chunks*winogradChunk, winogradChunk)
 	}
 }
 
@@ -180,7 +194,7 @@ func (c *winogradPlan) tasks(lo, hi int) {
 		defer own.Release()
 	}
 	for t := lo; t < hi; t++ {
-		panel, part := t/c.parts, t%c.parts
+		panel, part := c.panel0+t/c.parts, t%c.parts
 		col, width := c.w.cols.panel(panel)
 		t0, t1 := c.count*part/c.parts, c.count*(part+1)/c.parts
 		if t0 == t1 {

@@ -51,6 +51,15 @@ func (m *Model) Close() error {
 	return errors.Join(errs...)
 }
 
+// Rest lets go of the memory that mapped files take; what is read of them again comes back.
+func (m *Model) Rest() {
+	for _, c := range m.owned {
+		if f, ok := c.(interface{ Rest() }); ok {
+			f.Rest()
+		}
+	}
+}
+
 // With returns a model of the same description with another graph. It does not own the files: m must stay open as long as the
 // parameters of g alias them.
 func (m *Model) With(g *graph.Graph) *Model {

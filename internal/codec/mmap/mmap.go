@@ -109,6 +109,9 @@ func (f *File) Drop(b []byte) {
 	}
 }
 
+// Rest lets go of all memory pages; they come back from the file when they are touched again.
+func (f *File) Rest() { f.Drop(f.data) }
+
 // Close removes the mapping. Closing again does nothing.
 func (f *File) Close() error {
 	f.close.Do(func() {
