@@ -35,7 +35,7 @@ var layers = []string{
 	"nn",
 	"internal/format/*",
 	"internal/format",
-	"internal/calibrate",
+	"internal/calibrate internal/generate",
 	"internal/quantize",
 	"internal/analyze",
 	"internal/search",

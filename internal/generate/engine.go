@@ -1,0 +1,145 @@
+// Package generate runs causal language models token by token: an [Engine] holds the model made ready to continue sequences,
+// with a key-value cache; a [Sampler] chooses tokens.
+package generate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/neurotrain/neuroquant/internal/exec"
+	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/pass"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// Options of an engine.
+type Options struct {
+	Cache     tensor.DType // of keys and values: float16 (also if it is not set), int8 or float32
+	Threads   int          // as of a session
+	Context   int          // most tokens of a sequence; 0: no limit
+	Chunk     int          // tokens of a prompt that are computed at once; 0: 512
+	Positions string       // name of the value of the graph that holds the positions
+	Profile   func(n *graph.Node, d time.Duration)
+}
+
+// Engine is a language model that continues sequences. It is used by one goroutine at a time.
+type Engine struct {
+	session *exec.Session
+	o       Options
+	vocab   int
+}
+
+// New makes the graph of a causal language model ready.
+func New(g *graph.Graph, o Options) (*Engine, error) {
+	if o.Cache == tensor.Invalid {
+		o.Cache = tensor.Float16
+	}
+	if o.Chunk == 0 {
+		o.Chunk = 512
+	}
+	c, err := pass.Cached(g, pass.CacheOptions{Positions: o.Positions, Type: o.Cache, Last: true})
+	if err != nil {
+		return nil, err
+	}
+	if c, err = pass.Lower(c); err != nil {
+		return nil, err
+	}
+	e := &Engine{o: o}
+	if t := c.Outputs[0].Type; t.Ranked && len(t.Dims) == 3 && t.Dims[2].IsKnown() {
+		e.vocab = t.Dims[2].Size
+	}
+	if e.vocab == 0 || len(c.Inputs) != 3 {
+		return nil, errors.New("the graph is not that of a language model: one input of token ids, one output of logits")
+	}
+	if e.session, err = exec.NewSession(c, exec.Options{Threads: o.Threads, Profile: o.Profile}); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// Close releases the engine's threads and memory.
+func (e *Engine) Close() { e.session.Close() }
+
+// Vocab is how many tokens the model tells apart.
+func (e *Engine) Vocab() int { return e.vocab }
+
+// Batch is a number of sequences that an engine continues.
+type Batch struct {
+	e       *Engine
+	history exec.History
+	lengths []int // tokens of each sequence
+}
+
+// Batch returns n empty sequences.
+func (e *Engine) Batch(n int) *Batch { return &Batch{e: e, lengths: make([]int, n)} }
+
+// Len is how many tokens a sequence has.
+func (b *Batch) Len(sequence int) int { return b.lengths[sequence] }
+
+// CacheBytes is the memory that keys and values take.
+func (b *Batch) CacheBytes() int { return b.history.Bytes() }
+
+// Truncate forgets the tokens of a sequence from a number on.
+func (b *Batch) Truncate(sequence, tokens int) error {
+	if tokens < 0 || tokens > b.lengths[sequence] {
+		return fmt.Errorf("truncation to %d of %d tokens", tokens, b.lengths[sequence])
+	}
+	b.lengths[sequence] = tokens
+	return b.history.Truncate(sequence, tokens)
+}
+
+// Feed appends tokens to a sequence and returns the logits of what follows the last.
+func (b *Batch) Feed(ctx context.Context, sequence int, ids []int) ([]float32, error) {
+	if len(ids) == 0 {
+		return nil, errors.New("there are no tokens to go on from")
+	}
+	var logits []float32
+	for len(ids) > 0 {
+		n := min(len(ids), b.e.o.Chunk)
+		out, err := b.run(ctx, []int{sequence}, ids[:n], n)
+		if err != nil {
+			return nil, err
+		}
+		logits, ids = out, ids[n:]
+	}
+	return logits, nil
+}
+
+// Step appends one token to each of several sequences and returns the logits of what follows, one row after the other.
+func (b *Batch) Step(ctx context.Context, sequences, ids []int) ([]float32, error) {
+	return b.run(ctx, sequences, ids, 1)
+}
+
+// run appends n tokens to each of the sequences.
+func (b *Batch) run(ctx context.Context, sequences, ids []int, n int) ([]float32, error) {
+	words := make([]int64, 2*len(ids)+len(sequences))
+	tokens, at, rows := words[:len(ids)], words[len(ids):2*len(ids)], words[2*len(ids):]
+	for i, id := range ids {
+		if id < 0 || id >= b.e.vocab {
+			return nil, fmt.Errorf("token %d is none of the %d of the model", id, b.e.vocab)
+		}
+		tokens[i] = int64(id)
+	}
+	for i, s := range sequences {
+		if c := b.e.o.Context; c > 0 && b.lengths[s]+n > c {
+			return nil, fmt.Errorf("%d tokens are more than the context of %d", b.lengths[s]+n, c)
+		}
+		rows[i] = int64(s)
+		for t := range n {
+			at[i*n+t] = int64(b.lengths[s] + t)
+		}
+	}
+	shape := tensor.Shape{len(sequences), n}
+	out, err := b.e.session.Run(exec.WithHistory(ctx, &b.history), []*tensor.Tensor{
+		tensor.Of(shape, tokens), tensor.Of(shape, at), tensor.Of(tensor.Shape{len(sequences)}, rows),
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range sequences {
+		b.lengths[s] += n
+	}
+	return tensor.Data[float32](out[0]), nil
+}
