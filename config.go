@@ -44,6 +44,11 @@ type Config struct {
 	SmoothQuantAlpha       float64 `yaml:"smooth_quant_alpha" json:"smooth_quant_alpha,omitempty" doc:"how much of the difference smooth_quant moves from activations into weights, between 0 and 1 (static)"`
 	BiasCorrection         bool    `yaml:"bias_correction" json:"bias_correction,omitempty" doc:"correct biases and scales of weights by what layers are off by on average on the samples (static; runs them twice more)"`
 
+	Activations          string `yaml:"activations" json:"activations,omitempty" enum:"quint8,qint8,quint16,qint16" doc:"what activations are held in; those of 16 bits are for runtimes that have integer operators for them, others compute in float between the codes (static)"`
+	SymmetricActivations bool   `yaml:"symmetric_activations" json:"symmetric_activations,omitempty" doc:"give activations codes with zero in the middle (static)"`
+
+	BlockSize int `yaml:"block_size" json:"block_size,omitempty" doc:"weights along the inputs of a layer that share a scale, a power of two of at least 16; 0: all of a channel (static)"`
+
 	QuantFormat string `yaml:"quant_format" json:"quant_format,omitempty" enum:"qdq,qoperator" doc:"how integer operators are written: float ones between QuantizeLinear and DequantizeLinear (qdq), or QLinearConv and its like (qoperator) (static)"`
 	ReduceRange string `yaml:"reduce_range" json:"reduce_range,omitempty" enum:"none,needed,all" doc:"7-bit weights for CPUs that add products in 16 bits (no VNNI): none, only where they can overflow (needed), or all (static)"`
 
@@ -71,7 +76,7 @@ func DefaultConfig() Config {
 	return Config{
 		Enabled: true, Method: "dynamic", DType: "qint8", Device: "auto", PerChannel: true,
 		Bits: 4, GroupSize: 128, BnB4BitComputeDType: "float16", BnB4BitQuantType: "nf4",
-		NumCalibrationSamples: 100, CalibrationBatchSize: 1, SmoothQuantAlpha: 0.5, WeightRanges: "minmax", Calibrator: quantize.Calibrators[0], Percentile: 99.999, ReduceRange: quantize.ReduceRanges[0], QuantFormat: quantize.Formats[0], SearchSamples: 300,
+		NumCalibrationSamples: 100, CalibrationBatchSize: 1, SmoothQuantAlpha: 0.5, WeightRanges: "minmax", Calibrator: quantize.Calibrators[0], Percentile: 99.999, ReduceRange: quantize.ReduceRanges[0], QuantFormat: quantize.Formats[0], Activations: quantize.ActivationTypes[0], SearchSamples: 300,
 		Format: formatONNX, SaveQuantizedModel: true,
 	}
 }
@@ -159,6 +164,9 @@ var keysOf = []struct {
 	{"smooth_quant", []string{"static"}, func(c, d Config) bool { return c.SmoothQuant }},
 	{"smooth_quant_alpha", []string{"static"}, func(c, d Config) bool { return c.SmoothQuantAlpha != d.SmoothQuantAlpha }},
 	{"bias_correction", []string{"static"}, func(c, d Config) bool { return c.BiasCorrection }},
+	{"activations", []string{"static"}, func(c, d Config) bool { return c.Activations != d.Activations }},
+	{"symmetric_activations", []string{"static"}, func(c, d Config) bool { return c.SymmetricActivations }},
+	{"block_size", []string{"static"}, func(c, d Config) bool { return c.BlockSize != d.BlockSize }},
 	{"quant_format", []string{"static"}, func(c, d Config) bool { return c.QuantFormat != d.QuantFormat }},
 	{"reduce_range", []string{"static"}, func(c, d Config) bool { return c.ReduceRange != d.ReduceRange }},
 	{"search", []string{"static"}, func(c, d Config) bool { return c.Search }},
@@ -226,6 +234,14 @@ func (c Config) Validate() error {
 		if !slices.Contains(quantize.Formats, c.QuantFormat) {
 			bad("quant_format", "want one of %s, got %q", strings.Join(quantize.Formats, ", "), c.QuantFormat)
 		}
+		if !slices.Contains(quantize.ActivationTypes, c.Activations) {
+			bad("activations", "want one of %s, got %q", strings.Join(quantize.ActivationTypes, ", "), c.Activations)
+		}
+		if n := c.BlockSize; n != 0 && (n < 16 || n&(n-1) != 0) {
+			bad("block_size", "want a power of two of at least 16, or 0, got %d", n)
+		} else if n != 0 && !c.PerChannel {
+			bad("block_size", "weights have one scale in all (per_channel is off)")
+		}
 		if !slices.Contains(quantize.ReduceRanges, c.ReduceRange) {
 			bad("reduce_range", "want one of %s, got %q", strings.Join(quantize.ReduceRanges, ", "), c.ReduceRange)
 		}
@@ -270,7 +286,8 @@ func MethodNames(available bool) []string {
 
 func (c Config) recipe() quantize.Recipe {
 	r := quantize.Recipe{
-		Method: c.Method, Weight: c.DType, PerTensor: !c.PerChannel, Keep: c.Keep, Only: c.Only, ReduceRange: c.ReduceRange, Format: c.QuantFormat, FitWeights: c.WeightRanges == "mse",
+		Method: c.Method, Weight: c.DType, PerTensor: !c.PerChannel, Keep: c.Keep, Only: c.Only, ReduceRange: c.ReduceRange, Format: c.QuantFormat,
+		Activations: c.Activations, SymmetricActivations: c.SymmetricActivations, BlockSize: c.BlockSize, FitWeights: c.WeightRanges == "mse",
 		Calibrator: quantize.Calibrator{Method: c.Calibrator, Percentile: c.Percentile, Levels: 256},
 		Repairs:    quantize.Repairs{CrossLayer: c.CrossLayerEqualization, Bias: c.BiasCorrection},
 	}

@@ -1,9 +1,10 @@
 """Checks static quantization against ONNX Runtime: the files load and compute what they compute here, and no file of its own
 quantizer, from the same calibration samples, is nearer to the float model.
 
-usage: check_static.py BINARY SHARED
+usage: check_static.py BINARY SHARED [CHECK...]
   BINARY  the neuroquant program
   SHARED  folder of the shared material
+  CHECK   models, operators, calibrators, four_bits or forms; all if none is named
 
 Prints every figure with its limit; the exit status is 1 if one is missed or if nothing was checked.
 """
@@ -12,6 +13,7 @@ import contextlib
 import io
 import logging
 import pathlib
+import re
 import sys
 import tempfile
 
@@ -183,16 +185,51 @@ def check_four_bits(table, binary, shared, work):
     table.at_least("resnet20", "4-bit weights: top-1 agreement with ONNX Runtime", agreement(binary.run(model, {"input": raw}, ["logits"], work / "out")["logits"], logits(model, raw)), 0.998)
 
 
-CHECKS = (check_models, check_operators, check_calibrators, check_four_bits)
+FORMS = (
+    ("qint8",),
+    ("qint8", "--symmetric-activations"),
+    ("quint8", "--symmetric-activations"),
+    ("quint8", "--per-channel=false"),
+    ("quint16",),
+    ("qint16", "--symmetric-activations"),
+    ("quint8", "--block-size", 16),
+    ("quint8", "--block-size", 16, "--dtype", "qint4"),
+    ("quint8", "--quant-format", "qoperator"),
+    ("qint8", "--quant-format", "qoperator"),
+)
 
 
-def main(binary, shared):
+def check_forms(table, binary, shared, work):
+    """Other types of activations and other scales: ONNX Runtime loads the files and computes what they compute here."""
+    train, raw = material.training_images(shared, "raw"), material.raw_images(shared)
+    onnx.save(networks.encoder(), work.with_suffix(".onnx"))
+    tokens = np.random.default_rng(3).integers(0, 500, (612, 32))
+    for name, path, calibration, feeds in (
+        ("resnet20", shared / "data/cifar10/resnet20.onnx", {"input": train}, {"input": raw}),
+        ("encoder", work.with_suffix(".onnx"), {"tokens": tokens[500:]}, {"tokens": tokens[:500]}),
+    ):
+        exact = run(session(path), feeds)["logits"]
+        for form in FORMS:
+            what = " ".join(map(str, form))
+            try:
+                model, _ = quantize(binary, path, work / name / re.sub("[^a-z0-9]", "", what), calibration, 512, "--activations", *form)
+                ours, theirs = binary.run(model, feeds, ["logits"], work / "out")["logits"], run(session(model), feeds)["logits"]
+                table.at_least(name, f"{what}: logit SNR to ONNX Runtime's (dB); the limit is the float model's", snr(theirs, ours), snr(exact, theirs))
+                table.note(name, f"{what}: top-1 agreement with ONNX Runtime", agreement(ours, theirs))
+            except Exception as e:
+                table.error(name, f"{what}: quantizes, loads and runs", e)
+
+
+CHECKS = {f.__name__.removeprefix("check_"): f for f in (check_models, check_operators, check_calibrators, check_four_bits, check_forms)}
+
+
+def main(binary, shared, *chosen):
     binary, shared = Binary(pathlib.Path(binary).resolve()), pathlib.Path(shared)
     logging.disable(logging.WARNING)
     onnxruntime.set_default_logger_severity(4)
     table = Table()
     with tempfile.TemporaryDirectory() as work:
-        for check in CHECKS:
+        for check in (CHECKS[c] for c in chosen or CHECKS):
             try:
                 check(table, binary, shared, pathlib.Path(work, check.__name__))
             except Exception as e:
@@ -201,6 +238,6 @@ def main(binary, shared):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) < 3 or set(sys.argv[3:]) - set(CHECKS):
         sys.exit(__doc__)
     main(*sys.argv[1:])

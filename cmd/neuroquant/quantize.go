@@ -155,6 +155,8 @@ a search that was stopped goes on when the same command is given again.`,
 	complete(c, "search-calibrators", "mse", "minmax", "moving_average", "percentile", "entropy")
 	complete(c, "format", "onnx", "pt")
 	complete(c, "weight-ranges", "minmax", "mse")
+	complete(c, "activations", "quint8", "qint8", "quint16", "qint16")
+	complete(c, "quant-format", "qdq", "qoperator")
 	complete(c, "reduce-range", "none", "needed", "all")
 	return c
 }
@@ -190,6 +192,9 @@ func configFlags(f *pflag.FlagSet, c *neuroquant.Config) {
 	f.Float64Var(&c.Percentile, "percentile", c.Percentile, "percentage of values inside the range, for the calibrator percentile (static)")
 	f.StringVar(&c.WeightRanges, "weight-ranges", c.WeightRanges, "what scales of weights cover: minmax, all values; mse, the range that loses least (static)")
 	f.BoolVar(&c.BiasCorrection, "bias-correction", c.BiasCorrection, "correct biases and scales of weights by what layers are off by on average on the samples (static)")
+	f.StringVar(&c.Activations, "activations", c.Activations, "what activations are held in: quint8, qint8, quint16 or qint16; those of 16 bits are computed in float between the codes where a runtime has no integer operators for them (static)")
+	f.BoolVar(&c.SymmetricActivations, "symmetric-activations", c.SymmetricActivations, "codes of activations with zero in the middle (static)")
+	f.IntVar(&c.BlockSize, "block-size", c.BlockSize, "weights along the inputs of a layer that share a scale, a power of two of at least 16; 0: all of a channel (static)")
 	f.StringVar(&c.QuantFormat, "quant-format", c.QuantFormat, "how integer operators are written: float ones between QuantizeLinear and DequantizeLinear (qdq), or QLinearConv and its like (qoperator) (static)")
 	f.StringVar(&c.ReduceRange, "reduce-range", c.ReduceRange, "weights of 7 bits for CPUs without VNNI: none, needed (only channels that can overflow) or all (static)")
 	calibrationFlags(f, c)
@@ -227,7 +232,9 @@ func (a *app) settings(f *pflag.FlagSet, file string, cfg, flags neuroquant.Conf
 		"format":                   func() { cfg.Format = flags.Format },
 		"cross-layer-equalization": func() { cfg.CrossLayerEqualization = flags.CrossLayerEqualization }, "smooth-quant": func() { cfg.SmoothQuant = flags.SmoothQuant },
 		"smooth-quant-alpha": func() { cfg.SmoothQuantAlpha = flags.SmoothQuantAlpha }, "bias-correction": func() { cfg.BiasCorrection = flags.BiasCorrection },
-		"weight-ranges":           func() { cfg.WeightRanges = flags.WeightRanges },
+		"weight-ranges": func() { cfg.WeightRanges = flags.WeightRanges },
+		"activations":   func() { cfg.Activations = flags.Activations }, "symmetric-activations": func() { cfg.SymmetricActivations = flags.SymmetricActivations },
+		"block-size":              func() { cfg.BlockSize = flags.BlockSize },
 		"quant-format":            func() { cfg.QuantFormat = flags.QuantFormat },
 		"reduce-range":            func() { cfg.ReduceRange = flags.ReduceRange },
 		"num-calibration-samples": func() { cfg.NumCalibrationSamples = flags.NumCalibrationSamples },

@@ -1,6 +1,9 @@
 package kernel
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // A Code describes 8-bit codes: a code q, read as unsigned or two's complement, stands for Scale*(q-Zero).
 type Code struct {
@@ -33,21 +36,49 @@ func checkCodes(c ...*Code) {
 }
 
 // AddCodes adds quantized tensors, all signed or all unsigned, element by element, for len(dst) elements, as ONNX Runtime does
-// com.microsoft.QLinearAdd, with each step rounded to float32:
+// com.microsoft.QLinearAdd on CPUs with fused multiply-add, bit for bit:
 //
-//	dst[i] = sat(rne((a[i]*ra + (zc - (za*ra + zb*rb))) + b[i]*rb))   with ra = sa/sc, rb = sb/sc
+//	dst[i] = sat(rne(fma(a[i], ra, fma(b[i], rb, zc - fma(ra, za, rb*zb)))))   with ra = sa/sc, rb = sb/sc
 func AddCodes(dst []byte, qc *Code, a []byte, qa *Code, b []byte, qb *Code) {
 	checkCodes(qc, qa, qb)
 	a, b = a[:len(dst)], b[:len(dst)]
 	ra, rb := qa.Scale/qc.Scale, qb.Scale/qc.Scale
-	fixed := float32(qc.Zero) - float32(float32(ra*float32(qa.Zero))+float32(rb*float32(qb.Zero)))
+	fixed := addedZeros(qc, qa, qb, ra, rb)
 	least, most := qc.limits()
 	lo, hi := float32(least), float32(most)
 	some := someAddCodes(dst, a, b, qc.Signed, ra, rb, fixed, lo, hi)
 	for i := some; i < len(dst); i++ {
-		v := float32(float32(float32(qa.value(a[i]))*ra)+fixed) + float32(float32(qb.value(b[i]))*rb)
+		v := fma(float32(qa.value(a[i])), ra, fma(float32(qb.value(b[i])), rb, fixed))
 		dst[i] = byte(roundCode(v, lo, hi))
 	}
+}
+
+// addedZeros is what the zero points are to the sum of AddCodes.
+func addedZeros(qc, qa, qb *Code, ra, rb float32) float32 {
+	return float32(qc.Zero) - fma(ra, float32(qa.Zero), rb*float32(qb.Zero))
+}
+
+// fma returns x*y + z, rounded once.
+func fma(x, y, z float32) float32 {
+	p := float64(x) * float64(y) // exact
+	s := p + float64(z)
+	const half, mask = 1 << 28, 1<<29 - 1
+	bits := math.Float64bits(s)
+	if bits&mask != half || s-s != 0 {
+		return float32(s)
+	}
+	// Half way between two numbers: what the sum was rounded by decides.
+	t := s - p
+	lost := (p - (s - t)) + (float64(z) - t)
+	if lost == 0 {
+		return float32(s)
+	}
+	if (lost > 0) == (s > 0) {
+		bits++
+	} else {
+		bits--
+	}
+	return float32(math.Float64frombits(bits))
 }
 
 // MulCodes multiplies quantized tensors, all signed or all unsigned, element by element, for len(dst) elements, as ONNX Runtime does

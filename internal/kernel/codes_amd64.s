@@ -18,23 +18,21 @@ TEXT ·addCodesU8AVX512(SB), NOSPLIT, $0-52
 	MOVQ         src+16(FP), BX
 
 loop:
-	VPMOVZXBD (BX), Z5
-	VPMOVZXBD (AX), Z6
-	ADDQ      $0x10, AX
-	VCVTDQ2PS Z5, Z5
-	VCVTDQ2PS Z6, Z6
-	VMULPS    Z0, Z5, Z5
-	VADDPS    Z2, Z5, Z5
-	VMULPS    Z1, Z6, Z6
-	VADDPS    Z6, Z5, Z5
-	VMAXPS    Z3, Z5, Z5
-	VMINPS    Z4, Z5, Z5
-	VCVTPS2DQ Z5, Z5
-	VPMOVDB   Z5, (DX)
-	ADDQ      $0x10, BX
-	ADDQ      $0x10, DX
-	DECQ      CX
-	JNZ       loop
+	VPMOVZXBD   (BX), Z5
+	VPMOVZXBD   (AX), Z6
+	ADDQ        $0x10, AX
+	VCVTDQ2PS   Z5, Z5
+	VCVTDQ2PS   Z6, Z6
+	VFMADD213PS Z2, Z1, Z6
+	VFMADD213PS Z6, Z0, Z5
+	VMAXPS      Z3, Z5, Z5
+	VMINPS      Z4, Z5, Z5
+	VCVTPS2DQ   Z5, Z5
+	VPMOVDB     Z5, (DX)
+	ADDQ        $0x10, BX
+	ADDQ        $0x10, DX
+	DECQ        CX
+	JNZ         loop
 	VZEROUPPER
 	RET
 
@@ -230,23 +228,21 @@ TEXT ·addCodesS8AVX512(SB), NOSPLIT, $0-52
 	MOVQ         src+16(FP), BX
 
 loop:
-	VPMOVSXBD (BX), Z5
-	VPMOVSXBD (AX), Z6
-	ADDQ      $0x10, AX
-	VCVTDQ2PS Z5, Z5
-	VCVTDQ2PS Z6, Z6
-	VMULPS    Z0, Z5, Z5
-	VADDPS    Z2, Z5, Z5
-	VMULPS    Z1, Z6, Z6
-	VADDPS    Z6, Z5, Z5
-	VMAXPS    Z3, Z5, Z5
-	VMINPS    Z4, Z5, Z5
-	VCVTPS2DQ Z5, Z5
-	VPMOVDB   Z5, (DX)
-	ADDQ      $0x10, BX
-	ADDQ      $0x10, DX
-	DECQ      CX
-	JNZ       loop
+	VPMOVSXBD   (BX), Z5
+	VPMOVSXBD   (AX), Z6
+	ADDQ        $0x10, AX
+	VCVTDQ2PS   Z5, Z5
+	VCVTDQ2PS   Z6, Z6
+	VFMADD213PS Z2, Z1, Z6
+	VFMADD213PS Z6, Z0, Z5
+	VMAXPS      Z3, Z5, Z5
+	VMINPS      Z4, Z5, Z5
+	VCVTPS2DQ   Z5, Z5
+	VPMOVDB     Z5, (DX)
+	ADDQ        $0x10, BX
+	ADDQ        $0x10, DX
+	DECQ        CX
+	JNZ         loop
 	VZEROUPPER
 	RET
 
@@ -429,7 +425,7 @@ done:
 	RET
 
 // func addCodesU8AVX2(blocks int, dst *byte, src *byte, other *byte, ra float32, rb float32, fixed float32, lo float32, hi float32)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·addCodesU8AVX2(SB), NOSPLIT, $0-52
 	VBROADCASTSS ra+32(FP), Y0
 	VBROADCASTSS rb+36(FP), Y1
@@ -447,10 +443,8 @@ loop:
 	ADDQ         $0x08, AX
 	VCVTDQ2PS    Y5, Y5
 	VCVTDQ2PS    Y6, Y6
-	VMULPS       Y0, Y5, Y5
-	VADDPS       Y2, Y5, Y5
-	VMULPS       Y1, Y6, Y6
-	VADDPS       Y6, Y5, Y5
+	VFMADD213PS  Y2, Y1, Y6
+	VFMADD213PS  Y6, Y0, Y5
 	VMAXPS       Y3, Y5, Y5
 	VMINPS       Y4, Y5, Y5
 	VCVTPS2DQ    Y5, Y5
@@ -605,7 +599,7 @@ part:
 	RET
 
 // func addCodesS8AVX2(blocks int, dst *byte, src *byte, other *byte, ra float32, rb float32, fixed float32, lo float32, hi float32)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·addCodesS8AVX2(SB), NOSPLIT, $0-52
 	VBROADCASTSS ra+32(FP), Y0
 	VBROADCASTSS rb+36(FP), Y1
@@ -623,10 +617,8 @@ loop:
 	ADDQ         $0x08, AX
 	VCVTDQ2PS    Y5, Y5
 	VCVTDQ2PS    Y6, Y6
-	VMULPS       Y0, Y5, Y5
-	VADDPS       Y2, Y5, Y5
-	VMULPS       Y1, Y6, Y6
-	VADDPS       Y6, Y5, Y5
+	VFMADD213PS  Y2, Y1, Y6
+	VFMADD213PS  Y6, Y0, Y5
 	VMAXPS       Y3, Y5, Y5
 	VMINPS       Y4, Y5, Y5
 	VCVTPS2DQ    Y5, Y5

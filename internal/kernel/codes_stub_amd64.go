@@ -4,7 +4,7 @@
 
 package kernel
 
-// addCodesU8AVX512 computes dst[i] = rne(min(max((src[i]*ra + fixed) + other[i]*rb, lo), hi)) for i < 16*blocks, each step rounded to float32; NaN counts as lo.
+// addCodesU8AVX512 computes dst[i] = rne(min(max(fma(src[i], ra, fma(other[i], rb, fixed)), lo), hi)) for i < 16*blocks; NaN counts as lo.
 //
 //go:noescape
 func addCodesU8AVX512(blocks int, dst *byte, src *byte, other *byte, ra float32, rb float32, fixed float32, lo float32, hi float32)
@@ -32,7 +32,7 @@ func maxTapsU8AVX512(n int, nt int, src *byte, offs *int, dst *byte)
 //go:noescape
 func averageTapsU8AVX512(n int, nt int, src *byte, offs *int, dst *byte, start int32, a float32, b float32, c float32, z float32, lo float32, hi float32, zp int32)
 
-// addCodesS8AVX512 computes dst[i] = rne(min(max((src[i]*ra + fixed) + other[i]*rb, lo), hi)) for i < 16*blocks, each step rounded to float32; NaN counts as lo.
+// addCodesS8AVX512 computes dst[i] = rne(min(max(fma(src[i], ra, fma(other[i], rb, fixed)), lo), hi)) for i < 16*blocks; NaN counts as lo.
 //
 //go:noescape
 func addCodesS8AVX512(blocks int, dst *byte, src *byte, other *byte, ra float32, rb float32, fixed float32, lo float32, hi float32)
@@ -60,7 +60,7 @@ func maxTapsS8AVX512(n int, nt int, src *byte, offs *int, dst *byte)
 //go:noescape
 func averageTapsS8AVX512(n int, nt int, src *byte, offs *int, dst *byte, start int32, a float32, b float32, c float32, z float32, lo float32, hi float32, zp int32)
 
-// addCodesU8AVX2 computes dst[i] = rne(min(max((src[i]*ra + fixed) + other[i]*rb, lo), hi)) for i < 8*blocks, each step rounded to float32; NaN counts as lo.
+// addCodesU8AVX2 computes dst[i] = rne(min(max(fma(src[i], ra, fma(other[i], rb, fixed)), lo), hi)) for i < 8*blocks; NaN counts as lo.
 //
 //go:noescape
 func addCodesU8AVX2(blocks int, dst *byte, src *byte, other *byte, ra float32, rb float32, fixed float32, lo float32, hi float32)
@@ -88,7 +88,7 @@ func maxTapsU8AVX2(n int, nt int, src *byte, offs *int, dst *byte)
 //go:noescape
 func averageTapsU8AVX2(n int, nt int, src *byte, offs *int, dst *byte, start int32, a float32, b float32, c float32, z float32, lo float32, hi float32, zp int32)
 
-// addCodesS8AVX2 computes dst[i] = rne(min(max((src[i]*ra + fixed) + other[i]*rb, lo), hi)) for i < 8*blocks, each step rounded to float32; NaN counts as lo.
+// addCodesS8AVX2 computes dst[i] = rne(min(max(fma(src[i], ra, fma(other[i], rb, fixed)), lo), hi)) for i < 8*blocks; NaN counts as lo.
 //
 //go:noescape
 func addCodesS8AVX2(blocks int, dst *byte, src *byte, other *byte, ra float32, rb float32, fixed float32, lo float32, hi float32)

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"math"
+	"math/big"
 	"math/rand/v2"
 	"testing"
 )
@@ -16,6 +17,28 @@ func saturate(v float32, signed bool) byte {
 		return byte(int32(lo))
 	}
 	return byte(int32(min(max(math.RoundToEven(float64(v)), lo), hi)))
+}
+
+// exactFMA is x*y + z, rounded once.
+func exactFMA(x, y, z float32) float32 {
+	wide := func(v float32) *big.Float { return new(big.Float).SetPrec(600).SetFloat64(float64(v)) }
+	sum := wide(x)
+	sum.Mul(sum, wide(y)).Add(sum, wide(z))
+	f, _ := sum.Float32()
+	return f
+}
+
+func TestFMA(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	number := func() float32 { // of few bits, so that sums lie half way between numbers
+		return float32(int32(r.Uint32())>>(8+r.IntN(24))) * float32(math.Exp2(float64(r.IntN(60)-30)))
+	}
+	for range 200000 {
+		x, y, z := number(), number(), number()
+		if got, want := fma(x, y, z), exactFMA(x, y, z); got != want {
+			t.Fatalf("%v*%v + %v is %v, want %v", x, y, z, got, want)
+		}
+	}
 }
 
 func randomCode(r *rand.Rand, signed bool, scale float32) *Code {
@@ -35,10 +58,9 @@ func TestAddMulCodes(t *testing.T) {
 			qa, qb, qc := randomCode(r, signed, 0.1), randomCode(r, signed, 0.1), randomCode(r, signed, 0.15)
 			AddCodes(dst, qc, a, qa, b, qb)
 			ra, rb := qa.Scale/qc.Scale, qb.Scale/qc.Scale
-			fixed := float32(qc.Zero) - float32(float32(ra*float32(qa.Zero))+float32(rb*float32(qb.Zero)))
+			fixed := float32(qc.Zero) - exactFMA(ra, float32(qa.Zero), rb*float32(qb.Zero))
 			for i := range dst {
-				v := float32(float32(widen(a[i], signed))*ra) + fixed
-				v = float32(v) + float32(float32(widen(b[i], signed))*rb)
+				v := exactFMA(float32(widen(a[i], signed)), ra, exactFMA(float32(widen(b[i], signed)), rb, fixed))
 				if want := saturate(v, signed); dst[i] != want {
 					t.Fatalf("add %+v %+v %+v: %d and %d give %d, want %d", *qa, *qb, *qc, a[i], b[i], dst[i], want)
 				}

@@ -8,6 +8,7 @@ type AddedCodes struct {
 	Codes     []byte // of the shape of the output
 	Conv      Code   // of the convolution before the addition
 	Code, Sum Code
+	Second    bool // the convolution is the second operand: rounding depends on the order
 }
 
 // codesEnd is how sums of a convolution become codes, as kernels read it:
@@ -17,7 +18,7 @@ type AddedCodes struct {
 //
 // or, with o the other code, (o^otherFlip) - otherShift as a number,
 //
-//	t = ((rne(c) + mid)*ra + fixed) + o*rb
+//	t = fma(rne(c)+mid, ra, fma(o, rb, fixed))
 //	dst = (rne(min(max(t, yLo), yHi)) + yShift) ^ flip
 //
 // zero and yShift are such that codes before flip are 0 to 255.
@@ -36,6 +37,7 @@ type codesEnd struct {
 	// is the same; each value is repeated to fill a word.
 	small                     int32
 	zeroWords, loByte, hiByte uint32
+	second                    uint32 // not 0: all lanes, and the other code is the first factor in t
 }
 
 func newCodesEnd(q *Requant, lo, hi float32, add *AddedCodes) codesEnd {
@@ -55,9 +57,14 @@ func newCodesEnd(q *Requant, lo, hi float32, add *AddedCodes) codesEnd {
 		return e
 	}
 	ra, rb := add.Conv.Scale/add.Sum.Scale, add.Code.Scale/add.Sum.Scale
+	e.fixed = addedZeros(&add.Sum, &add.Conv, &add.Code, ra, rb)
+	if add.Second {
+		ra, rb = rb, ra
+		e.second = 0xffff
+		e.fixed = addedZeros(&add.Sum, &add.Code, &add.Conv, ra, rb)
+	}
 	least, most := add.Sum.limits()
 	e.mid, e.ra, e.rb = float32(q.Zero), ra, rb
-	e.fixed = float32(add.Sum.Zero) - float32(float32(ra*float32(add.Conv.Zero))+float32(rb*float32(add.Code.Zero)))
 	e.yLo, e.yHi = float32(least), float32(most)
 	if q.Signed {
 		e.otherFlip, e.otherShift, e.yShift = 0x80, 128, 128
@@ -205,7 +212,11 @@ func stripGeneric(count, n, width, words int, src []byte, rows, offs []int, b []
 				continue
 			}
 			o := int32(uint32(other[i*ldd+j])^end.otherFlip) - int32(end.otherShift)
-			t := float32(float32((float32(c)+end.mid)*end.ra)+end.fixed) + float32(float32(o)*end.rb)
+			x, y := float32(c)+end.mid, float32(o)
+			if end.second != 0 {
+				x, y = y, x
+			}
+			t := fma(x, end.ra, fma(y, end.rb, end.fixed))
 			dst[i*ldd+j] = byte(roundCode(t, end.yLo, end.yHi)+end.yShift) ^ byte(end.flip)
 		}
 	}

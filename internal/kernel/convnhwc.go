@@ -321,7 +321,11 @@ func addInPlace(p *Pool, add *AddedCodes, y []byte) {
 		return
 	}
 	p.For(len(y), 1<<14, func(lo, hi int) {
-		AddCodes(y[lo:hi], &add.Sum, y[lo:hi], &add.Conv, add.Codes[lo:hi], &add.Code)
+		if add.Second {
+			AddCodes(y[lo:hi], &add.Sum, add.Codes[lo:hi], &add.Code, y[lo:hi], &add.Conv)
+		} else {
+			AddCodes(y[lo:hi], &add.Sum, y[lo:hi], &add.Conv, add.Codes[lo:hi], &add.Code)
+		}
 	})
 }
 

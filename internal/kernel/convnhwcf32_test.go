@@ -110,8 +110,12 @@ func TestConvNHWCAdds(t *testing.T) {
 				return Code{Scale: 0.01 + r.Float32(), Zero: int32(int8(r.Uint32())) + 128*int32(1-btoi(q.Signed)), Signed: q.Signed}
 			}
 			add := &AddedCodes{Codes: other, Conv: code(), Code: code(), Sum: code()}
-			add.Conv.Zero = q.Zero
-			AddCodes(want, &add.Sum, want, &add.Conv, other, &add.Code)
+			add.Conv.Zero, add.Second = q.Zero, r.IntN(2) == 0
+			if add.Second {
+				AddCodes(want, &add.Sum, other, &add.Code, want, &add.Conv)
+			} else {
+				AddCodes(want, &add.Sum, want, &add.Conv, other, &add.Code)
+			}
 			for _, p := range pools(t) {
 				got, check := guarded[byte](len(want), r.IntN(64))
 				ConvInt8NHWCRequant(p, &s, x, false, 100, packed, nil, q, add, got)

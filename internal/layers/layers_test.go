@@ -35,7 +35,7 @@ var layers = []string{
 	"nn",
 	"internal/format/*",
 	"internal/format",
-	"internal/calibrate internal/generate",
+	"internal/calibrate internal/generate internal/onnxruntime",
 	"internal/quantize",
 	"internal/analyze",
 	"internal/search",

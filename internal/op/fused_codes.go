@@ -12,7 +12,7 @@ import (
 
 // QuantizedBinary is a lowered Add, Sub, Mul or Div of two tensors of 8-bit codes, broadcast: both are dequantized, combined,
 // clipped where a Relu or Clip was and quantized again, bit for bit as by separate operators, but block by block in cache. An Add or
-// Mul of codes of one type that is not clipped is [kernel.AddCodes] or [kernel.MulCodes], which round as ONNX Runtime does. All
+// Mul of codes of one type that is not clipped further than its codes are is [kernel.AddCodes] or [kernel.MulCodes], which round as ONNX Runtime does. All
 // parameters are constant. Its inputs are the codes. It has no ONNX form and is never saved.
 type QuantizedBinary struct {
 	kind    string
@@ -44,9 +44,10 @@ func (o *QuantizedBinary) Kind() string { return o.kind }
 // adds reports whether the operator is [kernel.AddCodes].
 func (o *QuantizedBinary) adds() bool { return o.kind == "QuantizedAdd" && o.plain() }
 
-// plain reports whether all codes are of one type and the result is not clipped.
+// plain reports whether all codes are of one type and the range of the result's codes clips all that a Relu or Clip does.
 func (o *QuantizedBinary) plain() bool {
-	return math.IsInf(float64(o.lo), -1) && math.IsInf(float64(o.hi), 1) && o.a.DType == o.y.DType && o.b.DType == o.y.DType
+	lo, hi := o.y.Limits()
+	return o.a.DType == o.y.DType && o.b.DType == o.y.DType && o.y.Code(o.lo) == lo && o.y.Code(o.hi) == hi
 }
 
 func (o *QuantizedBinary) Infer(in []graph.Type) ([]graph.Type, error) {

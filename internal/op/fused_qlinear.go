@@ -112,15 +112,17 @@ type PackedQLinearConv struct {
 	end   requantizing
 	y     Codes
 	added *QuantizedBinary // nil: none
+	first bool             // the codes of the convolution are the first operand of added
 }
 
 // WithAdd returns the convolution followed by an addition of codes, one operand of which are its own; false if it has no such form.
-func (o *PackedQLinearConv) WithAdd(a *QuantizedBinary) (*PackedQLinearConv, bool) {
+// first says whether those are the first one.
+func (o *PackedQLinearConv) WithAdd(a *QuantizedBinary, first bool) (*PackedQLinearConv, bool) {
 	if !o.last || o.added != nil || !a.adds() || o.y.DType != a.y.DType {
 		return nil, false
 	}
 	p := *o
-	p.added, p.residual = a, true
+	p.added, p.first, p.residual = a, first, true
 	return &p, true
 }
 
@@ -139,7 +141,7 @@ func NewPackedQLinearConv(o *Conv, w, scale, zero *tensor.Tensor, bias []int32, 
 	if err != nil {
 		return nil, err
 	}
-	return &PackedQLinearConv{c, packConvCodes(&c, s, w.Bytes(), p), x, end, y.Codes, nil}, nil
+	return &PackedQLinearConv{c, packConvCodes(&c, s, w.Bytes(), p), x, end, y.Codes, nil, false}, nil
 }
 
 func (o *PackedQLinearConv) Kind() string { return "PackedQLinearConv" + o.suffix() }
@@ -221,20 +223,19 @@ func (o *PackedQLinearConv) addBroadcast(e *graph.Env, x, other *tensor.Tensor) 
 	if err != nil {
 		return nil, err
 	}
-	if o.added.a == o.y {
+	if o.first {
 		return o.added.Eval(e, []*tensor.Tensor{y[0], other})
 	}
 	return o.added.Eval(e, []*tensor.Tensor{other, y[0]})
 }
 
-// add is the addition of other codes. The sum of both does not depend on their order, but its rounding does: the codes of the
-// convolution are the first operand.
+// add is the addition of other codes.
 func (o *PackedQLinearConv) add(other *tensor.Tensor) *kernel.AddedCodes {
-	second := o.added.b
-	if o.added.a != o.y {
-		second = o.added.a
+	added := o.added.b
+	if !o.first {
+		added = o.added.a
 	}
-	return &kernel.AddedCodes{Codes: other.Bytes(), Conv: o.y.kernel(), Code: second.kernel(), Sum: o.added.y.kernel()}
+	return &kernel.AddedCodes{Codes: other.Bytes(), Conv: o.y.kernel(), Code: added.kernel(), Sum: o.added.y.kernel(), Second: !o.first}
 }
 
 // PackedQLinearMatMul is a lowered [QLinearMatMul], or [QGemm] with a result in 8 bits, with a constant right operand and

@@ -54,7 +54,8 @@ func Kinds() []string {
 	return out
 }
 
-// Attributes are struct fields tagged `attr:"name"` or, with a default, `attr:"name,default"`. The Go types of attribute
+// Attributes are struct fields tagged `attr:"name"` or, with a default, `attr:"name,default"`; that of a list is of
+// all its elements. The Go types of attribute
 // values are int, float32, string, bool (ONNX int 0 or 1), []int, []float32, []string, *tensor.Tensor, *graph.Graph,
 // *graph.Type, and *int or *float32 for attributes whose absence means something; a nil slice or pointer is an absent attribute.
 
@@ -150,6 +151,8 @@ func (f attrField) setDefault() error {
 		return err
 	case string:
 		f.v.SetString(f.def)
+	case []int: // nil stands for so many of the default as there are axes
+		f.v.SetZero()
 	default:
 		return fmt.Errorf("a %v has no default", f.v.Type())
 	}
@@ -266,11 +269,12 @@ func (f attrField) get() (any, bool) {
 	case string:
 		return x, x != f.def
 	case []int:
-		out := make([]int64, len(x))
+		out, plain := make([]int64, len(x)), f.def != ""
 		for i, n := range x {
 			out[i] = int64(n)
+			plain = plain && strconv.Itoa(n) == f.def
 		}
-		return out, x != nil
+		return out, x != nil && !plain
 	case []float32:
 		return x, x != nil
 	case []string:

@@ -13,9 +13,9 @@ import (
 type Window struct {
 	AutoPad     string `attr:"auto_pad,NOTSET"` // NOTSET, SAME_UPPER, SAME_LOWER, VALID; "" is NOTSET
 	KernelShape []int  `attr:"kernel_shape"`
-	Strides     []int  `attr:"strides"`
-	Dilations   []int  `attr:"dilations"`
-	Pads        []int  `attr:"pads"`
+	Strides     []int  `attr:"strides,1"`
+	Dilations   []int  `attr:"dilations,1"`
+	Pads        []int  `attr:"pads,0"`
 }
 
 // maxWindow bounds kernel sizes, strides, dilations and pads, so that sums and products of them do not overflow.

@@ -328,12 +328,13 @@ func (f *qdqFuser) binary(n *graph.Node) bool {
 	if !ok {
 		return false
 	}
-	return f.addToConv(&e, o, n.In[0], a, b) || f.addToConv(&e, o, n.In[1], b, a) || f.fuse(&e, o, a.codes, b.codes)
+	return f.addToConv(&e, o, 0, a, b) || f.addToConv(&e, o, 1, b, a) || f.fuse(&e, o, a.codes, b.codes)
 }
 
-// addToConv lets a convolution that computes the codes c, the only reader of which is v and of that the addition o, do the addition.
-func (f *qdqFuser) addToConv(e *quantEnd, o *op.QuantizedBinary, v *graph.Value, c, other coded) bool {
-	n := c.codes.Node
+// addToConv lets a convolution that computes the codes c, which are operand at of the addition o and are read nowhere else, do the
+// addition.
+func (f *qdqFuser) addToConv(e *quantEnd, o *op.QuantizedBinary, at int, c, other coded) bool {
+	n, v := c.codes.Node, e.chain[0].In[at]
 	if n == nil || c.codes == other.codes || f.g.IsOutput(c.codes) || f.g.IsOutput(v) || len(f.uses[c.codes]) != 1 || len(f.uses[v]) != 1 ||
 		len(other.codes.Type.Dims) != len(c.codes.Type.Dims) || f.g.IsParam(other.codes) {
 		return false
@@ -342,7 +343,7 @@ func (f *qdqFuser) addToConv(e *quantEnd, o *op.QuantizedBinary, v *graph.Value,
 	if !ok {
 		return false
 	}
-	sum, ok := conv.WithAdd(o)
+	sum, ok := conv.WithAdd(o, at == 0)
 	if !ok || !f.fuse(e, sum, n.In[0], other.codes) {
 		return false
 	}

@@ -26,7 +26,9 @@ func CorrectBias(ctx context.Context, m *model.Model, p *Plan, c *Calibration, s
 		}
 	}
 	work := m.With(m.Graph.Clone())
-	plan, err := planStatic(work, p.Recipe)
+	recipe := p.Recipe
+	recipe.Format = "" // in the QDQ form layers are nodes of their own
+	plan, err := planStatic(work, recipe)
 	if err != nil {
 		return err
 	}

@@ -40,8 +40,8 @@ type placeRules struct {
 	// layer, if it has one.
 	layer func(n *graph.Node, w *graph.Value) string
 	other func(n *graph.Node) string
-	// symmetric codes cannot take the clamp of a Relu into their range: zero is no end of it.
-	symmetric bool
+	// codes are what activations are held in. Symmetric ones cannot take the clamp of a Relu into their range: zero is no end of it.
+	codes codeForm
 }
 
 // role is what a node is to quantization.
@@ -306,7 +306,7 @@ func (p *placement) tail(n *graph.Node) tail {
 			absorb(m)
 		}
 	}
-	if m := p.only(t.out); m != nil && p.kept[m] == "" && !p.rules.symmetric && m.In[0] == t.out {
+	if m := p.only(t.out); m != nil && p.kept[m] == "" && !p.rules.codes.symmetric && m.In[0] == t.out {
 		if lo, hi, ok := p.clamp(m); ok && lo <= 0 && hi >= 0 {
 			absorb(m)
 		}

@@ -119,13 +119,12 @@ func (p *placement) constant(n *graph.Node, i int) bool {
 		return false
 	}
 	signal, noise := 0.0, 0.0
-	a := constantCodes(n, f)
+	a := p.constantCodes(n, f)
 	for _, x := range operandValues(n, f) {
 		if x-x != 0 {
 			return false
 		}
-		q := min(max(math.RoundToEven(float64(x/a.scale))+float64(a.zero), 0), 255)
-		d := float64(x) - float64(a.scale)*(q-float64(a.zero))
+		d := float64(x) - a.value(a.code(x))
 		signal += float64(x) * float64(x)
 		noise += d * d
 	}
@@ -148,9 +147,9 @@ func operandValues(n *graph.Node, f []float32) []float32 {
 }
 
 // constantCodes maps the range of a constant operand to codes.
-func constantCodes(n *graph.Node, f []float32) activation {
+func (p *placement) constantCodes(n *graph.Node, f []float32) activation {
 	v := operandValues(n, f)
-	return asymmetric(slices.Min(v), slices.Max(v))
+	return p.rules.codes.of(slices.Min(v), slices.Max(v))
 }
 
 // join gives the inputs of a Concat and its output the same parameters as far as that takes nothing from anybody: an input that

@@ -26,6 +26,13 @@ type Recipe struct {
 	PerTensor bool
 	// FitWeights gives weights the scales that lose least, in place of those that cover all values. For method static.
 	FitWeights bool
+	// Activations is what activations are held in: one of [ActivationTypes], "" is the first. With SymmetricActivations zero is in the
+	// middle of their codes. For method static.
+	Activations          string
+	SymmetricActivations bool
+	// BlockSize, if it is not 0, is how many weights along the inputs of a layer share a scale, instead of all of a channel. For method
+	// static.
+	BlockSize int
 	// Keep lists layers to leave in float, Only the layers to quantize, as patterns over layer names, weight names and operator
 	// kinds; * matches any run of characters. A pattern that matches nothing is an error.
 	Keep, Only []string

@@ -101,7 +101,8 @@ func (p *Plan) checkRanges() error {
 
 // calibratorOf returns what finds the range that the value root stands for.
 func (r *Recipe) calibratorOf(root *graph.Value) Calibrator {
-	c := r.Calibrator
+	c, form := r.Calibrator, r.activations()
+	c.Levels, c.Symmetric = form.levels(), form.symmetric
 	if m := r.Ranges[root.Name]; m != "" {
 		c.Method = m
 	}

@@ -26,6 +26,9 @@ func (r *roundedSource) Load() (*tensor.Tensor, error) {
 	f := tensor.Data[float32](out)
 	for i := range f {
 		c := i / r.inner % len(r.scale)
+		if r.blocks != nil {
+			c = r.blocks.at(i)
+		}
 		code := int32(int8(r.data[i]))
 		if r.dtype == tensor.Uint8 {
 			code = int32(r.data[i])

@@ -57,7 +57,7 @@ func (r *rewriter) emit(suffix string, n int, kind string, a attrs, in ...*graph
 		if i > 0 {
 			name = fmt.Sprintf("%s_%d", node.Name, i)
 		}
-		node.Out = append(node.Out, &graph.Value{Name: r.values.Fresh(name + "_out"), Node: node})
+		node.Out = append(node.Out, &graph.Value{Name: r.values.Fresh(name), Node: node})
 	}
 	if r.err == nil {
 		types, err := graph.InferNode(node)
@@ -104,6 +104,31 @@ func (r *rewriter) scaleParam(name string, c *codes, trailing int) *graph.Value 
 
 func (r *rewriter) zeroParam(name string, c *codes, t func() *tensor.Tensor) *graph.Value {
 	return r.shared(paramPart{c, "zero", 0}, name+"_zero_point", func() tensor.Source { return tensor.InMemory(t()) })
+}
+
+// zeros makes zero points: n of the value zero, a single one as a scalar. All of one kind are one parameter.
+func (r *rewriter) zeros(d tensor.DType, n int, zero int32) *graph.Value {
+	type key struct {
+		d    tensor.DType
+		n    int
+		zero int32
+	}
+	name, shape := fmt.Sprintf("zero_point_%d", zero), tensor.Shape{}
+	if n > 1 {
+		name, shape = fmt.Sprintf("zero_points_%d", n), tensor.Shape{n}
+	}
+	return r.shared(key{d, n, zero}, name, func() tensor.Source {
+		v := make([]float64, n)
+		for i := range v {
+			v[i] = float64(zero)
+		}
+		t, err := tensor.FromFloat64s(d, shape, v)
+		if err != nil {
+			r.fail(fmt.Errorf("zero point %d of %v: %w", zero, d, err))
+			t = tensor.New(d, shape...)
+		}
+		return tensor.InMemory(t)
+	})
 }
 
 // paramPart is the key of what belongs to the codes of a weight.

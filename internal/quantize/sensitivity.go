@@ -9,7 +9,6 @@ import (
 
 	"github.com/neurotrain/neuroquant/internal/calibrate"
 	"github.com/neurotrain/neuroquant/internal/graph"
-	"github.com/neurotrain/neuroquant/internal/op"
 	"github.com/neurotrain/neuroquant/internal/progress"
 	"github.com/neurotrain/neuroquant/internal/saturate"
 	"github.com/neurotrain/neuroquant/tensor"
@@ -93,8 +92,8 @@ type WeightStrain struct {
 type SumStrain struct {
 	// Margin is how many bits the largest possible sum, bias included, leaves of 32.
 	Margin float64 `json:"margin_bits"`
-	// BiasClipped counts bias values that do not fit 32 bits in the scale of the sums.
-	BiasClipped int `json:"bias_clipped,omitempty"`
+	// Coarse counts the channels whose scales are larger than their weights need, so that biases fit 32 bits.
+	Coarse int `json:"coarse_channels,omitempty"`
 	// Saturating counts the output channels whose sums of two products can leave 16 bits, see package saturate.
 	Saturating int `json:"saturating_channels,omitempty"`
 	Channels   int `json:"channels"`
@@ -169,7 +168,8 @@ func (p *Plan) Sensitivities(ctx context.Context, c *Calibration) ([]Sensitivity
 
 func valueStrain(v *graph.Value, a activation, st *calibrate.Stats) ValueStrain {
 	step := float64(a.scale)
-	x := ValueStrain{Value: v.Name, Lo: step * float64(-int(a.zero)), Hi: step * float64(255-int(a.zero))}
+	least, most := a.limits()
+	x := ValueStrain{Value: v.Name, Lo: a.value(least), Hi: a.value(most)}
 	if st == nil || st.Count == 0 {
 		return x
 	}
@@ -206,26 +206,11 @@ func valueStrain(v *graph.Value, a activation, st *calibrate.Stats) ValueStrain 
 
 // weightStrain quantizes a weight as the plan does and compares.
 func (p *Plan) weightStrain(s *Sensitivity, l placedLayer, params map[*graph.Value]activation) error {
-	axis := l.channel
-	if p.Recipe.PerTensor {
-		axis = -1
-	}
-	alpha, beta := float32(1), float32(1)
-	if o, ok := l.node.Op.(*op.Gemm); ok {
-		alpha, beta = o.Alpha, o.Beta
-	}
-	t, err := scaledFloats(l.weight, alpha)
-	if err != nil {
-		return fmt.Errorf("weight %q: %w", l.weight.Name, err)
-	}
-	c, err := quantizeWeight(l.weight.Name, t, axis, true, false)
+	r, err := l.round(&p.Recipe, params[l.x].scale)
 	if err != nil {
 		return err
 	}
-	f := tensor.Data[float32](t)
-	if mode := p.Recipe.ReduceRange; l.x != nil && mode != "" && mode != "none" {
-		l.reduceRange(c, f, mode)
-	}
+	c, f := r.codes, tensor.Data[float32](r.weight)
 	channels, inner := 1, len(f)
 	if l.channel >= 0 {
 		channels, inner = c.shape[l.channel], c.shape[l.channel+1:].Len()
@@ -235,7 +220,7 @@ func (p *Plan) weightStrain(s *Sensitivity, l placedLayer, params map[*graph.Val
 	for i, v := range f {
 		k := i / max(inner, 1) % channels
 		code := float64(int8(c.data[i]))
-		d := float64(v) - code*float64(c.scale[k%len(c.scale)])
+		d := float64(v) - code*float64(c.scaleOf(i, k))
 		x := &by[k]
 		x.signal += float64(v) * float64(v)
 		x.noise += d * d
@@ -263,22 +248,15 @@ func (p *Plan) weightStrain(s *Sensitivity, l placedLayer, params map[*graph.Val
 		w.SQNR, w.noise = ratioDB(all.signal, all.noise), all.noise/all.signal
 	}
 	s.Weight = w
-	if l.x == nil { // an embedding adds nothing up
+	if l.x == nil || c.blocks != nil || p.Recipe.activations().wide() { // no integers are added up
 		return nil
 	}
-	z := &SumStrain{Channels: channels}
+	z := &SumStrain{Channels: channels, Coarse: r.coarse()}
 	most := all.codes * 255
-	if l.bias != nil {
-		b, err := scaledFloats(l.bias, beta)
-		if err != nil {
-			return fmt.Errorf("bias %q: %w", l.bias.Name, err)
-		}
-		bias := tensor.Data[float32](b)
+	if r.bias != nil {
+		bias := tensor.Data[float32](r.bias)
 		for k, v := range bias {
 			code := math.Abs(float64(v) / (float64(params[l.x].scale) * float64(c.scale[k%len(c.scale)])))
-			if code > math.MaxInt32 {
-				z.BiasClipped++
-			}
 			sum := code
 			if len(bias) == channels {
 				sum += by[k].codes * 255
@@ -362,8 +340,13 @@ func (s *Sensitivity) explain() {
 		}
 	}
 	if z := s.Sums; z != nil {
-		if z.BiasClipped > 0 {
-			add(CauseOverflow, 0, "%d bias values do not fit 32 bits", z.BiasClipped)
+		if z.Coarse > 0 {
+			part := 0.0
+			if w := s.Weight; !explained[w.Weight] {
+				part = share(w.noise)
+				explained[w.Weight] = part >= shareLimit
+			}
+			add(CauseOverflow, part, "%d channels have larger scales than their weights need, so that biases fit 32 bits", z.Coarse)
 		} else if z.Margin < marginLimit {
 			add(CauseOverflow, 0, "sums leave %.2f of 32 bits", z.Margin)
 		}

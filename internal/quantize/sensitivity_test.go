@@ -98,7 +98,7 @@ func TestCauses(t *testing.T) {
 			changes{"w3": func(_ int, v float32) float32 { return v * 1e-6 }, "b3": func(i int, v float32) float32 { return pick(i < 2, 1e3, v) }},
 			0,
 			Calibrator{Method: "minmax"},
-			"head", "overflow margin", "bias values do not fit 32 bits", false,
+			"head", "overflow margin", " channels have larger scales than their weights need", false,
 		},
 		"16 bits": {
 			changes{"w2": func(i int, v float32) float32 { return pick(i < 72, 1, v) }},

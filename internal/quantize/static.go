@@ -35,6 +35,12 @@ func planStatic(m *model.Model, r Recipe) (*Plan, error) {
 	if err := r.Repairs.Check(); err != nil {
 		return nil, err
 	}
+	if r.Activations != "" && !slices.Contains(ActivationTypes, r.Activations) {
+		return nil, fmt.Errorf("activations: want one of %s, got %q", strings.Join(ActivationTypes, ", "), r.Activations)
+	}
+	if err := checkBlockSize(r.BlockSize); err != nil {
+		return nil, err
+	}
 	if err := checkReduceRange(r.ReduceRange); err != nil {
 		return nil, err
 	}
@@ -53,6 +59,7 @@ func planStatic(m *model.Model, r Recipe) (*Plan, error) {
 	}
 	at := func(n *graph.Node) site { return site{m.Graph, n, n.Name} }
 	p := &Plan{Recipe: r, place: place(m.Graph, placeRules{
+		codes: r.activations(),
 		layer: func(n *graph.Node, w *graph.Value) string {
 			if r.Layers[n.Name] == InFloat {
 				return inFloatByName
@@ -93,7 +100,7 @@ func (l *placedLayer) decision(r Recipe) Decision {
 	if !d.Quantized {
 		return d
 	}
-	form := l.form(r)
+	form := l.form(&r)
 	d.Scheme = tensor.Scheme{Code: "int", Bits: 8, Symmetric: true}
 	if form.four {
 		d.Scheme.Bits = 4
@@ -105,6 +112,13 @@ func (l *placedLayer) decision(r Recipe) Decision {
 		scales = d.Shape[l.channel]
 	}
 	d.Stored, d.Why = d.Scheme.String(), "integer kernel, activations in 8 bits with scales from calibration"+reduceWhy[r.ReduceRange]
+	if r.activations().wide() {
+		d.Why = "activations in 16 bits with scales from calibration; computed in float between the codes, since no integer kernel takes them"
+	}
+	if b := l.blocks(r.BlockSize); b != nil {
+		d.Scheme.Group, scales = b.size, b.shape.Len()
+		d.Stored, d.Why = d.Scheme.String(), "activations in codes with scales from calibration; computed in float between them, since no integer kernel takes a scale for every block"
+	}
 	if l.x == nil {
 		d.Why = "rows of codes are looked up"
 	}
@@ -115,11 +129,6 @@ func (l *placedLayer) decision(r Recipe) Decision {
 		}
 	}
 	return d
-}
-
-// form returns what codes a layer's weight is rounded to. Tables of embeddings have no operator for 4 bits.
-func (l *placedLayer) form(r Recipe) weightForm {
-	return weightForm{signed: true, four: r.Weight == "qint4" && l.x != nil, fit: r.FitWeights}
 }
 
 // unplaced lists the large constants of a node that is no layer of the placement, with the reason.
@@ -176,18 +185,6 @@ func (p *Plan) Units() []Unit {
 		}
 	}
 	return out
-}
-
-// activation is how a value is held in 8 bits: x = scale*(code - zero).
-type activation struct {
-	scale float32
-	zero  uint8
-}
-
-// asymmetric maps a range to unsigned codes. The range is widened to hold zero, which then has a code of its own.
-func asymmetric(lo, hi float32) activation {
-	scale, zero := rangeToScale(min(lo, 0), max(hi, 0), false, false)
-	return activation{scale, uint8(zero)}
 }
 
 func runStatic(ctx context.Context, m *model.Model, p *Plan, samples Samples) error {
@@ -294,7 +291,7 @@ func activationParams(pl *placement, stats map[string]*calibrate.Stats, r *Recip
 		}
 		g.seen = append(g.seen, s)
 	}
-	out := map[*graph.Value]activation{}
+	out, form := map[*graph.Value]activation{}, r.activations()
 	for root, g := range groups {
 		if len(g.seen) > 0 {
 			lo, hi := r.calibratorOf(root).Joint(g.seen)
@@ -303,7 +300,7 @@ func activationParams(pl *placement, stats map[string]*calibrate.Stats, r *Recip
 	}
 	for _, v := range pl.values {
 		if g := groups[pl.find(v)]; g != nil {
-			out[v] = asymmetric(g.lo, g.hi)
+			out[v] = form.of(g.lo, g.hi)
 		}
 	}
 	return out, nil

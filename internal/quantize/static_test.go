@@ -256,7 +256,7 @@ func TestOneCalibrationServesManyPlans(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, n := range m.Graph.Nodes {
-		if n.Name == "add" && (n.In[0].Name != "conv2_dequantize_out" || n.In[1].Name != "relu1") {
+		if n.Name == "add" && (n.In[0].Name != "conv2_dq" || n.In[1].Name != "relu1") {
 			t.Errorf("add reads %s and %s", n.In[0].Name, n.In[1].Name)
 		}
 	}

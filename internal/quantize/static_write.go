@@ -105,12 +105,12 @@ func (w *staticRun) pair(v *graph.Value) {
 	root := w.place.find(v)
 	par, ok := w.pairs[root]
 	if !ok {
-		par = [2]*graph.Value{w.param(root.Name+"_scale", tensor.Scalar(a.scale)), w.param(root.Name+"_zero_point", tensor.Scalar(a.zero))}
+		par = [2]*graph.Value{w.param(root.Name+"_scale", tensor.Scalar(a.scale)), w.zeroPoint(a)}
 		w.pairs[root] = par
 	}
 	w.scope = v.Name
-	q := w.add("_quantize", "QuantizeLinear", v, par[0], par[1])
-	w.dq[v] = w.add("_dequantize", "DequantizeLinear", q, par[0], par[1])
+	q := w.add("_q", "QuantizeLinear", v, par[0], par[1])
+	w.dq[v] = w.add("_dq", "DequantizeLinear", q, par[0], par[1])
 }
 
 // operands puts the constant operands of a node into codes. A Sub or Div of a constant becomes an Add or Mul, which have kernels.
@@ -124,15 +124,15 @@ func (w *staticRun) operands(n *graph.Node, at []int, in []*graph.Value) error {
 		if err != nil {
 			return fmt.Errorf("constant %q: %w", n.In[i].Name, err)
 		}
-		a := constantCodes(n, f)
-		codes := make([]uint8, len(f))
-		for k, x := range operandValues(n, f) {
-			codes[k] = uint8(min(max(math.RoundToEven(float64(x/a.scale))+float64(a.zero), 0), 255))
+		a := w.place.constantCodes(n, f)
+		codes, err := a.tensor(t.Shape, operandValues(n, f))
+		if err != nil {
+			return fmt.Errorf("constant %q: %w", n.In[i].Name, err)
 		}
 		w.scope = n.Name
 		name := n.In[i].Name
-		in[i] = w.add("_constant", "DequantizeLinear", w.param(name+"_quantized", tensor.Of(t.Shape, codes)),
-			w.param(name+"_scale", tensor.Scalar(a.scale)), w.param(name+"_zero_point", tensor.Scalar(a.zero)))
+		in[i] = w.add("_constant", "DequantizeLinear", w.param(name+"_q", codes),
+			w.param(name+"_scale", tensor.Scalar(a.scale)), w.zeroPoint(a))
 	}
 	switch n.Op.(type) {
 	case *op.Sub:
@@ -149,47 +149,42 @@ func (w *staticRun) layer(l placedLayer, in []*graph.Value) ([]*graph.Value, err
 	if l.weight == nil {
 		return in, nil
 	}
-	axis := l.channel
-	if w.recipe.PerTensor {
-		axis = -1
-	}
-	alpha, beta := float32(1), float32(1)
 	if o, ok := l.node.Op.(*op.Gemm); ok && (o.Alpha != 1 || o.Beta != 1) {
 		plain := *o
-		alpha, beta, plain.Alpha, plain.Beta = o.Alpha, o.Beta, 1, 1
-		l.node.Op = &plain
+		plain.Alpha, plain.Beta = 1, 1
+		defer func() { l.node.Op = &plain }()
 	}
-	t, err := scaledFloats(l.weight, alpha)
-	if err != nil {
-		return in, fmt.Errorf("weight %q: %w", l.weight.Name, err)
-	}
-	form := l.form(w.recipe)
-	c, err := roundWeight(l.weight.Name, t, axis, form)
+	r, err := l.round(&w.recipe, w.params[l.x].scale)
 	if err != nil {
 		return in, err
 	}
-	if mode := w.recipe.ReduceRange; l.x != nil && !form.four && mode != "" && mode != "none" {
-		l.reduceRange(c, tensor.Data[float32](t), mode)
-	}
+	c, axis := r.codes, r.axis
 	correction, corrected := w.corrections[l.node.Name]
-	if corrected && len(c.scale) == len(correction.Gain) {
-		for i, g := range correction.Gain {
-			c.scale[i] *= g
+	if corrected && correction.Gain != nil {
+		for i := range c.scale {
+			k := i
+			if c.blocks != nil {
+				k = c.blocks.channel(i, l.channel)
+			}
+			c.scale[i] *= correction.Gain[k]
 		}
 	}
-	w.rounded.note(l.weight, rounded(c, axis, alpha))
+	w.rounded.note(l.weight, rounded(c, axis, r.alpha))
 	w.scope = l.node.Name
 	if l.x == nil {
 		w.lookUp(l.node, c)
 		return in, nil
 	}
+	if c.blocks != nil {
+		return w.blocked(l, in, r, correction)
+	}
 	scale := w.param(l.weight.Name+"_scale", c.scales(0))
-	zero := w.param(l.weight.Name+"_zero_point", tensor.New(c.stored(), scale.Data.Shape()...))
+	zero := w.zeros(c.stored(), len(c.scale), 0)
 	var at attrs
 	if len(c.scale) > 1 {
 		at = attrs{"axis": int64(axis)}
 	}
-	in[1] = w.emit("_weight", 1, "DequantizeLinear", at, graph.FromSource(w.values.Fresh(l.weight.Name+"_quantized"), c.source()), scale, zero)[0]
+	in[1] = w.emit("_weight", 1, "DequantizeLinear", at, graph.FromSource(w.values.Fresh(l.weight.Name+"_q"), c.source()), scale, zero)[0]
 	if l.node.Op.Kind() == "MatMul" {
 		s := slices.Clone(c.scale)
 		for i := range s {
@@ -205,10 +200,7 @@ func (w *staticRun) layer(l placedLayer, in []*graph.Value) ([]*graph.Value, err
 	}
 	name, b := l.node.Name+"_bias", tensor.New(tensor.Float32, len(correction.Bias))
 	if l.bias != nil {
-		name = l.bias.Name
-		if b, err = scaledFloats(l.bias, beta); err != nil {
-			return in, fmt.Errorf("bias %q: %w", name, err)
-		}
+		name, b = l.bias.Name, r.bias
 	}
 	if corrected {
 		if b, err = correction.of(b); err != nil {
@@ -249,8 +241,8 @@ func (c Correction) of(t *tensor.Tensor) (*tensor.Tensor, error) {
 	return tensor.Of(t.Shape, out), nil
 }
 
-// bias returns a bias in 32-bit codes with scale x*scale[i]; one that is broadcast in another way than along the channels stays in
-// float.
+// bias returns a bias in 32-bit codes with scale x*scale[i]; one that is broadcast in another way than along the channels, or
+// does not fit, stays in float.
 func (w *staticRun) bias(name string, t *tensor.Tensor, scale []float32, x float32) (*graph.Value, error) {
 	bias := tensor.Data[float32](t)
 	if err := checkFinite(name, t.Shape, bias); err != nil {
@@ -266,13 +258,16 @@ func (w *staticRun) bias(name string, t *tensor.Tensor, scale []float32, x float
 	codes := make([]int32, len(bias))
 	for i, b := range bias {
 		q := math.RoundToEven(float64(b) / float64(s[i%len(s)]))
-		codes[i] = int32(min(max(q, math.MinInt32), math.MaxInt32))
+		if math.Abs(q) > math.MaxInt32 {
+			return w.param(name, t), nil
+		}
+		codes[i] = int32(q)
 	}
 	bscale, at := tensor.Scalar(s[0]), attrs(nil)
 	if len(s) > 1 {
 		bscale, at = tensor.Vector(s...), attrs{"axis": int64(0)}
 	}
-	return w.emit("_bias", 1, "DequantizeLinear", at, w.param(name+"_quantized", tensor.Of(t.Shape, codes)), w.param(name+"_scale", bscale))[0], nil
+	return w.emit("_bias", 1, "DequantizeLinear", at, w.param(name+"_q", tensor.Of(t.Shape, codes)), w.param(name+"_scale", bscale))[0], nil
 }
 
 // addedBias rounds the bias behind a MatMul to multiples of the scale of its sums. It stays float, the form that runtimes fuse,

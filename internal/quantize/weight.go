@@ -17,6 +17,8 @@ type codes struct {
 	zero  []int32      // nil: all zero (int8); else as many as scales
 	// packed is set for codes of 4 bits, which data holds a byte each.
 	packed bool
+	// blocks says which weights share a scale where those are not of a channel.
+	blocks *blocking
 
 	made    tensor.Source
 	flipped *codes
@@ -102,8 +104,9 @@ func checkFinite(name string, shape tensor.Shape, w []float32) error {
 // weightForm says what codes a weight is rounded to.
 type weightForm struct {
 	signed, centred bool
-	four            bool // signed codes of 4 bits, in place of 8
-	fit             bool // signed codes cover the range that loses least, in place of all values
+	four            bool      // signed codes of 4 bits, in place of 8
+	fit             bool      // signed codes cover the range that loses least, in place of all values
+	least           []float32 // scales, one or one per channel, that the chosen ones are not below; nil: any
 }
 
 // most is the largest signed code.
@@ -124,7 +127,6 @@ func quantizeWeight(name string, t *tensor.Tensor, axis int, signed, centred boo
 // [min(w,0), max(w,0)] over 0..255, or, with centred, are symmetric around 128. Rounding is to nearest, ties to even, as ONNX
 // QuantizeLinear does.
 func roundWeight(name string, t *tensor.Tensor, axis int, form weightForm) (*codes, error) {
-	signed, centred := form.signed, form.centred
 	w, err := t.Floats()
 	if err != nil {
 		return nil, fmt.Errorf("weight %q: %w", name, err)
@@ -132,7 +134,7 @@ func roundWeight(name string, t *tensor.Tensor, axis int, form weightForm) (*cod
 	if err := checkFinite(name, t.Shape, w); err != nil {
 		return nil, err
 	}
-	out := newCodes(t.Shape, axis, signed)
+	out := newCodes(t.Shape, axis, form.signed)
 	out.packed = form.four
 	out.data = make([]byte, len(w))
 	channels, inner := len(out.scale), len(w)
@@ -143,7 +145,6 @@ func roundWeight(name string, t *tensor.Tensor, axis int, form weightForm) (*cod
 	if len(w) > 0 {
 		outer = len(w) / (channels * inner)
 	}
-	dst := out.data
 	kernel.Shared().For(channels, max(1, 1<<16/max(1, outer*inner)), func(lo, hi int) {
 		for c := lo; c < hi; c++ {
 			each := func(f func(i int)) {
@@ -154,40 +155,53 @@ func roundWeight(name string, t *tensor.Tensor, axis int, form weightForm) (*cod
 					}
 				}
 			}
-			var least, most float32
-			each(func(i int) { least, most = min(least, w[i]), max(most, w[i]) })
-			s, z := rangeToScale(least, most, signed, centred)
-			if signed {
-				s = symmetricScale(least, most, form.most())
-			}
-			out.scale[c] = s
-			if form.fit {
-				s, out.scale[c] = fittedScale(each, w, s, form.most())
-			}
-			if out.zero != nil {
-				out.zero[c] = z
-			}
-			qlo, qhi := 0.0, 255.0
-			if signed {
-				qlo, qhi = -form.most(), form.most()
-			}
-			each(func(i int) {
-				q := math.RoundToEven(float64(w[i]/s)) + float64(z)
-				dst[i] = byte(int32(min(max(q, qlo), qhi)))
-			})
+			form.round(each, w, out, c)
 		}
 	})
 	return out, nil
 }
 
+// round rounds the values of scale k of out, over which each goes, and sets the scale.
+func (f weightForm) round(each func(func(i int)), w []float32, out *codes, k int) {
+	var least, most float32
+	each(func(i int) { least, most = min(least, w[i]), max(most, w[i]) })
+	s, z := rangeToScale(least, most, f.signed, f.centred)
+	if f.signed {
+		s = symmetricScale(least, most, f.most())
+	}
+	out.scale[k] = s
+	if f.fit {
+		s, out.scale[k] = fittedScale(each, w, s, f.most())
+	}
+	if f.least != nil {
+		if m := f.least[k%len(f.least)]; s < m {
+			s, out.scale[k] = m, m
+		}
+	}
+	if out.zero != nil {
+		out.zero[k] = z
+	}
+	qlo, qhi := 0.0, 255.0
+	if f.signed {
+		qlo, qhi = -f.most(), f.most()
+	}
+	each(func(i int) {
+		q := math.RoundToEven(float64(w[i]/s)) + float64(z)
+		out.data[i] = byte(int32(min(max(q, qlo), qhi)))
+	})
+}
+
 // symmetricScale maps a value range to codes from -codes to codes.
 func symmetricScale(least, most float32, codes float64) float32 {
 	s := float64(max(-least, most)) / codes
-	if s < 1.1754943508222875e-38 { // the smallest normal float32
+	if s < smallestScale {
 		return 1
 	}
 	return float32(s)
 }
+
+// smallestScale is the smallest normal float32.
+const smallestScale = 1.1754943508222875e-38
 
 // fittedScale searches, from the scale that covers all values down, the one whose codes lose least: with few codes, finer steps for
 // most values are worth more than the largest values. What counts is the angle between the values and their codes, since the
@@ -234,7 +248,7 @@ func rangeToScale(least, most float32, signed, centred bool) (scale float32, zer
 	default:
 		s = (float64(most) - float64(least)) / 255
 	}
-	if s < 1.1754943508222875e-38 { // the smallest normal float32
+	if s < smallestScale {
 		s = 1
 		least = 0
 	}

@@ -45,7 +45,7 @@ func (g *gen) storeCodes(wide bool, x, lo, hi reg.VecVirtual, dst reg.GPVirtual)
 
 func addCodes(g *gen, wide, signed bool) {
 	g.function("addCodes"+letter(signed)+isaName(wide), "func(blocks int, dst, src, other *byte, ra, rb, fixed, lo, hi float32)",
-		fmt.Sprintf("dst[i] = rne(min(max((src[i]*ra + fixed) + other[i]*rb, lo), hi)) for i < %d*blocks, each step rounded to float32; NaN counts as lo.", lanes(wide)))
+		fmt.Sprintf("dst[i] = rne(min(max(fma(src[i], ra, fma(other[i], rb, fixed)), lo), hi)) for i < %d*blocks; NaN counts as lo.", lanes(wide)))
 	ra, rb, fixed, lo, hi := g.broadcastArg(wide, "ra"), g.broadcastArg(wide, "rb"), g.broadcastArg(wide, "fixed"), g.broadcastArg(wide, "lo"), g.broadcastArg(wide, "hi")
 	other := g.arg("other")
 	x, y := g.vec(wide), g.vec(wide)
@@ -55,10 +55,8 @@ func addCodes(g *gen, wide, signed bool) {
 		g.ADDQ(Imm(uint64(lanes(wide))), other)
 		g.VCVTDQ2PS(x, x)
 		g.VCVTDQ2PS(y, y)
-		g.VMULPS(ra, x, x)
-		g.VADDPS(fixed, x, x)
-		g.VMULPS(rb, y, y)
-		g.VADDPS(y, x, x)
+		g.VFMADD213PS(fixed, rb, y)
+		g.VFMADD213PS(y, ra, x)
 		g.storeCodes(wide, x, lo, hi, dst)
 	})
 }

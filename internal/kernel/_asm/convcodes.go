@@ -13,6 +13,7 @@ const (
 	endMid, endRA, endFixed, endRB, endOtherFlip, endOtherShift, endYLo, endYHi = 16, 20, 24, 28, 32, 36, 40, 44
 	endYShift                                                                   = 48
 	endSmall, endZeroWords, endLoBytes, endHiBytes                              = 52, 56, 60, 64
+	endSecond                                                                   = 68
 )
 
 // convCodes are whole convolutions of a strip of channels: sums in registers, requantized and stored as codes. Eight rows are the
@@ -169,6 +170,7 @@ func stripInt8(g *gen, rows, width int, codes bool) {
 	}
 	end, other := g.arg("end"), g.arg("other")
 	bcst := func(offset int) Mem { return at(end, offset) }
+	inner, fixed, second := g.ZMM(), g.ZMM(), g.K()
 	finish := func(i int, residual bool) {
 		for v, x := range acc[i] {
 			g.VCVTDQ2PS(x, x)
@@ -185,12 +187,12 @@ func stripInt8(g *gen, rows, width int, codes bool) {
 			g.VPXORD_BCST(bcst(endOtherFlip), t, t)
 			g.VPSUBD_BCST(bcst(endOtherShift), t, t)
 			g.VCVTDQ2PS(t, t)
-			g.VMULPS_BCST(bcst(endRB), t, t)
 			g.VRNDSCALEPS(Imm(0), x, x)
 			g.VADDPS_BCST(bcst(endMid), x, x)
-			g.VMULPS_BCST(bcst(endRA), x, x)
-			g.VADDPS_BCST(bcst(endFixed), x, x)
-			g.VADDPS(t, x, x)
+			g.VBLENDMPS(x, t, second, inner)
+			g.VMOVAPS(t, second, x)
+			g.VFMADD132PS_BCST(bcst(endRB), fixed, inner)
+			g.VFMADD132PS_BCST(bcst(endRA), inner, x)
 			g.VMAXPS_BCST(bcst(endYLo), x, x)
 			g.VMINPS_BCST(bcst(endYHi), x, x)
 			g.VCVTPS2DQ(x, x)
@@ -263,6 +265,9 @@ func stripInt8(g *gen, rows, width int, codes bool) {
 		if !residual {
 			g.TESTQ(other, other)
 			g.JNZ(LabelRef("residual"))
+		} else {
+			g.VBROADCASTSS(at(end, endFixed), fixed)
+			g.KMOVW(at(end, endSecond), second)
 		}
 		for i := range rows {
 			finish(i, residual)
