@@ -50,43 +50,53 @@ func inverse(d float32) float32 {
 	return 1 / d
 }
 
-// blocksOf calls encode for each block of 32 elements of a row, which takes size bytes.
-func blocksOf(size int, dst []byte, row []float32, encode func(dst []byte, x []float32, first int)) {
-	for i := 0; i < len(row); i += 32 {
-		encode(dst[:size], row[i:i+32], i)
-		dst = dst[size:]
+// pieceBlocks is how many blocks of 32 elements are encoded at once.
+const pieceBlocks = 16
+
+// plain is room for the codes of a piece.
+type plain struct {
+	codes        [32 * pieceBlocks]byte
+	scales, lows [pieceBlocks]float32
+}
+
+// pieces calls find for pieces of a row of blocks of 32 elements, and write for each block of size bytes.
+func (p *plain) pieces(size int, dst []byte, row []float32, find func(x []float32), write func(dst []byte, b int, codes []byte)) {
+	for len(row) > 0 {
+		n := min(len(row)/32, pieceBlocks)
+		find(row[:32*n])
+		for b := range n {
+			write(dst[:size], b, p.codes[32*b:32*b+32])
+			dst = dst[size:]
+		}
+		row = row[32*n:]
 	}
 }
 
 func encodeQ8_0(dst []byte, row, _ []float32) {
-	blocksOf(34, dst, row, func(dst []byte, x []float32, _ int) {
-		d := abs(farthest(x)) / 127
-		id := inverse(d)
-		putHalf(dst, d)
-		for i, v := range x {
-			dst[2+i] = byte(int8(roundAway(v * id)))
-		}
-	})
+	var p plain
+	p.pieces(34, dst, row, func(x []float32) { kernel.RoundedCodes(p.codes[:], p.scales[:], x) },
+		func(dst []byte, b int, codes []byte) {
+			putHalf(dst, p.scales[b])
+			copy(dst[2:], codes)
+		})
 }
 
-// roundAway rounds to the nearest integer, halves away from zero.
-func roundAway(v float32) float32 {
-	return float32(math.Round(float64(v)))
+// nibbles stores 32 codes of 4 bits: codes j and j+16 in byte j.
+func nibbles(dst, codes []byte) {
+	le := binary.LittleEndian
+	for j := 0; j < 16; j += 8 {
+		le.PutUint64(dst[j:], le.Uint64(codes[j:])|le.Uint64(codes[j+16:])<<4)
+	}
 }
 
-// code returns v + bias cut to an integer, at most most.
-func code(v, bias float32, most int) byte { return byte(min(most, int(int8(v+bias)))) }
-
-// nibbles stores 32 codes: the low four bits of codes j and j+16 in byte j, and their fifth bits in a word where high is not nil.
-func nibbles(low, high []byte, codes *[32]byte) {
+// fifths stores 32 codes of 5 bits: the low bits as [nibbles], the fifth ones in a word.
+func fifths(dst, high, codes []byte) {
 	word := uint32(0)
 	for j := range 16 {
-		low[j] = codes[j]&15 | codes[j+16]<<4
+		dst[j] = codes[j]&15 | codes[j+16]<<4
 		word |= uint32(codes[j]>>4)<<j | uint32(codes[j+16]>>4)<<(j+16)
 	}
-	if high != nil {
-		binary.LittleEndian.PutUint32(high, word)
-	}
+	binary.LittleEndian.PutUint32(high, word)
 }
 
 // The encoders of Q4_0, Q4_1, Q5_0 and Q5_1 without importance take the scale from the largest value, or from the range.
@@ -96,11 +106,12 @@ func encodeQ4_0(dst []byte, row, importance []float32) {
 		encodeSymmetric(Q4_0, dst, row, importance)
 		return
 	}
-	blocksOf(18, dst, row, func(dst []byte, x []float32, _ int) {
-		var codes [32]byte
-		putHalf(dst, largestCodes(&codes, x, 8))
-		nibbles(dst[2:], nil, &codes)
-	})
+	var p plain
+	p.pieces(18, dst, row, func(x []float32) { kernel.LargestCodes(p.codes[:], p.scales[:], x, 8) },
+		func(dst []byte, b int, codes []byte) {
+			putHalf(dst, p.scales[b])
+			nibbles(dst[2:], codes)
+		})
 }
 
 func encodeQ5_0(dst []byte, row, importance []float32) {
@@ -108,21 +119,12 @@ func encodeQ5_0(dst []byte, row, importance []float32) {
 		encodeSymmetric(Q5_0, dst, row, importance)
 		return
 	}
-	blocksOf(22, dst, row, func(dst []byte, x []float32, _ int) {
-		var codes [32]byte
-		putHalf(dst, largestCodes(&codes, x, 16))
-		nibbles(dst[6:], dst[2:6], &codes)
-	})
-}
-
-// largestCodes gives the value of the largest magnitude the code 0, which stands for -half, and returns the scale.
-func largestCodes(codes *[32]byte, x []float32, half float32) float32 {
-	d := farthest(x) / -half
-	id := inverse(d)
-	for i, v := range x {
-		codes[i] = code(float32(v*id), half+0.5, int(2*half)-1)
-	}
-	return d
+	var p plain
+	p.pieces(22, dst, row, func(x []float32) { kernel.LargestCodes(p.codes[:], p.scales[:], x, 16) },
+		func(dst []byte, b int, codes []byte) {
+			putHalf(dst, p.scales[b])
+			fifths(dst[6:], dst[2:6], codes)
+		})
 }
 
 func encodeQ4_1(dst []byte, row, importance []float32) {
@@ -130,13 +132,13 @@ func encodeQ4_1(dst []byte, row, importance []float32) {
 		encodeAffine(Q4_1, dst, row, importance)
 		return
 	}
-	blocksOf(20, dst, row, func(dst []byte, x []float32, _ int) {
-		var codes [32]byte
-		d, m := rangeCodes(&codes, x, 15)
-		putHalf(dst, d)
-		putHalf(dst[2:], m)
-		nibbles(dst[4:], nil, &codes)
-	})
+	var p plain
+	p.pieces(20, dst, row, func(x []float32) { kernel.RangeCodes(p.codes[:], p.scales[:], p.lows[:], x, 15) },
+		func(dst []byte, b int, codes []byte) {
+			putHalf(dst, p.scales[b])
+			putHalf(dst[2:], p.lows[b])
+			nibbles(dst[4:], codes)
+		})
 }
 
 func encodeQ5_1(dst []byte, row, importance []float32) {
@@ -144,32 +146,13 @@ func encodeQ5_1(dst []byte, row, importance []float32) {
 		encodeAffine(Q5_1, dst, row, importance)
 		return
 	}
-	blocksOf(24, dst, row, func(dst []byte, x []float32, _ int) {
-		var codes [32]byte
-		d, m := rangeCodes(&codes, x, 31)
-		putHalf(dst, d)
-		putHalf(dst[2:], m)
-		nibbles(dst[8:], dst[4:8], &codes)
-	})
-}
-
-// rangeCodes spreads the codes from 0 to most over the range of x, and returns scale and minimum.
-func rangeCodes(codes *[32]byte, x []float32, most float32) (d, m float32) {
-	lo, hi := x[0], x[0]
-	for _, v := range x {
-		if v < lo {
-			lo = v
-		}
-		if v > hi {
-			hi = v
-		}
-	}
-	d = (hi - lo) / most
-	id := inverse(d)
-	for i, v := range x {
-		codes[i] = code(float32((v-lo)*id), 0.5, int(most))
-	}
-	return d, lo
+	var p plain
+	p.pieces(24, dst, row, func(x []float32) { kernel.RangeCodes(p.codes[:], p.scales[:], p.lows[:], x, 31) },
+		func(dst []byte, b int, codes []byte) {
+			putHalf(dst, p.scales[b])
+			putHalf(dst[2:], p.lows[b])
+			fifths(dst[8:], dst[4:8], codes)
+		})
 }
 
 // rowWeights returns importance*sqrt(mean square of the row + x^2), which the types of 32 elements weigh errors by.
@@ -229,22 +212,9 @@ type fit struct {
 
 // set lays groups of n values side by side; lanes without a group are zeroed.
 func (f *fit) set(n int, x, w []float32) {
-	lay(f.x[:], x, n)
+	kernel.Interleave(f.x[:], x, n)
 	if w != nil {
-		lay(f.w[:], w, n)
-	}
-}
-
-func lay(dst, src []float32, n int) {
-	groups := len(src) / n
-	for g := range kernel.FitLanes {
-		for i := range n {
-			v := float32(0)
-			if g < groups {
-				v = src[g*n+i]
-			}
-			dst[i*kernel.FitLanes+g] = v
-		}
+		kernel.Interleave(f.w[:], w, n)
 	}
 }
 
@@ -272,9 +242,9 @@ func encodeSymmetric(k Kind, dst []byte, row, importance []float32) {
 			f.group(codes[:], 32, g)
 			putHalf(dst, f.scale[g])
 			if k == Q4_0 {
-				nibbles(dst[2:], nil, &codes)
+				nibbles(dst[2:], codes[:])
 			} else {
-				nibbles(dst[6:], dst[2:6], &codes)
+				fifths(dst[6:], dst[2:6], codes[:])
 			}
 			dst = dst[size:]
 		}
@@ -299,9 +269,9 @@ func encodeAffine(k Kind, dst []byte, row, importance []float32) {
 			putHalf(dst, f.scale[g])
 			putHalf(dst[2:], -f.low[g])
 			if k == Q4_1 {
-				nibbles(dst[4:], nil, &codes)
+				nibbles(dst[4:], codes[:])
 			} else {
-				nibbles(dst[8:], dst[4:8], &codes)
+				fifths(dst[8:], dst[4:8], codes[:])
 			}
 			dst = dst[size:]
 		}
@@ -312,7 +282,8 @@ func encodeAffine(k Kind, dst []byte, row, importance []float32) {
 const triesIQ4 = 7
 
 func encodeIQ4NL(dst []byte, row, importance []float32) {
-	blocksOf(18, dst, row, func(dst []byte, x []float32, first int) {
+	for at := 0; at < len(row); at += 32 {
+		x := row[at : at+32]
 		var w [32]float32
 		var codes [32]byte
 		sum := float32(0)
@@ -321,7 +292,7 @@ func encodeIQ4NL(dst []byte, row, importance []float32) {
 			sum += w[i]
 		}
 		if importance != nil {
-			weights(w[:], x, importance[first:], sum*(2.0/32))
+			weights(w[:], x, importance[at:], sum*(2.0/32))
 		}
 		scale := scaleIQ4(x, &w)
 		id := inverse(scale)
@@ -329,8 +300,9 @@ func encodeIQ4NL(dst []byte, row, importance []float32) {
 		for i, v := range x {
 			codes[i] = nearestIQ4(float32(id * v))
 		}
-		nibbles(dst[2:], nil, &codes)
-	})
+		nibbles(dst[2:], codes[:])
+		dst = dst[18:]
+	}
 }
 
 // scaleIQ4 returns the scale at which the levels fit x best.

@@ -1,6 +1,8 @@
 package packed
 
 import (
+	"encoding/binary"
+
 	"github.com/neurotrain/neuroquant/internal/kernel"
 )
 
@@ -12,13 +14,14 @@ type super struct {
 	scales  [16]float32 // of the sub-blocks of one super-block
 	lows    [16]float32
 	sums    [16]float32 // of the weights of the sub-blocks
+	first   int         // group of the super-block in the fit
 }
 
-// take copies what the fit found of the super-block that begins at group first, of n groups of size values.
-func (s *super) take(first, n, size int) {
+// take copies what the fit found of the super-block that begins at group first, of n groups, but for the codes.
+func (s *super) take(first, n int) {
+	s.first = first
 	for g := range n {
 		s.scales[g], s.lows[g] = s.fit.scale[first+g], s.fit.low[first+g]
-		s.fit.group(s.codes[g*size:], size, first+g)
 	}
 }
 
@@ -42,14 +45,15 @@ func variance(x []float32, factor float32) float32 {
 	return float32(factor*sum) / superSize
 }
 
-// requantize computes the codes of a sub-block again, from the scale and minimum as they are stored. A scale of zero leaves them.
-func requantize(codes []byte, x []float32, d, m float32, least, most int) {
+// requantize computes the codes of sub-block g of size values x again, from the scale and minimum as they are stored. Where the scale
+// is zero they are those of the fit.
+func (s *super) requantize(g, size int, x []float32, d, m float32, least, most int) {
+	codes := s.codes[g*size : (g+1)*size]
 	if d == 0 {
+		s.fit.group(codes, size, s.first+g)
 		return
 	}
-	for i, v := range x[:len(codes)] {
-		codes[i] = byte(min(max(kernel.Nearest((v+m)/d), least), most) - least)
-	}
+	kernel.Requantize(codes, x[g*size:], d, m, least, most)
 }
 
 // affineK says how a K type with minima is encoded.
@@ -60,48 +64,29 @@ type affineK struct {
 	most          int // largest code
 	mostScale     int // largest code of a scale
 	plain, fitted *kernel.AffineSearch
-	plainWeights  func(dst, x []float32) // of one sub-block
-	factor        float32                // of the variance
+	deviations    bool    // weights without importance: root mean square plus magnitude, or the magnitude alone
+	factor        float32 // of the variance
 	write         func(dst []byte, s *super, ls, lm *[16]byte)
 }
 
 var (
 	kindQ2K = &affineK{
 		bytes: 84, at: 80, size: 16, most: 3, mostScale: 15, factor: 1,
-		plain: affineSearch(3, -0.5, 0.1, 15, true), fitted: weighted3, plainWeights: magnitudes, write: writeQ2K,
+		plain: affineSearch(3, -0.5, 0.1, 15, true), fitted: weighted3, write: writeQ2K,
 	}
 	kindQ4K = &affineK{
 		bytes: 144, size: 32, most: 15, mostScale: 63, factor: 2,
-		plain: affineSearch(15, -1, 0.1, 20, false), fitted: weighted15, plainWeights: deviations, write: writeQ4K,
+		plain: affineSearch(15, -1, 0.1, 20, false), fitted: weighted15, deviations: true, write: writeQ4K,
 	}
 	kindQ5K = &affineK{
 		bytes: 176, size: 32, most: 31, mostScale: 63, factor: 2,
-		plain: affineSearch(31, -0.5, 0.1, 15, false), fitted: weighted31, plainWeights: deviations, write: writeQ5K,
+		plain: affineSearch(31, -0.5, 0.1, 15, false), fitted: weighted31, deviations: true, write: writeQ5K,
 	}
 )
 
 func encodeQ2K(dst []byte, row, importance []float32) { kindQ2K.encode(dst, row, importance) }
 func encodeQ4K(dst []byte, row, importance []float32) { kindQ4K.encode(dst, row, importance) }
 func encodeQ5K(dst []byte, row, importance []float32) { kindQ5K.encode(dst, row, importance) }
-
-// magnitudes are the weights of Q2_K.
-func magnitudes(dst, x []float32) {
-	for i, v := range x {
-		dst[i] = abs(v)
-	}
-}
-
-// deviations are the weights of Q4_K and Q5_K: root mean square of the sub-block plus magnitude.
-func deviations(dst, x []float32) {
-	sum := float32(0)
-	for _, v := range x {
-		sum += float32(v * v)
-	}
-	rms := sqrt(sum / 32)
-	for i, v := range x {
-		dst[i] = rms + abs(v)
-	}
-}
 
 func (a *affineK) encode(dst []byte, row, importance []float32) {
 	var s super
@@ -113,21 +98,27 @@ func (a *affineK) encode(dst []byte, row, importance []float32) {
 	}
 	for at := 0; at < len(row); at += piece {
 		x := row[at:min(at+piece, len(row))]
-		w := s.weights[:len(x)]
-		if importance != nil {
+		s.fit.set(a.size, x, nil)
+		switch {
+		case importance != nil:
+			w := s.weights[:len(x)]
 			for i := 0; i < len(x); i += superSize {
 				weights(w[i:], x[i:i+superSize], importance[at+i:], variance(x[i:i+superSize], a.factor))
 			}
-		} else {
-			for i := 0; i < len(x); i += a.size {
-				a.plainWeights(w[i:], x[i:i+a.size])
+			kernel.Interleave(s.fit.w[:], w, a.size)
+		case a.deviations:
+			kernel.FitDeviations(a.size, s.fit.w[:], s.fit.x[:])
+		default:
+			for i, v := range s.fit.x[:a.size*kernel.FitLanes] {
+				s.fit.w[i] = abs(v)
 			}
 		}
-		s.fit.set(a.size, x, w)
 		kernel.FitAffine(search, a.size, &s.fit.scale, &s.fit.low, s.fit.codes[:], s.fit.x[:], s.fit.w[:])
 		for i := 0; i < len(x); i += superSize {
-			s.take(i/a.size, groups, a.size)
-			s.sumWeights(i, a.size)
+			s.take(i/a.size, groups)
+			if importance != nil {
+				s.sumWeights(i, a.size)
+			}
 			a.finish(dst, &s, x[i:i+superSize], importance != nil)
 			dst = dst[a.bytes:]
 		}
@@ -148,7 +139,7 @@ func (a *affineK) finish(dst []byte, s *super, x []float32, weighted bool) {
 	}
 	d, m = putHalf(dst[a.at:], d), putHalf(dst[a.at+2:], m)
 	for g := range groups {
-		requantize(s.codes[g*a.size:(g+1)*a.size], x[g*a.size:], float32(d*float32(ls[g])), float32(m*float32(lm[g])), 0, a.most)
+		s.requantize(g, a.size, x, float32(d*float32(ls[g])), float32(m*float32(lm[g])), 0, a.most)
 	}
 	a.write(dst, s, &ls, &lm)
 }
@@ -241,10 +232,12 @@ func positiveCodes(codes []byte, v, w []float32, most int) float32 {
 
 // quarters stores the low two bits of the codes of a super-block as Q2_K and Q3_K do.
 func quarters(dst []byte, codes *[superSize]byte) {
+	const low = 0x0303030303030303
+	le := binary.LittleEndian
 	for h := range 2 {
-		for l := range 32 {
+		for l := 0; l < 32; l += 8 {
 			c := codes[128*h+l:]
-			dst[32*h+l] = c[0]&3 | c[32]&3<<2 | c[64]&3<<4 | c[96]<<6
+			le.PutUint64(dst[32*h+l:], le.Uint64(c)&low|le.Uint64(c[32:])&low<<2|le.Uint64(c[64:])&low<<4|le.Uint64(c[96:])&low<<6)
 		}
 	}
 }
@@ -262,8 +255,8 @@ func writeQ4K(dst []byte, s *super, ls, lm *[16]byte) {
 		putScaleMin(dst[4:16], j, ls[j], lm[j])
 	}
 	for c := range 4 {
-		for l := range 32 {
-			dst[16+32*c+l] = s.codes[64*c+l] | s.codes[64*c+32+l]<<4
+		for l := 0; l < 32; l += 8 {
+			binary.LittleEndian.PutUint64(dst[16+32*c+l:], binary.LittleEndian.Uint64(s.codes[64*c+l:])|binary.LittleEndian.Uint64(s.codes[64*c+32+l:])<<4)
 		}
 	}
 }
@@ -273,12 +266,16 @@ func writeQ5K(dst []byte, s *super, ls, lm *[16]byte) {
 	for j := range 8 {
 		putScaleMin(dst[4:16], j, ls[j], lm[j])
 	}
-	for c := range 4 {
-		for l := range 32 {
-			a, b := s.codes[64*c+l], s.codes[64*c+32+l]
-			dst[48+32*c+l] = a&15 | b<<4
-			dst[16+l] |= a>>4<<(2*c) | b>>4<<(2*c+1)
+	const low, one = 0x0f0f0f0f0f0f0f0f, 0x0101010101010101
+	le := binary.LittleEndian
+	for l := 0; l < 32; l += 8 {
+		high := uint64(0)
+		for c := range 4 {
+			a, b := le.Uint64(s.codes[64*c+l:]), le.Uint64(s.codes[64*c+32+l:])
+			le.PutUint64(dst[48+32*c+l:], a&low|b&low<<4)
+			high |= a>>4&one<<(2*c) | b>>4&one<<(2*c+1)
 		}
+		le.PutUint64(dst[16+l:], high)
 	}
 }
 
@@ -293,7 +290,7 @@ func encodeQ6K(dst []byte, row, importance []float32) {
 			s.fit.set(16, x, nil)
 			kernel.FitSymmetric(search32, 16, &s.fit.scale, s.fit.codes[:], s.fit.x[:], nil)
 		}
-		s.take(0, 16, 16)
+		s.take(0, 16)
 		finishQ6K(dst[:210], &s, x)
 		dst = dst[210:]
 	}
@@ -310,15 +307,17 @@ func finishQ6K(dst []byte, s *super, x []float32) {
 	for j, scale := range s.scales {
 		code := int8(min(127, kernel.Nearest(float32(factor*scale))))
 		dst[192+j] = byte(code)
-		requantize(s.codes[16*j:16*j+16], x[16*j:], float32(d*float32(code)), 0, -32, 31)
+		s.requantize(j, 16, x, float32(d*float32(code)), 0, -32, 31)
 	}
+	const low, two = 0x0f0f0f0f0f0f0f0f, 0x0303030303030303
+	le := binary.LittleEndian
 	for h := range 2 {
-		low, high := dst[64*h:][:64], dst[128+32*h:][:32]
-		for l := range 32 {
-			c := s.codes[128*h+l:]
-			low[l] = c[0]&15 | c[64]<<4
-			low[32+l] = c[32]&15 | c[96]<<4
-			high[l] = c[0]>>4 | c[32]>>4<<2 | c[64]>>4<<4 | c[96]>>4<<6
+		for l := 0; l < 32; l += 8 {
+			q := s.codes[128*h+l:]
+			a, b, c, d := le.Uint64(q), le.Uint64(q[32:]), le.Uint64(q[64:]), le.Uint64(q[96:])
+			le.PutUint64(dst[64*h+l:], a&low|c&low<<4)
+			le.PutUint64(dst[64*h+32+l:], b&low|d&low<<4)
+			le.PutUint64(dst[128+32*h+l:], a>>4&two|b>>4&two<<2|c>>4&two<<4|d>>4&two<<6)
 		}
 	}
 }
@@ -334,12 +333,12 @@ func encodeQ3K(dst []byte, row, importance []float32) {
 			s.sumWeights(0, 16)
 			s.fit.set(16, x, s.weights[:superSize])
 			kernel.FitSymmetric(search4, 16, &s.fit.scale, s.fit.codes[:], s.fit.x[:], s.fit.w[:])
-			s.take(0, 16, 16)
+			s.take(0, 16)
 			d = kernel.FitSymmetricOne(search32, 16, 0, 1, ls[:], s.scales[:], s.sums[:])
 		} else {
 			s.fit.set(16, x, nil)
 			kernel.FitSweeps(4, 16, &s.fit.scale, s.fit.codes[:], s.fit.x[:])
-			s.take(0, 16, 16)
+			s.take(0, 16)
 			if largest := farthest(s.scales[:]); largest != 0 {
 				factor := -32 / largest
 				d = 1 / factor
@@ -361,7 +360,7 @@ func finishQ3K(dst []byte, s *super, x []float32, d float32, ls *[16]byte) {
 		dst[104+j%4] |= c >> 4 << (j / 4 * 2)
 	}
 	for j, c := range scalesQ3K(dst[96:108]) {
-		requantize(s.codes[16*j:16*j+16], x[16*j:], float32(d*float32(c)), 0, -4, 3)
+		s.requantize(j, 16, x, float32(d*float32(c)), 0, -4, 3)
 	}
 	for e, c := range s.codes {
 		dst[e%32] |= c >> 2 << (e / 32)

@@ -249,3 +249,24 @@ func TestSizesAreChecked(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func BenchmarkEncode(b *testing.B) {
+	r := rand.New(rand.NewPCG(1, 2))
+	x := make([]float32, 1<<16)
+	for i := range x {
+		x[i] = float32(r.NormFloat64())
+	}
+	for _, k := range []Kind{Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4NL} {
+		b.Run(k.String(), func(b *testing.B) {
+			n, err := k.RowBytes(len(x))
+			if err != nil {
+				b.Fatal(err)
+			}
+			dst := make([]byte, n)
+			b.SetBytes(int64(2 * len(x))) // as float16
+			for b.Loop() {
+				k.Encode(dst, x, nil)
+			}
+		})
+	}
+}

@@ -48,6 +48,7 @@ var files = []struct {
 	{"convert", convert},
 	{"elementary", elementary},
 	{"solve", solve},
+	{"fit", fit},
 }
 
 func main() {
