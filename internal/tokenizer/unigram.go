@@ -15,7 +15,7 @@ type unigram struct {
 	unkScore float64
 	fallback *[256]int32 // as in bpe
 	trie     *trie
-	single32 bool // sums in single precision, as SentencePiece's own library has them
+	single   bool // sums are kept in single precision, as SentencePiece's own library has them
 }
 
 // pathNode is the best way to spell a word up to a place.
@@ -146,10 +146,10 @@ func (u *unigram) findPath(e *encoder, word string) bool {
 
 func (u *unigram) improve(n *pathNode, here, score float64, start int, id int32) {
 	sum := here + score
-	if u.single32 {
-		sum = float64(float32(here) + float32(score))
-	}
 	if n.start < 0 || sum > n.score {
+		if u.single {
+			sum = float64(float32(sum))
+		}
 		*n = pathNode{sum, int32(start), id}
 	}
 }
