@@ -135,7 +135,7 @@ def all_tokenizers(corpus, charsmap):
     yield "byte-level merged with previous", lambda: bpe(corpus, split(r"[aeiou\s]", how="merged_with_previous"))
     yield "byte-level merged with next", lambda: bpe(corpus, split(r"[aeiou\s]", how="merged_with_next"))
     yield "byte-level contiguous", lambda: bpe(corpus, split(r"[aeiou\s]", how="contiguous"))
-    yield "byte-level classes", lambda: bpe(corpus, split(r"\bfoo\b|\p{Lu}\p{Ll}*|[[:alpha:]]+|\h+|(?m:a.b)|(?<=x)y|\p{^L}+$|\S{2,3}?"))
+    yield "byte-level classes", lambda: bpe(corpus, split(r"\bfoo\b|\p{Lu}\p{Ll}*|[[:upper:]]+|[[:digit:]]{2}|\h+|(?m:a.b)|(?<=x)y|\p{^L}+$|\S{2,3}?"))
     yield "byte-level starcoder", lambda: bpe(corpus, Seq([pre_tokenizers.Digits(individual_digits=True), plain]))
     yield "byte-level falcon", lambda: bpe(
         corpus, Seq([pre_tokenizers.Punctuation("contiguous"), plain, pre_tokenizers.Digits(), Split(Regex("[0-9][0-9][0-9]"), "isolated")])

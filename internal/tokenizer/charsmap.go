@@ -13,6 +13,7 @@ import (
 // charsmap is SentencePiece's precompiled normalization: a double array of strings (Darts, as darts-clone lays it out), each
 // with the place of its replacement in a list of strings that end with a zero byte.
 type charsmap struct {
+	data  []byte // as the file has it
 	units []uint32
 	texts string
 	// byGrapheme is how the tokenizers library applies it: to whole graphemes of less than six bytes, by the shortest string
@@ -28,7 +29,7 @@ func parseCharsmap(b []byte) (*charsmap, error) {
 	if uint64(size) > uint64(len(b)-4) || size%4 != 0 || size == 0 {
 		return nil, fmt.Errorf("normalization map of %d bytes says its index takes %d", len(b), size)
 	}
-	c := &charsmap{units: make([]uint32, size/4), texts: string(b[4+size:])}
+	c := &charsmap{data: b, units: make([]uint32, size/4), texts: string(b[4+size:])}
 	for i := range c.units {
 		c.units[i] = binary.LittleEndian.Uint32(b[4+4*i:])
 	}

@@ -291,7 +291,7 @@ func parsePreTokenizer(list []preTokenizer, raw json.RawMessage, depth int) ([]p
 		if c.IndividualDigits {
 			b = isolated
 		}
-		p = &splitter{by: charMatcher(isNumeric), behavior: b}
+		p = &splitter{by: &digitMatcher{numeric: true}, behavior: b}
 	case "WhitespaceSplit":
 		p = &splitter{by: charMatcher(isSpace), behavior: removed}
 	case "Whitespace":

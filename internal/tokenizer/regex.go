@@ -20,12 +20,18 @@ type matcher interface {
 const matchTimeout = 10 * time.Second
 
 // regexMatcher is a regular expression that has no matcher written by hand.
-type regexMatcher struct{ re *regexp2.Regexp }
+type regexMatcher struct {
+	re      *regexp2.Regexp
+	pattern string // as the file has it
+}
 
 // compilePattern returns the matcher of a regular expression in the syntax of the tokenizers library (Oniguruma's).
 func compilePattern(pattern string) (matcher, error) {
 	if w, ok := wordPatterns[pattern]; ok {
 		return &w, nil
+	}
+	if pattern == `\p{N}` {
+		return &digitMatcher{}, nil
 	}
 	if len(pattern) > 1<<16 {
 		return nil, fmt.Errorf("regular expression of %d bytes, want at most %d", len(pattern), 1<<16)
@@ -39,7 +45,7 @@ func compilePattern(pattern string) (matcher, error) {
 		return nil, fmt.Errorf("regular expression %q: %w", pattern, err)
 	}
 	re.MatchTimeout = matchTimeout
-	return &regexMatcher{re}, nil
+	return &regexMatcher{re, pattern}, nil
 }
 
 func (m *regexMatcher) matches(s string, yield func(start, end int)) error {
@@ -70,7 +76,7 @@ func (m *regexMatcher) matches(s string, yield func(start, end int)) error {
 		return true
 	})
 	if err != nil {
-		return fmt.Errorf("regular expression %q on a text of %d bytes: %w", m.re, len(s), err)
+		return fmt.Errorf("regular expression %q on a text of %d bytes: %w", m.pattern, len(s), err)
 	}
 	return nil
 }

@@ -27,11 +27,14 @@ type syntax struct {
 
 // classNames are the names in \p{...} and [:...:] that Go's tables lack, as parts of a class.
 var classNames = map[string]string{
-	"alpha": `\p{L}\p{M}`, "digit": `\p{Nd}`, "alnum": `\p{L}\p{M}\p{Nd}`, "upper": `\p{Lu}`, "lower": `\p{Ll}`,
+	"alpha": alphabetic, "digit": `\p{Nd}`, "alnum": alphabetic + `\p{Nd}`, "upper": `\p{Lu}`, "lower": `\p{Ll}`,
 	"space": `\s`, "punct": `\p{P}$+<=>^` + "`" + `|~`, "cntrl": `\p{Cc}`, "word": wordClass, "xdigit": `0-9a-fA-F`, "blank": ` \t\p{Zs}`,
 }
 
-const wordClass = `\p{L}\p{M}\p{N}\p{Pc}`
+const (
+	wordClass  = `\p{L}\p{M}\p{N}\p{Pc}`
+	alphabetic = `\p{L}\p{Nl}\p{Other_Alphabetic}`
+)
 
 func (p *syntax) element() error {
 	switch c := p.in[p.at]; c {

@@ -187,7 +187,7 @@ func (m *sentencePiece) build(special Special) (*Tokenizer, error) {
 	if len(user) > 0 {
 		n.user = newTrie(user, userIDs)
 	}
-	t := &Tokenizer{normalizer: n, special: special}
+	t := &Tokenizer{normalizer: n, special: special, spm: m}
 	t.decoder = decoders{replaceDecoder(&replacer{literalMatcher(wordMark), " "}), byteFallbackDecoder{}, fuser{}}
 	if m.dummyPrefix && !m.suffix {
 		t.decoder = append(t.decoder.(decoders), stripDecoder(" ", 1, 0))

@@ -121,6 +121,16 @@ func (in charMatcher) matches(s string, yield func(start, end int)) error {
 	return nil
 }
 
+// digitMatcher matches single numbers as \p{N} does; numeric makes it what the Digits splitter isolates.
+type digitMatcher struct{ numeric bool }
+
+func (m *digitMatcher) matches(s string, yield func(start, end int)) error {
+	if m.numeric {
+		return charMatcher(isNumeric).matches(s, yield)
+	}
+	return charMatcher(func(_ rune, p props) bool { return p.number() }).matches(s, yield)
+}
+
 func isSpace(_ rune, p props) bool   { return p.space() }
 func isPunct(_ rune, p props) bool   { return p&propPunct != 0 }
 func isNumeric(_ rune, p props) bool { return p&propNumeric != 0 }

@@ -22,6 +22,7 @@ type Tokenizer struct {
 	decoder      decoder // nil: tokens with spaces between them
 	size         int
 	special      Special
+	spm          *sentencePiece // what a SentencePiece tokenizer was made of; nil for others
 	encoders     sync.Pool
 }
 

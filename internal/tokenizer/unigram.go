@@ -146,10 +146,10 @@ func (u *unigram) findPath(e *encoder, word string) bool {
 
 func (u *unigram) improve(n *pathNode, here, score float64, start int, id int32) {
 	sum := here + score
+	if u.single {
+		sum = float64(float32(sum))
+	}
 	if n.start < 0 || sum > n.score {
-		if u.single {
-			sum = float64(float32(sum))
-		}
 		*n = pathNode{sum, int32(start), id}
 	}
 }
