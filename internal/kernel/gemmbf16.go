@@ -94,6 +94,8 @@ type halfMatrix struct {
 	values []float32 //
 	ld, k  int
 	along  bool
+
+	binary16 bool // bits are of binary16 and rounded to bfloat16; only with along
 }
 
 func halfOperand[T BF16Operand](x []T, ld int, along bool, k int) *halfMatrix {
@@ -111,6 +113,17 @@ func halfOperand[T BF16Operand](x []T, ld int, along bool, k int) *halfMatrix {
 // part returns rows x n elements from (r, c) on of the matrix as stored, and their leading dimension; values are
 // rounded into scratch.
 func (h *halfMatrix) part(scratch []uint16, r, c, rows, n int) ([]uint16, int) {
+	if h.binary16 {
+		var row [256]float32
+		for i := range rows {
+			for at := 0; at < n; at += len(row) {
+				part := row[:min(len(row), n-at)]
+				F16ToF32(part, h.bits[(r+i)*h.ld+c+at:])
+				F32ToBF16(scratch[i*n+at:i*n+at+len(part)], part)
+			}
+		}
+		return scratch, n
+	}
 	if h.bits != nil {
 		return h.bits[r*h.ld+c:], h.ld
 	}
@@ -159,7 +172,7 @@ func (h *halfMatrix) pack(dst []uint32, width, first, count, room, k0, k1 int) {
 	}
 	var buf *buffer
 	var scratch []uint16
-	if h.values != nil {
+	if h.values != nil || h.binary16 {
 		buf = borrow(16 * 2 * words)
 		defer buf.release()
 		scratch = view[uint16](buf)

@@ -27,7 +27,7 @@ func BF16ToF32[T ~uint16](dst []float32, src []T) {
 	src = src[:len(dst)]
 	some := someBF16ToF32(dst, src)
 	for i, h := range src[some:] {
-		dst[some+i] = math.Float32frombits(uint32(h) << 16)
+		dst[some+i] = bf16ToF32(uint16(h))
 	}
 }
 
@@ -40,6 +40,8 @@ func F32ToBF16[T ~uint16](dst []T, src []float32) {
 		dst[some+i] = T(f32ToBF16(v))
 	}
 }
+
+func bf16ToF32(h uint16) float32 { return math.Float32frombits(uint32(h) << 16) }
 
 func f16ToF32(h uint16) float32 {
 	sign, exp, frac := uint32(h>>15)<<31, uint32(h>>10)&0x1f, uint32(h)&0x3ff

@@ -37,6 +37,7 @@ var files = []struct {
 	{"gemmbf16", gemmBF16},
 	{"gemmint8", gemmInt8},
 	{"affine", affine},
+	{"narrow", narrow},
 	{"pack", pack},
 	{"conv", conv},
 	{"depthwise", depthwise},
