@@ -6,16 +6,26 @@ import (
 
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/kernel"
+	"github.com/neurotrain/neuroquant/internal/packed"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
-// MatMulWeight is a constant matrix [K, N] packed for float32 products. Several operators may share one.
-type MatMulWeight struct{ packed *kernel.PackedF32 }
+// MatMulWeight is a constant matrix [K, N] packed for float32 products, or the transpose of an encoded one. Several operators may
+// share one.
+type MatMulWeight struct {
+	k, n    int
+	packed  *kernel.PackedF32
+	encoded packed.Multiplier // instead of packed
+}
 
-// NewMatMulWeight packs a float32 matrix: [K, N], or with trans [N, K].
+// NewMatMulWeight packs a float32 matrix: [K, N], or with trans [N, K]. An encoded one is taken with trans only.
 func NewMatMulWeight(t *tensor.Tensor, trans bool) (*MatMulWeight, error) {
 	if t.Rank() != 2 || t.DType != tensor.Float32 {
 		return nil, fmt.Errorf("weight: want a float32 matrix, got %v", t)
+	}
+	if t.Packed != nil && trans {
+		n, k := t.Shape[0], t.Shape[1]
+		return &MatMulWeight{k: k, n: n, encoded: packed.Prepare(kernel.Shared(), t.Packed, n, k)}, nil
 	}
 	v, err := t.Floats()
 	if err != nil {
@@ -26,7 +36,22 @@ func NewMatMulWeight(t *tensor.Tensor, trans bool) (*MatMulWeight, error) {
 	if trans {
 		k, n = n, k
 	}
-	return &MatMulWeight{kernel.PackB(trans, k, n, v, ldb, kernel.Lasting)}, nil
+	return &MatMulWeight{k: k, n: n, packed: kernel.PackB(trans, k, n, v, ldb, kernel.Lasting)}, nil
+}
+
+// InPlace reports whether the weight is read where it lies, and not a copy of it.
+func (w *MatMulWeight) InPlace() bool { return w.encoded != nil && w.encoded.Bytes() == 0 }
+
+// multiply sets y to alpha times the product of rows rows of x with the weight.
+func (w *MatMulWeight) multiply(e *graph.Env, rows int, alpha float32, x, y []float32) {
+	if w.encoded == nil {
+		kernel.GemmF32Packed(e.Workers(), false, rows, alpha, x, max(w.k, 1), w.packed, 0, y, max(w.n, 1))
+		return
+	}
+	w.encoded.Multiply(e.Workers(), rows, x, max(w.k, 1), y, max(w.n, 1))
+	if alpha != 1 {
+		kernel.Scale(y, y, alpha)
+	}
 }
 
 // PackedMatMul is a lowered MatMul or Gemm with a constant right operand: activation(Alpha*x*W + bias + residual) for x float32
@@ -72,8 +97,7 @@ func (o *rowEnd) split(in []*tensor.Tensor) (x []*tensor.Tensor, residual *tenso
 // NewPackedMatMul returns the operator. bias, which may be nil, has N values or one; a factor beta of Gemm is applied to it
 // beforehand.
 func NewPackedMatMul(w *MatMulWeight, alpha float32, bias *tensor.Tensor, residual bool, a Activation) (*PackedMatMul, error) {
-	_, n := w.packed.Size()
-	b, err := biasFloats(bias, n)
+	b, err := biasFloats(bias, w.n)
 	if err != nil {
 		return nil, err
 	}
@@ -90,8 +114,7 @@ func (o *PackedMatMul) Infer(in []graph.Type) ([]graph.Type, error) {
 	if err := wantFloat32(0, in[0].DType); err != nil {
 		return nil, err
 	}
-	k, n := o.weight.packed.Size()
-	return one(o.infer(in[0], residual, k, n))
+	return one(o.infer(in[0], residual, o.weight.k, o.weight.n))
 }
 
 func (o *PackedMatMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
@@ -103,14 +126,14 @@ func (o *PackedMatMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor
 	if err := wantFloat32(0, in[0].DType); err != nil {
 		return nil, err
 	}
-	k, n := o.weight.packed.Size()
+	k, n := o.weight.k, o.weight.n
 	rows, shape, err := leadingRows(in[0].Shape, k, n)
 	if err != nil {
 		return nil, err
 	}
 	t := e.New(tensor.Float32, shape...)
 	y := tensor.Data[float32](t)
-	kernel.GemmF32Packed(e.Workers(), false, rows, o.alpha, tensor.Data[float32](in[0]), max(k, 1), o.weight.packed, 0, y, max(n, 1))
+	o.weight.multiply(e, rows, o.alpha, tensor.Data[float32](in[0]), y)
 	runtime.KeepAlive(o) // and with it the packed weights
 	return one(o.activation.finish(e, t, n, o.bias, residual))
 }

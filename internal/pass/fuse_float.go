@@ -64,11 +64,16 @@ func FuseMatMul(g *graph.Graph) error {
 				continue
 			}
 			alpha, trans = o.Alpha, o.TransB
+		case *op.FusedMatMul:
+			if o.TransA || o.TransBatchA || o.TransBatchB {
+				continue
+			}
+			alpha, trans = o.Alpha, o.TransB
 		default:
 			continue
 		}
 		w := f.constant(n.In[1])
-		if w == nil || w.DType != tensor.Float32 || w.Packed != nil || len(w.Shape) != 2 || n.In[0].Type.DType != tensor.Float32 {
+		if w == nil || w.DType != tensor.Float32 || w.Packed != nil && !trans || len(w.Shape) != 2 || n.In[0].Type.DType != tensor.Float32 {
 			continue
 		}
 		cols := w.Shape[1]
@@ -98,7 +103,9 @@ func FuseMatMul(g *graph.Graph) error {
 				return fmt.Errorf("node %q (%s): %w", n.Name, n.Op.Kind(), err)
 			}
 			packed[k] = p
-			letGo(n.In[1])
+			if !p.InPlace() {
+				letGo(n.In[1])
+			}
 		}
 		chain, bias, residual, a := f.tail([]*graph.Node{n}, bias, rowBias(cols), 0)
 		o, err := op.NewPackedMatMul(packed[k], alpha, bias, residual != nil, a)

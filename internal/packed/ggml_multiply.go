@@ -1,0 +1,139 @@
+package packed
+
+import (
+	"encoding/binary"
+
+	"github.com/neurotrain/neuroquant/internal/kernel"
+)
+
+// affineKind says how the blocks of a type are codes on an even scale: the value of a code q is scale*(q-offset) + min.
+type affineKind struct {
+	bits, group, offset int
+	mins                bool
+	// read takes a block apart.
+	read func(src, codes []byte, scale, mins []float32)
+}
+
+var affineKinds = map[Kind]affineKind{
+	Q8_0: {8, 32, 128, false, func(src, codes []byte, scale, _ []float32) {
+		scale[0] = half(src)
+		for i, q := range src[2:34] {
+			codes[i] = q ^ 0x80
+		}
+	}},
+	Q4_0: {4, 32, 8, false, func(src, codes []byte, scale, _ []float32) {
+		scale[0] = half(src)
+		splitNibbles(codes[:16], codes[16:32], src[2:18])
+	}},
+	Q4_1: {4, 32, 0, true, func(src, codes []byte, scale, mins []float32) {
+		scale[0], mins[0] = half(src), half(src[2:])
+		splitNibbles(codes[:16], codes[16:32], src[4:20])
+	}},
+	Q5_0: {5, 32, 16, false, func(src, codes []byte, scale, _ []float32) {
+		scale[0] = half(src)
+		codes5(codes, src[6:22], binary.LittleEndian.Uint32(src[2:]))
+	}},
+	Q5_1: {5, 32, 0, true, func(src, codes []byte, scale, mins []float32) {
+		scale[0], mins[0] = half(src), half(src[2:])
+		codes5(codes, src[8:24], binary.LittleEndian.Uint32(src[4:]))
+	}},
+	Q2_K: {2, 16, 0, true, func(src, codes []byte, scale, mins []float32) {
+		d, dmin := half(src[80:]), half(src[82:])
+		for j, sc := range src[:16] {
+			scale[j], mins[j] = d*float32(sc&15), -dmin*float32(sc>>4)
+		}
+		for e := range codes {
+			codes[e] = src[16+e/128*32+e%32] >> (e % 128 / 32 * 2) & 3
+		}
+	}},
+	Q3_K: {3, 16, 4, false, func(src, codes []byte, scale, _ []float32) {
+		d := half(src[108:])
+		for j, sc := range scalesQ3K(src[96:108]) {
+			scale[j] = d * float32(sc)
+		}
+		for e := range codes {
+			codes[e] = src[32+e/128*32+e%32]>>(e%128/32*2)&3 | src[e%32]>>(e/32)&1<<2
+		}
+	}},
+	Q4_K: {4, 32, 0, true, func(src, codes []byte, scale, mins []float32) {
+		scalesK(src, scale, mins)
+		for c := range 4 {
+			splitNibbles(codes[64*c:64*c+32], codes[64*c+32:64*c+64], src[16+32*c:48+32*c])
+		}
+	}},
+	Q5_K: {5, 32, 0, true, func(src, codes []byte, scale, mins []float32) {
+		scalesK(src, scale, mins)
+		high := src[16:48]
+		for c := range 4 {
+			splitNibbles(codes[64*c:64*c+32], codes[64*c+32:64*c+64], src[48+32*c:80+32*c])
+			for l, h := range high {
+				codes[64*c+l] |= h >> (2 * c) & 1 << 4
+				codes[64*c+32+l] |= h >> (2*c + 1) & 1 << 4
+			}
+		}
+	}},
+	Q6_K: {6, 16, 32, false, func(src, codes []byte, scale, _ []float32) {
+		d := half(src[208:])
+		for j, sc := range src[192:208] {
+			scale[j] = d * float32(int8(sc))
+		}
+		for h := range 2 {
+			low, high, to := src[64*h:64*h+64], src[128+32*h:160+32*h], codes[128*h:128*h+128]
+			splitNibbles(to[:64], to[64:], low)
+			for l, b := range high {
+				to[l] |= b & 3 << 4
+				to[l+32] |= b >> 2 & 3 << 4
+				to[l+64] |= b >> 4 & 3 << 4
+				to[l+96] |= b >> 6 << 4
+			}
+		}
+	}},
+}
+
+// splitNibbles sets low and high, whose length is a multiple of 8, to the halves of the bytes of src.
+func splitNibbles(low, high, src []byte) {
+	const mask = 0x0f0f0f0f0f0f0f0f
+	for i := 0; i < len(src); i += 8 {
+		v := binary.LittleEndian.Uint64(src[i:])
+		binary.LittleEndian.PutUint64(low[i:], v&mask)
+		binary.LittleEndian.PutUint64(high[i:], v>>4&mask)
+	}
+}
+
+// codes5 joins the halves of 16 bytes with a fifth bit from high.
+func codes5(codes, src []byte, high uint32) {
+	splitNibbles(codes[:16], codes[16:32], src)
+	for i := range codes[:32] {
+		codes[i] |= byte(high>>i&1) << 4
+	}
+}
+
+// scalesK reads the scales and mins of Q4_K and Q5_K.
+func scalesK(src []byte, scale, mins []float32) {
+	d, dmin := half(src), half(src[2:])
+	for j := range 8 {
+		sc, m := scaleMin(src[4:16], j)
+		scale[j], mins[j] = d*float32(sc), -dmin*float32(m)
+	}
+}
+
+// prepare packs the blocks for the kernels, or returns nil if there is none for the type.
+func (b *Blocks) prepare(p *kernel.Pool) Multiplier {
+	k, ok := affineKinds[b.Kind]
+	s := kernel.AffineShape{Rows: b.Rows, Cols: b.Cols, Bits: k.bits, Group: k.group, Offset: k.offset, Mins: k.mins}
+	if !ok || b.Rows == 0 || !kernel.CanPackAffine(s) {
+		return nil
+	}
+	size, bytes := b.Kind.BlockSize(), b.Kind.BlockBytes()
+	per := size / k.group
+	return kernel.PackAffine(p, s, func(row int, into kernel.AffineRow) {
+		src := b.Bytes(row, row+1)
+		for i := range b.Cols / size {
+			var mins []float32
+			if k.mins {
+				mins = into.Mins[i*per : (i+1)*per]
+			}
+			k.read(src[i*bytes:(i+1)*bytes], into.Codes[i*size:(i+1)*size], into.Scale[i*per:(i+1)*per], mins)
+		}
+	}, kernel.Lasting)
+}

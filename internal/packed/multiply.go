@@ -1,0 +1,155 @@
+package packed
+
+import (
+	"slices"
+
+	"github.com/neurotrain/neuroquant/internal/kernel"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// Multiplier is an encoded matrix in the form in which this machine multiplies by it. It is safe for use by several goroutines.
+type Multiplier interface {
+	// Multiply sets dst[t*ldd+r], for each row t of x, to the product of x[t*ldx:] with row r of the matrix.
+	Multiply(p *kernel.Pool, tokens int, x []float32, ldx int, dst []float32, ldd int)
+	// Bytes is the memory that the form takes beside the matrix.
+	Bytes() int
+}
+
+// Prepare returns a multiplier for a matrix of the given size. Codes on an even scale are reordered once and multiplied as whole numbers,
+// with the other operand rounded to 8 bits in blocks (see [kernel.PackedAffine]); 16-bit floats are multiplied where they lie; what has
+// no kernel of its own is decoded to float32 by rows.
+func Prepare(p *kernel.Pool, m tensor.Packed, rows, cols int) Multiplier {
+	switch m := m.(type) {
+	case *Affine:
+		if r := m.prepare(p); r != nil {
+			return r
+		}
+	case *Blocks:
+		if r := m.prepare(p); r != nil {
+			return r
+		}
+	case *Narrow:
+		if w := m.Halves(); w != nil {
+			return &narrowMultiplier{m, rows}
+		}
+	}
+	return &decoder{m, rows, cols}
+}
+
+// decoder multiplies by any matrix: rows are decoded a block at a time.
+type decoder struct {
+	m          tensor.Packed
+	rows, cols int
+}
+
+func (d *decoder) Bytes() int { return 0 }
+
+func (d *decoder) Multiply(p *kernel.Pool, tokens int, x []float32, ldx int, dst []float32, ldd int) {
+	const unit = 48
+	p.For((d.rows+unit-1)/unit, 1, func(lo, hi int) {
+		room := kernel.Borrow[float32](unit * d.cols)
+		defer room.Release()
+		for u := lo; u < hi; u++ {
+			first := u * unit
+			n := min(unit, d.rows-first)
+			for r := range n {
+				d.m.Row(room.Data[r*d.cols:(r+1)*d.cols], first+r)
+			}
+			kernel.GemmF32(nil, false, true, tokens, n, d.cols, 1, x, ldx, room.Data, max(d.cols, 1), 0, dst[first:], ldd)
+		}
+	})
+}
+
+type narrowMultiplier struct {
+	m    *Narrow
+	rows int
+}
+
+func (n *narrowMultiplier) Bytes() int { return 0 }
+
+func (n *narrowMultiplier) Multiply(p *kernel.Pool, tokens int, x []float32, ldx int, dst []float32, ldd int) {
+	kernel.MultiplyNarrow(p, n.m.DType == tensor.BFloat16, n.rows, n.m.Cols, n.m.Halves(), tokens, x, ldx, dst, ldd)
+}
+
+// prepare packs the codes for the kernels, with the columns of a group brought together. It returns nil where groups do not fit.
+func (a *Affine) prepare(p *kernel.Pool) Multiplier {
+	s := kernel.AffineShape{Rows: a.Rows, Cols: a.Cols, Bits: a.Bits, Group: a.Group, Offset: 1 << (a.Bits - 1)}
+	if a.Zeros != nil {
+		s.Offset = int(a.Zero(0, 0))
+		s.Mins = slices.ContainsFunc(a.Zeros, func(z byte) bool { return int(z) != s.Offset })
+		if s.Mins {
+			s.Offset = 1 << (a.Bits - 1)
+		}
+	}
+	var order []int32
+	if a.Index != nil {
+		if order = a.order(); order == nil {
+			return nil
+		}
+	}
+	if a.Rows == 0 || !kernel.CanPackAffine(s) {
+		return nil
+	}
+	groups := a.Groups()
+	k := kernel.PackAffine(p, s, func(row int, into kernel.AffineRow) {
+		if order == nil {
+			a.RowCodes(into.Codes, row)
+		} else {
+			room := kernel.Borrow[byte](a.Cols)
+			a.RowCodes(room.Data, row)
+			for i, c := range order {
+				into.Codes[i] = room.Data[c]
+			}
+			room.Release()
+		}
+		copy(into.Scale, a.Scales[row*groups:])
+		for g := range into.Mins {
+			into.Mins[g] = into.Scale[g] * float32(s.Offset-int(a.Zero(row, g)))
+		}
+	}, kernel.Lasting)
+	if order == nil {
+		return k
+	}
+	return &reordered{k, order}
+}
+
+// order lists the columns group after group, or returns nil if the groups are not all of one size.
+func (a *Affine) order() []int32 {
+	order := make([]int32, a.Cols)
+	next := make([]int, a.Groups())
+	for g := range next {
+		next[g] = g * a.Group
+	}
+	for c, g := range a.Index {
+		at := next[g]
+		if at >= min((int(g)+1)*a.Group, a.Cols) {
+			return nil
+		}
+		order[at] = int32(c)
+		next[g]++
+	}
+	return order
+}
+
+// reordered multiplies by a matrix whose columns stand in another order.
+type reordered struct {
+	m     *kernel.PackedAffine
+	order []int32
+}
+
+func (r *reordered) Bytes() int { return r.m.Bytes() + 4*len(r.order) }
+
+func (r *reordered) Multiply(p *kernel.Pool, tokens int, x []float32, ldx int, dst []float32, ldd int) {
+	cols := len(r.order)
+	room := kernel.Borrow[float32](tokens * cols)
+	defer room.Release()
+	p.For(tokens, 16, func(lo, hi int) {
+		for t := lo; t < hi; t++ {
+			to, from := room.Data[t*cols:(t+1)*cols], x[t*ldx:t*ldx+cols]
+			for i, c := range r.order {
+				to[i] = from[c]
+			}
+		}
+	})
+	r.m.Multiply(p, tokens, room.Data, cols, dst, ldd)
+}

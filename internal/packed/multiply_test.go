@@ -1,0 +1,139 @@
+package packed
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/neurotrain/neuroquant/internal/kernel"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// checkMultiplier compares a multiplier with the product of the decoded rows, within what rounding x to 8 bits in blocks of 32 may
+// cost, and half the bits of x and w where those are bfloat16.
+func checkMultiplier(t *testing.T, what string, m tensor.Packed, rows, cols int) {
+	t.Helper()
+	p := kernel.NewPool(2)
+	defer p.Close()
+	r := rand.New(rand.NewPCG(1, 2))
+	k := Prepare(p, m, rows, cols)
+	w := make([]float32, cols)
+	for _, tokens := range []int{1, 6} {
+		x, dst := make([]float32, tokens*cols), make([]float32, tokens*rows)
+		for i := range x {
+			x[i] = float32(r.NormFloat64())
+		}
+		k.Multiply(p, tokens, x, cols, dst, rows)
+		for row := range rows {
+			m.Row(w, row)
+			for tk := range tokens {
+				var sum, room float64
+				for b := 0; b < cols; b += 32 {
+					largest, size := 0.0, 0.0
+					for c := b; c < min(b+32, cols); c++ {
+						v := float64(x[tk*cols+c])
+						sum += v * float64(w[c])
+						size += math.Abs(float64(w[c]))
+						largest = max(largest, math.Abs(v))
+					}
+					room += size * largest / 200
+				}
+				if d := math.Abs(sum - float64(dst[tk*rows+row])); !(d <= room+1e-5) {
+					t.Fatalf("%s: row %d of token %d is %v, want %v within %v", what, row, tk, dst[tk*rows+row], sum, room)
+				}
+			}
+		}
+	}
+}
+
+func TestMultiplyBlocks(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for kind := range blocks {
+		const rows, cols = 21, 512
+		if !kind.Encodes() {
+			continue
+		}
+		n, err := kind.RowBytes(cols)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data := make([]byte, rows*n)
+		for row := range rows {
+			v := make([]float32, cols)
+			for i := range v {
+				v[i] = float32(r.NormFloat64() * 0.02)
+			}
+			kind.Encode(data[row*n:(row+1)*n], v, nil)
+		}
+		b, err := NewBlocks(kind, rows, cols, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := affineKinds[kind]; ok && b.prepare(nil) == nil {
+			t.Errorf("%v has no kernel", kind)
+		}
+		checkMultiplier(t, kind.String(), b, rows, cols)
+	}
+}
+
+func TestMultiplyAffine(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 5))
+	for _, bits := range []int{2, 3, 4, 5, 8} {
+		for _, group := range []int{16, 20, 64, 200} {
+			for form := range 4 {
+				const rows, cols = 19, 200
+				groups := (cols + group - 1) / group
+				codes, scales := make([]byte, rows*cols), make([]float32, rows*groups)
+				for i := range codes {
+					codes[i] = byte(r.IntN(1 << bits))
+				}
+				for i := range scales {
+					scales[i] = float32(r.Float64())
+				}
+				var zeros []byte
+				if form > 0 {
+					zeros = make([]byte, rows*groups)
+					for i := range zeros {
+						zeros[i] = 1
+						if form > 1 {
+							zeros[i] = byte(r.IntN(1 << bits))
+						}
+					}
+				}
+				var index []int32
+				if form == 3 {
+					for _, c := range r.Perm(cols) {
+						index = append(index, int32(c/group))
+					}
+				}
+				a, err := NewAffine(bits, rows, cols, group, codes, scales, tensor.Float32, zeros, index)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if group%16 == 0 && a.prepare(nil) == nil {
+					t.Errorf("%d bits, groups of %d, form %d has no kernel", bits, group, form)
+				}
+				checkMultiplier(t, fmt.Sprintf("%d bits, groups of %d, form %d", bits, group, form), a, rows, cols)
+			}
+		}
+	}
+}
+
+func TestMultiplyNarrow(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 6))
+	for _, d := range []tensor.DType{tensor.Float16, tensor.BFloat16, tensor.Float8E4M3FN} {
+		w := tensor.New(d, 33, 70)
+		for i := range w.Bytes() {
+			w.Bytes()[i] = byte(r.IntN(256))
+			if d.Bits() == 8 || i%2 == 1 { // neither infinity nor NaN
+				w.Bytes()[i] = 0x38 | w.Bytes()[i]&0x83
+			}
+		}
+		n, err := NewNarrow(w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkMultiplier(t, d.String(), n.Packed, 33, 70)
+	}
+}
