@@ -6,9 +6,9 @@ package kernel
 // MultiplyNarrow sets dst[t*ldd+r], for each row t of x and each row r of w, to the sum over c of x[t*ldx+c]*w[r*cols+c]. w holds
 // bfloat16 bits, or those of binary16.
 //
-// With up to three rows of x, and on machines without instructions for bfloat16, the result is that of a float32 product. Otherwise
-// x, and w if it is binary16, are rounded to bfloat16 first; see GemmBF16.
-func MultiplyNarrow(p *Pool, bfloat bool, rows, cols int, w []uint16, tokens int, x []float32, ldx int, dst []float32, ldd int) {
+// The result is that of a float32 product. With rounded, x may be rounded to bfloat16 first, and w if it is binary16, where more than three
+// rows of x and instructions for bfloat16 make that faster; see GemmBF16.
+func MultiplyNarrow(p *Pool, bfloat, rounded bool, rows, cols int, w []uint16, tokens int, x []float32, ldx int, dst []float32, ldd int) {
 	need("narrow w", len(w), rows, cols, cols)
 	need("narrow x", len(x), tokens, cols, ldx)
 	need("narrow dst", len(dst), tokens, rows, ldd)
@@ -30,25 +30,26 @@ func MultiplyNarrow(p *Pool, bfloat bool, rows, cols int, w []uint16, tokens int
 				}
 			}
 		})
-	case nativeBF16():
+	case rounded && nativeBF16():
 		right := halfOperand(w, cols, true, cols)
 		right.binary16 = !bfloat
 		productBF16(false, tokens, rows, cols, 1, x, ldx, 0, dst, ldd).run(p, right.packRight)
 	default:
-		const unit = 96
-		p.For((rows+unit-1)/unit, 1, func(lo, hi int) {
-			buf := borrow(4 * unit * cols)
+		f := kernelF32()
+		f.product(false, tokens, rows, cols, 1, x, ldx, 0, dst, ldd).run(p, func(to []float32, width, k0, k1, col, n int) {
+			k := k1 - k0
+			buf := borrow(4 * n * k)
 			defer buf.release()
-			for u := lo; u < hi; u++ {
-				r0, r1 := u*unit, min((u+1)*unit, rows)
-				wide := buf.f32()[:(r1-r0)*cols]
+			wide := buf.f32()[:n*k]
+			for j := range n {
+				row := w[(col+j)*cols+k0 : (col+j)*cols+k1]
 				if bfloat {
-					BF16ToF32(wide, w[r0*cols:])
+					BF16ToF32(wide[j*k:(j+1)*k], row)
 				} else {
-					F16ToF32(wide, w[r0*cols:])
+					F16ToF32(wide[j*k:(j+1)*k], row)
 				}
-				GemmF32(nil, false, true, tokens, r1-r0, cols, 1, x, ldx, wide, cols, 0, dst[r0:], ldd)
 			}
+			f.columns(to, width, wide, k, k, n)
 		})
 	}
 }

@@ -38,14 +38,15 @@ func checkNarrow(t *testing.T, r *rand.Rand, ps []*Pool, bfloat bool, rows, cols
 	}
 	ldx, ldd := max(1, cols)+r.IntN(3), rows+r.IntN(3)
 	x := randomF32(r, make([]float32, (tokens-1)*ldx+cols))
+	rounded := r.IntN(2) == 0
 	bound := float64(cols+8) * 0x1p-24
-	if tokens > vectorRows && nativeBF16() {
+	if tokens > vectorRows && rounded && nativeBF16() {
 		bound = 0x1p-7
 	}
 	var first []float32
 	for _, p := range ps {
 		dst, check := guarded[float32]((tokens-1)*ldd+rows, r.IntN(16))
-		MultiplyNarrow(p, bfloat, rows, cols, w, tokens, x, ldx, dst, ldd)
+		MultiplyNarrow(p, bfloat, rounded, rows, cols, w, tokens, x, ldx, dst, ldd)
 		if err := check(); err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
@@ -74,15 +75,20 @@ func checkNarrow(t *testing.T, r *rand.Rand, ps []*Pool, bfloat bool, rows, cols
 
 func BenchmarkNarrow(b *testing.B) {
 	random := randomBytes(rand.New(rand.NewPCG(1, 1)), make([]byte, 1<<20))
-	for _, bfloat := range []bool{false, true} {
-		b.Run(map[bool]string{false: "f16", true: "bf16"}[bfloat], func(b *testing.B) {
-			benchmarkLayers(b, PeakBF16, func(_ *rand.Rand, rows, cols int) (int, func(*Pool, int, []float32, []float32)) {
+	for i, name := range []string{"f16", "bf16", "f16-rounded", "bf16-rounded"} {
+		bfloat, rounded := i%2 == 1, i > 1
+		b.Run(name, func(b *testing.B) {
+			peak := PeakF32
+			if rounded {
+				peak = PeakBF16
+			}
+			benchmarkLayers(b, peak, func(_ *rand.Rand, rows, cols int) (int, func(*Pool, int, []float32, []float32)) {
 				w := make([]uint16, rows*cols)
 				for i := range w {
 					w[i] = uint16(random[i&(1<<20-1)])<<5 | 0x2000
 				}
 				return 2 * len(w), func(p *Pool, tokens int, x, dst []float32) {
-					MultiplyNarrow(p, bfloat, rows, cols, w, tokens, x, cols, dst, rows)
+					MultiplyNarrow(p, bfloat, rounded, rows, cols, w, tokens, x, cols, dst, rows)
 				}
 			})
 		})

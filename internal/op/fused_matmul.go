@@ -42,6 +42,19 @@ func NewMatMulWeight(t *tensor.Tensor, trans bool) (*MatMulWeight, error) {
 // InPlace reports whether the weight is read where it lies, and not a copy of it.
 func (w *MatMulWeight) InPlace() bool { return w.encoded != nil && w.encoded.Bytes() == 0 }
 
+// Rounded returns a node's operator that may round x to bfloat16 where the weight is stored in 16 bits and that is faster; o itself where there
+// is nothing to gain.
+func (o *PackedMatMul) Rounded() *PackedMatMul {
+	r, ok := o.weight.encoded.(packed.Rounder)
+	if !ok {
+		return o
+	}
+	c, w := *o, *o.weight
+	w.encoded = r.Rounded()
+	c.weight = &w
+	return &c
+}
+
 // multiply sets y to alpha times the product of rows rows of x with the weight.
 func (w *MatMulWeight) multiply(e *graph.Env, rows int, alpha float32, x, y []float32) {
 	if w.encoded == nil {

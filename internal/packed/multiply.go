@@ -30,7 +30,7 @@ func Prepare(p *kernel.Pool, m tensor.Packed, rows, cols int) Multiplier {
 		}
 	case *Narrow:
 		if w := m.Halves(); w != nil {
-			return &narrowMultiplier{m, rows}
+			return &narrowMultiplier{m: m, rows: rows}
 		}
 	}
 	return &decoder{m, rows, cols}
@@ -60,15 +60,26 @@ func (d *decoder) Multiply(p *kernel.Pool, tokens int, x []float32, ldx int, dst
 	})
 }
 
-type narrowMultiplier struct {
-	m    *Narrow
-	rows int
+// Rounder is a multiplier that can round the other operand to bfloat16 where that is faster.
+type Rounder interface {
+	Multiplier
+	// Rounded returns such a multiplier by the same matrix.
+	Rounded() Multiplier
 }
+
+type narrowMultiplier struct {
+	m       *Narrow
+	rows    int
+	rounded bool
+}
+
+// Rounded implements [Rounder].
+func (n *narrowMultiplier) Rounded() Multiplier { return &narrowMultiplier{n.m, n.rows, true} }
 
 func (n *narrowMultiplier) Bytes() int { return 0 }
 
 func (n *narrowMultiplier) Multiply(p *kernel.Pool, tokens int, x []float32, ldx int, dst []float32, ldd int) {
-	kernel.MultiplyNarrow(p, n.m.DType == tensor.BFloat16, n.rows, n.m.Cols, n.m.Halves(), tokens, x, ldx, dst, ldd)
+	kernel.MultiplyNarrow(p, n.m.DType == tensor.BFloat16, n.rounded, n.rows, n.m.Cols, n.m.Halves(), tokens, x, ldx, dst, ldd)
 }
 
 // prepare packs the codes for the kernels, with the columns of a group brought together. It returns nil where groups do not fit.

@@ -38,6 +38,7 @@ var files = []struct {
 	{"gemmint8", gemmInt8},
 	{"affine", affine},
 	{"narrow", narrow},
+	{"table", table},
 	{"pack", pack},
 	{"conv", conv},
 	{"depthwise", depthwise},

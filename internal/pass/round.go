@@ -1,0 +1,16 @@
+package pass
+
+import (
+	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/op"
+)
+
+// RoundProducts lets a lowered graph round activations to bfloat16 in products of more than a few rows with weights that are stored in
+// 16 bits, as PyTorch does with models of that type: about twice the speed, for 2 to 3 decimal digits in a value.
+func RoundProducts(g *graph.Graph) {
+	for _, n := range g.Nodes {
+		if o, ok := n.Op.(*op.PackedMatMul); ok {
+			n.Op = o.Rounded()
+		}
+	}
+}
