@@ -33,7 +33,7 @@ conformance: ; go test -C internal/format/onnx -count=1 -run 'TestConformance$$'
 
 report-check: ; go test -C e2e -count=1 . -screenshots $(abspath $(PEERS)/screenshots)
 
-interop: build $(PEERS)/interop/ready ; go run ./internal/example/gen -training=false -out $(PEERS)/example-data && $(PEERS)/interop/bin/python interop/check_onnxruntime.py bin/neuroquant $(SHARED) $(PEERS)/example-data && $(PEERS)/interop/bin/python interop/check_static.py bin/neuroquant $(SHARED)
+interop: build $(PEERS)/interop/ready ; go run ./internal/example/gen -training=false -out $(PEERS)/example-data && $(PEERS)/interop/bin/python interop/check_onnxruntime.py bin/neuroquant $(SHARED) $(PEERS)/example-data && $(PEERS)/interop/bin/python interop/check_static.py bin/neuroquant $(SHARED) && $(PEERS)/interop/bin/python interop/check_resnet20.py bin/neuroquant $(SHARED)
 
 interop-full: interop $(PEERS)/full/ready ; $(PEERS)/full/bin/python interop/check_torchvision.py bin/neuroquant && $(PEERS)/full/bin/python interop/check_pytorch.py bin/neuroquant $(OLDTORCH) && $(PEERS)/full/bin/python interop/check_statedict.py bin/neuroquant $(SHARED) && $(PEERS)/full/bin/python interop/check_torch.py bin/neuroquant $(SHARED) && go build -o bin/layer ./bench/layer && $(PEERS)/full/bin/python interop/check_layers.py bin/layer
 
