@@ -215,8 +215,9 @@ func (g *Graph) Verify() error {
 	return errors.Join(errs...)
 }
 
-// Names hands out value or node names that are not yet taken.
-type Names map[string]bool
+// Names hands out value or node names that are not yet taken. A name is taken if it is a key; its value is the number from which
+// on one that is appended to it may be new.
+type Names map[string]int
 
 // ValueNames returns the names of all values of the graph.
 func (g *Graph) ValueNames() Names {
@@ -224,7 +225,7 @@ func (g *Graph) ValueNames() Names {
 	add := func(vs []*Value) {
 		for _, v := range vs {
 			if v != nil {
-				s[v.Name] = true
+				s.Take(v.Name)
 			}
 		}
 	}
@@ -241,19 +242,27 @@ func (g *Graph) ValueNames() Names {
 func (g *Graph) NodeNames() Names {
 	s := Names{}
 	for _, n := range g.Nodes {
-		s[n.Name] = true
+		s.Take(n.Name)
 	}
 	return s
 }
 
+// Take makes a name taken.
+func (s Names) Take(name string) { s[name] = max(s[name], 1) }
+
 // Fresh returns name, or name with the least number appended that makes it new, and takes it.
 func (s Names) Fresh(name string) string {
-	out := name
-	for i := 1; s[out]; i++ {
-		out = fmt.Sprintf("%s_%d", name, i)
+	next := s[name]
+	if next == 0 {
+		s[name] = 1
+		return name
 	}
-	s[out] = true
-	return out
+	for ; ; next++ {
+		if out := fmt.Sprintf("%s_%d", name, next); s[out] == 0 {
+			s[name], s[out] = next+1, 1
+			return out
+		}
+	}
 }
 
 // Clone returns a copy of the graph that may be rewritten without touching the original. Operators and parameter data are

@@ -272,7 +272,9 @@ func (failing) DType() tensor.DType           { return tensor.Float32 }
 func (failing) Load() (*tensor.Tensor, error) { return nil, errors.New("no disk") }
 
 func TestNames(t *testing.T) {
-	s := Names{"a": true, "a_1": true}
+	s := Names{}
+	s.Take("a")
+	s.Take("a_1")
 	if got := []string{s.Fresh("a"), s.Fresh("a"), s.Fresh("b"), s.Fresh("b")}; !slices.Equal(got, []string{"a_2", "a_3", "b", "b_1"}) {
 		t.Errorf("got %v", got)
 	}

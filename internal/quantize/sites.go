@@ -62,10 +62,10 @@ func allNames(g *graph.Graph) (values, nodes graph.Names) {
 		for _, sub := range b.Bodies() {
 			v, m := allNames(sub)
 			for name := range v {
-				values[name] = true
+				values.Take(name)
 			}
 			for name := range m {
-				nodes[name] = true
+				nodes.Take(name)
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package torchscript
 
 import (
+	"fmt"
 	"math"
 	"strings"
 
@@ -429,7 +430,7 @@ func (p *program) special(name string, e *source.Call, fr *frame) (v any, done b
 				return nil, true, err
 			}
 		}
-		return nil, true, p.errorf("the code fails: %v", msg)
+		return nil, true, p.errorf("the code fails: %.500s", fmt.Sprint(msg))
 	}
 	return nil, false, nil
 }

@@ -28,10 +28,10 @@ type Options struct {
 
 // Limits of what code may do.
 const (
-	maxSteps = 8 << 20  // expressions that are evaluated
+	maxSteps = 1 << 21  // expressions that are evaluated
 	maxDepth = 200      // calls in one another
 	maxCode  = 16 << 20 // bytes of a file of code
-	maxNodes = 1 << 18
+	maxNodes = 1 << 15
 )
 
 // Class returns the class of the module that an archive holds, without the marks of TorchScript.

@@ -225,6 +225,9 @@ func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 func isNameStart(r rune) bool { return r == '_' || unicode.IsLetter(r) }
 
+// maxWord bounds names and numbers, which messages repeat.
+const maxWord = 1024
+
 func (l *lexer) name() (token, error) {
 	rest := l.src[l.pos:]
 	n := len(rest)
@@ -237,6 +240,9 @@ func (l *lexer) name() (token, error) {
 	if n == 0 {
 		r, _ := utf8.DecodeRuneInString(rest)
 		return token{}, l.errorf("unexpected character %q", r)
+	}
+	if n > maxWord {
+		return token{}, l.errorf("a name of %d bytes; accepted are %d", n, maxWord)
 	}
 	t := token{kind: name, line: l.line, s: rest[:n]}
 	l.pos += n
@@ -261,6 +267,9 @@ func (l *lexer) number() (token, error) {
 		if !isDigit(c) && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '.' && c != '_' && !exp {
 			break
 		}
+	}
+	if n > maxWord {
+		return token{}, l.errorf("a number of %d digits; accepted are %d", n, maxWord)
 	}
 	s := rest[:n]
 	l.pos += n

@@ -208,7 +208,7 @@ func (x *exporter) scope(g *graph.Graph, parent *outScope) *outScope {
 		// The model's own names stay what they are.
 		s.each(func(v *graph.Value) {
 			s.names[v] = v.Name
-			s.taken[v.Name] = true
+			s.taken.Take(v.Name)
 		})
 	}
 	return s
@@ -234,7 +234,7 @@ func (s *outScope) each(f func(*graph.Value)) {
 // isTaken reports whether a name is in use here or in a graph around.
 func (s *outScope) isTaken(name string) bool {
 	for ; s != nil; s = s.parent {
-		if s.taken[name] {
+		if s.taken[name] > 0 {
 			return true
 		}
 	}
@@ -247,7 +247,7 @@ func (s *outScope) fresh(name string) string {
 	for i := 1; s.isTaken(out) || out == ""; i++ {
 		out = fmt.Sprintf("%s_%d", name, i)
 	}
-	s.taken[out] = true
+	s.taken.Take(out)
 	return out
 }
 

@@ -245,14 +245,14 @@ func (s *scope) importGraph(p *protobuf.Graph) {
 // reserve takes the names of the file, so that names made up on the way do not collide with them.
 func (s *scope) reserve(p *protobuf.Graph) {
 	for _, v := range p.Inputs {
-		s.used.values[v.Name] = true
+		s.used.values.Take(v.Name)
 	}
 	for _, t := range p.Initializers {
-		s.used.values[t.Name] = true
+		s.used.values.Take(t.Name)
 	}
 	for _, n := range p.Nodes {
 		for _, name := range n.Outputs {
-			s.used.values[name] = true
+			s.used.values.Take(name)
 		}
 	}
 }

@@ -18,7 +18,7 @@ func (s *scope) importNodes(nodes []*protobuf.Node) {
 	}
 	explicit := graph.Names{}
 	for _, n := range list {
-		explicit[n.Name] = true
+		explicit.Take(n.Name)
 	}
 	for i, n := range list {
 		if s.im.ctx.Err() != nil {
