@@ -28,6 +28,10 @@ func Prepare(p *kernel.Pool, m tensor.Packed, rows, cols int) Multiplier {
 		if r := m.prepare(p); r != nil {
 			return r
 		}
+	case *RowInt8:
+		if m.Rows > 0 && m.Cols > 0 {
+			return m.prepare()
+		}
 	case *Narrow:
 		if w := m.Halves(); w != nil {
 			return &narrowMultiplier{m: m, rows: rows}

@@ -1,0 +1,177 @@
+package packed
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/neurotrain/neuroquant/internal/kernel"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// RowInt8 is a matrix of 8-bit codes with a scale for each row, as LLM.int8() has it (Dettmers et al., "LLM.int8(): 8-bit Matrix
+// Multiplication for Transformers at Scale"): the value of a code q is q*Scales[row]/127.
+//
+// In products the other operand is rounded to 8 bits by rows, too, except for the columns in which it has outliers: values of at least
+// Threshold, whose columns are multiplied in float32.
+type RowInt8 struct {
+	Rows, Cols int
+	Codes      []byte // int8, row after row
+	Scales     []float32
+	Threshold  float32 // 0: no column is treated apart
+}
+
+// NewRowInt8 rounds a matrix of which row gives the rows, after they were rounded to float16. It fails on values that are not finite there.
+func NewRowInt8(p *kernel.Pool, rows, cols int, threshold float32, row func(dst []float32, row int)) (*RowInt8, error) {
+	m := &RowInt8{Rows: rows, Cols: cols, Codes: make([]byte, rows*cols), Scales: make([]float32, rows), Threshold: threshold}
+	p.For(rows, 8, func(lo, hi int) {
+		room := kernel.Borrow[float32](cols)
+		halves := kernel.Borrow[uint16](cols)
+		defer room.Release()
+		defer halves.Release()
+		for r := lo; r < hi; r++ {
+			row(room.Data, r)
+			kernel.F32ToF16(halves.Data, room.Data)
+			kernel.F16ToF32(room.Data, halves.Data)
+			m.Scales[r] = roundRow(m.Codes[r*cols:(r+1)*cols], room.Data)
+		}
+	})
+	for r, s := range m.Scales {
+		if s-s != 0 {
+			return nil, fmt.Errorf("row %d holds values that are not finite in float16", r)
+		}
+	}
+	return m, nil
+}
+
+// roundRow rounds values to codes of 8 bits, half to even, and returns their largest magnitude, which has code 127; not a number where
+// one of them is not finite.
+func roundRow(codes []byte, x []float32) float32 {
+	lo, hi := kernel.MinMax(x)
+	largest := max(-lo, hi)
+	scale := 127 / largest
+	if !(largest > 0) || math.IsInf(float64(scale), 1) {
+		scale = 0
+	}
+	for i, v := range x {
+		if v-v != 0 {
+			return v - v
+		}
+		codes[i] = byte(int8(math.RoundToEven(float64(v * scale))))
+	}
+	return largest
+}
+
+// Check reports sizes that do not fit, as they may come from files.
+func (m *RowInt8) Check() error {
+	if m.Rows < 0 || m.Cols < 0 || len(m.Codes) != m.Rows*m.Cols || len(m.Scales) != m.Rows {
+		return fmt.Errorf("%d codes and %d scales; want %d x %d and %d", len(m.Codes), len(m.Scales), m.Rows, m.Cols, m.Rows)
+	}
+	return nil
+}
+
+// Scheme implements [tensor.Packed].
+func (m *RowInt8) Scheme() tensor.Scheme {
+	return tensor.Scheme{Code: "llm.int8", Bits: 8, Symmetric: true}
+}
+
+// ByteLen implements [tensor.Packed].
+func (m *RowInt8) ByteLen() int { return len(m.Codes) + 4*len(m.Scales) }
+
+// Row implements [tensor.Packed].
+func (m *RowInt8) Row(dst []float32, row int) {
+	scale := m.Scales[row] / 127
+	for i, c := range m.Codes[row*m.Cols : (row+1)*m.Cols] {
+		dst[i] = scale * float32(int8(c))
+	}
+}
+
+// rowInt8Multiplier multiplies by a RowInt8 that is packed for integer products.
+type rowInt8Multiplier struct {
+	*RowInt8
+	packed *kernel.PackedInt8
+	scales []float32 // of codes
+}
+
+func (m *RowInt8) prepare() *rowInt8Multiplier {
+	r := &rowInt8Multiplier{RowInt8: m, scales: make([]float32, m.Rows)}
+	r.packed = kernel.PackInt8(m.Cols, m.Rows, m.Codes, max(m.Cols, 1), true, true, nil, kernel.Lasting)
+	for i, s := range m.Scales {
+		r.scales[i] = s / 127
+	}
+	return r
+}
+
+// Bytes implements [Multiplier].
+func (r *rowInt8Multiplier) Bytes() int { return r.packed.Bytes() + 4*len(r.scales) }
+
+// Multiply implements [Multiplier].
+func (r *rowInt8Multiplier) Multiply(p *kernel.Pool, tokens int, x []float32, ldx int, dst []float32, ldd int) {
+	cols := r.Cols
+	codes := kernel.Borrow[byte](tokens * cols)
+	scales := kernel.Borrow[float32](tokens)
+	defer codes.Release()
+	defer scales.Release()
+	apart := r.outliers(tokens, x, ldx)
+	p.For(tokens, 4, func(lo, hi int) {
+		row := kernel.Borrow[float32](cols)
+		defer row.Release()
+		for t := lo; t < hi; t++ {
+			copy(row.Data, x[t*ldx:t*ldx+cols])
+			for _, c := range apart { // other rows' values of these columns count for the scale
+				if v := row.Data[c]; v >= r.Threshold || v <= -r.Threshold {
+					row.Data[c] = 0
+				}
+			}
+			to := codes.Data[t*cols : (t+1)*cols]
+			scales.Data[t] = roundRow(to, row.Data) / 127
+			for _, c := range apart {
+				to[c] = 0
+			}
+		}
+	})
+	kernel.GemmInt8F32(p, tokens, r.Rows, cols, codes.Data, max(cols, 1), true, nil, scales.Data, r.packed, r.scales, nil, nil, dst, ldd)
+	if len(apart) > 0 {
+		r.addOutliers(p, apart, tokens, x, ldx, dst, ldd)
+	}
+}
+
+// outliers lists the columns in which a row of x has a value of at least the threshold.
+func (r *rowInt8Multiplier) outliers(tokens int, x []float32, ldx int) []int {
+	if r.Threshold <= 0 {
+		return nil
+	}
+	var list []int
+	for t := range tokens {
+		row := x[t*ldx : t*ldx+r.Cols]
+		if lo, hi := kernel.MinMax(row); hi < r.Threshold && lo > -r.Threshold {
+			continue
+		}
+		for c, v := range row {
+			if v >= r.Threshold || v <= -r.Threshold {
+				list = append(list, c)
+			}
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// addOutliers adds the product of some columns, in float32.
+func (r *rowInt8Multiplier) addOutliers(p *kernel.Pool, apart []int, tokens int, x []float32, ldx int, dst []float32, ldd int) {
+	n := len(apart)
+	xs, ws := kernel.Borrow[float32](tokens*n), kernel.Borrow[float32](r.Rows*n)
+	defer xs.Release()
+	defer ws.Release()
+	for t := range tokens {
+		for i, c := range apart {
+			xs.Data[t*n+i] = x[t*ldx+c]
+		}
+	}
+	for row, s := range r.scales {
+		for i, c := range apart {
+			ws.Data[row*n+i] = s * float32(int8(r.Codes[row*r.Cols+c]))
+		}
+	}
+	kernel.GemmF32(p, false, true, tokens, r.Rows, n, 1, xs.Data, n, ws.Data, n, 1, dst, ldd)
+}
