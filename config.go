@@ -8,14 +8,17 @@ import (
 	"time"
 
 	"github.com/neurotrain/neuroquant/internal/config"
+	"github.com/neurotrain/neuroquant/internal/format/hf"
 	"github.com/neurotrain/neuroquant/internal/quantize"
+	"github.com/neurotrain/neuroquant/internal/solve"
+	"github.com/neurotrain/neuroquant/tensor"
 )
 
 // Config is the settings of a quantization: the keys of a YAML file's quantization block and, with dashes for underscores,
 // the flags of the command-line tool. [DefaultConfig] gives the defaults; the zero Config is not valid.
 type Config struct {
 	Enabled bool   `yaml:"enabled" json:"enabled" doc:"false leaves the model as it is"`
-	Method  string `yaml:"method" json:"method" enum:"dynamic,static,qat,gptq,awq,bitsandbytes" doc:"how to quantize; 'neuroquant list' shows the methods"`
+	Method  string `yaml:"method" json:"method" enum:"dynamic,static,qat,gptq,awq,bitsandbytes,rtn" doc:"how to quantize; 'neuroquant list' shows the methods"`
 	DType   string `yaml:"dtype" json:"dtype" enum:"qint8,quint8,qint4,float16,bfloat16" doc:"what weights are stored in"`
 	Device  string `yaml:"device" json:"device" enum:"auto,cpu" doc:"where to compute; this program computes on the CPU"`
 	// TrustRemoteCode exists for files written for other tools. Whatever it says, nothing in a model file is ever executed.
@@ -28,6 +31,13 @@ type Config struct {
 	Bits      int  `yaml:"bits" json:"bits" doc:"bits per weight (gptq, awq)"`
 	GroupSize int  `yaml:"group_size" json:"group_size" doc:"weights that share a scale (gptq, awq); -1: a whole row"`
 	DescAct   bool `yaml:"desc_act" json:"desc_act" doc:"quantize columns by falling activation size (gptq)"`
+	// Sym, StaticGroups, ActGroupAware, DampPercent, MSE and GPTAQ are settings of GPTQ, the first of rtn as well.
+	Sym           bool    `yaml:"sym" json:"sym" doc:"codes around a middle one without a zero point (gptq, rtn); awq has zero points"`
+	StaticGroups  bool    `yaml:"static_groups" json:"static_groups,omitempty" doc:"with desc_act: groups of columns as they lie in the matrix, so that files need no index (gptq)"`
+	ActGroupAware bool    `yaml:"act_group_aware" json:"act_group_aware" doc:"quantize groups, and columns inside them, by falling activation size; files stay as without (gptq; not with desc_act)"`
+	DampPercent   float64 `yaml:"damp_percent" json:"damp_percent" doc:"what is added to the diagonal of the Hessian, as a share of its mean (gptq)"`
+	MSE           float64 `yaml:"mse" json:"mse" doc:"exponent of the error by which the range of a group is searched for; 0: the whole range (gptq)"`
+	GPTAQ         bool    `yaml:"gptaq" json:"gptaq,omitempty" doc:"calibrate with the activations of the original network as well, which costs a second pass (gptq)"`
 
 	LoadIn4Bit            bool   `yaml:"load_in_4bit" json:"load_in_4bit" doc:"4-bit weights (bitsandbytes)"`
 	LoadIn8Bit            bool   `yaml:"load_in_8bit" json:"load_in_8bit" doc:"8-bit weights (bitsandbytes)"`
@@ -54,6 +64,7 @@ type Config struct {
 
 	NumCalibrationSamples int      `yaml:"num_calibration_samples" json:"num_calibration_samples" doc:"samples to calibrate with (static, gptq, awq)"`
 	CalibrationBatchSize  int      `yaml:"calibration_batch_size" json:"calibration_batch_size,omitempty" doc:"samples per call while calibrating, where the model leaves it free; more are faster and take more memory (static)"`
+	CalibrationLength     int      `yaml:"calibration_length" json:"calibration_length,omitempty" doc:"tokens of a calibration sample of text (gptq, awq)"`
 	Stats                 []string `yaml:"stats" json:"stats,omitempty" doc:"files of calibration statistics to use in place of samples, see 'neuroquant calibrate' (static)"`
 
 	Search            bool          `yaml:"search" json:"search,omitempty" doc:"look for the layers to leave in float, as few as the accuracy asked for takes, and for the calibrators of the others (static)"`
@@ -63,9 +74,10 @@ type Config struct {
 	SearchSamples     int           `yaml:"search_samples" json:"search_samples,omitempty" doc:"samples to measure on (search, sensitivity); 0: all"`
 	SearchCalibrators []string      `yaml:"search_calibrators" json:"search_calibrators,omitempty" doc:"calibrators to try; none: all, calibrator first"`
 
-	// Format is that of the written file: "onnx", the quantized graph, or "pt", a PyTorch state dict with the weights as they were
+	// Format is that of the written file: "auto", what fits the method and the model; "onnx", the quantized graph; "gptq", "gptq_v2", "awq" or
+	// "compressed-tensors", a Hugging Face folder with weights in that layout; or "pt", a PyTorch state dict with the weights as they were
 	// rounded, in their float types: activations are not quantized in it.
-	Format             string `yaml:"format" json:"format,omitempty" enum:"onnx,pt" doc:"what is written: onnx, the quantized graph; pt, a PyTorch state dict of the rounded weights in float"`
+	Format             string `yaml:"format" json:"format,omitempty" enum:"auto,onnx,pt,gptq,gptq_v2,awq,compressed-tensors" doc:"what is written: onnx, the quantized graph; pt, a PyTorch state dict of the rounded weights in float; gptq, gptq_v2, awq or compressed-tensors, a Hugging Face folder with weights in that layout; auto: what fits the method and the model"`
 	SaveQuantizedModel bool   `yaml:"save_quantized_model" json:"save_quantized_model" doc:"write the result; false: only report"`
 	QuantizedModelPath string `yaml:"quantized_model_path" json:"quantized_model_path,omitempty" doc:"folder to write the result to"`
 	AnalysisReportPath string `yaml:"analysis_report_path" json:"analysis_report_path,omitempty" doc:"folder to write the analysis report to; empty: none"`
@@ -77,7 +89,8 @@ func DefaultConfig() Config {
 		Enabled: true, Method: "dynamic", DType: "qint8", Device: "auto", PerChannel: true,
 		Bits: 4, GroupSize: 128, BnB4BitComputeDType: "float16", BnB4BitQuantType: "nf4",
 		NumCalibrationSamples: 100, CalibrationBatchSize: 1, SmoothQuantAlpha: 0.5, WeightRanges: "minmax", Calibrator: quantize.Calibrators[0], Percentile: 99.999, ReduceRange: quantize.ReduceRanges[0], QuantFormat: quantize.Formats[0], Activations: quantize.ActivationTypes[0], SearchSamples: 300,
-		Format: formatONNX, SaveQuantizedModel: true,
+		Sym: true, ActGroupAware: true, DampPercent: 0.01, MSE: 2.4, CalibrationLength: 512,
+		Format: formatAuto, SaveQuantizedModel: true,
 	}
 }
 
@@ -95,6 +108,9 @@ func GPTQ4BitConfig() Config { c := DefaultConfig(); c.Method = "gptq"; return c
 
 // AWQ4BitConfig is the preset for AWQ with 4 bits and groups of 128.
 func AWQ4BitConfig() Config { c := DefaultConfig(); c.Method = "awq"; return c }
+
+// RTN4BitConfig is the preset for plain rounding to 4 bits with groups of 128.
+func RTN4BitConfig() Config { c := DefaultConfig(); c.Method = "rtn"; return c }
 
 // BitsAndBytes4BitConfig is the preset for NF4 weights with double quantization.
 func BitsAndBytes4BitConfig() Config {
@@ -126,6 +142,7 @@ var catalogue = []MethodInfo{
 	{Name: "qat", Title: "quantization-aware training"},
 	{Name: "gptq", Title: "2 to 8-bit weights of language models, error-compensated (GPTQ)"},
 	{Name: "awq", Title: "4-bit weights of language models, activation-aware scales (AWQ)"},
+	{Name: "rtn", Title: "2- to 8-bit weights, each rounded to the nearest; no calibration data"},
 	{Name: "bitsandbytes", Title: "NF4, FP4 and LLM.int8() weights, for inference and LoRA training"},
 }
 
@@ -146,9 +163,16 @@ var keysOf = []struct {
 	methods []string
 	changed func(c, def Config) bool
 }{
-	{"bits", []string{"gptq", "awq"}, func(c, d Config) bool { return c.Bits != d.Bits }},
-	{"group_size", []string{"gptq", "awq"}, func(c, d Config) bool { return c.GroupSize != d.GroupSize }},
+	{"bits", []string{"gptq", "awq", "rtn"}, func(c, d Config) bool { return c.Bits != d.Bits }},
+	{"group_size", []string{"gptq", "awq", "rtn"}, func(c, d Config) bool { return c.GroupSize != d.GroupSize }},
 	{"desc_act", []string{"gptq"}, func(c, d Config) bool { return c.DescAct != d.DescAct }},
+	{"sym", []string{"gptq", "rtn"}, func(c, d Config) bool { return c.Sym != d.Sym }},
+	{"static_groups", []string{"gptq"}, func(c, d Config) bool { return c.StaticGroups }},
+	{"act_group_aware", []string{"gptq"}, func(c, d Config) bool { return c.ActGroupAware != d.ActGroupAware }},
+	{"damp_percent", []string{"gptq"}, func(c, d Config) bool { return c.DampPercent != d.DampPercent }},
+	{"mse", []string{"gptq"}, func(c, d Config) bool { return c.MSE != d.MSE }},
+	{"gptaq", []string{"gptq"}, func(c, d Config) bool { return c.GPTAQ }},
+	{"calibration_length", []string{"gptq", "awq"}, func(c, d Config) bool { return c.CalibrationLength != d.CalibrationLength }},
 	{"load_in_4bit", []string{"bitsandbytes"}, func(c, d Config) bool { return c.LoadIn4Bit }},
 	{"load_in_8bit", []string{"bitsandbytes"}, func(c, d Config) bool { return c.LoadIn8Bit }},
 	{"bnb_4bit_compute_dtype", []string{"bitsandbytes"}, func(c, d Config) bool { return c.BnB4BitComputeDType != d.BnB4BitComputeDType }},
@@ -203,15 +227,19 @@ func (c Config) Validate() error {
 		bad("method", "unknown method %q%s; the methods are %s", c.Method, config.Suggest(c.Method, MethodNames(false)), strings.Join(MethodNames(false), ", "))
 	case err != nil:
 		bad("method", "%s is not available in this version; available: %s", c.Method, strings.Join(MethodNames(true), ", "))
-	case !slices.Contains(method.Weights, c.DType):
+	case method.Weights != nil && !slices.Contains(method.Weights, c.DType):
 		bad("dtype", "unknown dtype %q%s; method %s stores %s", c.DType, config.Suggest(c.DType, method.Weights), c.Method, strings.Join(method.Weights, ", "))
 	}
 	if c.Device != "auto" && c.Device != "cpu" {
 		bad("device", "want auto or cpu, got %q: this program computes on the CPU", c.Device)
 	}
-	if f := c.Format; f != formatONNX && f != formatPT {
-		bad("format", "want onnx or pt, got %q", f)
-	} else if c.Search && f != formatONNX {
+	if f := c.Format; f != formatAuto && f != formatONNX && f != formatPT && !isLayout(f) {
+		bad("format", "want auto, onnx, pt, %s, got %q", strings.Join(hf.LayoutNames(), ", "), f)
+	} else if isLayout(f) && weightOnly[c.Method] == "" {
+		bad("format", "%s holds weights of few bits, which methods gptq, awq and rtn make", f)
+	} else if f == formatPT && weightOnly[c.Method] != "" {
+		bad("format", "method %s writes onnx or %s", c.Method, strings.Join(hf.LayoutNames(), ", "))
+	} else if c.Search && f != formatONNX && f != formatAuto {
 		bad("format", "a search measures quantized graphs and writes onnx")
 	} else if f == formatPT && c.BiasCorrection {
 		bad("format", "pt holds weights as they were rounded, and biases as they are: bias correction changes those; write onnx")
@@ -222,7 +250,13 @@ func (c Config) Validate() error {
 			bad(k.key, "method %s has no such setting; it belongs to %s", c.Method, strings.Join(k.methods, ", "))
 		}
 	}
-	if err == nil && method.Calibrate {
+	if weightOnly[c.Method] != "" {
+		c.validateWeightOnly(bad)
+	}
+	if err == nil && method.Calibrate && c.NumCalibrationSamples < 1 {
+		bad("num_calibration_samples", "want at least 1, got %d", c.NumCalibrationSamples)
+	}
+	if err == nil && c.Method == "static" {
 		if cerr := (quantize.Calibrator{Method: c.Calibrator, Percentile: 99}).Check(); cerr != nil {
 			bad("calibrator", "%w", cerr)
 		}
@@ -259,9 +293,6 @@ func (c Config) Validate() error {
 		if c.SmoothQuant && len(c.Stats) > 0 {
 			bad("smooth_quant", "it needs samples: stored statistics are of a model whose channels are not scaled")
 		}
-		if c.NumCalibrationSamples < 1 {
-			bad("num_calibration_samples", "want at least 1, got %d", c.NumCalibrationSamples)
-		}
 		if c.CalibrationBatchSize < 1 {
 			bad("calibration_batch_size", "want at least 1, got %d", c.CalibrationBatchSize)
 		}
@@ -284,11 +315,73 @@ func MethodNames(available bool) []string {
 	return out
 }
 
+// StoredAs names what weights are stored in: DType, or for methods that store them in few bits those.
+func (c Config) StoredAs() string {
+	if weightOnly[c.Method] != "" {
+		return fmt.Sprintf("int%d", c.Bits)
+	}
+	return c.DType
+}
+
+// validateWeightOnly checks the settings of methods that store weights in few bits.
+func (c Config) validateWeightOnly(bad func(key, format string, a ...any)) {
+	if c.Bits < 2 || c.Bits > 8 {
+		bad("bits", "want 2 to 8, got %d", c.Bits)
+	}
+	if c.GroupSize != -1 && (c.GroupSize < 16 || c.GroupSize > 1024) {
+		bad("group_size", "want 16 to 1024, or -1 for whole rows, got %d", c.GroupSize)
+	}
+	if !(c.DampPercent > 0 && c.DampPercent < 1) {
+		bad("damp_percent", "want more than 0 and less than 1, got %v", c.DampPercent)
+	}
+	if c.MSE != 0 && !(c.MSE >= 1 && c.MSE <= 4) {
+		bad("mse", "want 1 to 4, or 0, got %v", c.MSE)
+	}
+	if c.StaticGroups && !c.DescAct {
+		bad("static_groups", "it belongs to desc_act, which is off")
+	}
+	if c.CalibrationLength < 1 {
+		bad("calibration_length", "want at least 1, got %d", c.CalibrationLength)
+	}
+}
+
+// weights are the settings of methods that store weights in few bits.
+func (c Config) weights() quantize.WeightSettings {
+	o := quantize.WeightSettings{
+		Bits: c.Bits, Group: max(c.GroupSize, 0), Symmetric: c.Sym && c.Method != "awq", Damp: c.DampPercent, Norm: c.MSE, Asymmetric: c.GPTAQ, ScaleType: tensor.Float16,
+		Refuse: holds(c.Format),
+	}
+	if c.Format == "gptq" && !o.Symmetric {
+		o.LeastZero = 1 // zero points are stored less one
+	}
+	if c.Method == "gptq" {
+		switch {
+		case c.StaticGroups:
+			o.Order = solve.StaticGroups
+		case c.DescAct:
+			o.Order = solve.ActOrder
+		case c.ActGroupAware && c.GroupSize > 0:
+			o.Order = solve.GroupAware
+		}
+	}
+	return o
+}
+
+// layoutSettings are what the configuration of a checkpoint says of how its codes came about.
+func (c Config) layoutSettings() map[string]any {
+	s := map[string]any{"meta": map[string]any{"quantizer": []string{recordTool + ":" + Version()}}}
+	if c.Method == "gptq" {
+		s["damp_percent"], s["static_groups"] = c.DampPercent, c.StaticGroups
+	}
+	return s
+}
+
 func (c Config) recipe() quantize.Recipe {
 	r := quantize.Recipe{
 		Method: c.Method, Weight: c.DType, PerTensor: !c.PerChannel, Keep: c.Keep, Only: c.Only, ReduceRange: c.ReduceRange, Format: c.QuantFormat,
 		Activations: c.Activations, SymmetricActivations: c.SymmetricActivations, BlockSize: c.BlockSize, FitWeights: c.WeightRanges == "mse",
 		Calibrator: quantize.Calibrator{Method: c.Calibrator, Percentile: c.Percentile, Levels: 256},
+		WeightOnly: c.weights(),
 		Repairs:    quantize.Repairs{CrossLayer: c.CrossLayerEqualization, Bias: c.BiasCorrection},
 	}
 	if c.SmoothQuant {

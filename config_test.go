@@ -76,12 +76,12 @@ func TestValidate(t *testing.T) {
 		{"every dtype", func(c *neuroquant.Config) { c.DType = "bfloat16" }, nil},
 		{"cpu", func(c *neuroquant.Config) { c.Device = "cpu" }, nil},
 		{"trust", func(c *neuroquant.Config) { c.TrustRemoteCode = true }, nil},
-		{"unknown method", func(c *neuroquant.Config) { c.Method = "int8" }, []string{`method: unknown method "int8"; the methods are dynamic, static, qat, gptq, awq, bitsandbytes`}},
-		{"a method of later versions", func(c *neuroquant.Config) { c.Method = "awq" }, []string{"method: awq is not available in this version; available: dynamic"}},
+		{"unknown method", func(c *neuroquant.Config) { c.Method = "int8" }, []string{`method: unknown method "int8"; the methods are dynamic, static, qat, gptq, awq, rtn, bitsandbytes`}},
+		{"a method of later versions", func(c *neuroquant.Config) { c.Method = "qat" }, []string{"method: qat is not available in this version; available: dynamic"}},
 		{"unknown dtype", func(c *neuroquant.Config) { c.DType = "q_int8" }, []string{`dtype: unknown dtype "q_int8" (did you mean "qint8"?); method dynamic stores qint8, quint8, float16, bfloat16`}},
 		{"device", func(c *neuroquant.Config) { c.Device = "cuda" }, []string{`device: want auto or cpu, got "cuda": this program computes on the CPU`}},
 		{"settings of other methods", func(c *neuroquant.Config) { c.Bits, c.LoadIn4Bit, c.NumCalibrationSamples = 8, true, 10 }, []string{
-			"bits: method dynamic has no such setting; it belongs to gptq, awq",
+			"bits: method dynamic has no such setting; it belongs to gptq, awq, rtn",
 			"load_in_4bit: method dynamic has no such setting; it belongs to bitsandbytes",
 			"num_calibration_samples: method dynamic has no such setting; it belongs to static, gptq, awq",
 		}},
@@ -138,7 +138,7 @@ func TestMethods(t *testing.T) {
 	var names []string
 	for _, m := range neuroquant.Methods() {
 		names = append(names, m.Name)
-		if m.Available != (len(m.DTypes) > 0) || m.Title == "" {
+		if !m.Available && len(m.DTypes) > 0 || m.Title == "" {
 			t.Errorf("%+v", m)
 		}
 		// What the schema offers editors is what there is.
@@ -173,7 +173,7 @@ func TestMethods(t *testing.T) {
 			}
 		}
 	}
-	if got := strings.Join(names, " "); got != "dynamic static qat gptq awq bitsandbytes" {
+	if got := strings.Join(names, " "); got != "dynamic static qat gptq awq rtn bitsandbytes" {
 		t.Errorf("methods %s", got)
 	}
 }
@@ -205,7 +205,7 @@ func TestLoadConfig(t *testing.T) {
 		{"twice", "quantization:\n  bits: 4\n  bits: 8\n", `c.yaml:3:3: quantization: key "bits" is already set on line 2`},
 		{"settings of other methods", "quantization:\n  method: dynamic\n  group_size: 64\n  load_in_8bit: true\n", "c.yaml:3:15: quantization.group_size: method dynamic has no such setting"},
 		{"the second of them", "quantization:\n  method: dynamic\n  group_size: 64\n  load_in_8bit: true\n", "c.yaml:4:17: quantization.load_in_8bit: method dynamic has no such setting"},
-		{"a method of later versions", "quantization:\n  method: gptq\n  bits: 4\n", "c.yaml:2:11: quantization.method: gptq is not available in this version"},
+		{"a method of later versions", "quantization:\n  method: qat\n", "c.yaml:2:11: quantization.method: qat is not available in this version"},
 		{"not YAML", "quantization: [\n", "c.yaml:2:1: "},
 		{"tab", "quantization:\n\tbits: 4\n", "c.yaml:2:"},
 	} {

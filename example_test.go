@@ -121,11 +121,11 @@ func ExampleConfig_Validate() {
 	c := neuroquant.DefaultConfig()
 	c.Method, c.Bits = "dynamik", 3
 	fmt.Println(c.Validate())
-	c.Method = "gptq"
+	c.Method, c.Bits = "qat", 4
 	fmt.Println(c.Validate())
 	// Output:
-	// method: unknown method "dynamik" (did you mean "dynamic"?); the methods are dynamic, static, qat, gptq, awq, bitsandbytes
-	// method: gptq is not available in this version; available: dynamic, static
+	// method: unknown method "dynamik" (did you mean "dynamic"?); the methods are dynamic, static, qat, gptq, awq, rtn, bitsandbytes
+	// method: qat is not available in this version; available: dynamic, static, gptq, awq, rtn
 }
 
 func ExampleRecommend() {

@@ -20,9 +20,13 @@ import (
 	"github.com/neurotrain/neuroquant/internal/quantize"
 )
 
+// ErrNothing is in the chain of the error for a model of which a method quantizes nothing.
+var ErrNothing = quantize.ErrNothing
+
 // Manager quantizes models with one set of settings.
 type Manager struct {
 	config      Config
+	resolved    Config // for the model that is open
 	last        *Result
 	calibration data.Set
 	statistics  *Statistics
@@ -42,6 +46,9 @@ func (m *Manager) Threads(n int) { m.threads = n }
 
 // Decision is what becomes of one layer or parameter, and why.
 type Decision = quantize.Decision
+
+// LayerErrors say what the output of a layer lost.
+type LayerErrors = quantize.LayerErrors
 
 // Plan is what a quantization would do, known from the model's headers.
 type Plan struct {
@@ -71,6 +78,8 @@ type Result struct {
 	SearchPicture *SearchPicture
 	// Repairs are what was done to the model besides rounding it.
 	Repairs []string
+	// Errors say what the outputs of each layer lost; nil for methods that quantize activations too.
+	Errors []LayerErrors
 
 	original *model.Model
 	input    inputRecord
@@ -94,7 +103,7 @@ func (m *Manager) Plan(ctx context.Context, path string) (*Plan, error) {
 	m.stateDecisions(p)
 	before, after := p.Bytes()
 	out := &Plan{
-		Input: path, Method: m.config.Method, DType: p.Recipe.Weight, Decisions: p.Decisions,
+		Input: path, Method: m.config.Method, DType: m.config.StoredAs(), Decisions: p.Decisions,
 		OriginalBytes: analyze.SizeOf(orig).MemoryBytes, QuantizedBytes: analyze.SizeOf(work).MemoryBytes - int64(before) + int64(after),
 	}
 	out.CompressionRatio = float64(out.OriginalBytes) / float64(max(out.QuantizedBytes, 1))
@@ -113,13 +122,14 @@ func (m *Manager) plan(ctx context.Context, path string) (orig, work *model.Mode
 	fail := func(err error) (*model.Model, *model.Model, *quantize.Plan, error) {
 		return nil, nil, nil, errors.Join(fmt.Errorf("%s: %w", path, err), orig.Close())
 	}
+	m.resolved = m.config.resolve(orig)
 	work = orig.With(orig.Graph.Clone())
 	work.Path, work.Files = "", nil // not what is in those files any more
 	frozen := pass.FreezeInputs(work.Graph)
 	if err := pass.Clean(work.Graph); err != nil {
 		return fail(err)
 	}
-	if p, err = quantize.NewPlan(work, m.config.recipe()); err != nil {
+	if p, err = quantize.NewPlan(work, m.resolved.recipe()); err != nil {
 		return fail(err)
 	}
 	p.Frozen = frozen
@@ -134,6 +144,7 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 		if err != nil {
 			return nil, err
 		}
+		m.resolved = m.config.resolve(orig)
 		return m.result(ctx, orig, orig.With(orig.Graph), &quantize.Plan{Decisions: []Decision{}})
 	}
 	if m.config.Search {
@@ -156,10 +167,19 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 			err = quantize.Apply(ctx, work, p, c)
 		}
 	} else {
-		err = quantize.Run(ctx, work, p, quantize.Samples{})
+		var samples quantize.Samples
+		if samples, err = m.samples(work.Graph); err == nil {
+			err = quantize.Run(ctx, work, p, samples)
+		}
 	}
-	if err == nil && m.config.Format == formatPT {
+	switch {
+	case err != nil:
+	case isLayout(m.resolved.Format):
+		err = toCheckpoint(orig, work, p)
+	case m.resolved.Format == formatPT:
 		err = m.toState(orig, work, float, p)
+	case weightOnly[m.config.Method] != "":
+		err = quantize.ToMatMulNBits(work.Graph)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), orig.Close())
@@ -167,6 +187,9 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 	r, err := m.result(ctx, orig, work, p)
 	if err == nil && c != nil {
 		r.Calibration, r.Repairs, r.Sensitivity = calibrate.Diagnose(c.Values), repairs, lost
+	}
+	if err == nil {
+		r.Errors = p.Errors
 	}
 	return r, err
 }
@@ -176,7 +199,7 @@ func (m *Manager) result(ctx context.Context, orig, work *model.Model, p *quanti
 	if err != nil {
 		return nil, errors.Join(err, orig.Close())
 	}
-	m.last = &Result{Model: &Model{m: work}, Decisions: p.Decisions, FrozenInputs: p.Frozen, Config: m.config, original: orig, input: in}
+	m.last = &Result{Model: &Model{m: work}, Decisions: p.Decisions, FrozenInputs: p.Frozen, Config: m.resolved, original: orig, input: in}
 	return m.last, nil
 }
 
@@ -202,6 +225,7 @@ type Record struct {
 	Calibration *CalibrationDiagnosis `json:"calibration,omitempty"`
 	Sensitivity []Sensitivity         `json:"sensitivity,omitempty"`
 	Search      *SearchResult         `json:"search,omitempty"`
+	Errors      []LayerErrors         `json:"layer_errors,omitempty"`
 	// Repairs are what was done to the model besides rounding it.
 	Repairs []string `json:"repairs,omitempty"`
 	// FrozenInputs are inputs of the original that had a default, which became constants.
@@ -223,19 +247,23 @@ type sizeRecord struct {
 // Save writes a result to the folder out: the model and neuroquant.json. The folder appears as a whole or not at all; one
 // that exists and is not empty is refused unless overwrite is set, and then replaced only by what is written.
 func (m *Manager) Save(ctx context.Context, r *Result, out string, overwrite bool) error {
-	if m.config.Format == formatONNX {
+	if r.Config.Format == formatONNX {
 		if err := r.checkRuntime(ctx); err != nil {
 			return err
 		}
 	}
 	var files []string // of the model
 	err := outfile.WriteFolder(out, overwrite, func(dir string) error {
-		f, err := format.Find(m.config.Format)
+		f, err := format.Find(formatOf(r.Config.Format))
 		if err != nil {
 			return err
 		}
-		path := filepath.Join(dir, modelFile(m.config.Format))
-		if err := f.Save(ctx, path, r.m, model.SaveOptions{}); err != nil {
+		path := filepath.Join(dir, modelFile(r.Config.Format))
+		o := model.SaveOptions{}
+		if isLayout(r.Config.Format) {
+			path, o.Layout, o.Settings = dir, r.Config.Format, r.Config.layoutSettings()
+		}
+		if err := f.Save(ctx, path, r.m, o); err != nil {
 			return err
 		}
 		entries, err := os.ReadDir(dir)
@@ -267,7 +295,7 @@ func (m *Manager) Save(ctx context.Context, r *Result, out string, overwrite boo
 			}
 		}
 	}
-	r.m.Path, r.m.Dir, r.m.Files = filepath.Join(out, modelFile(m.config.Format)), out, files
+	r.m.Path, r.m.Dir, r.m.Files = filepath.Join(out, modelFile(r.Config.Format)), out, files
 	r.bytes = diskBytes(r.m)
 	return nil
 }
@@ -283,7 +311,7 @@ func (r *Result) record(bytes int64) Record {
 		Schema: recordSchema, Tool: recordTool, Version: Version(), Input: r.input, Settings: settings,
 		Output:    fileRecord{File: modelFile(r.Config.Format), Bytes: bytes, Format: r.Config.Format},
 		Sizes:     sizeRecord{r.input.Bytes, bytes, float64(r.input.Bytes) / float64(max(bytes, 1))},
-		Decisions: r.Decisions, Calibration: r.Calibration, Repairs: r.Repairs, Sensitivity: r.Sensitivity, Search: r.Search, FrozenInputs: r.FrozenInputs,
+		Decisions: r.Decisions, Calibration: r.Calibration, Repairs: r.Repairs, Sensitivity: r.Sensitivity, Search: r.Search, Errors: r.Errors, FrozenInputs: r.FrozenInputs,
 	}
 }
 

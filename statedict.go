@@ -3,6 +3,7 @@ package neuroquant
 import (
 	"errors"
 
+	"github.com/neurotrain/neuroquant/internal/format/hf"
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/quantize"
@@ -16,7 +17,20 @@ const (
 )
 
 // modelFile is the name of a saved model.
-func modelFile(format string) string { return modelStem + "." + format }
+func modelFile(format string) string {
+	if isLayout(format) {
+		return hf.ConfigFile
+	}
+	return modelStem + "." + format
+}
+
+// formatOf is the format of files that holds what a setting names.
+func formatOf(format string) string {
+	if isLayout(format) {
+		return hf.Name
+	}
+	return format
+}
 
 // toState makes work, which a plan was carried out on, what a PyTorch state dict can hold of it: float, the graph before that, with
 // its weights as they were rounded, and the tensors of the original that they came from, changed likewise.

@@ -140,7 +140,7 @@ func TestFormatsReplaceEachOther(t *testing.T) {
 	}
 	c := DynamicConfig()
 	c.Format = "tflite"
-	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "want onnx or pt") {
+	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "want auto, onnx, pt, gptq") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -23,11 +23,12 @@ type dataFlags struct {
 	seed                       uint64
 	raw                        bool
 	batch                      int
+	length                     int // tokens of a sample of text
 	output                     string
 }
 
 func (d *dataFlags) add(f *pflag.FlagSet) {
-	f.StringArrayVar(&d.specs, "data", nil, "samples: "+data.Accepted+"; may be given several times")
+	f.StringArrayVar(&d.specs, "data", nil, "samples: "+data.Accepted+"; for language models "+data.AcceptedTexts+"; may be given several times")
 	f.StringVar(&d.labels, "labels", "", "file of class indices or names; default: class folders, or the labels file beside an array")
 	f.StringVar(&d.size, "size", "", "resize images to HxW, or the shorter side to N")
 	f.StringVar(&d.crop, "crop", "", "cut this window, HxW or N, from the middle after resizing")
@@ -49,6 +50,9 @@ func (d *dataFlags) addRun(f *pflag.FlagSet) {
 
 // given reports whether samples were named.
 func (d *dataFlags) given() bool { return len(d.specs) > 0 }
+
+// text reports whether the samples are texts.
+func (d *dataFlags) text() bool { return d.given() && data.IsText(d.specs[0]) }
 
 // check finds numbers that cannot be meant, and flags that only make sense with --data but were given without it.
 func (d *dataFlags) check(f *pflag.FlagSet) error {
@@ -77,6 +81,13 @@ func (d *dataFlags) check(f *pflag.FlagSet) error {
 func (d *dataFlags) open(m *neuroquant.Model) (data.Set, error) {
 	if !d.given() {
 		return nil, nil
+	}
+	if d.text() {
+		set, err := m.Texts(d.specs, max(d.length, 1))
+		if err == nil && d.limit > 0 {
+			set = data.Sample(set, d.limit, d.seed)
+		}
+		return set, err
 	}
 	o := data.Options{Raw: d.raw, Labels: d.labels, Seed: d.seed}
 	var errs []error

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -69,6 +70,9 @@ renders, print one table and write the models and reports.`,
 					for _, dtype := range dtypesOf(m) {
 						for _, model := range example.Models() {
 							row, err := a.exampleRun(cmd.Context(), model, m, dtype, dir, samples)
+							if errors.Is(err, neuroquant.ErrNothing) {
+								continue // a method for other models
+							}
 							if err != nil {
 								return fmt.Errorf("example %s, method %s, %s: %w", model.Name, m, dtype, err)
 							}
@@ -113,7 +117,7 @@ func (a *app) exampleRun(ctx context.Context, model example.Model, method, dtype
 	if err != nil {
 		return nil, err
 	}
-	name := strings.Join([]string{model.Name, method, dtype}, "-")
+	name := strings.Join([]string{model.Name, method, cfg.StoredAs()}, "-")
 	dir := filepath.Join(out, name)
 	m := neuroquant.NewManager(cfg)
 	if needsData(method) {
@@ -149,7 +153,7 @@ func (a *app) exampleRun(ctx context.Context, model example.Model, method, dtype
 		return nil, err
 	}
 	row := &exampleRow{
-		Model: model.Name, Method: method, DType: dtype, OriginalBytes: orig.DiskBytes(), QuantizedBytes: quant.DiskBytes(),
+		Model: model.Name, Method: method, DType: res.Config.StoredAs(), OriginalBytes: orig.DiskBytes(), QuantizedBytes: quant.DiskBytes(),
 		Ratio: r.Compression, Output: name, Report: filepath.Join(name+"-report", "report.html"),
 	}
 	if len(r.Speed) > 0 {

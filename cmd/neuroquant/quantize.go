@@ -90,6 +90,7 @@ a search that was stopped goes on when the same command is given again.`,
 			}
 			var c *comparison
 			if d.given() || report != "" { // what it needs is opened first, so that mistakes cost no work
+				d.length = cfg.CalibrationLength
 				if c, err = a.comparison(cmd.Context(), &d, args[0], out, report, force); err != nil {
 					return err
 				}
@@ -120,7 +121,7 @@ a search that was stopped goes on when the same command is given again.`,
 				return err
 			}
 			defer res.Close()
-			doc := &quantizeResult{Method: cfg.Method, DType: cfg.DType, Decisions: res.Decisions, OriginalBytes: res.InputBytes(), Calibration: res.Calibration, Repairs: res.Repairs, Search: res.SearchPicture}
+			doc := &quantizeResult{Method: cfg.Method, DType: cfg.StoredAs(), Decisions: res.Decisions, OriginalBytes: res.InputBytes(), Calibration: res.Calibration, Repairs: res.Repairs, Search: res.SearchPicture}
 			if cfg.SaveQuantizedModel {
 				if !cfg.Search { // which has written it
 					if err := m.Save(cmd.Context(), res, out, force); err != nil {
@@ -130,7 +131,7 @@ a search that was stopped goes on when the same command is given again.`,
 				doc.Output, doc.File, doc.QuantizedBytes = out, filepath.Base(res.Path()), res.DiskBytes()
 				doc.CompressionRatio = float64(doc.OriginalBytes) / float64(max(doc.QuantizedBytes, 1))
 			}
-			if c != nil {
+			if c != nil && !(d.text() && report == "") {
 				if err := a.measure(cmd.Context(), c, res, doc); err != nil {
 					if doc.Output != "" {
 						err = fmt.Errorf("%s is written and complete, but comparing it with the original failed: %w", doc.Output, err)
@@ -153,7 +154,7 @@ a search that was stopped goes on when the same command is given again.`,
 	complete(c, "dtype", neuroquant.Methods()[0].DTypes...)
 	complete(c, "device", "auto", "cpu")
 	complete(c, "search-calibrators", "mse", "minmax", "moving_average", "percentile", "entropy")
-	complete(c, "format", "onnx", "pt")
+	complete(c, "format", "auto", "onnx", "pt", "gptq", "gptq_v2", "awq", "compressed-tensors")
 	complete(c, "weight-ranges", "minmax", "mse")
 	complete(c, "activations", "quint8", "qint8", "quint16", "qint16")
 	complete(c, "quant-format", "qdq", "qoperator")
@@ -176,13 +177,19 @@ func configFlags(f *pflag.FlagSet, c *neuroquant.Config) {
 	f.StringVar(&c.DType, "dtype", c.DType, "what weights are stored in: qint8, quint8, qint4, float16, bfloat16")
 	f.StringVar(&c.Device, "device", c.Device, "auto or cpu")
 	f.BoolVar(&c.TrustRemoteCode, "trust-remote-code", c.TrustRemoteCode, "accepted for compatibility: code in a model is never executed")
-	f.StringVar(&c.Format, "format", c.Format, "what is written: onnx, the quantized graph; pt, a PyTorch state dict of the rounded weights in float")
+	f.StringVar(&c.Format, "format", c.Format, "what is written: onnx, the quantized graph; pt, a PyTorch state dict of the rounded weights in float; gptq, gptq_v2, awq, compressed-tensors, a Hugging Face folder in that layout; auto: what fits")
 	f.BoolVar(&c.PerChannel, "per-channel", c.PerChannel, "one scale per output channel; --per-channel=false: one per weight")
 	f.StringArrayVar(&c.Keep, "keep", nil, "layers to leave in float: a pattern over layer names, weight names and operators; may be given several times")
 	f.StringArrayVar(&c.Only, "only", nil, "quantize these layers only: patterns as in --keep")
-	f.IntVar(&c.Bits, "bits", c.Bits, "bits per weight (gptq, awq)")
-	f.IntVar(&c.GroupSize, "group-size", c.GroupSize, "weights that share a scale (gptq, awq)")
+	f.IntVar(&c.Bits, "bits", c.Bits, "bits per weight (gptq, awq, rtn)")
+	f.IntVar(&c.GroupSize, "group-size", c.GroupSize, "weights that share a scale; -1: a whole row (gptq, awq, rtn)")
 	f.BoolVar(&c.DescAct, "desc-act", c.DescAct, "columns by falling activation size (gptq)")
+	f.BoolVar(&c.Sym, "sym", c.Sym, "codes around a middle one; --sym=false: with a zero point (gptq, rtn)")
+	f.BoolVar(&c.StaticGroups, "static-groups", c.StaticGroups, "with --desc-act: groups as they lie in the matrix (gptq)")
+	f.BoolVar(&c.ActGroupAware, "act-group-aware", c.ActGroupAware, "groups, and columns inside them, by falling activation size (gptq)")
+	f.Float64Var(&c.DampPercent, "damp-percent", c.DampPercent, "what is added to the diagonal of the Hessian, as a share of its mean (gptq)")
+	f.Float64Var(&c.MSE, "mse", c.MSE, "exponent of the error by which ranges are searched for; 0: whole ranges (gptq)")
+	f.BoolVar(&c.GPTAQ, "gptaq", c.GPTAQ, "calibrate with the activations of the original network as well (gptq)")
 	f.BoolVar(&c.LoadIn4Bit, "load-in-4bit", c.LoadIn4Bit, "4-bit weights (bitsandbytes)")
 	f.BoolVar(&c.LoadIn8Bit, "load-in-8bit", c.LoadIn8Bit, "8-bit weights (bitsandbytes)")
 	f.StringVar(&c.BnB4BitComputeDType, "bnb-4bit-compute-dtype", c.BnB4BitComputeDType, "type to compute in (bitsandbytes)")
@@ -206,6 +213,7 @@ func calibrationFlags(f *pflag.FlagSet, c *neuroquant.Config) {
 	f.BoolVar(&c.SmoothQuant, "smooth-quant", c.SmoothQuant, "scale channels so that activations with outlying channels become even (static)")
 	f.Float64Var(&c.SmoothQuantAlpha, "smooth-quant-alpha", c.SmoothQuantAlpha, "how much of the difference --smooth-quant moves from activations into weights, between 0 and 1 (static)")
 	f.IntVar(&c.NumCalibrationSamples, "num-calibration-samples", c.NumCalibrationSamples, "samples to calibrate with (static, gptq, awq)")
+	f.IntVar(&c.CalibrationLength, "calibration-length", c.CalibrationLength, "tokens of a calibration sample of text (gptq, awq)")
 	f.IntVar(&c.CalibrationBatchSize, "calibration-batch-size", c.CalibrationBatchSize, "samples per call while calibrating; more are faster and take more memory (static)")
 	f.BoolVar(&c.CrossLayerEqualization, "cross-layer-equalization", c.CrossLayerEqualization, "scale channels so that weights which follow each other have equal ranges (static)")
 	f.StringArrayVar(&c.Stats, "stats", nil, "a file of calibration statistics that 'neuroquant calibrate' wrote, in place of samples; may be given several times, they are merged (static)")
@@ -224,7 +232,10 @@ func (a *app) settings(f *pflag.FlagSet, file string, cfg, flags neuroquant.Conf
 		"trust-remote-code": func() { cfg.TrustRemoteCode = flags.TrustRemoteCode }, "per-channel": func() { cfg.PerChannel = flags.PerChannel },
 		"keep": func() { cfg.Keep = flags.Keep }, "only": func() { cfg.Only = flags.Only }, "bits": func() { cfg.Bits = flags.Bits },
 		"group-size": func() { cfg.GroupSize = flags.GroupSize }, "desc-act": func() { cfg.DescAct = flags.DescAct },
-		"load-in-4bit": func() { cfg.LoadIn4Bit = flags.LoadIn4Bit }, "load-in-8bit": func() { cfg.LoadIn8Bit = flags.LoadIn8Bit },
+		"sym": func() { cfg.Sym = flags.Sym }, "static-groups": func() { cfg.StaticGroups = flags.StaticGroups }, "act-group-aware": func() { cfg.ActGroupAware = flags.ActGroupAware },
+		"damp-percent": func() { cfg.DampPercent = flags.DampPercent }, "mse": func() { cfg.MSE = flags.MSE }, "gptaq": func() { cfg.GPTAQ = flags.GPTAQ },
+		"calibration-length": func() { cfg.CalibrationLength = flags.CalibrationLength },
+		"load-in-4bit":       func() { cfg.LoadIn4Bit = flags.LoadIn4Bit }, "load-in-8bit": func() { cfg.LoadIn8Bit = flags.LoadIn8Bit },
 		"bnb-4bit-compute-dtype":    func() { cfg.BnB4BitComputeDType = flags.BnB4BitComputeDType },
 		"bnb-4bit-quant-type":       func() { cfg.BnB4BitQuantType = flags.BnB4BitQuantType },
 		"bnb-4bit-use-double-quant": func() { cfg.BnB4BitUseDoubleQuant = flags.BnB4BitUseDoubleQuant },
@@ -331,7 +342,7 @@ func (c *comparison) close() {
 // measure compares the result with the original and adds what it found to doc.
 func (a *app) measure(ctx context.Context, c *comparison, res *neuroquant.Result, doc *quantizeResult) error {
 	quant := res.Model
-	if doc.Output != "" && res.Config.Format == "onnx" { // measure what was written
+	if doc.Output != "" && res.Config.Format != "pt" { // measure what was written
 		var err error
 		if quant, err = a.open(ctx, doc.Output); err != nil {
 			return err

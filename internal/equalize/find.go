@@ -18,6 +18,7 @@ import (
 type Groups struct {
 	list   []*group
 	params []*param
+	of     map[channel]int // index of the group of a channel, by need
 }
 
 // Len returns the number of factors that can be chosen.
@@ -79,7 +80,7 @@ func Find(g *graph.Graph) *Groups {
 		switch n.Op.(type) {
 		case *op.Conv, *op.Gemm:
 			f.at(n.Out[0], 1)
-		case *op.MatMul, *op.LayerNormalization:
+		case *op.MatMul, *op.FusedMatMul, *op.LayerNormalization, *op.RMSNormalization:
 			f.at(n.Out[0], len(n.Out[0].Type.Dims)-1)
 		}
 	}
@@ -195,7 +196,7 @@ func (f *finder) visit(s site) {
 // the node's parameters.
 func (f *finder) node(n *graph.Node, s site, in int) {
 	out := in < 0
-	if !out && in > 0 && !slices.Contains([]string{"Add", "Concat", "MatMul"}, n.Op.Kind()) || len(n.Out) == 0 || n.Out[0] == nil || out && n.Out[0] != s.v {
+	if !out && in > 0 && !slices.Contains([]string{"Add", "Attention", "Concat", "MatMul", "Mul"}, n.Op.Kind()) || len(n.Out) == 0 || n.Out[0] == nil || out && n.Out[0] != s.v {
 		f.pin(s)
 		return
 	}
@@ -218,6 +219,19 @@ func (f *finder) node(n *graph.Node, s site, in int) {
 			return
 		}
 		f.product(n, s, out, &layout{groups: 1, transposed: true})
+	case *op.FusedMatMul:
+		if s.axis != len(s.v.Type.Dims)-1 || o.TransA || o.TransBatchA || o.TransBatchB || o.Alpha != 1 {
+			f.pin(s)
+			return
+		}
+		f.product(n, s, out, &layout{groups: 1, transposed: !o.TransB})
+	case *op.RMSNormalization:
+		last := len(s.v.Type.Dims) - 1
+		if !out || s.axis != last || o.Axis != -1 && o.Axis != last {
+			f.pin(s)
+			return
+		}
+		f.vector(n, 1, s)
 	case *op.LayerNormalization:
 		last := len(s.v.Type.Dims) - 1
 		if !out || s.axis != last || o.Axis != -1 && o.Axis != last {
@@ -236,6 +250,10 @@ func (f *finder) node(n *graph.Node, s site, in int) {
 		f.through(n, s, out)
 	case *op.Add:
 		f.sum(n, s, out)
+	case *op.Mul:
+		f.times(n, s, in)
+	case *op.Attention:
+		f.attention(n, o, s, in)
 	case *op.Concat, *op.Slice, *op.Pad, *op.Transpose, *op.Flatten, *op.Reshape, *op.Squeeze, *op.Unsqueeze:
 		if !f.move(n, s, in) {
 			f.pin(s)
@@ -252,6 +270,72 @@ func (f *finder) through(n *graph.Node, s site, out bool) {
 	} else {
 		f.link(s, n.Out[0], s.axis, same)
 	}
+}
+
+// times passes factors on through one of two operands that are computed: the one that a product made, for a factor there needs no
+// other. Nothing may scale the operand beside it.
+func (f *finder) times(n *graph.Node, s site, in int) {
+	i := 0
+	for i < len(n.In) && (n.In[i] == nil || n.In[i].Node == nil || !isProduct(n.In[i].Node)) {
+		i++
+	}
+	if i == len(n.In) || in >= 0 && in != i || n.In[0] == n.In[1] {
+		f.pin(s)
+		return
+	}
+	v := n.In[i]
+	axis := s.axis
+	if in < 0 {
+		axis += len(v.Type.Dims) - len(s.v.Type.Dims)
+	}
+	y := n.Out[0]
+	if len(v.Type.Dims) != len(y.Type.Dims) {
+		f.pin(s)
+		return
+	}
+	if in < 0 {
+		f.link(s, v, axis, same)
+	} else {
+		f.link(s, y, axis, same)
+	}
+}
+
+// isProduct reports whether a node is a product, or the addition of a bias to one.
+func isProduct(n *graph.Node) bool {
+	switch n.Op.(type) {
+	case *op.MatMul, *op.FusedMatMul, *op.Gemm:
+		return true
+	case *op.Add:
+		for i, v := range n.In {
+			if v != nil && v.Node != nil && isProduct(v.Node) && n.In[1-i] != nil && n.In[1-i].Data != nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// attention links the output of each head, [batch, tokens, heads*size], to the head of values that it sums.
+func (f *finder) attention(n *graph.Node, o *op.Attention, s site, in int) {
+	v, y := n.In[2], n.Out[0]
+	if in != -1 && in != 2 || len(v.Type.Dims) != 3 || s.axis != 2 || o.QueryHeads == nil || o.KVHeads == nil || n.In[0] == v || n.In[1] == v {
+		f.pin(s)
+		return
+	}
+	for _, other := range n.Out[1:] {
+		if other != nil { // the values go out as well
+			f.pin(s)
+			return
+		}
+	}
+	heads, kv := *o.QueryHeads, *o.KVHeads
+	width := v.Type.Dims[2].Size
+	if kv < 1 || width < 1 || width%kv != 0 || heads%kv != 0 || y.Type.Dims[2].Size != width/kv*heads {
+		f.pin(s)
+		return
+	}
+	size := width / kv
+	f.link(site{y, 2}, v, 2, func(i int) int { return i/size/(heads/kv)*size + i%size })
 }
 
 // sum links what is added. Operands must have all channels; constants are scaled with them.

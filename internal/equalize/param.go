@@ -164,7 +164,10 @@ func (p *param) maxima() (*maxima, error) {
 		return nil, err
 	}
 	defer tensor.Release(src)
-	w := tensor.Data[float32](t)
+	w, err := t.Floats()
+	if err != nil {
+		return nil, err
+	}
 	outputs, inputs := p.layout.sizes(t.Shape)
 	m := &maxima{make([]float64, outputs), make([]float64, inputs)}
 	p.layout.each(t.Shape, func(i, o, c int) {
@@ -200,7 +203,10 @@ func (s *scaled) Load() (*tensor.Tensor, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := tensor.Data[float32](t)
+	w, err := t.Floats()
+	if err != nil {
+		return nil, err
+	}
 	out := make([]float32, len(w))
 	s.each(t.Shape, func(i int, factor float64) { out[i] = float32(float64(w[i]) * factor) })
 	return tensor.Of(t.Shape, out), nil
@@ -257,7 +263,10 @@ func (p *param) scaledMaxima(by, inputs []float64) (outputs, ins []float64, err 
 		return nil, nil, err
 	}
 	defer tensor.Release(src)
-	w := tensor.Data[float32](t)
+	w, err := t.Floats()
+	if err != nil {
+		return nil, nil, err
+	}
 	outputs, ins = make([]float64, len(by)), make([]float64, len(inputs))
 	p.layout.each(t.Shape, func(i, o, c int) {
 		v := math.Abs(float64(w[i])) * by[o] * inputs[c]

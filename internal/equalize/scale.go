@@ -1,6 +1,10 @@
 package equalize
 
-import "math"
+import (
+	"math"
+
+	"github.com/neurotrain/neuroquant/internal/graph"
+)
 
 // CrossLayer chooses factors from the weights alone, so that the channels of what makes and of what reads an activation have
 // ranges as equal as can be: for a channel with ranges r1 and r2 the factor sqrt(r1/r2), which makes them the same. See Nagel et
@@ -123,6 +127,40 @@ func (g *Groups) Smooth(alpha float64, activation func(value string, axis int) [
 	}
 	g.apply(factors)
 	return nil
+}
+
+// Tied returns, for each channel of a value along an axis, the number of the factor that scales it: channels of one number must have
+// the same. It is false if one of the channels cannot be scaled.
+func (g *Groups) Tied(v *graph.Value, axis int) ([]int, bool) {
+	if g.of == nil {
+		g.of = map[channel]int{}
+		for i, x := range g.list {
+			for _, c := range x.values {
+				g.of[c] = i
+			}
+		}
+	}
+	if !v.Type.Ranked || axis < 0 || axis >= len(v.Type.Dims) || v.Type.Dims[axis].Size < 1 {
+		return nil, false
+	}
+	out := make([]int, v.Type.Dims[axis].Size)
+	for i := range out {
+		n, ok := g.of[channel{v, axis, i}]
+		if !ok {
+			return nil, false
+		}
+		out[i] = n
+	}
+	return out, true
+}
+
+// Scale applies factors by their numbers, see [Groups.Tied]; others are 1. It may be called once.
+func (g *Groups) Scale(factors map[int]float64) {
+	all := ones(len(g.list))
+	for i, f := range factors {
+		all[i] = f
+	}
+	g.apply(all)
 }
 
 // apply replaces the parameters.

@@ -24,7 +24,7 @@ var layers = []string{
 	"internal/torchtest",
 	"internal/tokenizer",
 	"data",
-	"internal/packed internal/saturate internal/solve",
+	"internal/packed internal/saturate internal/solve internal/activations",
 	"internal/graph",
 	"internal/op",
 	"internal/pass internal/aten internal/equalize",

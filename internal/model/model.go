@@ -89,6 +89,10 @@ type SaveOptions struct {
 	Opset            int   // ONNX operator set to write at least
 	ExternalData     bool  // keep parameters in a file beside the model even where they fit in
 	ExternalMinBytes int64 // smallest parameter to move there; 0: the format's default
+	// Layout is how a Hugging Face folder stores matrices of codes, such as "gptq"; "": it holds floats alone. Settings are what its
+	// configuration says of how they came about.
+	Layout   string
+	Settings map[string]any
 }
 
 // Writer takes the tensors of a model one by one, in any order, each once.

@@ -158,3 +158,21 @@ func unpackRow(codes, src []byte, bits int) {
 		codes[c] = v & mask
 	}
 }
+
+// Coded is a source whose tensor is a matrix of codes, which formats store in layouts of their own.
+type Coded interface {
+	tensor.Source
+	Affine() (*Affine, error)
+}
+
+// Source returns the matrix as a source of float32 values.
+func (a *Affine) Source() tensor.Source { return affineSource{a} }
+
+type affineSource struct{ a *Affine }
+
+func (s affineSource) Shape() tensor.Shape      { return tensor.Shape{s.a.Rows, s.a.Cols} }
+func (s affineSource) DType() tensor.DType      { return tensor.Float32 }
+func (s affineSource) Affine() (*Affine, error) { return s.a, nil }
+func (s affineSource) Load() (*tensor.Tensor, error) {
+	return tensor.NewPacked(tensor.Float32, s.Shape(), s.a), nil
+}

@@ -48,6 +48,8 @@ type Recipe struct {
 	Ranges     map[string]string
 	// Repairs are done to the model before and after ranges are found.
 	Repairs Repairs
+	// WeightOnly are the settings of methods that quantize weights alone.
+	WeightOnly WeightSettings
 }
 
 // Precision is what a layer computes in.
@@ -109,6 +111,9 @@ type Plan struct {
 	Decisions []Decision
 	Frozen    []string // inputs with defaults that were made constants before
 	Rounded   Rounded  // what weights became, once the plan is carried out
+	// Of methods that quantize weights alone, once the plan is carried out: what layers lost, and parameters that became others.
+	Errors  []LayerErrors
+	Changes map[tensor.Source]tensor.Source
 
 	place *placement // of methods that calibrate
 }
@@ -137,7 +142,7 @@ func (p *Plan) Quantized() int {
 type Method struct {
 	Name    string
 	Title   string
-	Weights []string // accepted values of Recipe.Weight, the default first
+	Weights []string // accepted values of Recipe.Weight, the default first; nil: other settings say it
 	// Calibrate is set for methods that need samples.
 	Calibrate bool
 	plan      func(m *model.Model, r Recipe) (*Plan, error)
@@ -145,7 +150,7 @@ type Method struct {
 }
 
 // Methods lists what is built, in the order in which it is shown.
-var Methods = []Method{dynamic, static}
+var Methods = []Method{dynamic, static, rtn, gptq, awq}
 
 // Find returns the method of a name. The error of an unknown name lists the known ones.
 func Find(name string) (*Method, error) {
@@ -168,10 +173,10 @@ func NewPlan(m *model.Model, r Recipe) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.Weight == "" {
+	if r.Weight == "" && method.Weights != nil {
 		r.Weight = method.Weights[0]
 	}
-	if !slices.Contains(method.Weights, r.Weight) {
+	if method.Weights != nil && !slices.Contains(method.Weights, r.Weight) {
 		return nil, fmt.Errorf("method %s: dtype %q is not available; available: %s", method.Name, r.Weight, strings.Join(method.Weights, ", "))
 	}
 	p, err := method.plan(m, r)

@@ -29,6 +29,21 @@ type Writer struct {
 	w      *safetensors.Writer
 	files  outfile.Set
 	dtypes map[string]tensor.DType
+	dir    string
+}
+
+// addJSON adds a file beside the weights.
+func (w *Writer) addJSON(name string, v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	f, err := w.files.Create(filepath.Join(w.dir, name))
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(text, '\n'))
+	return err
 }
 
 // NewWriter starts a checkpoint in a folder that exists: the tensors that will come, config.json, and copies of the companion
@@ -46,15 +61,8 @@ func NewWriter(dir string, entries []safetensors.Entry, config map[string]any, f
 	if w.w, err = safetensors.Create(dir, entries, safetensors.WriteOptions{}); err != nil {
 		return nil, err
 	}
-	text, err := json.MarshalIndent(config, "", "  ")
-	if err != nil {
-		return nil, err
-	}
-	f, err := w.files.Create(filepath.Join(dir, ConfigFile))
-	if err != nil {
-		return nil, err
-	}
-	if _, err := f.Write(append(text, '\n')); err != nil {
+	w.dir = dir
+	if err := w.addJSON(ConfigFile, config); err != nil {
 		return nil, err
 	}
 	if from == "" || sameFolder(from, dir) {
@@ -168,6 +176,30 @@ func entriesOf(m *model.Model) ([]model.Entry, []safetensors.Entry, error) {
 	return state, out, nil
 }
 
+// planned lists what Save writes.
+func planned(m *model.Model, o model.SaveOptions) ([]model.Entry, []safetensors.Entry, map[string]any, error) {
+	if o.Layout == "" {
+		state, entries, err := entriesOf(m)
+		return state, entries, m.Config, err
+	}
+	l, err := findLayout(o.Layout)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if m.Config == nil {
+		return nil, nil, nil, errors.New("the model has no configuration of a known architecture, which a Hugging Face folder needs")
+	}
+	state, config, err := l.laidOut(m, o.Settings)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	entries := make([]safetensors.Entry, len(state))
+	for i, e := range state {
+		entries[i] = safetensors.Entry{Name: e.Name, DType: e.DType(), Shape: e.Shape()}
+	}
+	return state, entries, config, nil
+}
+
 // Create implements the format's entry: the tensors of m, in any order, go to the folder at path.
 func Create(ctx context.Context, path string, m *model.Model) (model.Writer, error) {
 	if err := ctx.Err(); err != nil {
@@ -181,12 +213,12 @@ func Create(ctx context.Context, path string, m *model.Model) (model.Writer, err
 }
 
 // Save writes the model to the folder at path, which exists, one tensor at a time.
-func Save(ctx context.Context, path string, m *model.Model, _ model.SaveOptions) error {
-	state, entries, err := entriesOf(m)
+func Save(ctx context.Context, path string, m *model.Model, o model.SaveOptions) error {
+	state, entries, config, err := planned(m, o)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	w, err := NewWriter(path, entries, m.Config, m.Dir)
+	w, err := NewWriter(path, entries, config, m.Dir)
 	if err != nil {
 		return err
 	}
@@ -207,5 +239,13 @@ func Save(ctx context.Context, path string, m *model.Model, _ model.SaveOptions)
 		tensor.Release(e.Source)
 		task.Add(1)
 	}
+	if q, ok := config["quantization_config"]; ok && o.Layout != "" && o.Layout != "compressed-tensors" {
+		if err := w.addJSON(quantizeConfigFile, q); err != nil {
+			return err
+		}
+	}
 	return w.Close()
 }
+
+// quantizeConfigFile holds the quantization_config by itself, where older loaders look for it.
+const quantizeConfigFile = "quantize_config.json"

@@ -1,0 +1,74 @@
+package neuroquant
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/neurotrain/neuroquant/internal/format/hf"
+	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/model"
+	"github.com/neurotrain/neuroquant/internal/quantize"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// formatAuto is the format that fits the method and the model.
+const formatAuto = "auto"
+
+// weightOnly lists the methods that store weights in few bits and leave activations as they are, with the layout of a Hugging Face folder
+// that each writes by itself.
+var weightOnly = map[string]string{"rtn": "compressed-tensors", "gptq": "gptq", "awq": "awq"}
+
+// resolve returns the settings with the format that is meant for a model.
+func (c Config) resolve(m *model.Model) Config {
+	if c.Format != formatAuto {
+		return c
+	}
+	c.Format = formatONNX
+	if layout := weightOnly[c.Method]; layout != "" && m.Config != nil {
+		c.Format = layout
+	}
+	return c
+}
+
+// isLayout reports whether a format is a layout of a Hugging Face folder.
+func isLayout(format string) bool { return slices.Contains(hf.LayoutNames(), format) }
+
+// holds says why the format cannot hold a matrix, or nothing.
+func holds(format string) func(s tensor.Scheme, rows, cols int) string {
+	return func(s tensor.Scheme, rows, cols int) string {
+		switch {
+		case format == formatONNX:
+			return quantize.RefuseNBits(s, rows, cols)
+		case isLayout(format):
+			if err := hf.CheckLayout(format, s, rows, cols); err != nil {
+				return err.Error()
+			}
+		}
+		return ""
+	}
+}
+
+// toCheckpoint makes the state of work that of the original checkpoint with the matrices of codes in place of the floats, and what was scaled
+// for them.
+func toCheckpoint(orig, work *model.Model, p *quantize.Plan) error {
+	state, lost := model.Changed(orig.StateDict(), p.Changes)
+	if len(lost) > 0 {
+		return fmt.Errorf("%d scaled parameters are no tensors of the checkpoint", len(lost))
+	}
+	byName := map[string]*graph.Value{}
+	for _, v := range work.Graph.Params() {
+		byName[v.Name] = v
+	}
+	for _, d := range p.Decisions {
+		if !d.Quantized {
+			continue
+		}
+		i := slices.IndexFunc(state, func(e model.Entry) bool { return e.Name == d.Param })
+		if i < 0 || byName[d.Param] == nil {
+			return fmt.Errorf("weight %q is no tensor of the checkpoint: a Hugging Face folder cannot hold its codes", d.Param)
+		}
+		state[i].Source = byName[d.Param].Data
+	}
+	work.State = state
+	return nil
+}

@@ -1,0 +1,219 @@
+package data
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// AcceptedTexts describes what [ReadTexts] reads.
+const AcceptedTexts = "a .txt file (one text), a .json list, .jsonl lines or a .parquet table of texts, or of records with a field text"
+
+// maxTextBytes bounds a file of texts that is read whole.
+const maxTextBytes = 1 << 31
+
+// textFields are the fields that hold the text of a record, in the order in which they are looked for.
+var textFields = []string{"text", "content", "document", "prompt"}
+
+// IsText reports whether a file name is one that [ReadTexts] reads.
+func IsText(path string) bool {
+	return slices.Contains([]string{".txt", ".json", ".jsonl", ".parquet"}, strings.ToLower(filepath.Ext(path)))
+}
+
+// ReadTexts reads the texts of a file: what it is, its name tells, see [AcceptedTexts]. field names the field of records that holds the text; "":
+// text, content, document or prompt, whichever they have. Empty texts are left out; it is an error if there are none.
+func ReadTexts(path, field string) ([]string, error) {
+	var texts []string
+	var err error
+	if strings.ToLower(filepath.Ext(path)) == ".parquet" {
+		texts, err = parquetTexts(path, field)
+	} else {
+		texts, err = plainTexts(path, field)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	texts = slices.DeleteFunc(texts, func(s string) bool { return strings.TrimSpace(s) == "" })
+	if len(texts) == 0 {
+		return nil, fmt.Errorf("%s: no texts", path)
+	}
+	return texts, nil
+}
+
+func plainTexts(path, field string) ([]string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxTextBytes {
+		return nil, fmt.Errorf("a file of %d bytes; at most %d are read", info.Size(), maxTextBytes)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	switch strings.ToLower(filepath.Ext(path)) {
+	case ".txt":
+		if !utf8.Valid(text) {
+			return nil, errors.New("the text is not UTF-8")
+		}
+		return []string{string(text)}, nil
+	case ".json":
+		var list []json.RawMessage
+		if err := json.Unmarshal(text, &list); err != nil {
+			return nil, fmt.Errorf("want a list of texts or records: %w", err)
+		}
+		var out []string
+		for i, r := range list {
+			s, err := textOf(r, field)
+			if err != nil {
+				return nil, fmt.Errorf("item %d: %w", i, err)
+			}
+			out = append(out, s)
+		}
+		return out, nil
+	case ".jsonl":
+		var out []string
+		lines := bufio.NewReader(bytes.NewReader(text))
+		for n := 1; ; n++ {
+			line, err := lines.ReadBytes('\n')
+			if len(bytes.TrimSpace(line)) > 0 {
+				s, err := textOf(line, field)
+				if err != nil {
+					return nil, fmt.Errorf("line %d: %w", n, err)
+				}
+				out = append(out, s)
+			}
+			if errors.Is(err, io.EOF) {
+				return out, nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("not a file of texts: want %s", AcceptedTexts)
+}
+
+// textOf returns the text that a JSON value is or has.
+func textOf(raw json.RawMessage, field string) (string, error) {
+	var s string
+	if json.Unmarshal(raw, &s) == nil {
+		return s, nil
+	}
+	var record map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &record); err != nil {
+		return "", errors.New("want a text or a record")
+	}
+	names := textFields
+	if field != "" {
+		names = []string{field}
+	}
+	for _, name := range names {
+		if v, ok := record[name]; ok {
+			if err := json.Unmarshal(v, &s); err != nil {
+				return "", fmt.Errorf("field %q: want a text", name)
+			}
+			return s, nil
+		}
+	}
+	var have []string
+	for k := range record {
+		have = append(have, k)
+	}
+	slices.Sort(have)
+	return "", fmt.Errorf("the record has no field %s; it has %s", strings.Join(names, ", "), strings.Join(have, ", "))
+}
+
+// parquetTexts reads one column of a table.
+func parquetTexts(path, field string) (texts []string, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { // the library panics at some broken files
+		if r := recover(); r != nil {
+			texts, err = nil, fmt.Errorf("not a readable Parquet file: %v", r)
+		}
+	}()
+	table, err := parquet.OpenFile(f, info.Size())
+	if err != nil {
+		return nil, err
+	}
+	names := textFields
+	if field != "" {
+		names = []string{field}
+	}
+	var have []string
+	for _, c := range table.Schema().Columns() {
+		have = append(have, strings.Join(c, "."))
+	}
+	at := slices.IndexFunc(have, func(c string) bool { return slices.Contains(names, c) })
+	if at < 0 {
+		return nil, fmt.Errorf("the table has no column %s; it has %s", strings.Join(names, ", "), strings.Join(have, ", "))
+	}
+	if kind := table.Schema().Fields()[slices.IndexFunc(table.Schema().Fields(), func(f parquet.Field) bool { return f.Name() == have[at] })]; !kind.Leaf() || kind.Type().Kind() != parquet.ByteArray {
+		return nil, fmt.Errorf("column %s holds %v; want texts", have[at], kind.Type())
+	}
+	total := 0
+	for _, g := range table.RowGroups() {
+		pages := g.ColumnChunks()[at].Pages()
+		for {
+			p, err := pages.ReadPage()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				_ = pages.Close()
+				return nil, err
+			}
+			values := make([]parquet.Value, p.NumValues())
+			n, err := p.Values().ReadValues(values)
+			if err != nil && !errors.Is(err, io.EOF) {
+				_ = pages.Close()
+				return nil, err
+			}
+			for _, v := range values[:n] {
+				s := string(v.ByteArray())
+				if total += len(s); total > maxTextBytes {
+					_ = pages.Close()
+					return nil, fmt.Errorf("texts of more than %d bytes", maxTextBytes)
+				}
+				texts = append(texts, s)
+			}
+		}
+		if err := pages.Close(); err != nil {
+			return nil, err
+		}
+	}
+	return texts, nil
+}
+
+// Windows cuts a stream of token ids into samples of a length, without overlap; what is left over at the end is dropped, unless it is
+// all there is. The input of the samples is called name.
+func Windows(name string, ids []int64, length int) (Set, error) {
+	if length < 1 {
+		return nil, fmt.Errorf("windows of %d tokens; want at least 1", length)
+	}
+	if len(ids) == 0 {
+		return nil, errors.New("there are no tokens")
+	}
+	length = min(length, len(ids))
+	n := len(ids) / length
+	t := tensor.Of(tensor.Shape{n, length}, ids[:n*length])
+	return Arrays([]string{name}, []*tensor.Tensor{t}, nil)
+}

@@ -1,0 +1,321 @@
+package hf
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/neurotrain/neuroquant/internal/arch"
+	"github.com/neurotrain/neuroquant/internal/codec/safetensors"
+	"github.com/neurotrain/neuroquant/internal/model"
+	"github.com/neurotrain/neuroquant/internal/packed"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// layout is a way in which checkpoints store a quantized matrix, as several tensors whose names begin with that of the module.
+type layout struct {
+	name string // as [model.SaveOptions] names it
+	// refuse says why a matrix cannot be stored, or nothing.
+	refuse func(a *packed.Affine) string
+	// parts are the tensors of a matrix, by the ends of their names.
+	parts []part
+	// config is the quantization_config of matrices like a; kept are the modules that stay in float.
+	config func(a *packed.Affine, kept []string, settings map[string]any) map[string]any
+}
+
+// part is one of the tensors that a matrix is stored as.
+type part struct {
+	end   string
+	dtype tensor.DType
+	has   func(a *packed.Affine) bool // nil: always
+	shape func(a *packed.Affine) tensor.Shape
+	data  func(a *packed.Affine) *tensor.Tensor
+}
+
+// layoutsWritten is the table of layouts that can be written.
+var layoutsWritten = []layout{gptqLayout("gptq", 1), gptqLayout("gptq_v2", 0), awqLayout, compressedLayout}
+
+// LayoutNames lists the layouts that matrices of few bits can be written in.
+func LayoutNames() []string {
+	var out []string
+	for _, l := range layoutsWritten {
+		out = append(out, l.name)
+	}
+	return out
+}
+
+// CheckLayout reports why a layout cannot hold a matrix of a scheme, rows x cols; nil if it can.
+func CheckLayout(name string, s tensor.Scheme, rows, cols int) error {
+	l, err := findLayout(name)
+	if err != nil {
+		return err
+	}
+	group := s.Group
+	if group <= 0 {
+		group = max(cols, 1)
+	}
+	a := &packed.Affine{Bits: s.Bits, Rows: rows, Cols: cols, Group: group, ScaleType: tensor.Float16}
+	if !s.Symmetric {
+		a.Zeros = []byte{}
+	}
+	if s.Reordered {
+		a.Index = []int32{}
+	}
+	if why := l.refuse(a); why != "" {
+		return errors.New(why)
+	}
+	return nil
+}
+
+func findLayout(name string) (*layout, error) {
+	for i := range layoutsWritten {
+		if layoutsWritten[i].name == name {
+			return &layoutsWritten[i], nil
+		}
+	}
+	return nil, fmt.Errorf("unknown layout %q; known are %s", name, strings.Join(LayoutNames(), ", "))
+}
+
+// affine returns the matrix of codes that a source is, nil if it is none.
+func affine(s tensor.Source) (*packed.Affine, error) {
+	if s.DType() != tensor.Float32 {
+		return nil, nil
+	}
+	if _, stored := s.(*safetensors.Tensor); stored {
+		return nil, nil
+	}
+	c, ok := s.(packed.Coded)
+	if !ok {
+		return nil, nil
+	}
+	return c.Affine()
+}
+
+// laidOut is a model's state with its matrices of codes taken apart, and the configuration that says so.
+func (l *layout) laidOut(m *model.Model, settings map[string]any) (state []model.Entry, config map[string]any, err error) {
+	var errs []error
+	var first *packed.Affine
+	var kept []string
+	for _, e := range m.StateDict() {
+		module, isWeight := strings.CutSuffix(e.Name, ".weight")
+		a, err := affine(e.Source)
+		if err != nil {
+			return nil, nil, fmt.Errorf("tensor %q: %w", e.Name, err)
+		}
+		if a == nil {
+			if isWeight && len(e.Shape()) == 2 {
+				kept = append(kept, module)
+			}
+			state = append(state, e)
+			continue
+		}
+		if !isWeight {
+			errs = append(errs, fmt.Errorf("tensor %q: only tensors called MODULE.weight can be stored in codes", e.Name))
+			continue
+		}
+		if why := l.refuse(a); why != "" {
+			errs = append(errs, fmt.Errorf("layer %q: %s", module, why))
+			continue
+		}
+		if first == nil {
+			first = a
+		}
+		if a.Bits != first.Bits || (a.Zeros == nil) != (first.Zeros == nil) {
+			errs = append(errs, fmt.Errorf("layer %q: %v; layout %s holds one scheme, that of the first layer, %v", module, a.Scheme(), l.name, first.Scheme()))
+		}
+		for _, p := range l.parts {
+			if p.has == nil || p.has(a) {
+				state = append(state, model.Entry{Name: module + "." + p.end, Source: &partSource{a, p}})
+			}
+		}
+	}
+	if first == nil {
+		errs = append(errs, errors.New("the model has no matrices of codes"))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, nil, err
+	}
+	config = map[string]any{}
+	for k, v := range m.Config {
+		config[k] = v
+	}
+	config["quantization_config"] = l.config(first, kept, settings)
+	return state, config, nil
+}
+
+// partSource is a tensor of a matrix of codes, made when it is written.
+type partSource struct {
+	a *packed.Affine
+	p part
+}
+
+func (s *partSource) Shape() tensor.Shape           { return s.p.shape(s.a) }
+func (s *partSource) DType() tensor.DType           { return s.p.dtype }
+func (s *partSource) Load() (*tensor.Tensor, error) { return s.p.data(s.a), nil }
+
+// codedWeights are the tensors of a checkpoint in which some matrices are stored in codes: by the names that they have in the float model.
+type codedWeights struct {
+	*Weights
+	coded map[string]tensor.Source // MODULE.weight
+	names []string
+}
+
+// Tensor implements [arch.Weights].
+func (w *codedWeights) Tensor(name string) tensor.Source {
+	if s := w.coded[name]; s != nil {
+		return s
+	}
+	return w.Weights.Tensor(name)
+}
+
+// Names implements [arch.Weights].
+func (w *codedWeights) Names() []string { return w.names }
+
+// coded gathers the tensors of each module that has one with the first of ends; make joins them. Tensors come in the order of ends, nil where
+// the module has none.
+func coded(w *Weights, ends []string, make func(module string, t []tensor.Source) (tensor.Source, error)) (arch.Weights, error) {
+	out := &codedWeights{Weights: w, coded: map[string]tensor.Source{}}
+	var errs []error
+	for _, name := range w.Names() {
+		at := slices.IndexFunc(ends, func(e string) bool { return strings.HasSuffix(name, "."+e) })
+		if at < 0 {
+			out.names = append(out.names, name)
+			continue
+		}
+		module := strings.TrimSuffix(name, "."+ends[at])
+		if w.Tensor(module+"."+ends[0]) == nil {
+			out.names = append(out.names, name)
+			continue
+		}
+		if at != 0 {
+			continue
+		}
+		parts := []tensor.Source{}
+		for _, e := range ends {
+			parts = append(parts, w.Tensor(module+"."+e))
+		}
+		s, err := make(module, parts)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("module %q: %w", module, err))
+			continue
+		}
+		out.coded[module+".weight"] = s
+		out.names = append(out.names, module+".weight")
+	}
+	return out, errors.Join(errs...)
+}
+
+// codedSource is a matrix of codes that is joined from its tensors when it is loaded.
+type codedSource struct {
+	shape tensor.Shape
+	parts []tensor.Source
+	join  func(t []*tensor.Tensor) (*packed.Affine, error)
+}
+
+func (s *codedSource) Shape() tensor.Shape { return s.shape }
+func (s *codedSource) DType() tensor.DType { return tensor.Float32 }
+
+// Affine implements [packed.Coded].
+func (s *codedSource) Affine() (*packed.Affine, error) {
+	t := make([]*tensor.Tensor, len(s.parts))
+	for i, p := range s.parts {
+		if p == nil {
+			continue
+		}
+		var err error
+		if t[i], err = p.Load(); err != nil {
+			return nil, err
+		}
+	}
+	a, err := s.join(t)
+	if err != nil {
+		return nil, err
+	}
+	if a.Rows != s.shape[0] || a.Cols != s.shape[1] {
+		return nil, fmt.Errorf("%d x %d codes; want %v", a.Rows, a.Cols, s.shape)
+	}
+	return a, a.Check()
+}
+
+// Load implements [tensor.Source].
+func (s *codedSource) Load() (*tensor.Tensor, error) {
+	a, err := s.Affine()
+	if err != nil {
+		return nil, err
+	}
+	return tensor.NewPacked(tensor.Float32, s.shape, a), nil
+}
+
+// Release implements [tensor.Releaser].
+func (s *codedSource) Release() {
+	for _, p := range s.parts {
+		if p != nil {
+			tensor.Release(p)
+		}
+	}
+}
+
+// wants checks what a tensor of a module is.
+func wants(what string, s tensor.Source, shape tensor.Shape, types ...tensor.DType) error {
+	switch {
+	case s == nil:
+		return fmt.Errorf("%s is missing", what)
+	case !slices.Contains(types, s.DType()):
+		return fmt.Errorf("%s: want %v, found %v", what, types, s.DType())
+	case shape != nil && !s.Shape().Equal(shape):
+		return fmt.Errorf("%s: want shape %v, found %v", what, []int(shape), []int(s.Shape()))
+	}
+	return nil
+}
+
+// numbers reads whole settings of a quantization_config.
+type numbers struct {
+	config map[string]any
+	errs   []error
+}
+
+func (n *numbers) integer(def int, keys ...string) int {
+	for _, k := range keys {
+		switch v := n.config[k].(type) {
+		case nil:
+			continue
+		case int:
+			return v
+		case int64:
+			return int(v)
+		case float64:
+			if v == float64(int(v)) {
+				return int(v)
+			}
+		case interface{ Int64() (int64, error) }:
+			if i, err := v.Int64(); err == nil {
+				return int(i)
+			}
+		}
+		n.errs = append(n.errs, fmt.Errorf("quantization_config: %s: want a whole number, found %v", k, n.config[k]))
+	}
+	return def
+}
+
+func (n *numbers) boolean(def bool, key string) bool {
+	switch v := n.config[key].(type) {
+	case nil:
+		return def
+	case bool:
+		return v
+	}
+	n.errs = append(n.errs, fmt.Errorf("quantization_config: %s: want true or false, found %v", key, n.config[key]))
+	return def
+}
+
+func (n *numbers) text(def, key string) string {
+	switch v := n.config[key].(type) {
+	case nil:
+		return def
+	case string:
+		return strings.ToLower(v)
+	}
+	n.errs = append(n.errs, fmt.Errorf("quantization_config: %s: want a text, found %v", key, n.config[key]))
+	return def
+}

@@ -1,0 +1,235 @@
+package quantize
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/neurotrain/neuroquant/internal/activations"
+	"github.com/neurotrain/neuroquant/internal/equalize"
+	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/kernel"
+	"github.com/neurotrain/neuroquant/internal/model"
+	"github.com/neurotrain/neuroquant/internal/solve"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// awq scales the inputs of layers, where what makes them can take it, so that the weights which matter most are rounded best, and clamps
+// weights where that loses less (see package solve). The network's own inputs of each layer count, not those of the quantized one.
+var awq = Method{
+	Name:      "awq",
+	Title:     "2- to 8-bit weights scaled by what they are multiplied with; calibrated with text",
+	Calibrate: true,
+	plan:      planWeightOnly,
+	run:       runAWQ,
+}
+
+// sampledTokens is how many tokens the search looks at.
+const sampledTokens = 1024
+
+// awqRun carries out the method: the walk goes over a copy of the network as it was, while m becomes what is stored.
+type awqRun struct {
+	m       *model.Model
+	p       *Plan
+	layers  map[string]*weightLayer // of m, by node
+	groups  *equalize.Groups
+	factors map[int]float64
+	pending []awqSet // whose outputs may still be scaled
+	next    []awqSet
+	done    map[string]*solve.Result
+}
+
+// awqSet are layers that share their inputs, and those.
+type awqSet struct {
+	in     *solve.Inputs
+	layers []*weightLayer
+	scaled bool
+	error  *solve.Scales
+}
+
+func runAWQ(ctx context.Context, m *model.Model, p *Plan, samples Samples) error {
+	layers, _, err := fewBits(m, p.Recipe)
+	if err != nil {
+		return err
+	}
+	o := p.Recipe.WeightOnly
+	a := &awqRun{m: m, p: p, layers: map[string]*weightLayer{}, groups: equalize.Find(m.Graph), factors: map[int]float64{}, done: map[string]*solve.Result{}}
+	for i := range layers {
+		a.layers[layers[i].node.Name] = &layers[i]
+	}
+	cache := activations.New(o.budget(), o.Work)
+	defer cache.Close()
+	whole := m.Graph.Clone()
+	w, err := newWalk(ctx, whole, sameLayers(whole, layers), samples, cache)
+	if err != nil {
+		return err
+	}
+	err = w.run(ctx, func(ctx context.Context, x *graph.Value, set []*weightLayer) error {
+		in := solve.NewInputs(set[0].cols, sampledTokens)
+		err := w.each(ctx, x, func(_ int, rows []float32) error {
+			in.Add(rows)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return a.search(ctx, in, set)
+	}, func() error { return a.turn(ctx) })
+	if err != nil {
+		return err
+	}
+	if err := a.turn(ctx); err != nil { // the last sets
+		return err
+	}
+	before := map[*graph.Value]tensor.Source{}
+	for _, v := range m.Graph.Params() {
+		before[v] = v.Data
+	}
+	a.groups.Scale(a.factors)
+	p.Changes = map[tensor.Source]tensor.Source{}
+	for v, s := range before {
+		if v.Data != s {
+			p.Changes[s] = v.Data
+		}
+	}
+	for i := range layers { // their codes have the scales in them
+		delete(p.Changes, before[layers[i].w])
+	}
+	for i := range layers {
+		l := &layers[i]
+		if err := l.keep(p, a.done[l.node.Name], o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// search finds the scales of the inputs of a set of layers.
+func (a *awqRun) search(ctx context.Context, in *solve.Inputs, set []*weightLayer) error {
+	s := awqSet{in: in}
+	for _, l := range set {
+		s.layers = append(s.layers, a.layers[l.node.Name])
+	}
+	x := s.layers[0].x
+	tied, ok := a.groups.Tied(x, len(x.Type.Dims)-1)
+	var weights []solve.Matrix
+	for _, l := range s.layers {
+		w, err := l.weights()
+		if err != nil {
+			return err
+		}
+		weights = append(weights, solve.Matrix{Rows: l.rows, W: w})
+	}
+	o := a.p.Recipe.WeightOnly.rounding()
+	if !ok {
+		o.Steps = 1 // what no scaling costs, alone
+	}
+	found, err := solve.AWQScales(ctx, kernel.Shared(), weights, in, o)
+	if err != nil {
+		return fmt.Errorf("inputs of layer %q: %w", s.layers[0].name(), err)
+	}
+	s.error = found
+	switch {
+	case !ok:
+		found.S, found.Error = nil, found.Rounding
+		a.say(s.layers, "inputs not scaled: what makes them cannot take it")
+	case found.S == nil:
+		a.say(s.layers, "inputs not scaled: no scaling loses less")
+	default:
+		a.scale(tied, found.S, in)
+		s.scaled = true
+	}
+	a.next = append(a.next, s)
+	return nil
+}
+
+func (a *awqRun) say(layers []*weightLayer, why string) {
+	for _, l := range layers {
+		a.p.Decisions[l.decision].Why += "; " + why
+	}
+}
+
+// scale notes the factors of the channels. Those that share one get the geometric mean of what each would have.
+func (a *awqRun) scale(tied []int, s []float32, in *solve.Inputs) {
+	sums, counts := map[int]float64{}, map[int]int{}
+	for i, n := range tied {
+		sums[n] += math.Log(float64(s[i]))
+		counts[n]++
+	}
+	for n, sum := range sums {
+		a.factors[n] = math.Exp(sum / float64(counts[n]))
+	}
+	for i, n := range tied {
+		s[i] = float32(a.factors[n])
+	}
+	in.Scale(s)
+}
+
+// turn rounds the layers of the stage before: all that scales their outputs is known by now.
+func (a *awqRun) turn(ctx context.Context) error {
+	ready := a.pending
+	a.pending, a.next = a.next, nil
+	if len(ready) == 0 {
+		return nil
+	}
+	// The factors so far, on a copy: the graph itself is scaled once, at the end.
+	g := a.m.Graph.Clone()
+	groups := equalize.Find(g)
+	groups.Scale(a.factors)
+	nodes := map[string]*graph.Node{}
+	for _, n := range g.Nodes {
+		nodes[n.Name] = n
+	}
+	o := a.p.Recipe.WeightOnly.rounding()
+	for _, s := range ready {
+		for _, l := range s.layers {
+			now := *l
+			now.node = nodes[l.node.Name]
+			now.w = now.node.In[1]
+			w, err := now.weights()
+			if err != nil {
+				return err
+			}
+			m := solve.Matrix{Rows: l.rows, W: w}
+			var limits []float32
+			if a.clips(l) {
+				if limits, err = solve.AWQClip(ctx, kernel.Shared(), m, s.in, o); err != nil {
+					return err
+				}
+			}
+			r, err := solve.Round(kernel.Shared(), m, l.cols, limits, o)
+			if err != nil {
+				return fmt.Errorf("layer %q: %w", l.name(), err)
+			}
+			r.Error, r.Rounding = s.error.Error, s.error.Rounding
+			a.done[l.node.Name] = r
+		}
+	}
+	return nil
+}
+
+// clips reports whether the weights of a layer may be clamped. Scores of attention are products of two layers, whose errors no layer's
+// own output shows, so queries and keys are not.
+func (a *awqRun) clips(l *weightLayer) bool {
+	if a.p.Recipe.WeightOnly.NoClip {
+		return false
+	}
+	queue := slices.Clone(l.node.Out)
+	uses := a.m.Graph.Uses()
+	for len(queue) > 0 {
+		v := queue[0]
+		queue = queue[1:]
+		for _, n := range uses[v] {
+			switch n.Op.Kind() {
+			case "Add", "Reshape", "RotaryEmbedding", "RMSNormalization", "LayerNormalization", "Transpose", "Mul":
+				queue = append(queue, n.Out...)
+			case "Attention":
+				if v == n.In[0] || v == n.In[1] {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}

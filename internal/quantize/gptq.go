@@ -1,0 +1,186 @@
+package quantize
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/neurotrain/neuroquant/internal/activations"
+	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/kernel"
+	"github.com/neurotrain/neuroquant/internal/model"
+	"github.com/neurotrain/neuroquant/internal/packed"
+	"github.com/neurotrain/neuroquant/internal/solve"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// gptq stores weights in few bits, chosen so that the outputs of each layer change least on calibration samples, with what earlier layers
+// lost already made up for where it can be (see package solve).
+var gptq = Method{
+	Name:      "gptq",
+	Title:     "2- to 8-bit weights whose errors make up for one another; calibrated with text",
+	Calibrate: true,
+	plan:      planWeightOnly,
+	run:       runGPTQ,
+}
+
+// LayerErrors say what a layer's output lost, as the squared error per token: to plain rounding, to the method, and what was stored.
+type LayerErrors struct {
+	Layer    string  `json:"layer"`
+	Rounding float64 `json:"rounding"`
+	Method   float64 `json:"method"`
+	Stored   float64 `json:"stored"`
+}
+
+// WeightSettings are the settings of methods that quantize weights alone.
+type WeightSettings struct {
+	Bits, Group int // Group 0: whole rows
+	Symmetric   bool
+	Order       solve.Order
+	Damp, Norm  float64
+	Asymmetric  bool         // calibrate with the inputs of the original network as well (GPTAQ)
+	ScaleType   tensor.DType // what scales are stored as
+	LeastZero   int          // the least zero point that the file can hold
+	Work        string       // folder for what does not fit into the budget; "": that for temporary files
+	BudgetBytes int          // of activations in memory; 0: 4 GiB
+	AWQSteps    int          // exponents that AWQ tries; 0: 20
+	NoClip      bool         // AWQ does not clamp weights
+	// Refuse says why a matrix of a scheme cannot be stored, or nothing; nil: all can.
+	Refuse func(s tensor.Scheme, rows, cols int) string
+}
+
+func (o *WeightSettings) scheme() tensor.Scheme {
+	return tensor.Scheme{Code: "int", Bits: o.Bits, Group: o.Group, Symmetric: o.Symmetric, Reordered: o.Order == solve.ActOrder && o.Group > 0}
+}
+
+// bytes is what a layer takes in this scheme.
+func (o *WeightSettings) bytes(l *weightLayer) int {
+	group := o.Group
+	if group == 0 {
+		group = l.cols
+	}
+	groups := (l.cols + group - 1) / group
+	n := l.rows*((l.cols*o.Bits+7)/8) + o.ScaleType.ByteLen(l.rows*groups)
+	if !o.Symmetric {
+		n += (l.rows*groups*o.Bits + 7) / 8
+	}
+	if o.Order == solve.ActOrder && groups > 1 {
+		n += 4 * l.cols
+	}
+	return n
+}
+
+func runGPTQ(ctx context.Context, m *model.Model, p *Plan, samples Samples) (err error) {
+	o := p.Recipe.WeightOnly
+	layers, _, err := fewBits(m, p.Recipe)
+	if err != nil {
+		return err
+	}
+	cache := activations.New(o.budget(), o.Work)
+	defer cache.Close()
+	w, err := newWalk(ctx, m.Graph, layers, samples, cache)
+	if err != nil {
+		return err
+	}
+	if o.Asymmetric {
+		whole := m.Graph.Clone()
+		kept := activations.New(o.budget(), o.Work)
+		defer kept.Close()
+		if w.twin, err = newWalk(ctx, whole, sameLayers(whole, layers), samples, kept); err != nil {
+			return err
+		}
+	}
+	pool := kernel.Shared()
+	return w.run(ctx, func(ctx context.Context, x *graph.Value, set []*weightLayer) error {
+		h := solve.NewHessian(set[0].cols)
+		var drift *solve.Drift
+		if w.twin != nil {
+			drift = solve.NewDrift(set[0].cols)
+		}
+		err := w.each(ctx, x, func(sample int, rows []float32) error {
+			h.Add(pool, rows)
+			if drift == nil {
+				return nil
+			}
+			original, err := w.twin.rows(w.twin.named(x.Name), sample)
+			if err == nil {
+				drift.Add(pool, original, rows)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, l := range set {
+			weights, err := l.weights()
+			if err != nil {
+				return err
+			}
+			r, err := solve.GPTQ(ctx, pool, l.rows, l.cols, weights, h, drift, solve.GPTQOptions{
+				Bits: o.Bits, Group: o.Group, Symmetric: o.Symmetric, Order: o.Order, Damp: o.Damp, DampStep: 0.01,
+				Norm: o.Norm, ScaleType: o.ScaleType, LeastZero: o.LeastZero, Alpha: 0.25,
+			})
+			if err != nil {
+				return fmt.Errorf("layer %q: %w", l.name(), err)
+			}
+			if err := l.keep(p, r, o); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil)
+}
+
+// sameLayers returns the layers of a copy of their graph.
+func sameLayers(g *graph.Graph, layers []weightLayer) []weightLayer {
+	byName := map[string]*graph.Node{}
+	for _, n := range g.Nodes {
+		byName[n.Name] = n
+	}
+	out := make([]weightLayer, len(layers))
+	for i, l := range layers {
+		n := byName[l.node.Name]
+		out[i] = l
+		out[i].node, out[i].x, out[i].w = n, n.In[0], n.In[1]
+	}
+	return out
+}
+
+// keep makes a layer compute with what was solved, and notes it in the plan.
+func (l *weightLayer) keep(p *Plan, r *solve.Result, o WeightSettings) error {
+	group := o.Group
+	if group == 0 || group > l.cols {
+		group = l.cols
+	}
+	zeros := r.Zeros
+	if o.Symmetric {
+		zeros = nil
+	}
+	a, err := packed.NewAffine(o.Bits, l.rows, l.cols, group, r.Codes, r.Scales, o.ScaleType, zeros, r.Index)
+	if err != nil {
+		return fmt.Errorf("layer %q: %w", l.name(), err)
+	}
+	d := &p.Decisions[l.decision]
+	e := LayerErrors{Layer: l.name(), Rounding: r.Rounding, Method: r.Error, Stored: r.Error}
+	if r.Rounded {
+		e.Stored = r.Rounding
+		d.Why = "weight only; plain rounding, which loses less than the method here"
+	}
+	if r.Dead > 0 {
+		d.Why += fmt.Sprintf("; %d columns whose inputs are always 0", r.Dead)
+	}
+	if r.Damp > o.Damp {
+		d.Why += fmt.Sprintf("; damping raised to %.3g", r.Damp)
+	}
+	p.Errors = append(p.Errors, e)
+	tensor.Release(l.w.Data)
+	l.replace(a.Source())
+	return nil
+}
+
+// budget is the bytes of activations that stay in memory.
+func (o *WeightSettings) budget() int {
+	if o.BudgetBytes > 0 {
+		return o.BudgetBytes
+	}
+	return 4 << 30
+}

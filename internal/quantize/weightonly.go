@@ -1,0 +1,186 @@
+package quantize
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/model"
+	"github.com/neurotrain/neuroquant/internal/op"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// weightLayer is a matrix product with a constant weight: y = x*W^T.
+type weightLayer struct {
+	node       *graph.Node
+	x, w       *graph.Value
+	rows, cols int  // outputs and inputs
+	byInput    bool // the weight is stored [cols, rows], as the right factor of a MatMul is
+	decision   int  // index of its decision
+}
+
+// name is what the layer is called: its weight without the ending, as checkpoints name modules, or its node.
+func (l *weightLayer) name() string {
+	if s, ok := strings.CutSuffix(l.w.Name, ".weight"); ok {
+		return s
+	}
+	return l.node.Name
+}
+
+// productOf returns the layer that a node of g is, if it is one.
+func productOf(g *graph.Graph, n *graph.Node) (weightLayer, bool) {
+	l := weightLayer{node: n}
+	switch o := n.Op.(type) {
+	case *op.FusedMatMul:
+		if o.TransA || o.TransBatchA || o.TransBatchB || o.Alpha != 1 {
+			return l, false
+		}
+		l.byInput = !o.TransB
+	case *op.MatMul:
+		l.byInput = true
+	default:
+		return l, false
+	}
+	l.x, l.w = n.In[0], n.In[1]
+	if !g.IsParam(l.w) || g.IsParam(l.x) || l.w.Data.DType() != tensor.Float32 {
+		return l, false
+	}
+	shape := l.w.Data.Shape()
+	if len(shape) != 2 || shape.Len() == 0 {
+		return l, false
+	}
+	l.rows, l.cols = shape[0], shape[1]
+	if l.byInput {
+		l.rows, l.cols = l.cols, l.rows
+	}
+	return l, true
+}
+
+// weightOnly lists the layers of a model whose weights alone are quantized and what becomes of each: how is their scheme, refuse says why one
+// cannot have it, or nothing. Heads and routers of known architectures stay as they are unless an Only pattern asks for them.
+func weightOnly(m *model.Model, r Recipe, how tensor.Scheme, bytes func(l *weightLayer) int, refuse func(l *weightLayer) string) ([]weightLayer, *Plan, error) {
+	sel, err := newSelection(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	p := &Plan{Recipe: r}
+	uses := m.Graph.Uses()
+	var layers []weightLayer
+	var names []string
+	for _, n := range m.Graph.Nodes {
+		l, ok := productOf(m.Graph, n)
+		if !ok {
+			continue
+		}
+		shape := l.w.Data.Shape()
+		d := Decision{Layer: l.name(), Op: n.Op.Kind(), Param: l.w.Name, Shape: shape, Before: storedBytes(l.w.Data)}
+		d.Stored, d.After = storedName(l.w.Data), d.Before
+		names = append(names, d.Layer)
+		why, skip, asked := sel.judge(site{m.Graph, n, d.Layer}, l.w)
+		if !skip {
+			skip = true
+			switch {
+			case len(uses[l.w]) > 1:
+				why = "its weight is that of other layers too"
+			case m.Arch != "" && !asked && isHead(m.Graph, n, uses):
+				why = "the head stays in float, as loaders expect"
+			case m.Arch != "" && !asked && isRouter(d.Layer):
+				why = "a router of experts, which loaders expect in float"
+			default:
+				if why = refuse(&l); why == "" {
+					skip = false
+				}
+			}
+		}
+		d.Why = why
+		if !skip {
+			d.Quantized, d.Scheme, d.Stored, d.Why = true, how, how.String(), "weight only"
+			d.After = bytes(&l)
+		}
+		l.decision = len(p.Decisions)
+		p.Decisions = append(p.Decisions, d)
+		if d.Quantized {
+			layers = append(layers, l)
+		}
+	}
+	return layers, p, sel.check(names)
+}
+
+// isHead reports whether what a layer computes reaches the outputs without another layer.
+func isHead(g *graph.Graph, n *graph.Node, uses map[*graph.Value][]*graph.Node) bool {
+	queue := slices.Clone(n.Out)
+	for len(queue) > 0 {
+		v := queue[0]
+		queue = queue[1:]
+		if v == nil {
+			continue
+		}
+		if g.IsOutput(v) {
+			return true
+		}
+		for _, next := range uses[v] {
+			switch next.Op.Kind() {
+			case "Mul", "Div", "Add", "Tanh", "Cast", "Softmax", "LogSoftmax":
+				queue = append(queue, next.Out...)
+			}
+		}
+	}
+	return false
+}
+
+// isRouter tells routers of mixtures of experts by the names of their modules.
+func isRouter(layer string) bool {
+	for _, end := range []string{".mlp.gate", ".block_sparse_moe.gate", ".router", ".shared_expert_gate", ".router.layer"} {
+		if strings.HasSuffix(layer, end) {
+			return true
+		}
+	}
+	return false
+}
+
+// inFile returns the source of what a matrix is in its file.
+func inFile(s tensor.Source) tensor.Source {
+	if d, ok := s.(tensor.Derived); ok && len(d.Parts()) == 1 {
+		return d.Parts()[0]
+	}
+	return s
+}
+
+func storedName(s tensor.Source) string { return inFile(s).DType().String() }
+
+func storedBytes(s tensor.Source) int {
+	return inFile(s).DType().ByteLen(s.Shape().Len())
+}
+
+// weights returns the rows x cols weight in float32.
+func (l *weightLayer) weights() ([]float32, error) {
+	t, err := l.w.Data.Load()
+	if err != nil {
+		return nil, fmt.Errorf("weight %q: %w", l.w.Name, err)
+	}
+	f, err := t.Floats()
+	if err != nil {
+		return nil, fmt.Errorf("weight %q: %w", l.w.Name, err)
+	}
+	out := make([]float32, l.rows*l.cols)
+	if !l.byInput {
+		copy(out, f)
+		return out, nil
+	}
+	for c := range l.cols {
+		for r := range l.rows {
+			out[r*l.cols+c] = f[c*l.rows+r]
+		}
+	}
+	return out, nil
+}
+
+// replace makes the layer compute with another weight, rows x cols.
+func (l *weightLayer) replace(s tensor.Source) {
+	w := graph.FromSource(l.w.Name, s)
+	l.w, l.node.In[1] = w, w
+	if l.byInput {
+		l.node.Op, l.byInput = &op.FusedMatMul{Alpha: 1, TransB: true}, false
+	}
+}
