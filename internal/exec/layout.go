@@ -11,9 +11,10 @@ import (
 // layout is where the values of a plan lie in one block of memory for inputs of given shapes: values that live at the same time lie
 // apart. What it says is a forecast. A run checks it, see [memory].
 type layout struct {
-	inputs []tensor.Shape // nil for one that is omitted
-	of     [][]spot       // per step, for its outputs
-	home   []int          // per slot: the slot whose room it is to lie in; -1 where that is not known
+	inputs []tensor.Shape     // nil for one that is omitted
+	of     [][]spot           // per step, for its outputs
+	home   []int              // per slot: the slot whose room it is to lie in; -1 where that is not known
+	known  [][]*tensor.Tensor // per step: its outputs, where these follow from the shapes of the inputs alone; nil: it has to run
 	size   int
 	seen   facts
 	tries  int // layouts of these shapes before it
@@ -102,6 +103,9 @@ func (p *Plan) layout(params, in []*tensor.Tensor, seen facts, inPlace bool) *la
 				}
 				continue
 			}
+			if types[s].Const != nil && !slices.Contains(p.output, s) {
+				continue
+			}
 			shape, known := types[s].Shape()
 			n, ok := shape.CheckedLen()
 			if !known || !ok || types[s].DType.Bits() == 0 || n == 0 {
@@ -117,6 +121,7 @@ func (p *Plan) layout(params, in []*tensor.Tensor, seen facts, inPlace bool) *la
 			regions = append(regions, region{slot: s, size: types[s].DType.ByteLen(n), first: i, last: dies[s]})
 		}
 	}
+	l.known = p.settled(types)
 	l.size = place(regions)
 	for _, r := range owner {
 		if r >= 0 {
@@ -128,6 +133,24 @@ func (p *Plan) layout(params, in []*tensor.Tensor, seen facts, inPlace bool) *la
 		l.of[r.first] = append(l.of[r.first], spot{r.slot, r.offset, r.size})
 	}
 	return l
+}
+
+// settled returns the outputs of the steps all of whose outputs are known beforehand.
+func (p *Plan) settled(types []graph.Type) [][]*tensor.Tensor {
+	known := make([][]*tensor.Tensor, len(p.steps))
+	for i := range p.steps {
+		st := &p.steps[i]
+		out := make([]*tensor.Tensor, 0, len(st.out))
+		for _, s := range st.out {
+			if s >= 0 && types[s].Const != nil && !slices.Contains(p.output, s) {
+				out = append(out, types[s].Const)
+			}
+		}
+		if len(out) == len(st.out) {
+			known[i] = out
+		}
+	}
+	return known
 }
 
 // overwritten returns the slot whose memory the first output of step i may take; -1 for none.

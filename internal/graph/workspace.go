@@ -15,6 +15,47 @@ type Workspace struct {
 	views stock[view]
 	ints  []int
 	used  int // of ints; may be more than there are
+	kept  map[*Value][]any
+}
+
+// Kept is a value that an operator finds again in the next run, at the same node: memory to work in, what it has worked out for inputs
+// of the same shapes.
+type Kept[T any] struct {
+	V    T
+	busy bool
+	work *Workspace
+}
+
+// Keep returns the value of its type that belongs to the node that is being computed, the zero value the first time, until
+// [Kept.Done]. It is never one that is in use.
+func Keep[T any](e *Env) *Kept[T] {
+	if e == nil || e.Work == nil || len(e.Out) == 0 || e.Out[0] == nil {
+		return &Kept[T]{}
+	}
+	w, node := e.Work, e.Out[0]
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, k := range w.kept[node] {
+		if k, ok := k.(*Kept[T]); ok && !k.busy {
+			k.busy = true
+			return k
+		}
+	}
+	k := &Kept[T]{busy: true, work: w}
+	if w.kept == nil {
+		w.kept = map[*Value][]any{}
+	}
+	w.kept[node] = append(w.kept[node], k)
+	return k
+}
+
+// Done ends the use of the value.
+func (k *Kept[T]) Done() {
+	if k.work != nil {
+		k.work.mu.Lock()
+		k.busy = false
+		k.work.mu.Unlock()
+	}
 }
 
 type view struct {
@@ -36,7 +77,7 @@ func (s *stock[T]) take() *T {
 	return s.all[s.used-1]
 }
 
-// Reset ends the use of all that was taken.
+// Reset ends the use of all that was taken, but for what is kept.
 func (w *Workspace) Reset() {
 	for _, l := range w.lists.all[:w.lists.used] {
 		l[0] = nil

@@ -39,12 +39,27 @@ type ConvShape struct {
 func (s *ConvShape) Out() []int {
 	out := make([]int, len(s.In))
 	for i := range out {
-		span := s.In[i] + axisOr(s.PadBegin, i, 0) + axisOr(s.PadEnd, i, 0) - axisOr(s.Dilation, i, 1)*(s.Kernel[i]-1) - 1
-		if span >= 0 {
-			out[i] = span/axisOr(s.Stride, i, 1) + 1
-		}
+		out[i] = s.outAt(i)
 	}
 	return out
+}
+
+// outAt is Out()[i].
+func (s *ConvShape) outAt(i int) int {
+	span := s.In[i] + axisOr(s.PadBegin, i, 0) + axisOr(s.PadEnd, i, 0) - axisOr(s.Dilation, i, 1)*(s.Kernel[i]-1) - 1
+	if span < 0 {
+		return 0
+	}
+	return span/axisOr(s.Stride, i, 1) + 1
+}
+
+// outs is the number of outputs of a channel.
+func (s *ConvShape) outs() int {
+	n := 1
+	for i := range s.In {
+		n *= s.outAt(i)
+	}
+	return n
 }
 
 func axisOr(v []int, i, otherwise int) int {
@@ -67,7 +82,7 @@ func (s *ConvShape) check() {
 	n := len(s.In)
 	bad := s.Batch < 0 || s.InC < 1 || s.OutC < 1 || s.Group < 1 || s.InC%max(s.Group, 1) != 0 || s.OutC%max(s.Group, 1) != 0 ||
 		len(s.Kernel) != n || n == 0
-	for _, v := range [][]int{s.Stride, s.Dilation, s.PadBegin, s.PadEnd} {
+	for _, v := range [...][]int{s.Stride, s.Dilation, s.PadBegin, s.PadEnd} {
 		bad = bad || v != nil && len(v) != n
 	}
 	if !bad {
@@ -84,7 +99,7 @@ func (s *ConvShape) check() {
 func checkConv(s *ConvShape, lenX, lenY, lenBias int) {
 	s.check()
 	needLen("convolution input", lenX, s.Batch*s.InC*product(s.In))
-	needLen("convolution output", lenY, s.Batch*s.OutC*product(s.Out()))
+	needLen("convolution output", lenY, s.Batch*s.OutC*s.outs())
 	if lenBias != 0 {
 		needLen("convolution bias", lenBias, s.OutC)
 	}

@@ -74,13 +74,11 @@ func newCodesEnd(q *Requant, lo, hi float32, add *AddedCodes) codesEnd {
 
 // codes computes the codes of one group where there is a kernel for strips; columns holds what is added to the sums of each
 // channel. It reports whether there is.
-func (c *nhwcPlan) codes(p *Pool, g int, image []byte, b *PackedInt8, columns []int32, scale []float32, end *codesEnd, other, y []byte) bool {
+func (c *nhwcPlan) codes(p *Pool, g int, image []byte, b *PackedInt8, columns []int32, scale []float32, end codesEnd, other, y []byte) bool {
 	if !useStrips() || b.zero != nil {
 		return false
 	}
-	c.strips(p, g, b, func(count int, rows []int, reach int, data []byte, col, n, width, at int) {
-		strip(count, n, width, c.runs.words, image, rows, c.offs, reach, data, columns[col:], scale[col:], end, y[at:], tail(other, at), c.s.OutC)
-	})
+	c.strips(p, stripArgs{c: c, g: g, b: b, image: image, starts: columns, scale: scale, end: end, other: other, codes: y})
 	return true
 }
 
@@ -104,41 +102,63 @@ func (c *nhwcPlan) inFloats(p *Pool, x []byte, w *PackedConvNHWC, scale, bias []
 		if len(bias) != 0 {
 			copy(add, bias[g*c.perOut:(g+1)*c.perOut])
 		}
-		c.strips(p, g, b, func(count int, rows []int, reach int, data []byte, col, n, width, at int) {
-			stripFloats(count, n, width, c.runs.words, image[g*c.perIn:], rows, c.offs, reach, data, starts[col:], factors[col:], add[col:], lo, hi, y[at:], nil, c.s.OutC)
-		})
+		c.strips(p, stripArgs{c: c, g: g, b: b, image: image[g*c.perIn:], starts: starts, scale: factors, bias: add, lo: lo, hi: hi, floats: y})
 		columns.release()
 	}
 	return true
 }
 
-// strips calls f for every block of count output positions times panel of channels of a group: rows lists where the positions begin,
-// at is where the first output of the block goes.
-func (c *nhwcPlan) strips(p *Pool, g int, b *PackedInt8, f func(count int, rows []int, reach int, data []byte, col, n, width, at int)) {
-	panels := b.cols.panels()
-	rowsPerTask, parts := splitStrips(p.Threads(), c.positions, panels, c.runs.words*c.runs.count)
-	rowTasks := (c.positions + rowsPerTask - 1) / rowsPerTask
-	if rowTasks*parts == 1 {
+var stripping Jobs[stripArgs]
+
+// stripArgs are the strips of one group of a convolution: codes, or floats where these are given.
+type stripArgs struct {
+	c            *nhwcPlan
+	g            int
+	b            *PackedInt8
+	image        []byte
+	starts       []int32   // what is added to the sums of each channel
+	scale        []float32 // of each channel
+	rows, parts  int       // of a task
+	end          codesEnd
+	other, codes []byte
+	bias, floats []float32
+	lo, hi       float32
+}
+
+// strips computes every block of output positions times panel of channels of a group.
+func (c *nhwcPlan) strips(p *Pool, a stripArgs) {
+	a.rows, a.parts = splitStrips(p.Threads(), c.positions, a.b.cols.panels(), c.runs.words*c.runs.count)
+	rowTasks := (c.positions + a.rows - 1) / a.rows
+	if rowTasks*a.parts == 1 {
 		p = nil
 	}
-	p.For(rowTasks*parts, 1, func(lo, hi int) {
-		buf := borrow(8 * (rowsPerTask + stripRows))
-		defer buf.release()
-		starts := view[int](buf)[:rowsPerTask+stripRows]
-		prepared, reach := -1, 0
-		for t := lo; t < hi; t++ {
-			i0 := t / parts * rowsPerTask
-			i1 := min(i0+rowsPerTask, c.positions)
-			if prepared != i0 {
-				reach = c.starts(starts, i0, i1)
-				prepared = i0
-			}
-			for i := t % parts * panels / parts; i < (t%parts+1)*panels/parts; i++ {
-				data, col, width := b.panel(i)
-				f(i1-i0, starts, reach, data, col, min(width, b.cols.n-col), width, i0*c.s.OutC+g*c.perOut+col)
+	stripping.For(p, rowTasks*a.parts, 1, a, (*stripArgs).tasks)
+}
+
+func (a *stripArgs) tasks(lo, hi int) {
+	c, b := a.c, a.b
+	panels, words, ldy := b.cols.panels(), c.runs.words, c.s.OutC
+	buf := borrow(8 * (a.rows + stripRows))
+	defer buf.release()
+	starts := view[int](buf)[:a.rows+stripRows]
+	prepared, reach := -1, 0
+	for t := lo; t < hi; t++ {
+		i0 := t / a.parts * a.rows
+		count := min(a.rows, c.positions-i0)
+		if prepared != i0 {
+			reach = c.starts(starts, i0, i0+count)
+			prepared = i0
+		}
+		for i := t % a.parts * panels / a.parts; i < (t%a.parts+1)*panels/a.parts; i++ {
+			data, col, width := b.panel(i)
+			n, at := min(width, b.cols.n-col), i0*ldy+a.g*c.perOut+col
+			if a.floats != nil {
+				stripFloats(count, n, width, words, a.image, starts, c.offs, reach, data, a.starts[col:], a.scale[col:], a.bias[col:], a.lo, a.hi, a.floats[at:], nil, ldy)
+			} else {
+				strip(count, n, width, words, a.image, starts, c.offs, reach, data, a.starts[col:], a.scale[col:], &a.end, a.codes[at:], tail(a.other, at), ldy)
 			}
 		}
-	})
+	}
 }
 
 // endWords is about how many words of a sum its end takes as long as.

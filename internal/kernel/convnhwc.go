@@ -166,33 +166,46 @@ func (c *nhwcPlan) bring(p *Pool, x []byte) ([]byte, *buffer) {
 	if rows*row < 1<<15 {
 		p = nil
 	}
-	p.For(rows, max(1, (1<<14)/max(row, 1)), func(lo, hi int) {
-		for r := lo; r < hi; r++ {
-			to := dst[r*row : (r+1)*row]
-			from, rest, inside, size := 0, r, true, 1
-			for i := last - 1; i >= 0; i-- {
-				n := s.In[i] + axisOr(s.PadBegin, i, 0) + axisOr(s.PadEnd, i, 0)
-				at := rest%n - axisOr(s.PadBegin, i, 0)
-				rest /= n
-				inside = inside && at >= 0 && at < s.In[i]
-				from += at * size
-				size *= s.In[i]
-			}
-			if !inside || line == 0 {
-				fillWith(to, byte(c.zero))
-				continue
-			}
-			from = (rest*size + from) * line
-			fillWith(to[:before], byte(c.zero))
-			fillWith(to[before+line:], byte(c.zero))
-			if c.xSigned {
-				flipBytes(to[before:before+line], x[from:from+line])
-			} else {
-				copy(to[before:before+line], x[from:from+line])
-			}
-		}
-	})
+	bringing.For(p, rows, max(1, (1<<14)/max(row, 1)), bringArgs{c, x, dst, line, before, row}, (*bringArgs).rows)
 	return dst, buf
+}
+
+var bringing Jobs[bringArgs]
+
+type bringArgs struct {
+	c                 *nhwcPlan
+	x, dst            []byte
+	line, before, row int // bytes of a row as given, of the pad before it, and of it all
+}
+
+// rows copies rows of padded images.
+func (a *bringArgs) rows(lo, hi int) {
+	c, s := a.c, a.c.s
+	last := len(s.In) - 1
+	for r := lo; r < hi; r++ {
+		to := a.dst[r*a.row : (r+1)*a.row]
+		from, rest, inside, size := 0, r, true, 1
+		for i := last - 1; i >= 0; i-- {
+			n := s.In[i] + axisOr(s.PadBegin, i, 0) + axisOr(s.PadEnd, i, 0)
+			at := rest%n - axisOr(s.PadBegin, i, 0)
+			rest /= n
+			inside = inside && at >= 0 && at < s.In[i]
+			from += at * size
+			size *= s.In[i]
+		}
+		if !inside || a.line == 0 {
+			fillWith(to, byte(c.zero))
+			continue
+		}
+		from = (rest*size + from) * a.line
+		fillWith(to[:a.before], byte(c.zero))
+		fillWith(to[a.before+a.line:], byte(c.zero))
+		if c.xSigned {
+			flipBytes(to[a.before:a.before+a.line], a.x[from:from+a.line])
+		} else {
+			copy(to[a.before:a.before+a.line], a.x[from:from+a.line])
+		}
+	}
 }
 
 // flipBytes copies signed bytes to the unsigned domain.
@@ -221,13 +234,21 @@ func ConvInt8NHWCF32(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int32, x
 	checkBroadcast("convolution weight scale", len(wScale), s.OutC, false)
 	c := w.plans.of(s, xSigned, xzp, planNHWC)
 	lo, hi := s.Activation.bounds()
-	scale := make([]float32, s.OutC)
+	full := Borrow[float32](s.OutC)
+	defer full.Release()
+	scale := full.Data
 	for o := range scale {
 		scale[o] = xScale * at(wScale, o)
 	}
 	if c.inFloats(p, x, w, scale, bias, lo, hi, y) {
 		return
 	}
+	c.tilesInFloats(p, x, w, scale, bias, lo, hi, y)
+}
+
+// tilesInFloats is inFloats where there is no kernel for strips.
+func (c *nhwcPlan) tilesInFloats(p *Pool, x []byte, w *PackedConvNHWC, scale, bias []float32, lo, hi float32, y []float32) {
+	s := c.s
 	c.run(p, x, w, nil, scale, func(rows, n, at int, acc []int32, terms []finishRow, u, v []int32, scale []float32) {
 		var add []float32
 		if len(bias) != 0 {
@@ -249,13 +270,12 @@ func ConvInt8NHWCRequant(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int3
 		if add.Conv.Signed != q.Signed || add.Conv.Zero != q.Zero {
 			panic("kernel: codes are added to those of another convolution")
 		}
-		if !w.stripsOnly() {
-			codes, done := apart(y, add.Codes)
-			defer done.Release()
-			own := *add
-			own.Codes, add = codes, &own
-		}
 		other = add.Codes
+		if !w.stripsOnly() {
+			codes, done := apart(y, other)
+			defer done.Release()
+			other = codes
+		}
 	}
 	c := w.plans.of(s, xSigned, xzp, planNHWC)
 	if c.positions == 0 {
@@ -268,15 +288,15 @@ func ConvInt8NHWCRequant(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int3
 	if w.depth != nil {
 		scale := q.Scale
 		if len(scale) == 1 {
-			scale = make([]float32, s.OutC)
+			full := Borrow[float32](s.OutC)
+			defer full.Release()
+			scale = full.Data
 			fillWith(scale, q.Scale[0])
 		}
-		if !c.depthwiseCodes(p, image, w.depth, bias, scale, lo, hi, q.Zero, q.Signed, y) {
-			c.depthwise(p, image, w.depth, bias, scale, func(rows, n, at int, acc []int32, terms []finishRow, u, v []int32, scale []float32) {
-				finishCodes(rows, n, acc, terms, u, v, scale, lo, hi, q.Zero, y[at:], s.OutC)
-			})
+		if !c.depthwiseCodes(p, image, w.depth, bias, scale, q, lo, hi, y) {
+			c.depthwiseExact(p, image, w.depth, bias, scale, lo, hi, q.Zero, y)
 		}
-		addInPlace(p, add, y)
+		addInPlace(p, add, other, y)
 		return
 	}
 	end := newCodesEnd(q, lo, hi, add)
@@ -289,17 +309,22 @@ func ConvInt8NHWCRequant(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int3
 		for o := range c.perOut {
 			scale[o] = at(q.Scale, g*c.perOut+o)
 		}
-		if !c.codes(p, g, image[g*c.perIn:], b, starts, scale, &end, other, y) {
+		if !c.codes(p, g, image[g*c.perIn:], b, starts, scale, end, other, y) {
 			whole = false
-			c.group(p, g, image, b, starts, scale, func(rows, n, at int, acc []int32, terms []finishRow, u, v []int32, scale []float32) {
-				finishCodes(rows, n, acc, terms, u, v, scale, lo, hi, q.Zero, y[at:], s.OutC)
-			})
+			c.groupCodes(p, g, image, b, starts, scale, lo, hi, q.Zero, y)
 		}
 		columns.release()
 	}
 	if !whole {
-		addInPlace(p, add, y)
+		addInPlace(p, add, other, y)
 	}
+}
+
+// groupCodes is codes where there is no kernel for strips.
+func (c *nhwcPlan) groupCodes(p *Pool, g int, image []byte, b *PackedInt8, starts []int32, scale []float32, lo, hi float32, zero int32, y []byte) {
+	c.group(p, g, image, b, starts, scale, func(rows, n, at int, acc []int32, terms []finishRow, u, v []int32, scale []float32) {
+		finishCodes(rows, n, acc, terms, u, v, scale, lo, hi, zero, y[at:], c.s.OutC)
+	})
 }
 
 // stripsOnly reports whether nothing but strips are computed.
@@ -315,18 +340,26 @@ func (w *PackedConvNHWC) stripsOnly() bool {
 	return true
 }
 
-// addInPlace adds codes to those of y.
-func addInPlace(p *Pool, add *AddedCodes, y []byte) {
+// addInPlace adds other codes to those of y.
+func addInPlace(p *Pool, add *AddedCodes, other, y []byte) {
 	if add == nil {
 		return
 	}
-	p.For(len(y), 1<<14, func(lo, hi int) {
-		if add.Second {
-			AddCodes(y[lo:hi], &add.Sum, add.Codes[lo:hi], &add.Code, y[lo:hi], &add.Conv)
+	adding.For(p, len(y), 1<<14, addArgs{add.Sum, add.Conv, add.Code, add.Second, other, y}, func(a *addArgs, lo, hi int) {
+		if a.second {
+			AddCodes(a.y[lo:hi], &a.sum, a.other[lo:hi], &a.code, a.y[lo:hi], &a.conv)
 		} else {
-			AddCodes(y[lo:hi], &add.Sum, y[lo:hi], &add.Conv, add.Codes[lo:hi], &add.Code)
+			AddCodes(a.y[lo:hi], &a.sum, a.y[lo:hi], &a.conv, a.other[lo:hi], &a.code)
 		}
 	})
+}
+
+var adding Jobs[addArgs]
+
+type addArgs struct {
+	sum, conv, code Code
+	second          bool // the codes of y are the second operand
+	other, y        []byte
 }
 
 // finishTile stores rows x n sums whose first goes to index at of the output, with the scales of their channels.

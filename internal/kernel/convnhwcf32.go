@@ -144,54 +144,69 @@ func depthwiseF32NHWC(p *Pool, s *ConvShape, x []float32, w *PackedDepthwiseF32,
 // second-level cache.
 const stripDepth = 96 << 10
 
+var strippingF32 Jobs[stripsF32]
+
+// stripsF32 are the strips of all groups of a convolution.
+type stripsF32 struct {
+	c                  *nhwcPlan
+	w                  *PackedConvF32NHWC
+	image              []byte
+	begin, residual, y []float32
+	rows, parts        int // of a task
+}
+
 // floats computes the strips of all groups.
 func (c *nhwcPlan) floats(p *Pool, image []byte, w *PackedConvF32NHWC, begin, residual, y []float32) {
-	outC, perOut, perIn, words := c.s.OutC/4, c.perOut/4, c.perIn, c.runs.words
-	count, terms := w.cols.panels(), words*c.runs.count
-	panels := c.s.Group * count
-	rowsPerTask, parts := splitStrips(p.Threads(), c.positions, panels, terms)
-	rowTasks := (c.positions + rowsPerTask - 1) / rowsPerTask
-	if rowTasks*parts == 1 {
+	a := stripsF32{c: c, w: w, image: image, begin: begin, residual: residual, y: y}
+	a.rows, a.parts = splitStrips(p.Threads(), c.positions, c.s.Group*w.cols.panels(), c.runs.words*c.runs.count)
+	rowTasks := (c.positions + a.rows - 1) / a.rows
+	if rowTasks*a.parts == 1 {
 		p = nil
 	}
+	strippingF32.For(p, rowTasks*a.parts, 1, a, (*stripsF32).tasks)
+}
+
+func (j *stripsF32) tasks(first, last int) {
+	c, w := j.c, j.w
+	outC, perOut, words := c.s.OutC/4, c.perOut/4, c.runs.words
+	count, terms := w.cols.panels(), words*c.runs.count
+	panels := c.s.Group * count
 	lo, hi := c.s.Activation.bounds()
 	none, all := Activation{}.bounds()
 	runs := max(1, stripDepth/(words*panelWidth)) // in one go
-	p.For(rowTasks*parts, 1, func(first, last int) {
-		buf := borrow(8 * (rowsPerTask + stripRows))
-		defer buf.release()
-		starts := view[int](buf)[:rowsPerTask+stripRows]
-		prepared, reach := -1, 0
-		for t := first; t < last; t++ {
-			i0 := t / parts * rowsPerTask
-			i1 := min(i0+rowsPerTask, c.positions)
-			if prepared != i0 {
-				reach = c.starts(starts, i0, i1)
-				prepared = i0
-			}
-			for i := t % parts * panels / parts; i < (t%parts+1)*panels/parts; i++ {
-				g := i / count
-				data, col, width := w.panel(terms, g, i%count)
-				at := i0*outC + g*perOut + col
-				n := min(width, perOut-col)
-				from := begin[g*w.cols.padded()+col:]
-				for r := 0; r < c.runs.count; r += runs {
-					end := min(r+runs, c.runs.count)
-					a := stripF32{
-						count: i1 - i0, n: n, width: width, k: words, src: image[g*perIn:], rows: starts, offs: c.offs[r:end], reach: reach,
-						b: data[r*words*width : end*words*width], start: from, dst: y[at:], ldd: outC, lo: none, hi: all, more: r > 0,
-					}
-					if r == 0 && len(residual) != 0 { // before more is stored over it
-						a.other = residual[at:]
-					}
-					if end == c.runs.count {
-						a.lo, a.hi = lo, hi
-					}
-					a.run()
+	buf := borrow(8 * (j.rows + stripRows))
+	defer buf.release()
+	starts := view[int](buf)[:j.rows+stripRows]
+	prepared, reach := -1, 0
+	for t := first; t < last; t++ {
+		i0 := t / j.parts * j.rows
+		i1 := min(i0+j.rows, c.positions)
+		if prepared != i0 {
+			reach = c.starts(starts, i0, i1)
+			prepared = i0
+		}
+		for i := t % j.parts * panels / j.parts; i < (t%j.parts+1)*panels/j.parts; i++ {
+			g := i / count
+			data, col, width := w.panel(terms, g, i%count)
+			at := i0*outC + g*perOut + col
+			n := min(width, perOut-col)
+			from := j.begin[g*w.cols.padded()+col:]
+			for r := 0; r < c.runs.count; r += runs {
+				end := min(r+runs, c.runs.count)
+				a := stripF32{
+					count: i1 - i0, n: n, width: width, k: words, src: j.image[g*c.perIn:], rows: starts, offs: c.offs[r:end], reach: reach,
+					b: data[r*words*width : end*words*width], start: from, dst: j.y[at:], ldd: outC, lo: none, hi: all, more: r > 0,
 				}
+				if r == 0 && len(j.residual) != 0 { // before more is stored over it
+					a.other = j.residual[at:]
+				}
+				if end == c.runs.count {
+					a.lo, a.hi = lo, hi
+				}
+				a.run()
 			}
 		}
-	})
+	}
 }
 
 // stripF32 is count positions of a convolution, which begin at rows, times n channels of a panel of weights of the given width;

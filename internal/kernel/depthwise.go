@@ -110,6 +110,13 @@ func (c *nhwcPlan) depthwise(p *Pool, image []byte, d *depthwiseInt8, bias []int
 	})
 }
 
+// depthwiseExact computes codes from the exact sums.
+func (c *nhwcPlan) depthwiseExact(p *Pool, image []byte, d *depthwiseInt8, bias []int32, scale []float32, lo, hi float32, zero int32, y []byte) {
+	c.depthwise(p, image, d, bias, scale, func(rows, n, at int, acc []int32, terms []finishRow, u, v []int32, scale []float32) {
+		finishCodes(rows, n, acc, terms, u, v, scale, lo, hi, zero, y[at:], c.s.OutC)
+	})
+}
+
 // columns sets dst[c] to what is added to the sums of channel c: bias - zero*sum of the weights.
 func (d *depthwiseInt8) columns(dst []int32, zero int32, bias []int32) {
 	for ch, sum := range d.sum {
@@ -122,7 +129,7 @@ func (d *depthwiseInt8) columns(dst []int32, zero int32, bias []int32) {
 }
 
 // depthwiseCodes computes codes in blocks of 64 channels where there is a kernel for that; it reports whether there is.
-func (c *nhwcPlan) depthwiseCodes(p *Pool, image []byte, d *depthwiseInt8, bias []int32, scale []float32, lo, hi float32, zp int32, signed bool, y []byte) bool {
+func (c *nhwcPlan) depthwiseCodes(p *Pool, image []byte, d *depthwiseInt8, bias []int32, scale []float32, q *Requant, lo, hi float32, y []byte) bool {
 	if d.quads == nil || !useDepthwiseBlocks() {
 		return false
 	}
@@ -145,29 +152,59 @@ func (c *nhwcPlan) depthwiseCodes(p *Pool, image []byte, d *depthwiseInt8, bias 
 		}
 	}
 	quads := (d.taps + 3) / 4
-	offs := make([]int, 4*quads)
+	list := Borrow[int](4 * quads)
+	defer list.Release()
+	offs := list.Data
 	for t := range offs {
 		offs[t] = c.offs[min(t, d.taps-1)] // beyond the taps weights are zero
 	}
-	end := newCodesEnd(&Requant{Scale: scale, Zero: zp, Signed: signed}, lo, hi, nil)
-	slides := d.slide != nil && end.small != 0 && c.room(3, 3)
-	row, stride := 0, 0
-	if slides {
-		row, stride = axisOr(c.s.Dilation, 0, 1)*c.step[0], axisOr(c.s.Stride, 1, 1)
+	a := depthArgs{
+		c: c, d: d, image: image, starts: starts, factors: factors, offs: offs, lo: lo, hi: hi, zero: q.Zero, y: y,
+		end: newCodesEnd(&Requant{Scale: scale, Zero: q.Zero, Signed: q.Signed}, lo, hi, nil),
 	}
-	c.tapRows(p, c.positions*d.channels*d.taps, func(from, first, count, step int) {
-		for b := range blocks {
-			ch := b * channelBlock
-			if slides {
-				depthwiseSlide(stride, count, min(channelBlock, d.channels-ch), image[from+ch:], c.step[1], row, d.slide[b*slideBytes:],
-					starts[ch:ch+channelBlock], factors[ch:ch+channelBlock], &end, y[first*d.channels+ch:], d.channels)
+	a.slides = d.slide != nil && a.end.small != 0 && c.room(3, 3)
+	rows := c.positions / c.out[len(c.out)-1]
+	if c.positions*d.channels*d.taps < 2*minTask {
+		p = nil
+	}
+	deep.For(p, rows, max(1, rows/(8*p.Threads())), a, (*depthArgs).rows)
+	return true
+}
+
+var deep Jobs[depthArgs]
+
+// depthArgs is a depthwise convolution of codes in blocks of channels.
+type depthArgs struct {
+	c       *nhwcPlan
+	d       *depthwiseInt8
+	image   []byte
+	starts  []int32
+	factors []float32
+	offs    []int
+	end     codesEnd
+	lo, hi  float32
+	zero    int32
+	slides  bool
+	y       []byte
+}
+
+func (a *depthArgs) rows(lo, hi int) {
+	c, d := a.c, a.d
+	last := len(c.out) - 1
+	count, step := c.out[last], axisOr(c.s.Stride, last, 1)*c.step[last]
+	for r := lo; r < hi; r++ {
+		from, first := c.position(r*count), r*count
+		for ch := 0; ch < d.channels; ch += channelBlock {
+			n := min(channelBlock, d.channels-ch)
+			if a.slides {
+				depthwiseSlide(axisOr(c.s.Stride, 1, 1), count, n, a.image[from+ch:], c.step[1], axisOr(c.s.Dilation, 0, 1)*c.step[0], d.slide[ch/channelBlock*slideBytes:],
+					a.starts[ch:ch+channelBlock], a.factors[ch:ch+channelBlock], &a.end, a.y[first*d.channels+ch:], d.channels)
 				continue
 			}
-			depthwiseBlock(count, min(channelBlock, d.channels-ch), image[from+ch:], step, offs, d.quads[b*quads*4*channelBlock:],
-				starts[ch:ch+channelBlock], factors[ch:ch+channelBlock], lo, hi, zp, y[first*d.channels+ch:], d.channels)
+			depthwiseBlock(count, n, a.image[from+ch:], step, a.offs, d.quads[ch*len(a.offs):],
+				a.starts[ch:ch+channelBlock], a.factors[ch:ch+channelBlock], a.lo, a.hi, a.zero, a.y[first*d.channels+ch:], d.channels)
 		}
-	})
-	return true
+	}
 }
 
 // room reports whether every output position has a window of rows x cols pixels in the padded image.
@@ -242,23 +279,38 @@ func DepthwiseF32NHWC(p *Pool, s *ConvShape, x []float32, w *PackedDepthwiseF32,
 	if c.positions*w.channels*product(s.Kernel) < 2*minTask {
 		p = nil
 	}
-	p.For(rows, max(1, rows/(8*p.Threads())), func(first, last int) {
-		list := Borrow[int](2 * product(s.Kernel))
-		defer list.Release()
-		taps := list.Data
-		for r := first; r < last; r++ {
-			for _, piece := range c.pieces {
-				at := r*c.width + piece.first
-				count := c.taps(r, piece, taps, w.padded)
-				if count == 0 { // the kernel lies beside the image
-					taps, one := []int{0, 0}, make([]float32, (w.channels+15)&^15)
-					tapsF32(piece.count, w.channels, one, 0, taps[:1], taps[1:], one, add, lo, hi, y[at*w.channels:], w.channels)
-					continue
-				}
-				tapsF32(piece.count, w.channels, x, c.step, taps[:count], taps[count:2*count], w.w, add, lo, hi, y[at*w.channels:], w.channels)
+	deepF32.For(p, rows, max(1, rows/(8*p.Threads())), depthF32Args{c, w, x, add, y, lo, hi}, (*depthF32Args).rows)
+}
+
+var deepF32 Jobs[depthF32Args]
+
+type depthF32Args struct {
+	c         *borders
+	w         *PackedDepthwiseF32
+	x, add, y []float32
+	lo, hi    float32
+}
+
+func (a *depthF32Args) rows(first, last int) {
+	c, w := a.c, a.w
+	list := Borrow[int](2 * product(c.s.Kernel))
+	defer list.Release()
+	taps := list.Data
+	for r := first; r < last; r++ {
+		for _, piece := range c.pieces {
+			y := a.y[(r*c.width+piece.first)*w.channels:]
+			count := c.taps(r, piece, taps, w.padded)
+			if count == 0 { // the kernel lies beside the image
+				none := Borrow[float32]((w.channels + 15) &^ 15)
+				clear(none.Data)
+				taps := []int{0, 0}
+				tapsF32(piece.count, w.channels, none.Data, 0, taps[:1], taps[1:], none.Data, a.add, a.lo, a.hi, y, w.channels)
+				none.Release()
+				continue
 			}
+			tapsF32(piece.count, w.channels, a.x, c.step, taps[:count], taps[count:2*count], w.w, a.add, a.lo, a.hi, y, w.channels)
 		}
-	})
+	}
 }
 
 // borders is where the inputs of a convolution over channels-last images lie without pads: rows of outputs come in pieces whose

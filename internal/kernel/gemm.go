@@ -40,7 +40,10 @@ func GemmF32Packed(p *Pool, transA bool, m int, alpha float32, a []float32, lda 
 		scaleC(m, n, beta, c, ldc)
 		return
 	}
-	kernelF32().product(transA, m, n, k, alpha, a, lda, beta, c, ldc).multiply(p, &b.panels, 0, 0)
+	g := packedProducts.take()
+	g.set(transA, m, n, k, alpha, a, lda, beta, c, ldc)
+	defer g.done()
+	g.multiply(p, &b.panels, 0, 0)
 }
 
 func checkGemm(transA, transB bool, m, n, k, lenA, lda, lenB, ldb, lenC, ldc int) {

@@ -139,6 +139,15 @@ type blocked[W any] struct {
 	tile func(height, width, k int, a, b, ahead []W, row, col, rows, n int, add bool)
 	// outside, if given, tells of blocks of C that are not wanted.
 	outside func(row, col, rows, n int) bool
+
+	tasks multiplication[W] // of multiply
+	body  func(lo, hi int)  // multiplyTasks
+}
+
+// multiplication is what the tasks of a product share: depths from k0 on, by columns from col0 on, rows and parts to a task.
+type multiplication[W any] struct {
+	b                     *panels[W]
+	k0, col0, rows, parts int
 }
 
 const (
@@ -247,39 +256,48 @@ func rowSplit(p *Pool, m, most, count, work int) (rowsPerTask, parts int) {
 // multiply multiplies depths [k0, k0+b.k) by the packed columns from col0 on. Each task owns a block of rows of C
 // times a range of panels and goes through the blocks of k in order, so that the order of summation is fixed.
 func (g *blocked[W]) multiply(p *Pool, b *panels[W], k0, col0 int) {
-	blocks, size := depth(b.k)
-	count := b.cols.panels()
-	rowsPerTask, parts := rowSplit(p, g.m, blockRows[W](size), count, g.m*b.cols.n*b.k*g.ops)
-	rowTasks := (g.m + rowsPerTask - 1) / rowsPerTask
-	if rowTasks*parts == 1 {
+	t := multiplication[W]{b: b, k0: k0, col0: col0}
+	_, size := depth(b.k)
+	t.rows, t.parts = rowSplit(p, g.m, blockRows[W](size), b.cols.panels(), g.m*b.cols.n*b.k*g.ops)
+	rowTasks := (g.m + t.rows - 1) / t.rows
+	if rowTasks*t.parts == 1 {
 		p = nil
 	}
-	p.For(rowTasks*parts, 1, func(lo, hi int) {
-		buf := borrow(sizeOf[W]() * (min(rowsPerTask, g.m) + 2*g.mr) * size)
-		defer buf.release()
-		packed := view[W](buf)
-		for t := lo; t < hi; t++ {
-			i0 := t / parts * rowsPerTask
-			i1 := min(i0+rowsPerTask, g.m)
-			first, last := t%parts*count/parts, (t%parts+1)*count/parts
-			if g.outside != nil {
-				from, _ := b.cols.panel(first)
-				to, width := b.cols.panel(last - 1)
-				if g.outside(i0, col0+from, i1-i0, to+width-from) {
-					continue
-				}
-			}
-			for kb := range blocks {
-				d0, d1 := b.block(kb)
-				g.packA(packed, i0, i1, k0+d0, k0+d1)
-				for i := first; i < last; i++ {
-					data, col, width := b.panel(d0, d1, i)
-					next := b.data[(d0*b.cols.padded()+(col+width)*(d1-d0))%len(b.data):]
-					g.rowPanels(packed, data, next, d1-d0, width, i0, i1, col0+col, min(width, b.cols.n-col), k0+kb > 0)
-				}
+	g.tasks = t
+	if g.body == nil {
+		g.body = g.multiplyTasks
+	}
+	p.For(rowTasks*t.parts, 1, g.body)
+}
+
+func (g *blocked[W]) multiplyTasks(lo, hi int) {
+	b, k0, col0, parts := g.tasks.b, g.tasks.k0, g.tasks.col0, g.tasks.parts
+	blocks, size := depth(b.k)
+	count := b.cols.panels()
+	buf := borrow(sizeOf[W]() * (min(g.tasks.rows, g.m) + 2*g.mr) * size)
+	defer buf.release()
+	packed := view[W](buf)
+	for t := lo; t < hi; t++ {
+		i0 := t / parts * g.tasks.rows
+		i1 := min(i0+g.tasks.rows, g.m)
+		first, last := t%parts*count/parts, (t%parts+1)*count/parts
+		if g.outside != nil {
+			from, _ := b.cols.panel(first)
+			to, width := b.cols.panel(last - 1)
+			if g.outside(i0, col0+from, i1-i0, to+width-from) {
+				continue
 			}
 		}
-	})
+		for kb := range blocks {
+			d0, d1 := b.block(kb)
+			g.packA(packed, i0, i1, k0+d0, k0+d1)
+			for i := first; i < last; i++ {
+				data, col, width := b.panel(d0, d1, i)
+				next := b.data[(d0*b.cols.padded()+(col+width)*(d1-d0))%len(b.data):]
+				g.rowPanels(packed, data, next, d1-d0, width, i0, i1, col0+col, min(width, b.cols.n-col), k0+kb > 0)
+			}
+		}
+	}
 }
 
 // rowPanels multiplies all row panels of a packed block of A, rows [i0, i1) of C, by one panel of B. Meanwhile the next panel,

@@ -65,21 +65,10 @@ func GemmInt8F32(p *Pool, m, n, k int, a []byte, lda int, aSigned bool, azp []in
 		}
 		aScale, bScale = scales, nil
 	}
-	lo, hi := Activation{}.bounds()
-	b.multiply(p, m, a, lda, aSigned, azp, aScale, whole, func(rows, n, row, col int, acc []int32, terms []finishRow, u, v []int32) {
-		var scale, add []float32
-		if len(bScale) != 0 {
-			scale = bScale[col:]
-		}
-		if len(bias) != 0 {
-			add = bias[col:]
-		}
-		finishF32(rows, n, acc, terms, u, v, scale, add, lo, hi, c[row*ldc+col:], ldc)
-		for i := row; i < row+rows && len(residual) != 0; i++ {
-			line := c[i*ldc+col:][:n]
-			Add(line, line, residual[i*ldc+col:][:n])
-		}
-	})
+	end := floatEnds.take()
+	end.scale, end.bias, end.residual, end.c, end.ldc = bScale, bias, residual, c, ldc
+	defer end.done()
+	b.multiply(p, m, a, lda, aSigned, azp, aScale, whole, end.function())
 }
 
 // columns sets dst to what is added to the sums of each packed column where A has one zero point: the zero point
@@ -273,14 +262,12 @@ var negativeZero = float32(math.Copysign(0, -1))
 // If given, whole holds the second term, and what else is to be added to a column. The rows have no terms then
 // where B has no zero points either and aScale is nil.
 func (b *PackedInt8) multiply(p *Pool, m int, a []byte, lda int, aSigned bool, azp []int32, aScale []float32, whole []int32,
-	finish func(rows, n, row, col int, acc []int32, terms []finishRow, u, v []int32),
+	finish finishProduct,
 ) {
 	n := b.cols.n
 	if m == 0 || n == 0 {
 		return
 	}
-	const mr = 8
-	k4 := (b.k + 3) / 4
 	panels := b.cols.panels()
 	rowsPerTask, parts := rowSplit(p, m, rowsMax, panels, m*n*b.k/4)
 	for rowsPerTask > 48 && rowsPerTask*b.k > 512<<10 {
@@ -298,51 +285,7 @@ func (b *PackedInt8) multiply(p *Pool, m int, a []byte, lda int, aSigned bool, a
 	if whole != nil {
 		shift = whole
 	}
-	plain := whole != nil && b.zero == nil && aScale == nil
-	p.For(rowTasks*parts, 1, func(lo, hi int) {
-		rowsMax := min(rowsPerTask, m) + mr
-		buf := borrow(rowsMax*k4*4 + rowsMax*int(unsafe.Sizeof(finishRow{})) + mr*panelWidth*4)
-		defer buf.release()
-		packed := buf.u32()[:rowsMax*k4]
-		acc := buf.i32()[rowsMax*k4 : rowsMax*k4+mr*panelWidth]
-		terms := unsafe.Slice((*finishRow)(unsafe.Pointer(&buf.i32()[rowsMax*k4+mr*panelWidth])), rowsMax)
-		for t := lo; t < hi; t++ {
-			i0 := t / parts * rowsPerTask
-			i1 := min(i0+rowsPerTask, m)
-			packRowsInt8(packed, mr, a, lda, i0, i1, b.k, flip)
-			for i := i0; i < i1 && !plain; i++ {
-				row := columnsOnly
-				if whole == nil {
-					row.p = at(azp, i) + offset
-				}
-				if aScale != nil {
-					row.scale = at(aScale, i)
-				}
-				if b.zero != nil {
-					row.q = -sumBytes(a[i*lda:i*lda+b.k], flip)
-				}
-				terms[i-i0] = row
-			}
-			for i := t % parts * panels / parts; i < (t%parts+1)*panels/parts; i++ {
-				data, col, width := b.panel(i)
-				valid := min(width, n-col)
-				u, v := shift[col:col+width], b.zero
-				if v != nil {
-					v = v[col : col+width]
-				}
-				for r := i0; r < i1; r += mr {
-					rows := min(mr, i1-r)
-					height := panelRows(rows, mr)
-					tileInt8(false, height, width, k4, packed[(r-i0)*k4:], data, acc)
-					if plain {
-						finish(rows, valid, r, col, acc, nil, u, v)
-					} else {
-						finish(rows, valid, r, col, acc, terms[r-i0:], u, v)
-					}
-				}
-			}
-		}
-	})
+	multiplying.For(p, rowTasks*parts, 1, multiplyArgs{b, m, a, lda, azp, aScale, shift, whole != nil, flip, offset, rowsPerTask, parts, finish}, (*multiplyArgs).tasks)
 }
 
 // packRowsInt8 packs rows i0 to i1 of A into row panels of up to mr rows: for every four columns,

@@ -41,34 +41,51 @@ func smallGemmF32(p *Pool, transB bool, m, n, k int, alpha float32, a []float32,
 	start := Borrow[float32](panelWidth)
 	defer start.Release()
 	clear(start.Data)
-	lo, hi := Activation{}.bounds()
 	if m*n*k < 2*minTask {
 		p = nil
 	}
-	p.For(m, max(16, (m/(2*p.Threads())+7)&^7), func(first, last int) {
-		rows := Borrow[int](last - first + stripRows)
-		defer rows.Release()
-		for i := range rows.Data {
-			rows.Data[i] = 4 * lda * min(i, last-first-1)
+	small.For(p, m, max(16, (m/(2*p.Threads())+7)&^7), smallArgs{n, k, alpha, a, lda, b, ldb, c, ldc, packed.Data, start.Data}, (*smallArgs).rows)
+}
+
+var small Jobs[smallArgs]
+
+type smallArgs struct {
+	n, k          int
+	alpha         float32
+	a             []float32
+	lda           int
+	b             []float32
+	ldb           int
+	c             []float32
+	ldc           int
+	packed, start []float32 // packed is nil where b is read as it is
+}
+
+func (s *smallArgs) rows(first, last int) {
+	cols := splitColumns(s.n)
+	lo, hi := Activation{}.bounds()
+	rows := Borrow[int](last - first + stripRows)
+	defer rows.Release()
+	for i := range rows.Data {
+		rows.Data[i] = 4 * s.lda * min(i, last-first-1)
+	}
+	t := stripF32{
+		count: last - first, k: s.k, src: unsafe.Slice((*byte)(unsafe.Pointer(&s.a[first*s.lda])), 4*((last-first-1)*s.lda+s.k)), rows: rows.Data, offs: oneRun,
+		reach: 4 * s.lda * (last - first - 1), start: s.start, ldd: s.ldc, lo: lo, hi: hi,
+	}
+	for i := range cols.panels() {
+		col, width := cols.panel(i)
+		t.n, t.width, t.ldb, t.dst = min(width, s.n-col), width, width, s.c[first*s.ldc+col:]
+		if s.packed == nil {
+			t.b, t.ldb = s.b[col:], s.ldb
+		} else {
+			t.b = s.packed[col*s.k : (col+width)*s.k]
 		}
-		s := stripF32{
-			count: last - first, k: k, src: unsafe.Slice((*byte)(unsafe.Pointer(&a[first*lda])), 4*((last-first-1)*lda+k)), rows: rows.Data, offs: oneRun,
-			reach: 4 * lda * (last - first - 1), start: start.Data, ldd: ldc, lo: lo, hi: hi,
-		}
-		for i := range cols.panels() {
-			col, width := cols.panel(i)
-			s.n, s.width, s.ldb, s.dst = min(width, n-col), width, width, c[first*ldc+col:]
-			if direct {
-				s.b, s.ldb = b[col:], ldb
-			} else {
-				s.b = packed.Data[col*k : (col+width)*k]
-			}
-			s.run()
-		}
-		for i := first; i < last && alpha != 1; i++ {
-			Scale(c[i*ldc:i*ldc+n], c[i*ldc:i*ldc+n], alpha)
-		}
-	})
+		t.run()
+	}
+	for i := first; i < last && s.alpha != 1; i++ {
+		Scale(s.c[i*s.ldc:i*s.ldc+s.n], s.c[i*s.ldc:i*s.ldc+s.n], s.alpha)
+	}
 }
 
 // oneRun are the offsets of a product: its rows are one run.

@@ -9,50 +9,71 @@ func (b *PackedInt8) strips(m int, aSigned bool, whole []int32) bool {
 	return useStrips() && m >= stripRowsMin && !aSigned && b.k%4 == 0 && b.k > 0 && b.cols.n > 0 && b.zero == nil && whole != nil
 }
 
-// inStrips calls f for every block of rows [i0, i0+count) times panel of columns: rows lists where those of A begin in a[i0*lda:].
-func (b *PackedInt8) inStrips(p *Pool, m, lda int, f func(i0, count int, rows []int, data []byte, col, n, width int)) {
-	panels := b.cols.panels()
-	rowsPerTask, parts := splitStrips(p.Threads(), m, panels, b.k/4)
-	for rowsPerTask > 48 && rowsPerTask*b.k > 512<<10 {
-		rowsPerTask /= 2
+var productStrips Jobs[productArgs]
+
+// productArgs are the strips of a product: codes, or floats where bias is given. What belongs to columns is padded to whole panels.
+type productArgs struct {
+	b           *PackedInt8
+	m           int
+	a           []byte
+	lda         int
+	whole       []int32
+	scale, bias []float32
+	residual    []float32
+	floats      []float32
+	end         codesEnd
+	codes       []byte
+	ldc         int
+	rows, parts int // of a task
+}
+
+// inStrips computes every block of rows times panel of columns.
+func (b *PackedInt8) inStrips(p *Pool, a productArgs) {
+	a.b = b
+	a.rows, a.parts = splitStrips(p.Threads(), a.m, b.cols.panels(), b.k/4)
+	for a.rows > 48 && a.rows*b.k > 512<<10 {
+		a.rows /= 2
 	}
-	rowTasks := (m + rowsPerTask - 1) / rowsPerTask
-	if rowTasks*parts == 1 {
+	rowTasks := (a.m + a.rows - 1) / a.rows
+	if rowTasks*a.parts == 1 {
 		p = nil
 	}
-	p.For(rowTasks*parts, 1, func(lo, hi int) {
-		buf := borrow(8 * (rowsPerTask + stripRows))
-		defer buf.release()
-		rows := view[int](buf)[:rowsPerTask+stripRows]
-		for t := lo; t < hi; t++ {
-			i0 := t / parts * rowsPerTask
-			count := min(rowsPerTask, m-i0)
-			for i := range rows {
-				rows[i] = min(i, count-1) * lda
-			}
-			for i := t % parts * panels / parts; i < (t%parts+1)*panels/parts; i++ {
-				data, col, width := b.panel(i)
-				f(i0, count, rows, data, col, min(width, b.cols.n-col), width)
+	productStrips.For(p, rowTasks*a.parts, 1, a, (*productArgs).tasks)
+}
+
+func (a *productArgs) tasks(lo, hi int) {
+	b, panels := a.b, a.b.cols.panels()
+	least, most := Activation{}.bounds()
+	buf := borrow(8 * (a.rows + stripRows))
+	defer buf.release()
+	rows := view[int](buf)[:a.rows+stripRows]
+	for t := lo; t < hi; t++ {
+		i0 := t / a.parts * a.rows
+		count := min(a.rows, a.m-i0)
+		for i := range rows {
+			rows[i] = min(i, count-1) * a.lda
+		}
+		for i := t % a.parts * panels / a.parts; i < (t%a.parts+1)*panels/a.parts; i++ {
+			data, col, width := b.panel(i)
+			n, at, reach := min(width, b.cols.n-col), i0*a.ldc+col, (count-1)*a.lda
+			if a.bias != nil {
+				stripFloats(count, n, width, b.k/4, a.a[i0*a.lda:], rows, oneRun, reach, data, a.whole[col:], a.scale[col:], a.bias[col:], least, most,
+					a.floats[at:], tail(a.residual, at), a.ldc)
+			} else {
+				strip(count, n, width, b.k/4, a.a[i0*a.lda:], rows, oneRun, reach, data, a.whole[col:], a.scale[col:], &a.end, a.codes[at:], nil, a.ldc)
 			}
 		}
-	})
+	}
 }
 
 // inFloats is GemmInt8F32 in strips; whole, scale and bias are padded to whole panels.
 func (b *PackedInt8) inFloats(p *Pool, m int, a []byte, lda int, whole []int32, scale, bias, residual, c []float32, ldc int) {
-	lo, hi := Activation{}.bounds()
-	offs := []int{0}
-	b.inStrips(p, m, lda, func(i0, count int, rows []int, data []byte, col, n, width int) {
-		stripFloats(count, n, width, b.k/4, a[i0*lda:], rows, offs, (count-1)*lda, data, whole[col:], scale[col:], bias[col:], lo, hi, c[i0*ldc+col:], tail(residual, i0*ldc+col), ldc)
-	})
+	b.inStrips(p, productArgs{m: m, a: a, lda: lda, whole: whole, scale: scale, bias: bias, residual: residual, floats: c, ldc: ldc})
 }
 
 // inCodes is GemmInt8Requant in strips; whole and scale are padded to whole panels.
-func (b *PackedInt8) inCodes(p *Pool, m int, a []byte, lda int, whole []int32, scale []float32, end *codesEnd, c []byte, ldc int) {
-	offs := []int{0}
-	b.inStrips(p, m, lda, func(i0, count int, rows []int, data []byte, col, n, width int) {
-		strip(count, n, width, b.k/4, a[i0*lda:], rows, offs, (count-1)*lda, data, whole[col:], scale[col:], end, c[i0*ldc+col:], nil, ldc)
-	})
+func (b *PackedInt8) inCodes(p *Pool, m int, a []byte, lda int, whole []int32, scale []float32, end codesEnd, c []byte, ldc int) {
+	b.inStrips(p, productArgs{m: m, a: a, lda: lda, whole: whole, scale: scale, end: end, codes: c, ldc: ldc})
 }
 
 // stripFloatsGeneric is stripGeneric with dst[i*ldd+j] = min(max(float32(s)*scale[j] + bias[j] + other[i*ldd+j], lo), hi), each step

@@ -40,15 +40,29 @@ func MaxPoolCodes(p *Pool, s *PoolShape, x []byte, signed bool, y []byte) {
 	if signed {
 		least = 0x80
 	}
-	s.each(p, x, y, func(src []byte, offs []int, _ int, dst []byte) {
-		if len(offs) == 0 {
-			for i := range dst {
-				dst[i] = least
-			}
-			return
-		}
-		maxTaps(src, offs, signed, dst)
-	})
+	s.each(p, x, y, poolWindow{most: true, signed: signed, least: least})
+}
+
+// poolWindow is what becomes of a window: its maximum, or its sum after what sum says.
+type poolWindow struct {
+	most, signed bool
+	least        byte
+	sum          scaledSum
+	average      *averagePool // nil: sum is whole
+}
+
+func (w *poolWindow) codes(src []byte, offs []int, o int, dst []byte) {
+	switch {
+	case !w.most && w.average == nil:
+		sumTaps(src, offs, &w.sum, dst)
+	case !w.most:
+		v := w.average.of(w.sum, len(offs), o)
+		sumTaps(src, offs, &v, dst)
+	case len(offs) == 0:
+		fillWith(dst, w.least)
+	default:
+		maxTaps(src, offs, w.signed, dst)
+	}
 }
 
 // AveragePoolCodes averages each window of 8-bit codes as ONNX Runtime does com.microsoft.QLinearAveragePool, with each step rounded
@@ -66,29 +80,34 @@ func AveragePoolCodes(p *Pool, s *PoolShape, x []byte, qx *Code, countPad bool, 
 	}
 	least, most := qy.limits()
 	average := scaledSum{signed: qx.Signed, a: qx.Scale, c: qy.Scale, z: float32(qy.Zero), lo: float32(least), hi: float32(most)}
-	pos := func(o int) (count int) { // elements of the window of output o in the padded input
-		count = 1
+	s.each(p, x, y, poolWindow{sum: average, average: &averagePool{s, qx.Zero, countPad, padEnd}})
+}
+
+// averagePool says by what the sum of a window is divided.
+type averagePool struct {
+	s        *PoolShape
+	zero     int32
+	countPad bool
+	padEnd   []int
+}
+
+// of completes v for output o, whose window has n elements.
+func (a *averagePool) of(v scaledSum, n, o int) scaledSum {
+	v.start = -int32(n) * a.zero
+	if s := a.s; a.countPad { // elements of the window in the padded input
+		n = 1
 		for i := len(s.In) - 1; i >= 0; i-- {
 			first := o%s.Out[i]*axisOr(s.Stride, i, 1) - axisOr(s.Pad, i, 0)
 			o /= s.Out[i]
-			end, step := s.In[i]+axisOr(padEnd, i, 0), axisOr(s.Dilation, i, 1)
-			count *= min(s.Kernel[i], max(0, (end-first+step-1)/step))
+			end, step := s.In[i]+axisOr(a.padEnd, i, 0), axisOr(s.Dilation, i, 1)
+			n *= min(s.Kernel[i], max(0, (end-first+step-1)/step))
 		}
-		return count
 	}
-	s.each(p, x, y, func(src []byte, offs []int, o int, dst []byte) {
-		v := average
-		v.start = -int32(len(offs)) * qx.Zero
-		count := len(offs)
-		if countPad {
-			count = pos(o)
-		}
-		v.b = float32(count)
-		if count == 0 {
-			v.a, v.b = 0, 1
-		}
-		sumTaps(src, offs, &v, dst)
-	})
+	v.b = float32(n)
+	if n == 0 {
+		v.a, v.b = 0, 1
+	}
+	return v
 }
 
 // GlobalAveragePoolCodes averages all spatial elements of each channel as ONNX Runtime does com.microsoft.QLinearGlobalAveragePool:
@@ -97,7 +116,10 @@ func AveragePoolCodes(p *Pool, s *PoolShape, x []byte, qx *Code, countPad bool, 
 //
 // x is [batch, channels, count], or [batch, count, channels] with channelsLast; y is [batch, channels]. count is positive.
 func GlobalAveragePoolCodes(p *Pool, batch, channels, count int, channelsLast bool, x []byte, qx *Code, y []byte, qy *Code) {
-	s := PoolShape{Batch: batch, Channels: channels, In: []int{count}, Out: []int{1}, Kernel: []int{max(count, 1)}, ChannelsLast: channelsLast}
+	sizes := Borrow[int](3)
+	defer sizes.Release()
+	sizes.Data[0], sizes.Data[1], sizes.Data[2] = count, 1, max(count, 1)
+	s := PoolShape{Batch: batch, Channels: channels, In: sizes.Data[:1], Out: sizes.Data[1:2], Kernel: sizes.Data[2:3], ChannelsLast: channelsLast}
 	s.check(len(x), len(y))
 	checkCodes(qy, qx)
 	least, most := qy.limits()
@@ -105,7 +127,7 @@ func GlobalAveragePoolCodes(p *Pool, batch, channels, count int, channelsLast bo
 		signed: qx.Signed, start: -int32(count) * qx.Zero, a: qx.Scale / float32(float32(count)*qy.Scale), b: 1, c: 1,
 		lo: float32(least - qy.Zero), hi: float32(most - qy.Zero), zp: qy.Zero,
 	}
-	s.each(p, x, y, func(src []byte, offs []int, _ int, dst []byte) { sumTaps(src, offs, &v, dst) })
+	s.each(p, x, y, poolWindow{sum: v})
 }
 
 // scaledSum is what becomes of a sum: rne(clamp(((start+sum)*a)/b)/c + z, lo, hi)) + zp.
@@ -117,45 +139,64 @@ type scaledSum struct {
 	zp         int32
 }
 
-// each calls window for every output position of groups of channels with the runs of channels in its window: src[offs[t]:] and
-// dst hold the group's channels. Channels first are brought last, at most channelGroup at a time.
-func (s *PoolShape) each(p *Pool, x, y []byte, window func(src []byte, offs []int, o int, dst []byte)) {
-	const channelGroup = 64
-	in, out := product(s.In), product(s.Out)
-	if s.Batch*s.Channels*out == 0 {
+var pooling Jobs[poolArgs]
+
+type poolArgs struct {
+	s       PoolShape
+	x, y    []byte
+	window  poolWindow
+	in, out int // elements of a channel
+}
+
+// channelGroup is how many channels are brought together at most.
+const channelGroup = 64
+
+// each computes every output position of groups of channels from the runs of channels in its window: src[offs[t]:] and dst hold the
+// group's channels. Channels first are brought last.
+func (s *PoolShape) each(p *Pool, x, y []byte, window poolWindow) {
+	a := poolArgs{*s, x, y, window, product(s.In), product(s.Out)}
+	if s.Batch*s.Channels*a.out == 0 {
 		return
 	}
-	if s.Batch*s.Channels*out*product(s.Kernel) < minTask/2 {
+	if s.Batch*s.Channels*a.out*product(s.Kernel) < minTask/2 {
 		p = nil
 	}
 	if s.ChannelsLast {
-		p.For(s.Batch*out, max(1, (1<<14)/(s.Channels*product(s.Kernel))), func(lo, hi int) {
-			w := slider{s: s, offs: make([]int, 0, 64)}
-			for q := lo; q < hi; q++ {
-				b, o := q/out, q%out
-				from := w.slide(o)
-				window(x[b*in*s.Channels : (b+1)*in*s.Channels][from:], w.offs, o, y[q*s.Channels:(q+1)*s.Channels])
-			}
-		})
+		pooling.For(p, s.Batch*a.out, max(1, (1<<14)/(s.Channels*product(s.Kernel))), a, (*poolArgs).last)
 		return
 	}
+	pooling.For(p, s.Batch*((s.Channels+channelGroup-1)/channelGroup), 1, a, (*poolArgs).groups)
+}
+
+func (a *poolArgs) last(lo, hi int) {
+	s := &a.s
+	list := Borrow[int](product(s.Kernel))
+	defer list.Release()
+	w := slider{s: s, offs: list.Data[:0]}
+	for q := lo; q < hi; q++ {
+		b, o := q/a.out, q%a.out
+		from := w.slide(o)
+		a.window.codes(a.x[b*a.in*s.Channels : (b+1)*a.in*s.Channels][from:], w.offs, o, a.y[q*s.Channels:(q+1)*s.Channels])
+	}
+}
+
+func (a *poolArgs) groups(lo, hi int) {
+	s, in, out := &a.s, a.in, a.out
 	groups := (s.Channels + channelGroup - 1) / channelGroup
-	p.For(s.Batch*groups, 1, func(lo, hi int) {
-		buf := borrow(channelGroup * (in + out))
-		defer buf.release()
-		offs := make([]int, 0, 64)
-		for t := lo; t < hi; t++ {
-			first := t/groups*s.Channels + t%groups*channelGroup
-			count := min(channelGroup, s.Channels-t%groups*channelGroup)
-			src, dst := buf.bytes()[:in*count], buf.bytes()[in*count:(in+out)*count]
-			Transpose(src, count, x[first*in:], in, count, in)
-			for o := range out {
-				offs = s.window(offs[:0], o, count)
-				window(src, offs, o, dst[o*count:(o+1)*count])
-			}
-			Transpose(y[first*out:], out, dst, count, out, count)
+	buf := borrow(channelGroup * (in + out))
+	defer buf.release()
+	list := Borrow[int](product(s.Kernel))
+	defer list.Release()
+	for t := lo; t < hi; t++ {
+		first := t/groups*s.Channels + t%groups*channelGroup
+		count := min(channelGroup, s.Channels-t%groups*channelGroup)
+		src, dst := buf.bytes()[:in*count], buf.bytes()[in*count:(in+out)*count]
+		Transpose(src, count, a.x[first*in:], in, count, in)
+		for o := range out {
+			a.window.codes(src, s.window(list.Data[:0], o, count), o, dst[o*count:(o+1)*count])
 		}
-	})
+		Transpose(a.y[first*out:], out, dst, count, out, count)
+	}
 }
 
 // slider gives the windows of consecutive outputs of channels-last images: one that lies inside of its row like the one before it

@@ -6,7 +6,6 @@ import "math"
 // the least finite value.
 func MaxPoolF32(p *Pool, s *PoolShape, x, y []float32) {
 	s.check(len(x), len(y))
-	last := len(s.In) - 1
 	in, out := product(s.In), product(s.Out)
 	if s.Batch*s.Channels*out == 0 {
 		return
@@ -14,21 +13,41 @@ func MaxPoolF32(p *Pool, s *PoolShape, x, y []float32) {
 	if s.Batch*s.Channels*out*product(s.Kernel) < minTask {
 		p = nil
 	}
+	if s.ChannelsLast {
+		poolingF32.For(p, s.Batch*out, max(1, minTask/(s.Channels*product(s.Kernel))), poolF32Args{*s, x, y, in, out}, (*poolF32Args).last)
+		return
+	}
+	maxPoolPlanes(p, s, x, y)
+}
+
+var poolingF32 Jobs[poolF32Args]
+
+type poolF32Args struct {
+	s       PoolShape
+	x, y    []float32
+	in, out int // elements of a channel
+}
+
+func (a *poolF32Args) last(lo, hi int) {
+	s := &a.s
+	list := Borrow[int](product(s.Kernel))
+	defer list.Release()
+	w := slider{s: s, offs: list.Data[:0]}
+	for q := lo; q < hi; q++ {
+		from := w.slide(q % a.out)
+		maxOfRows(a.y[q*s.Channels:(q+1)*s.Channels], a.x[q/a.out*a.in*s.Channels+from:], w.offs)
+	}
+}
+
+// maxPoolPlanes is MaxPoolF32 of channels first.
+func maxPoolPlanes(p *Pool, s *PoolShape, x, y []float32) {
+	last := len(s.In) - 1
+	in, out := product(s.In), product(s.Out)
 	outer := PoolShape{In: s.In[:last], Out: s.Out[:last], Kernel: s.Kernel[:last]}
 	for _, v := range []struct{ to, from *[]int }{{&outer.Stride, &s.Stride}, {&outer.Dilation, &s.Dilation}, {&outer.Pad, &s.Pad}} {
 		if *v.from != nil {
 			*v.to = (*v.from)[:last]
 		}
-	}
-	if s.ChannelsLast {
-		p.For(s.Batch*out, max(1, minTask/(s.Channels*product(s.Kernel))), func(lo, hi int) {
-			w := slider{s: s, offs: make([]int, 0, 64)}
-			for q := lo; q < hi; q++ {
-				from := w.slide(q % out)
-				maxOfRows(y[q*s.Channels:(q+1)*s.Channels], x[q/out*in*s.Channels+from:], w.offs)
-			}
-		})
-		return
 	}
 	width, rowLen := s.In[last], s.Out[last]
 	stride, dilation, before := axisOr(s.Stride, last, 1), axisOr(s.Dilation, last, 1), axisOr(s.Pad, last, 0)

@@ -49,12 +49,16 @@ func GemmInt8Requant(p *Pool, m, n, k int, a []byte, lda int, aSigned bool, azp 
 		scale[j] = at(q.Scale, j)
 	}
 	if b.strips(m, aSigned, whole) {
-		end := newCodesEnd(q, lo, hi, nil)
-		b.inCodes(p, m, a, lda, whole, scale, &end, c, ldc)
+		b.inCodes(p, m, a, lda, whole, scale, newCodesEnd(q, lo, hi, nil), c, ldc)
 		return
 	}
+	b.multiplyCodes(p, m, a, lda, aSigned, whole, scale, lo, hi, q.Zero, c, ldc)
+}
+
+// multiplyCodes is GemmInt8Requant where it does not go in strips.
+func (b *PackedInt8) multiplyCodes(p *Pool, m int, a []byte, lda int, aSigned bool, whole []int32, scale []float32, lo, hi float32, zero int32, c []byte, ldc int) {
 	b.multiply(p, m, a, lda, aSigned, nil, nil, whole, func(rows, n, row, col int, acc []int32, terms []finishRow, u, v []int32) {
-		finishCodes(rows, n, acc, terms, u, v, scale[col:col+n], lo, hi, q.Zero, c[row*ldc+col:], ldc)
+		finishCodes(rows, n, acc, terms, u, v, scale[col:col+n], lo, hi, zero, c[row*ldc+col:], ldc)
 	})
 }
 

@@ -29,16 +29,15 @@ func (s *ConvShape) winograd() bool {
 // winogradPays compares the cycles for a vector of weights of an input channel: 40 to transform it and half for every point of a tile,
 // against half for every tap of a position. Of few rows each takes longer.
 func winogradPays(s *ConvShape) bool {
-	out := s.Out()
-	tiles := s.Batch * ((out[0] + 3) / 4) * ((out[1] + 3) / 4)
-	return tiles > 0 && 80+winogradPoints*max(tiles, 4) < 9*s.Batch*out[0]*out[1]
+	tiles := s.Batch * ((s.outAt(0) + 3) / 4) * ((s.outAt(1) + 3) / 4)
+	return tiles > 0 && 80+winogradPoints*max(tiles, 4) < 9*s.Batch*s.outs()
 }
 
 // winogradPlan is a convolution in tiles.
 type winogradPlan struct {
 	s            *ConvShape
 	w            *PackedConvF32NHWC
-	out          []int
+	out          [2]int
 	down, across int // tiles of an image
 	lo, hi       float32
 	x            []float32
@@ -51,6 +50,24 @@ type winogradPlan struct {
 	panel0       int // the first of the panels that are computed together
 	image        []float32
 	filter       []float32 // transformed weights of these panels, or nil
+
+	transforms, filterings, products func(lo, hi int) // its methods
+}
+
+// winogradPlans keeps plans, so that a convolution allocates nothing.
+var winogradPlans stock[winogradPlan]
+
+func newWinogradPlan() *winogradPlan {
+	c := winogradPlans.take()
+	if c.transforms == nil {
+		c.transforms, c.filterings, c.products = c.transform, c.filters, c.tasks
+	}
+	return c
+}
+
+func (c *winogradPlan) done() {
+	*c = winogradPlan{transforms: c.transforms, filterings: c.filterings, products: c.products}
+	winogradPlans.give(c)
 }
 
 // winogradImage and winogradFilters are about how many bytes the transformed image and weights take at most.
@@ -61,7 +78,9 @@ const (
 
 // filtered computes the convolution by Winograd's filtering; begin holds the biases.
 func (w *PackedConvF32NHWC) filtered(p *Pool, s *ConvShape, x, begin, residual, y []float32) {
-	c := &winogradPlan{s: s, w: w, out: s.Out(), x: x, begin: begin, residual: residual, y: y}
+	c := newWinogradPlan()
+	defer c.done()
+	c.s, c.w, c.out, c.x, c.begin, c.residual, c.y = s, w, [2]int{s.outAt(0), s.outAt(1)}, x, begin, residual, y
 	c.lo, c.hi = s.Activation.bounds()
 	c.down, c.across = (c.out[0]+3)/4, (c.out[1]+3)/4
 	tiles := s.Batch * c.down * c.across
@@ -102,13 +121,13 @@ func (w *PackedConvF32NHWC) filtered(p *Pool, s *ConvShape, x, begin, residual, 
 	}
 	for c.first = 0; c.first < tiles; c.first += block {
 		c.count = min(block, tiles-c.first)
-		p.For(c.count, max(1, c.count/(4*p.Threads())), c.transform)
+		p.For(c.count, max(1, c.count/(4*p.Threads())), c.transforms)
 		for c.panel0 = 0; c.panel0 < panels; c.panel0 += together {
 			n := min(together, panels-c.panel0)
 			if shared && (c.first == 0 || together < panels) {
-				p.For(n*s.InC/winogradChunk, 0, c.filters)
+				p.For(n*s.InC/winogradChunk, 0, c.filterings)
 			}
-			p.For(n*c.parts, 1, c.tasks)
+			p.For(n*c.parts, 1, c.products)
 		}
 	}
 }

@@ -122,6 +122,9 @@ func (o *Attention) headDims(t graph.Type, query bool) (d [4]graph.Dim, err erro
 
 // headShape returns batch, heads, tokens and size of a query, key or value.
 func (o *Attention) headShape(t *tensor.Tensor, query bool) (s [4]int, err error) {
+	if n, err := o.headCount(query); t.Rank() == 3 && err == nil && t.Shape[2]%n == 0 {
+		return [4]int{t.Shape[0], n, t.Shape[1], t.Shape[2] / n}, nil
+	}
 	d, err := o.headDims(graph.Shaped(t.DType, t.Shape), query)
 	for i := range s {
 		s[i] = d[i].Size
@@ -167,10 +170,14 @@ func evalAttention[T float32 | float64](e *graph.Env, o *Attention, in []*tensor
 	case n != 0 && (kvHeads == 0 || n%kvHeads != 0):
 		return nil, fmt.Errorf("Q: %d heads are not a multiple of the %d of K", n, kvHeads)
 	}
-	a := &attention[T]{
+	kept := graph.Keep[keptAttention[T]](e)
+	defer kept.Done()
+	a := &kept.V.attention
+	*a = attention[T]{
 		e: e, batch: batch, heads: n, kvHeads: kvHeads, queries: queries, size: qs[3], vSize: vs[3],
-		softcap: float64(o.Softcap), scale: 1 / math.Sqrt(float64(qs[3])),
+		softcap: float64(o.Softcap), scale: 1 / math.Sqrt(float64(qs[3])), masks: a.masks[:0], shares: a.shares,
 	}
+	defer a.forget()
 	if o.Scale != nil {
 		a.scale = float64(*o.Scale)
 	}
@@ -205,22 +212,33 @@ func evalAttention[T float32 | float64](e *graph.Env, o *Attention, in []*tensor
 	if a.v, err = headsOf[T](presentV, kvHeads, a.keys, vs[3]); err != nil {
 		return nil, fmt.Errorf("V: %w", err)
 	}
-	if a.visible, err = o.visibility(arg(in, 6), pastKey != nil, batch, queries, a.keys, past); err != nil {
+	if a.visible, err = o.visibility(&kept.V.visibility, arg(in, 6), pastKey != nil, batch, queries, a.keys, past); err != nil {
 		return nil, err
 	}
 	if m := arg(in, 3); m != nil {
-		mask, err := newAttentionMask[T](m, batch, n, queries, a.keys)
-		if err != nil {
+		if kept.V.mask, err = attentionMaskOf[T](m, batch, n, queries, a.keys); err != nil {
 			return nil, fmt.Errorf("attn_mask: %w", err)
 		}
-		a.masks = append(a.masks, mask)
+		a.masks = append(a.masks, &kept.V.mask)
 	}
 	if o.SoftmaxPrecision != nil {
 		a.round = roundTo[T](tensor.DType(*o.SoftmaxPrecision))
 	}
-	yShape := []int{batch, n, queries, vs[3]}
+	yShape := e.Ints(q.Rank())
 	if q.Rank() == 3 {
-		yShape = []int{batch, queries, n * vs[3]}
+		yShape[0], yShape[1], yShape[2] = batch, queries, n*vs[3]
+	} else {
+		yShape[0], yShape[1], yShape[2], yShape[3] = batch, n, queries, vs[3]
+	}
+	if q.DType == tensor.DTypeOf[T]() && !wantPresent && !e.Wants(3) {
+		t := e.New(q.DType, yShape...)
+		a.y = headMajor(tensor.Data[T](t), n, queries, vs[3])
+		if q.Rank() == 3 {
+			a.y = tokenMajor(tensor.Data[T](t), n, queries, vs[3])
+		}
+		a.run()
+		kept.V.out = [4]*tensor.Tensor{t}
+		return kept.V.out[:], nil
 	}
 	y, yTensor := realOutput[T](e, q.DType, yShape)
 	a.y = headMajor(y, n, queries, vs[3])
@@ -244,8 +262,15 @@ func evalAttention[T float32 | float64](e *graph.Env, o *Attention, in []*tensor
 
 // visibility returns the function that tells which keys a query may attend for reasons of position. A query's position is its
 // index after the past tokens: those of past_key, or nonpad_kv_seqlen less the new ones for a cache outside the operator.
-func (o *Attention) visibility(nonpad *tensor.Tensor, cached bool, batch, queries, keys, past int) (func(sample, query int) (int, int), error) {
-	offset, valid := make([]int, batch), make([]int, batch)
+func (o *Attention) visibility(v *visibility, nonpad *tensor.Tensor, cached bool, batch, queries, keys, past int) (func(sample, query int) (int, int), error) {
+	if len(v.offset) < batch {
+		v.offset, v.valid = make([]int, batch), make([]int, batch)
+	}
+	v.o = o
+	if v.of == nil {
+		v.of = v.keys
+	}
+	offset, valid := v.offset, v.valid
 	for b := range batch {
 		offset[b], valid[b] = past, keys
 	}
@@ -267,20 +292,38 @@ func (o *Attention) visibility(nonpad *tensor.Tensor, cached bool, batch, querie
 			offset[b], valid[b] = l-queries, l
 		}
 	}
-	return func(sample, query int) (int, int) {
-		lo, hi := 0, valid[sample]
-		at := query + offset[sample]
-		if o.IsCausal {
-			hi = min(hi, at+1)
-		}
-		if o.LeftWindow >= 0 {
-			lo = max(lo, at-o.LeftWindow)
-		}
-		if o.RightWindow >= 0 {
-			hi = min(hi, at+o.RightWindow+1)
-		}
-		return lo, max(hi, 0)
-	}, nil
+	return v.of, nil
+}
+
+// keptAttention is what an [Attention] works on.
+type keptAttention[T float32 | float64] struct {
+	attention  attention[T]
+	visibility visibility
+	mask       attentionMask[T]
+	out        [4]*tensor.Tensor
+}
+
+// visibility says which keys a query may attend for reasons of position.
+type visibility struct {
+	o             *Attention
+	offset, valid []int                              // of samples: the position of the first query, the number of keys
+	of            func(sample, query int) (int, int) // keys
+}
+
+func (v *visibility) keys(sample, query int) (int, int) {
+	o := v.o
+	lo, hi := 0, v.valid[sample]
+	at := query + v.offset[sample]
+	if o.IsCausal {
+		hi = min(hi, at+1)
+	}
+	if o.LeftWindow >= 0 {
+		lo = max(lo, at-o.LeftWindow)
+	}
+	if o.RightWindow >= 0 {
+		hi = min(hi, at+o.RightWindow+1)
+	}
+	return lo, max(hi, 0)
 }
 
 // headsOf views a 3- or 4-dimensional tensor by heads.
@@ -333,19 +376,25 @@ func appendTokens(e *graph.Env, past, t *tensor.Tensor, s [4]int) (*tensor.Tenso
 	return out, before, nil
 }
 
-// newAttentionMask checks that a mask broadcasts to [batch, n, queries, keys]; its last dimension may be shorter than keys.
+// newAttentionMask is attentionMaskOf on the heap.
 func newAttentionMask[T float32 | float64](t *tensor.Tensor, batch, n, queries, keys int) (*attentionMask[T], error) {
+	m, err := attentionMaskOf[T](t, batch, n, queries, keys)
+	return &m, err
+}
+
+// attentionMaskOf checks that a mask broadcasts to [batch, n, queries, keys]; its last dimension may be shorter than keys.
+func attentionMaskOf[T float32 | float64](t *tensor.Tensor, batch, n, queries, keys int) (m attentionMask[T], err error) {
 	if t.Rank() < 1 || t.Rank() > 4 {
-		return nil, fmt.Errorf("want 1 to 4 dimensions, got %v", t)
+		return m, fmt.Errorf("want 1 to 4 dimensions, got %v", t)
 	}
 	full := [4]int{1, 1, 1, 1}
 	copy(full[4-t.Rank():], t.Shape)
-	m := &attentionMask[T]{width: full[3]}
+	m.width = full[3]
 	stride := full[3]
 	for d := 2; d >= 0; d-- {
 		limit := [3]int{batch, n, queries}[d]
 		if full[d] != 1 && full[d] != limit {
-			return nil, fmt.Errorf("shape %v does not broadcast to [%d,%d,%d,%d]", t.Shape, batch, n, queries, keys)
+			return m, fmt.Errorf("shape %v does not broadcast to [%d,%d,%d,%d]", t.Shape, batch, n, queries, keys)
 		}
 		if full[d] != 1 {
 			m.strides[d] = stride
@@ -353,7 +402,7 @@ func newAttentionMask[T float32 | float64](t *tensor.Tensor, batch, n, queries, 
 		stride *= full[d]
 	}
 	if m.width > keys {
-		return nil, fmt.Errorf("shape %v: want at most %d keys", t.Shape, keys)
+		return m, fmt.Errorf("shape %v: want at most %d keys", t.Shape, keys)
 	}
 	if t.DType == tensor.Bool {
 		m.allowed = t.Bytes()
@@ -362,7 +411,7 @@ func newAttentionMask[T float32 | float64](t *tensor.Tensor, batch, n, queries, 
 	if t.DType.IsInt() {
 		f, err := t.Float64s()
 		if err != nil {
-			return nil, err
+			return m, err
 		}
 		m.bias = make([]T, len(f))
 		for i, v := range f {
@@ -370,7 +419,6 @@ func newAttentionMask[T float32 | float64](t *tensor.Tensor, batch, n, queries, 
 		}
 		return m, nil
 	}
-	var err error
 	m.bias, err = realData[T](t)
 	return m, err
 }

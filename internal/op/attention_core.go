@@ -57,6 +57,14 @@ type attention[T float32 | float64] struct {
 	// scores, if set, receives [batch, heads, queries, keys] at the stage that scoresAt says.
 	scores   []T
 	scoresAt int
+
+	shares struct{ blocks, groups func(lo, hi int) } // its methods, once they have been used
+}
+
+// forget lets go of what the attention worked on.
+func (a *attention[T]) forget() {
+	clear(a.masks)
+	*a = attention[T]{masks: a.masks[:0], shares: a.shares}
 }
 
 // Stages of the scores that may be looked at (qk_matmul_output_mode of the ONNX operator Attention).
@@ -128,24 +136,40 @@ func (a *attention[T]) run() {
 	group := a.heads / a.kvHeads
 	if a.queries == 1 && group > 1 {
 		// One token: the heads that share keys are the rows of one product.
-		a.e.For(a.batch*a.kvHeads, 1, func(lo, hi int) {
-			buf := kernel.Borrow[T](group * (a.keys + 1))
-			defer buf.Release()
-			for t := lo; t < hi; t++ {
-				a.block(buf.Data, t/a.kvHeads, t%a.kvHeads*group, 0, group, true)
-			}
-		})
+		if a.shares.groups == nil {
+			a.shares.groups = a.groups
+		}
+		a.e.For(a.batch*a.kvHeads, 1, a.shares.groups)
 		return
 	}
-	blocks := (a.queries + attentionRows - 1) / attentionRows
-	a.e.For(a.batch*a.heads*blocks, 1, func(lo, hi int) {
-		buf := kernel.Borrow[T](min(a.queries, attentionRows) * (a.keys + 1))
-		defer buf.Release()
-		for t := lo; t < hi; t++ {
-			first := t % blocks * attentionRows
-			a.block(buf.Data, t/blocks/a.heads, t/blocks%a.heads, first, min(attentionRows, a.queries-first), false)
-		}
-	})
+	if a.shares.blocks == nil {
+		a.shares.blocks = a.blocks
+	}
+	a.e.For(a.batch*a.heads*a.blocksOfHead(), 1, a.shares.blocks)
+}
+
+// blocksOfHead is into how many blocks the queries of a head fall.
+func (a *attention[T]) blocksOfHead() int { return (a.queries + attentionRows - 1) / attentionRows }
+
+// groups computes the only query of all heads that share keys.
+func (a *attention[T]) groups(lo, hi int) {
+	group := a.heads / a.kvHeads
+	buf := kernel.Borrow[T](group * (a.keys + 1))
+	defer buf.Release()
+	for t := lo; t < hi; t++ {
+		a.block(buf.Data, t/a.kvHeads, t%a.kvHeads*group, 0, group, true)
+	}
+}
+
+// blocks computes blocks of queries of heads.
+func (a *attention[T]) blocks(lo, hi int) {
+	blocks := a.blocksOfHead()
+	buf := kernel.Borrow[T](min(a.queries, attentionRows) * (a.keys + 1))
+	defer buf.Release()
+	for t := lo; t < hi; t++ {
+		first := t % blocks * attentionRows
+		a.block(buf.Data, t/blocks/a.heads, t/blocks%a.heads, first, min(attentionRows, a.queries-first), false)
+	}
 }
 
 // block computes n rows: the queries from query on of a head, or (byHead) one query of the heads from head on.

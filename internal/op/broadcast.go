@@ -79,6 +79,26 @@ type broadcast struct {
 	rows [3][]int
 }
 
+// keptBroadcast is the walk over two operands of given shapes.
+type keptBroadcast struct {
+	a, b, shape tensor.Shape
+	walk        *broadcast
+}
+
+// broadcastPair returns the shape that a and b have in common and the walk over it; the caller ends their use with Done.
+func broadcastPair(e *graph.Env, a, b *tensor.Tensor) (*graph.Kept[keptBroadcast], error) {
+	kept := graph.Keep[keptBroadcast](e)
+	if k := &kept.V; k.walk == nil || !k.a.Equal(a.Shape) || !k.b.Equal(b.Shape) {
+		shape, err := broadcastShapes(a, b)
+		if err != nil {
+			kept.Done()
+			return nil, err
+		}
+		*k = keptBroadcast{a.Shape.Clone(), b.Shape.Clone(), shape, newBroadcast(shape, a.Shape, b.Shape)}
+	}
+	return kept, nil
+}
+
 // newBroadcast prepares the walk over an output shape. Every operand shape must broadcast to it, and there are at most 64.
 func newBroadcast(out tensor.Shape, operands ...tensor.Shape) *broadcast {
 	b := &broadcast{n: out.Len()}
@@ -149,7 +169,9 @@ func (b *broadcast) whole() bool {
 // each calls f for the runs that make up the output elements [lo, hi): n elements from out on, operand k beginning at at[k]
 // and advancing by step[k]. The slice at is reused.
 func (b *broadcast) each(lo, hi int, f func(out, n int, at []int)) {
-	b.eachFrom(make([]int, len(b.dims)+len(b.strides)), lo, hi, f)
+	work := kernel.Borrow[int](len(b.dims) + len(b.strides))
+	defer work.Release()
+	b.eachFrom(work.Data, lo, hi, f)
 }
 
 // eachFrom is each with memory of len(dims)+len(strides) values to work in.
@@ -199,24 +221,50 @@ const block = 512
 // zip computes dst = row(a, b) over the walk w of operands a and b. row gets slices of equal length and is called for long
 // runs: an operand that is repeated within a run is spread first, and short runs are gathered.
 func zip[D, T any](e *graph.Env, w *broadcast, dst []D, a, b []T, row func(dst []D, a, b []T)) {
-	inner := w.dims[len(w.dims)-1]
-	switch {
+	kept := graph.Keep[zipper[D, T]](e)
+	defer kept.Done()
+	z := &kept.V
+	z.w, z.dst, z.a, z.b, z.row = w, dst, a, b, row
+	defer z.forget()
+	if z.body == nil {
+		z.body = z.run
+	}
+	e.For(w.n, elementGrain, z.body)
+}
+
+// zipper is what a zip works on.
+type zipper[D, T any] struct {
+	w    *broadcast
+	dst  []D
+	a, b []T
+	row  func(dst []D, a, b []T)
+	body func(lo, hi int) // run
+}
+
+func (z *zipper[D, T]) forget() { z.w, z.dst, z.a, z.b, z.row = nil, nil, nil, nil, nil }
+
+func (z *zipper[D, T]) run(lo, hi int) {
+	w := z.w
+	switch inner := w.dims[len(w.dims)-1]; {
 	case w.whole():
-		e.For(w.n, elementGrain, func(lo, hi int) { row(dst[lo:hi], a[lo:hi], b[lo:hi]) })
+		z.row(z.dst[lo:hi], z.a[lo:hi], z.b[lo:hi])
 	case inner < block/8:
-		e.For(w.n, elementGrain, func(lo, hi int) { zipShort(w, lo, hi, dst, a, b, row) })
+		zipShort(w, lo, hi, z.dst, z.a, z.b, z.row)
 	default:
-		e.For(w.n, elementGrain, func(lo, hi int) { zipLong(w, lo, hi, dst, a, b, row) })
+		zipLong(w, lo, hi, z.dst, z.a, z.b, z.row)
 	}
 }
 
 func zipLong[D, T any](w *broadcast, lo, hi int, dst []D, a, b []T, row func(dst []D, a, b []T)) {
+	size := min(block, w.dims[len(w.dims)-1])
+	buf := kernel.Borrow[T](2 * size)
+	defer buf.Release()
 	var bufA, bufB []T
 	if w.step[0] == 0 {
-		bufA = make([]T, min(block, w.dims[len(w.dims)-1]))
+		bufA = buf.Data[:size]
 	}
 	if w.step[1] == 0 {
-		bufB = make([]T, min(block, w.dims[len(w.dims)-1]))
+		bufB = buf.Data[size:]
 	}
 	w.each(lo, hi, func(out, n int, at []int) {
 		i, j := at[0], at[1]
@@ -247,8 +295,9 @@ func zipLong[D, T any](w *broadcast, lo, hi int, dst []D, a, b []T, row func(dst
 // zipShort gathers runs of at most block/8 elements.
 func zipShort[D, T any](w *broadcast, lo, hi int, dst []D, a, b []T, row func(dst []D, a, b []T)) {
 	size := min(block, hi-lo)
-	buf := make([]T, 2*size)
-	x, y := buf[:size], buf[size:]
+	buf := kernel.Borrow[T](2 * size)
+	defer buf.Release()
+	x, y := buf.Data[:size], buf.Data[size:]
 	stepA, stepB := w.step[0], w.step[1]
 	filled, start := 0, lo
 	w.each(lo, hi, func(out, n int, at []int) {
@@ -275,8 +324,28 @@ func spread[T any](dst []T, v T) {
 
 // eachRow computes dst = row(x), chunk by chunk.
 func eachRow[D, T any](e *graph.Env, dst []D, x []T, row func(dst []D, x []T)) {
-	e.For(len(x), elementGrain, func(lo, hi int) { row(dst[lo:hi], x[lo:hi]) })
+	kept := graph.Keep[rower[D, T]](e)
+	defer kept.Done()
+	r := &kept.V
+	r.dst, r.x, r.row = dst, x, row
+	defer r.forget()
+	if r.body == nil {
+		r.body = r.run
+	}
+	e.For(len(x), elementGrain, r.body)
 }
+
+// rower is what an eachRow works on.
+type rower[D, T any] struct {
+	dst  []D
+	x    []T
+	row  func(dst []D, x []T)
+	body func(lo, hi int) // run
+}
+
+func (r *rower[D, T]) run(lo, hi int) { r.row(r.dst[lo:hi], r.x[lo:hi]) }
+
+func (r *rower[D, T]) forget() { r.dst, r.x, r.row = nil, nil, nil }
 
 // half lists the 16-bit floating-point types, which are computed in float32.
 type half interface{ tensor.Half | tensor.BF16 }

@@ -54,7 +54,7 @@ func (o *Cast) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error)
 	if in, err = dense(in); err != nil {
 		return nil, err
 	}
-	return one(castTensor(e, in[0], d, castMode{o.Saturate, o.RoundMode}))
+	return e.Single(castTensor(e, in[0], d, castMode{o.Saturate, o.RoundMode}))
 }
 
 // CastLike is [Cast] to the element type of the second input.

@@ -216,11 +216,17 @@ func castFrom[S number](e *graph.Env, out, t *tensor.Tensor) {
 }
 
 func castInto[D, S number](e *graph.Env, out *tensor.Tensor, x []S) {
-	row := func(dst []D, x []S) {
-		for i, v := range x {
-			dst[i] = D(v)
+	type conversion = func(dst []D, x []S)
+	kept := graph.Keep[conversion](e)
+	defer kept.Done()
+	if kept.V == nil {
+		kept.V = func(dst []D, x []S) {
+			for i, v := range x {
+				dst[i] = D(v)
+			}
 		}
 	}
+	row := kept.V
 	// A float that does not fit its integer type has a value in Go that depends on the machine.
 	switch {
 	case !isFloat[S]() || isFloat[D]():

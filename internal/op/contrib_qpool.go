@@ -73,6 +73,18 @@ func poolOperand(in []*tensor.Tensor, required int) (x *tensor.Tensor, px, py qu
 	return x, px, py, nil
 }
 
+// codeOf returns the parameters of the codes of the first input where they are what they are as a rule, a float32 scale and a zero
+// point of the codes' type.
+func codeOf(in []*tensor.Tensor, scale, zero int) (c kernel.Code, ok bool) {
+	x, s, z := arg(in, 0), arg(in, scale), arg(in, zero)
+	if x == nil || s == nil || z == nil || x.Packed != nil || !bytes8.has(x.DType) || s.DType != tensor.Float32 || s.Packed != nil || s.Len() != 1 || z.DType != x.DType || z.Len() != 1 {
+		return c, false
+	}
+	c.Scale, c.Signed = tensor.Item[float32](s), x.DType == tensor.Int8
+	c.Zero = valueOf(z.Bytes()[0], c.Signed)
+	return c, true
+}
+
 // code is the parameters of a whole operand as kernels take them.
 func (p *quantParam) code() *kernel.Code {
 	return &kernel.Code{Scale: p.scale[0], Zero: p.zeroAt(), Signed: p.signed}
@@ -108,19 +120,34 @@ func (o *QLinearGlobalAveragePool) Infer(in []graph.Type) ([]graph.Type, error) 
 }
 
 func (o *QLinearGlobalAveragePool) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
-	x, px, py, err := poolOperand(in, 5)
-	if err != nil {
-		return nil, err
+	qx, simple := codeOf(in, 1, 2)
+	qy, both := codeOf(in, 3, 4)
+	if !simple || !both || in[0].Rank() < 3 {
+		x, px, py, err := poolOperand(in, 5)
+		if err != nil {
+			return nil, err
+		}
+		in, qx, qy = []*tensor.Tensor{x}, *px.code(), *py.code()
 	}
-	shape := channelsSecondOf(x.Shape, o.ChannelsLast).Clone()
-	size := shape[2:].Len()
+	x := in[0]
+	batch, axis := x.Shape[0], 1
+	if o.ChannelsLast {
+		axis = x.Rank() - 1
+	}
+	channels := x.Shape[axis]
+	size := 1
+	shape := e.Ints(x.Rank())
+	for i, n := range x.Shape {
+		shape[i] = n
+		if i > 0 && i != axis {
+			size *= n
+			shape[i] = 1
+		}
+	}
 	if size == 0 {
 		return nil, fmt.Errorf("no spatial elements in %v", x)
 	}
-	for i := range shape[2:] {
-		shape[2+i] = 1
-	}
-	y := e.New(x.DType, channelsBackOf(shape, o.ChannelsLast)...)
-	kernel.GlobalAveragePoolCodes(e.Workers(), shape[0], shape[1], size, o.ChannelsLast, x.Bytes(), px.code(), y.Bytes(), py.code())
-	return []*tensor.Tensor{y}, nil
+	y := e.New(x.DType, shape...)
+	kernel.GlobalAveragePoolCodes(e.Workers(), batch, channels, size, o.ChannelsLast, x.Bytes(), &qx, y.Bytes(), &qy)
+	return e.One(y), nil
 }

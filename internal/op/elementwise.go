@@ -121,7 +121,7 @@ func evalArith(e *graph.Env, in []*tensor.Tensor, op arith) ([]*tensor.Tensor, e
 	if err := sameElems(in...); err != nil {
 		return nil, err
 	}
-	return one(arithTensor(e, in[0], in[1], op))
+	return e.Single(arithTensor(e, in[0], in[1], op))
 }
 
 var errDivideByZero = errors.New("integer division by zero")
@@ -131,12 +131,13 @@ func arithTensor(e *graph.Env, a, b *tensor.Tensor, op arith) (*tensor.Tensor, e
 	if err := numbers.check(0, a.DType); err != nil {
 		return nil, err
 	}
-	shape, err := broadcastShapes(a, b)
+	pair, err := broadcastPair(e, a, b)
 	if err != nil {
 		return nil, err
 	}
-	w := newBroadcast(shape, a.Shape, b.Shape)
-	out := e.New(a.DType, shape...)
+	defer pair.Done()
+	w := pair.V.walk
+	out := e.New(a.DType, pair.V.shape...)
 	ok := true
 	switch a.DType {
 	case tensor.Float32:

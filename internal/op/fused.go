@@ -80,20 +80,32 @@ func (a Activation) rowEpilogue(e *graph.Env, y []float32, cols int, bias, other
 	if bias == nil && other == nil && a.row == nil || cols == 0 {
 		return
 	}
-	e.For(len(y)/cols, max(1, elementGrain/4/cols), func(lo, hi int) {
-		for r := lo; r < hi; r++ {
-			row := y[r*cols : (r+1)*cols]
-			if bias != nil {
-				kernel.Add(row, row, bias)
-			}
-			if other != nil {
-				kernel.Add(row, row, other[r*cols:(r+1)*cols])
-			}
-			if a.row != nil {
-				a.row(row, row)
-			}
+	epilogues.For(e.Workers(), len(y)/cols, max(1, elementGrain/4/cols), epilogue{a.row, y, cols, bias, other}, (*epilogue).rows)
+}
+
+var epilogues kernel.Jobs[epilogue]
+
+// epilogue is what follows a product.
+type epilogue struct {
+	row         func(dst, x []float32)
+	y           []float32
+	cols        int
+	bias, other []float32
+}
+
+func (a *epilogue) rows(lo, hi int) {
+	for r := lo; r < hi; r++ {
+		row := a.y[r*a.cols : (r+1)*a.cols]
+		if a.bias != nil {
+			kernel.Add(row, row, a.bias)
 		}
-	})
+		if a.other != nil {
+			kernel.Add(row, row, a.other[r*a.cols:(r+1)*a.cols])
+		}
+		if a.row != nil {
+			a.row(row, row)
+		}
+	}
 }
 
 // addEpilogue adds other to y, if it is there, and applies the activation.
@@ -101,10 +113,10 @@ func (a Activation) addEpilogue(e *graph.Env, y, other []float32) {
 	if other == nil && a.row == nil {
 		return
 	}
-	e.For(len(y), elementGrain/4, func(lo, hi int) {
-		row := y[lo:hi]
-		if other != nil {
-			kernel.Add(row, row, other[lo:hi])
+	epilogues.For(e.Workers(), len(y), elementGrain/4, epilogue{row: a.row, y: y, other: other}, func(a *epilogue, lo, hi int) {
+		row := a.y[lo:hi]
+		if a.other != nil {
+			kernel.Add(row, row, a.other[lo:hi])
 		}
 		if a.row != nil {
 			a.row(row, row)
@@ -165,12 +177,14 @@ func biasFloats(t *tensor.Tensor, n int) ([]float32, error) {
 }
 
 // leadingRows checks that x is [..., k] and returns the number of rows and the shape with k replaced by n.
-func leadingRows(x tensor.Shape, k, n int) (rows int, out tensor.Shape, err error) {
+func leadingRows(e *graph.Env, x tensor.Shape, k, n int) (rows int, out tensor.Shape, err error) {
 	last := len(x) - 1
 	if last < 0 || x[last] != k {
 		return 0, nil, fmt.Errorf("want %d columns, got shape %v", k, x)
 	}
-	out = append(x[:last].Clone(), n)
+	out = e.Ints(len(x))
+	copy(out, x[:last])
+	out[last] = n
 	return x[:last].Len(), out, checkSize(out)
 }
 

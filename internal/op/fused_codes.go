@@ -71,27 +71,28 @@ func (o *QuantizedBinary) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Ten
 	if err := errors.Join(dtypes(o.a.DType).check(0, a.DType), dtypes(o.b.DType).check(1, b.DType)); err != nil {
 		return nil, err
 	}
-	shape, err := broadcastShapes(a, b)
+	pair, err := broadcastPair(e, a, b)
 	if err != nil {
 		return nil, err
 	}
-	y := e.New(o.y.DType, shape...)
+	defer pair.Done()
+	y := e.New(o.y.DType, pair.V.shape...)
 	limited := !math.IsInf(float64(o.lo), -1) || !math.IsInf(float64(o.hi), 1)
 	if o.adds() {
 		ka, kb, ky := o.a.kernel(), o.b.kernel(), o.y.kernel()
-		zip(e, newBroadcast(shape, a.Shape, b.Shape), y.Bytes(), a.Bytes(), b.Bytes(), func(dst, a, b []byte) {
+		zip(e, pair.V.walk, y.Bytes(), a.Bytes(), b.Bytes(), func(dst, a, b []byte) {
 			kernel.AddCodes(dst, &ky, a, &ka, b, &kb)
 		})
 		return []*tensor.Tensor{y}, nil
 	}
 	if o.kind == "QuantizedMul" && o.plain() {
 		ka, kb, ky := o.a.kernel(), o.b.kernel(), o.y.kernel()
-		zip(e, newBroadcast(shape, a.Shape, b.Shape), y.Bytes(), a.Bytes(), b.Bytes(), func(dst, a, b []byte) {
+		zip(e, pair.V.walk, y.Bytes(), a.Bytes(), b.Bytes(), func(dst, a, b []byte) {
 			kernel.MulCodes(dst, &ky, a, &ka, b, &kb)
 		})
 		return []*tensor.Tensor{y}, nil
 	}
-	zip(e, newBroadcast(shape, a.Shape, b.Shape), y.Bytes(), a.Bytes(), b.Bytes(), func(dst, a, b []byte) {
+	zip(e, pair.V.walk, y.Bytes(), a.Bytes(), b.Bytes(), func(dst, a, b []byte) {
 		n := min(block, len(dst))
 		scratch := kernel.Borrow[float32](2 * n)
 		defer scratch.Release()

@@ -122,7 +122,7 @@ func (c *fusedConv) finish(e *graph.Env, s *kernel.ConvShape, y, residual *tenso
 		a.addEpilogue(e, tensor.Data[float32](y), other)
 		return e.One(y), nil
 	}
-	return one(a.finish(e, y, y.Len(), nil, residual))
+	return e.Single(a.finish(e, y, y.Len(), nil, residual))
 }
 
 // resolve returns the shape of the convolution, with the activation if it is wanted and the kernel can apply it, and that of its
@@ -301,11 +301,11 @@ func (o *DynamicQuantConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Te
 	if err != nil {
 		return nil, err
 	}
-	codes, c, done, err := dynamicCodes(e, in)
+	codes, c, memory, err := dynamicCodes(e, in)
 	if err != nil {
 		return nil, err
 	}
-	defer done()
+	defer memory.Release()
 	t := e.New(tensor.Float32, shape...)
 	y := tensor.Data[float32](t)
 	if o.last {

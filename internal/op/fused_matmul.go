@@ -140,7 +140,7 @@ func (o *PackedMatMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor
 		return nil, err
 	}
 	k, n := o.weight.k, o.weight.n
-	rows, shape, err := leadingRows(in[0].Shape, k, n)
+	rows, shape, err := leadingRows(e, in[0].Shape, k, n)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func (o *PackedMatMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor
 	y := tensor.Data[float32](t)
 	o.weight.multiply(e, rows, o.alpha, tensor.Data[float32](in[0]), y)
 	runtime.KeepAlive(o) // and with it the packed weights
-	return one(o.activation.finish(e, t, n, o.bias, residual))
+	return e.Single(o.activation.finish(e, t, n, o.bias, residual))
 }
 
 // QuantMatMulWeight is a constant 8-bit matrix [K, N] packed for integer products, with its scale per tensor or per column.
@@ -173,6 +173,12 @@ func NewQuantMatMulWeight(t *tensor.Tensor, trans bool, scale, zero *tensor.Tens
 		return nil, err
 	}
 	return &QuantMatMulWeight{kernel.PackInt8(k, n, t.Bytes(), ldb, p.signed, trans, p.zero, kernel.Lasting), p.scale}, nil
+}
+
+// dynamicParams are the parameters of codes as the product takes them.
+type dynamicParams struct {
+	zero  [1]int32
+	scale [1]float32
 }
 
 // DynamicQuantMatMul is a lowered dynamically quantized product with a constant 8-bit weight, bit for bit equal to the chain
@@ -218,25 +224,25 @@ func wantDynamic(in []graph.Type) error {
 	return bytes8.check(0, in[0].DType)
 }
 
-// dynamicCodes returns the codes and their parameters of the inputs of a dynamically quantized operator, and a function that ends
-// their use.
-func dynamicCodes(e *graph.Env, in []*tensor.Tensor) (codes []byte, c Codes, done func(), err error) {
+// dynamicCodes returns the codes and their parameters of the inputs of a dynamically quantized operator, and the memory in which they
+// lie, to be released.
+func dynamicCodes(e *graph.Env, in []*tensor.Tensor) (codes []byte, c Codes, memory kernel.Scratch[byte], err error) {
 	x := in[0]
 	if len(in) == 1 {
 		if err := wantFloat32(0, x.DType); err != nil {
-			return nil, c, nil, err
+			return nil, c, memory, err
 		}
 		s := kernel.Borrow[byte](x.Len())
 		c.DType = tensor.Uint8
 		c.Scale, c.Zero = dynamicQuantize(e, s.Data, tensor.Data[float32](x))
-		return s.Data, c, s.Release, nil
+		return s.Data, c, s, nil
 	}
 	if !bytes8.has(x.DType) || in[1].DType != tensor.Float32 || in[1].Len() != 1 || in[2].DType != x.DType || in[2].Len() != 1 {
-		return nil, c, nil, fmt.Errorf("want 8-bit codes, a float32 scale and a zero point of their type, got %v, %v and %v", x, in[1], in[2])
+		return nil, c, memory, fmt.Errorf("want 8-bit codes, a float32 scale and a zero point of their type, got %v, %v and %v", x, in[1], in[2])
 	}
 	c = Codes{DType: x.DType, Scale: tensor.Item[float32](in[1])}
 	c.Zero = valueOf(in[2].Bytes()[0], c.signed())
-	return x.Bytes(), c, func() {}, nil
+	return x.Bytes(), c, memory, nil
 }
 
 func (o *DynamicQuantMatMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
@@ -249,22 +255,26 @@ func (o *DynamicQuantMatMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.
 		return nil, fmt.Errorf("want x, or codes, scale and zero point, got %d inputs", len(in))
 	}
 	k, n := o.weight.packed.Size()
-	rows, shape, err := leadingRows(in[0].Shape, k, n)
+	rows, shape, err := leadingRows(e, in[0].Shape, k, n)
 	if err != nil {
 		return nil, err
 	}
-	codes, c, done, err := dynamicCodes(e, in)
+	codes, c, memory, err := dynamicCodes(e, in)
 	if err != nil {
 		return nil, err
 	}
-	defer done()
+	defer memory.Release()
 	t := e.New(tensor.Float32, shape...)
 	y := tensor.Data[float32](t)
 	var added []float32
 	if residual != nil && residual.DType == tensor.Float32 && residual.Shape.Equal(t.Shape) {
 		added, residual = tensor.Data[float32](residual), nil
 	}
-	kernel.GemmInt8F32(e.Workers(), rows, n, k, codes, max(k, 1), c.signed(), []int32{c.Zero}, []float32{c.Scale}, o.weight.packed, o.weight.scale, o.bias, added, y, max(n, 1))
+	kept := graph.Keep[dynamicParams](e)
+	defer kept.Done()
+	zero, scale := &kept.V.zero, &kept.V.scale
+	zero[0], scale[0] = c.Zero, c.Scale
+	kernel.GemmInt8F32(e.Workers(), rows, n, k, codes, max(k, 1), c.signed(), zero[:], scale[:], o.weight.packed, o.weight.scale, o.bias, added, y, max(n, 1))
 	runtime.KeepAlive(o)
-	return one(o.activation.finish(e, t, n, nil, residual))
+	return e.Single(o.activation.finish(e, t, n, nil, residual))
 }

@@ -193,6 +193,7 @@ func (o *PackedQLinearConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.T
 		return nil, err
 	}
 	var t *tensor.Tensor
+	var added kernel.AddedCodes
 	var add *kernel.AddedCodes
 	if other != nil {
 		if err := dtypes(o.y.DType).check(1, other.DType); err != nil {
@@ -201,7 +202,8 @@ func (o *PackedQLinearConv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.T
 		if !other.Shape.Equal(shape) {
 			return o.addBroadcast(e, x, other)
 		}
-		add = o.add(other)
+		added = o.add(other)
+		add = &added
 		t = e.NewOver(other)
 	} else {
 		t = e.New(o.end.dtype, shape...)
@@ -230,12 +232,12 @@ func (o *PackedQLinearConv) addBroadcast(e *graph.Env, x, other *tensor.Tensor) 
 }
 
 // add is the addition of other codes.
-func (o *PackedQLinearConv) add(other *tensor.Tensor) *kernel.AddedCodes {
+func (o *PackedQLinearConv) add(other *tensor.Tensor) kernel.AddedCodes {
 	added := o.added.b
 	if !o.first {
 		added = o.added.a
 	}
-	return &kernel.AddedCodes{Codes: other.Bytes(), Conv: o.y.kernel(), Code: added.kernel(), Sum: o.added.y.kernel(), Second: !o.first}
+	return kernel.AddedCodes{Codes: other.Bytes(), Conv: o.y.kernel(), Code: added.kernel(), Sum: o.added.y.kernel(), Second: !o.first}
 }
 
 // PackedQLinearMatMul is a lowered [QLinearMatMul], or [QGemm] with a result in 8 bits, with a constant right operand and
@@ -276,12 +278,12 @@ func (o *PackedQLinearMatMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor
 		return nil, err
 	}
 	k, n := o.weight.packed.Size()
-	rows, shape, err := leadingRows(x.Shape, k, n)
+	rows, shape, err := leadingRows(e, x.Shape, k, n)
 	if err != nil {
 		return nil, err
 	}
 	t := e.New(o.end.dtype, shape...)
 	kernel.GemmInt8Requant(e.Workers(), rows, n, k, x.Bytes(), max(k, 1), o.x.signed(), o.x.Zero, o.weight.packed, o.end.bias, &o.end.Requant, t.Bytes(), max(n, 1))
 	runtime.KeepAlive(o)
-	return []*tensor.Tensor{t}, nil
+	return e.One(t), nil
 }

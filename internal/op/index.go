@@ -82,7 +82,7 @@ func (g *Gather) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, erro
 		return nil, err
 	}
 	width := data.Shape[axis+1:].Len()
-	rows := make([]int, len(at))
+	rows := e.Ints(len(at))
 	for i, k := range at {
 		r, ok := wrapIndex(k, data.Shape[axis])
 		if !ok {
@@ -90,7 +90,8 @@ func (g *Gather) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, erro
 		}
 		rows[i] = r * width
 	}
-	shape := append(append(data.Shape[:axis].Clone(), indices.Shape...), data.Shape[axis+1:]...)
+	shape := e.Ints(data.Rank() - 1 + indices.Rank())
+	copy(shape[copy(shape[copy(shape, data.Shape[:axis]):], indices.Shape)+axis:], data.Shape[axis+1:])
 	if err := checkSize(shape); err != nil {
 		return nil, err
 	}
@@ -105,7 +106,7 @@ func (g *Gather) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, erro
 		return nil, err
 	}
 	gatherRows(e, out.elems, elemsOf(in[0]), data.Shape[:axis].Len(), data.Shape[axis]*width, width, rows)
-	return []*tensor.Tensor{out.done()}, nil
+	return e.One(out.done()), nil
 }
 
 // gatherPacked decodes only the rows of a packed matrix that are asked for: slices of width elements that begin at rows.

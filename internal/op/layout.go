@@ -2,6 +2,7 @@ package op
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/tensor"
@@ -25,12 +26,10 @@ func (t *Transpose) perm(rank int) ([]int, error) {
 	if len(t.Perm) != rank {
 		return nil, fmt.Errorf("perm: want %d values, got %v", rank, t.Perm)
 	}
-	seen := make([]bool, rank)
-	for _, p := range t.Perm {
-		if p < 0 || p >= rank || seen[p] {
+	for i, p := range t.Perm {
+		if p < 0 || p >= rank || slices.Contains(t.Perm[:i], p) {
 			return nil, fmt.Errorf("perm: %v is not a permutation of %d dimensions", t.Perm, rank)
 		}
-		seen[p] = true
 	}
 	return t.Perm, nil
 }
@@ -66,30 +65,49 @@ func (t *Transpose) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, e
 	if err != nil {
 		return nil, err
 	}
-	return one(permute(e, x, x.Shape, perm, nil))
+	return e.Single(permute(e, x, x.Shape, perm, nil))
 }
 
 // permute reads x as a tensor of shape from, permutes its dimensions and returns the result in the shape to (nil: as permuted).
 // Where no element moves, the data is shared.
 func permute(e *graph.Env, x *tensor.Tensor, from tensor.Shape, perm []int, to tensor.Shape) (*tensor.Tensor, error) {
-	shape, strides := make(tensor.Shape, len(perm)), make([]int, len(perm))
-	st := from.Strides()
-	for i, p := range perm {
-		shape[i], strides[i] = from[p], st[p]
+	kept := graph.Keep[permutation](e)
+	defer kept.Done()
+	k := &kept.V
+	if !k.from.Equal(from) || !slices.Equal(k.perm, perm) || k.from == nil {
+		*k = newPermutation(from, perm)
 	}
 	if to == nil {
-		to = shape
+		to = k.shape
 	}
-	loops := copyNest(shape, strides)
-	if merged, some := mergeLoops(loops); !some || len(merged) == 0 || len(merged) == 1 && merged[0].src == 1 {
-		return x.Reshape(to...), nil
+	if k.still {
+		return e.View(x, to...), nil
 	}
 	out, err := newElems(e, x.DType, to)
 	if err != nil {
 		return nil, err
 	}
-	copyElems(e, out.elems, 0, elemsOf(x), 0, loops)
+	moveLoops(e, out.elems, 0, elemsOf(x), 0, k.loops)
 	return out.done(), nil
+}
+
+// permutation is how the elements of a tensor of shape from move.
+type permutation struct {
+	from, shape tensor.Shape
+	perm        []int
+	loops       []copyLoop // merged
+	still       bool       // none moves
+}
+
+func newPermutation(from tensor.Shape, perm []int) permutation {
+	k := permutation{from: from.Clone(), perm: slices.Clone(perm), shape: make(tensor.Shape, len(perm))}
+	strides, st := make([]int, len(perm)), from.Strides()
+	for i, p := range perm {
+		k.shape[i], strides[i] = from[p], st[p]
+	}
+	merged, some := mergeLoops(copyNest(k.shape, strides))
+	k.loops, k.still = merged, !some || len(merged) == 0 || len(merged) == 1 && merged[0].src == 1
+	return k
 }
 
 // DepthToSpace moves blocks of channels of an NCHW tensor into squares of BlockSize x BlockSize pixels. The channel index is

@@ -114,10 +114,13 @@ func mergeLoops(loops []copyLoop) ([]copyLoop, bool) {
 
 // copyElems copies elements along a nest of loops that starts at element dstAt of dst and srcAt of src.
 func copyElems(e *graph.Env, dst elems, dstAt int, src elems, srcAt int, loops []copyLoop) {
-	loops, some := mergeLoops(loops)
-	if !some {
-		return
+	if loops, some := mergeLoops(loops); some {
+		moveLoops(e, dst, dstAt, src, srcAt, loops)
 	}
+}
+
+// moveLoops is copyElems for merged loops.
+func moveLoops(e *graph.Env, dst elems, dstAt int, src elems, srcAt int, loops []copyLoop) {
 	switch dst.size {
 	case 0:
 		moveSlots(e, dst.strs, dstAt, src.strs, srcAt, loops)
@@ -144,76 +147,108 @@ func moveSlots[T any](e *graph.Env, dst []T, dstAt int, src []T, srcAt int, loop
 		dst[dstAt] = src[srcAt]
 		return
 	}
-	outer, in := loops[:len(loops)-1], loops[len(loops)-1]
-	cols := copyLoop{n: 1}
-	if in.dst == 1 && in.src > 1 {
-		for k, l := range outer {
-			if l.src == 1 && in.src >= l.n && l.dst >= in.n {
-				cols = l
-				outer = append(append([]copyLoop{}, outer[:k]...), outer[k+1:]...)
+	kept := graph.Keep[mover[T]](e)
+	defer kept.Done()
+	m := &kept.V
+	m.dst, m.dstAt, m.src, m.srcAt = dst, dstAt, src, srcAt
+	defer m.forget()
+	m.outer, m.in, m.cols = append(m.outer[:0], loops[:len(loops)-1]...), loops[len(loops)-1], copyLoop{n: 1}
+	if m.in.dst == 1 && m.in.src > 1 {
+		for k, l := range m.outer {
+			if l.src == 1 && m.in.src >= l.n && l.dst >= m.in.n {
+				m.cols = l
+				m.outer = append(m.outer[:k], m.outer[k+1:]...)
 				break
 			}
 		}
 	}
-	total := 1
-	for _, l := range outer {
+	total, each := 1, m.in.n*m.cols.n
+	for _, l := range m.outer {
 		total *= l.n
 	}
 	// One long run or matrix is cut so that all threads have work.
-	split := &in
-	if cols.n > 1 {
-		split = &cols
+	split := m.split().n
+	m.pieces = 1
+	if total < 16 && each > moveGrain {
+		m.pieces = min(split, (each+moveGrain-1)/moveGrain)
 	}
-	pieces := 1
-	if total < 16 && in.n*cols.n > moveGrain {
-		pieces = min(split.n, (in.n*cols.n+moveGrain-1)/moveGrain)
+	m.per = (split + m.pieces - 1) / m.pieces
+	if m.parts == nil {
+		m.parts, m.steps = m.movePieces, m.moveSteps
 	}
-	per := (split.n + pieces - 1) / pieces
-	if pieces > 1 {
-		e.For(total*pieces, 1, func(lo, hi int) {
-			for i := lo; i < hi; i++ {
-				d, s := nestStart(outer, i/pieces)
-				a := min(i%pieces*per, split.n)
-				b := min(a+per, split.n)
-				d, s = dstAt+d+a*split.dst, srcAt+s+a*split.src
-				switch {
-				case a == b:
-				case cols.n > 1:
-					kernel.Transpose(dst[d:], cols.dst, src[s:], in.src, in.n, b-a)
-				default:
-					moveRun(dst, d, in.dst, src, s, in.src, b-a)
-				}
-			}
-		})
-		return
+	if m.pieces > 1 {
+		e.For(total*m.pieces, 1, m.parts)
+	} else {
+		e.For(total, max(1, moveGrain/each), m.steps)
 	}
-	e.For(total, max(1, moveGrain/(in.n*cols.n)), func(lo, hi int) {
-		d, s := nestStart(outer, lo)
-		d, s = d+dstAt, s+srcAt
-		at := make([]int, len(outer))
-		for k, i := len(outer)-1, lo; k >= 0; k-- {
-			at[k] = i % outer[k].n
-			i /= outer[k].n
+}
+
+// mover copies along the loops outer and within them along in; cols, if it has more than one step, is the loop that forms a matrix
+// with in.
+type mover[T any] struct {
+	dst, src     []T
+	dstAt, srcAt int
+	outer        []copyLoop
+	in, cols     copyLoop
+	pieces, per  int // that one run or matrix is cut into, and the steps of one
+	parts, steps func(lo, hi int)
+}
+
+func (m *mover[T]) forget() { m.dst, m.src = nil, nil }
+
+// split is the loop that is cut.
+func (m *mover[T]) split() *copyLoop {
+	if m.cols.n > 1 {
+		return &m.cols
+	}
+	return &m.in
+}
+
+func (m *mover[T]) movePieces(lo, hi int) {
+	split := m.split()
+	for i := lo; i < hi; i++ {
+		d, s := nestStart(m.outer, i/m.pieces)
+		a := min(i%m.pieces*m.per, split.n)
+		n := min(a+m.per, split.n) - a
+		d, s = m.dstAt+d+a*split.dst, m.srcAt+s+a*split.src
+		switch {
+		case n == 0:
+		case m.cols.n > 1:
+			kernel.Transpose(m.dst[d:], m.cols.dst, m.src[s:], m.in.src, m.in.n, n)
+		default:
+			moveRun(m.dst, d, m.in.dst, m.src, s, m.in.src, n)
 		}
-		for range hi - lo {
-			if cols.n > 1 {
-				kernel.Transpose(dst[d:], cols.dst, src[s:], in.src, in.n, cols.n)
-			} else {
-				moveRun(dst, d, in.dst, src, s, in.src, in.n)
-			}
-			for k := len(outer) - 1; k >= 0; k-- {
-				l := outer[k]
-				d += l.dst
-				s += l.src
-				if at[k]++; at[k] < l.n {
-					break
-				}
-				at[k] = 0
-				d -= l.n * l.dst
-				s -= l.n * l.src
-			}
+	}
+}
+
+func (m *mover[T]) moveSteps(lo, hi int) {
+	d, s := nestStart(m.outer, lo)
+	d, s = d+m.dstAt, s+m.srcAt
+	work := kernel.Borrow[int](len(m.outer))
+	defer work.Release()
+	at := work.Data
+	for k, i := len(m.outer)-1, lo; k >= 0; k-- {
+		at[k] = i % m.outer[k].n
+		i /= m.outer[k].n
+	}
+	for range hi - lo {
+		if m.cols.n > 1 {
+			kernel.Transpose(m.dst[d:], m.cols.dst, m.src[s:], m.in.src, m.in.n, m.cols.n)
+		} else {
+			moveRun(m.dst, d, m.in.dst, m.src, s, m.in.src, m.in.n)
 		}
-	})
+		for k := len(m.outer) - 1; k >= 0; k-- {
+			l := m.outer[k]
+			d += l.dst
+			s += l.src
+			if at[k]++; at[k] < l.n {
+				break
+			}
+			at[k] = 0
+			d -= l.n * l.dst
+			s -= l.n * l.src
+		}
+	}
 }
 
 // nestStart returns the offsets of step i of a nest of loops.
@@ -276,27 +311,47 @@ func gatherRows(e *graph.Env, dst, src elems, outer, srcBlock, width int, at []i
 }
 
 func gatherSlots[T any](e *graph.Env, dst, src []T, outer, srcBlock, width int, at []int) {
-	rows := len(at)
-	if rows == 0 || width == 0 {
+	if len(at) == 0 || width == 0 {
 		return
 	}
-	e.For(outer*rows, max(1, moveGrain/width), func(lo, hi int) {
-		for i := lo; i < hi; {
-			from := src[i/rows*srcBlock:]
-			end := min(hi, (i/rows+1)*rows)
-			if width == 1 {
-				for _, a := range at[i%rows : i%rows+end-i] {
-					dst[i] = from[a]
-					i++
-				}
-				continue
+	kept := graph.Keep[gatherer[T]](e)
+	defer kept.Done()
+	g := &kept.V
+	g.dst, g.src, g.srcBlock, g.width, g.at = dst, src, srcBlock, width, at
+	defer g.forget()
+	if g.body == nil {
+		g.body = g.rows
+	}
+	e.For(outer*len(at), max(1, moveGrain/width), g.body)
+}
+
+// gatherer is what a gatherRows works on.
+type gatherer[T any] struct {
+	dst, src        []T
+	srcBlock, width int
+	at              []int
+	body            func(lo, hi int) // rows
+}
+
+func (g *gatherer[T]) forget() { g.dst, g.src, g.at = nil, nil, nil }
+
+func (g *gatherer[T]) rows(lo, hi int) {
+	rows, width := len(g.at), g.width
+	for i := lo; i < hi; {
+		from := g.src[i/rows*g.srcBlock:]
+		end := min(hi, (i/rows+1)*rows)
+		if width == 1 {
+			for _, a := range g.at[i%rows : i%rows+end-i] {
+				g.dst[i] = from[a]
+				i++
 			}
-			for ; i < end; i++ {
-				a := at[i%rows]
-				copy(dst[i*width:(i+1)*width], from[a:a+width])
-			}
+			continue
 		}
-	})
+		for ; i < end; i++ {
+			a := g.at[i%rows]
+			copy(g.dst[i*width:(i+1)*width], from[a:a+width])
+		}
+	}
 }
 
 // copyRun copies n consecutive elements.

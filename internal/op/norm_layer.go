@@ -64,9 +64,56 @@ func (o *LayerNormalization) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.
 	if err != nil {
 		return nil, err
 	}
+	if t, ok := o.plain(e, in); ok {
+		return e.One(t), nil
+	}
 	return byReal(in,
 		func() ([]*tensor.Tensor, error) { return evalLayerNorm[float32](e, o, stash, in) },
 		func() ([]*tensor.Tensor, error) { return evalLayerNorm[float64](e, o, stash, in) })
+}
+
+// plain normalizes float32 rows with the same float32 scale and bias for all, where statistics are not wanted; false if that is not
+// what is asked for.
+func (o *LayerNormalization) plain(e *graph.Env, in []*tensor.Tensor) (*tensor.Tensor, bool) {
+	x, scale, bias := in[0], in[1], arg(in, 2)
+	axis, err := tensor.Axis(o.Axis, x.Rank())
+	if err != nil || x.DType != tensor.Float32 || e.Wants(1) || e.Wants(2) {
+		return nil, false
+	}
+	a := normArgs{x: tensor.Data[float32](x), rows: x.Shape[:axis].Len(), cols: x.Shape[axis:].Len(), epsilon: float64(o.Epsilon)}
+	for _, p := range []struct {
+		t  *tensor.Tensor
+		to *[]float32
+	}{{scale, &a.scale}, {bias, &a.bias}} {
+		if p.t == nil {
+			continue
+		}
+		if p.t.DType != tensor.Float32 || !p.t.Shape.Equal(x.Shape[axis:]) {
+			return nil, false
+		}
+		*p.to = tensor.Data[float32](p.t)
+	}
+	y := e.New(tensor.Float32, x.Shape...)
+	a.y = tensor.Data[float32](y)
+	normalizing.For(e.Workers(), a.rows, max(1, elementGrain/max(a.cols, 1)), a, (*normArgs).normalize)
+	return y, true
+}
+
+var normalizing kernel.Jobs[normArgs]
+
+type normArgs struct {
+	x, y, scale, bias []float32
+	rows, cols        int
+	epsilon           float64
+}
+
+func (a *normArgs) normalize(lo, hi int) {
+	for r := lo; r < hi; r++ {
+		dst := a.y[r*a.cols : (r+1)*a.cols]
+		_, inverse := moments(dst, a.x[r*a.cols:(r+1)*a.cols], a.epsilon)
+		scaleRow(dst, dst, inverse, 0)
+		affineRow(dst, a.scale, a.bias)
+	}
 }
 
 // rowsFrom splits a shape at axis into rows and the row length.

@@ -140,24 +140,47 @@ func (o *MaxPool) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, err
 
 // evalCodes is the maximum of 8-bit integers, without indices.
 func (o *MaxPool) evalCodes(e *graph.Env, x *tensor.Tensor) ([]*tensor.Tensor, error) {
-	g, shape, err := newPool(&o.Window, o.CeilMode, channelsSecondOf(x.Shape, o.ChannelsLast))
+	p, err := o.resolved(e, x)
 	if err != nil {
 		return nil, err
 	}
-	y := e.New(x.DType, channelsBackOf(shape, o.ChannelsLast)...)
-	kernel.MaxPoolCodes(e.Workers(), g.poolShape(shape[0], shape[1], o.ChannelsLast), x.Bytes(), x.DType == tensor.Int8, y.Bytes())
-	return []*tensor.Tensor{y}, nil
+	defer p.Done()
+	y := e.New(x.DType, p.V.y...)
+	kernel.MaxPoolCodes(e.Workers(), p.V.s, x.Bytes(), x.DType == tensor.Int8, y.Bytes())
+	return e.One(y), nil
 }
 
 // evalFloats is the maximum of float32 values, without indices.
 func (o *MaxPool) evalFloats(e *graph.Env, x *tensor.Tensor) ([]*tensor.Tensor, error) {
-	g, shape, err := newPool(&o.Window, o.CeilMode, channelsSecondOf(x.Shape, o.ChannelsLast))
+	p, err := o.resolved(e, x)
 	if err != nil {
 		return nil, err
 	}
-	y := e.New(x.DType, channelsBackOf(shape, o.ChannelsLast)...)
-	kernel.MaxPoolF32(e.Workers(), g.poolShape(shape[0], shape[1], o.ChannelsLast), tensor.Data[float32](x), tensor.Data[float32](y))
-	return []*tensor.Tensor{y}, nil
+	defer p.Done()
+	y := e.New(x.DType, p.V.y...)
+	kernel.MaxPoolF32(e.Workers(), p.V.s, tensor.Data[float32](x), tensor.Data[float32](y))
+	return e.One(y), nil
+}
+
+// resolvedPool is a pooling of inputs of a shape.
+type resolvedPool struct {
+	x, y tensor.Shape
+	s    *kernel.PoolShape
+}
+
+// resolved returns the pooling for x, to be ended by Done.
+func (o *MaxPool) resolved(e *graph.Env, x *tensor.Tensor) (*graph.Kept[resolvedPool], error) {
+	p := graph.Keep[resolvedPool](e)
+	if p.V.s != nil && p.V.x.Equal(x.Shape) {
+		return p, nil
+	}
+	g, shape, err := newPool(&o.Window, o.CeilMode, channelsSecondOf(x.Shape, o.ChannelsLast))
+	if err != nil {
+		p.Done()
+		return nil, err
+	}
+	p.V = resolvedPool{x.Shape.Clone(), channelsBackOf(shape, o.ChannelsLast), g.poolShape(shape[0], shape[1], o.ChannelsLast)}
+	return p, nil
 }
 
 // poolShape is the geometry as the kernels take it.

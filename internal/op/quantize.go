@@ -161,7 +161,10 @@ func (*DynamicQuantizeLinear) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor
 	s, z := e.New(tensor.Float32), e.New(tensor.Uint8)
 	tensor.Data[float32](s)[0] = scale
 	z.Bytes()[0] = byte(zp)
-	return []*tensor.Tensor{y, s, z}, nil
+	kept := graph.Keep[[3]*tensor.Tensor](e)
+	defer kept.Done()
+	kept.V = [3]*tensor.Tensor{y, s, z}
+	return kept.V[:], nil
 }
 
 // dynamicQuantize quantizes x to uint8 by the formulas of DynamicQuantizeLinear:
@@ -172,19 +175,43 @@ func (*DynamicQuantizeLinear) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor
 // all in float32. NaN is left out of the range.
 func dynamicQuantize(e *graph.Env, dst []byte, x []float32) (scale float32, zp int32) {
 	scale, zp = dynamicRange(e, x)
-	e.For(len(x), elementGrain, func(lo, hi int) { kernel.QuantizeU8(dst[lo:hi], x[lo:hi], scale, zp) })
+	quantizing.For(e.Workers(), len(x), elementGrain, quantizeArgs{dst: dst, x: x, scale: scale, zero: zp}, (*quantizeArgs).codes)
 	return scale, zp
+}
+
+var quantizing kernel.Jobs[quantizeArgs]
+
+// quantizeArgs is the quantization of floats with one scale, or in los and his the extremes of chunks of them.
+type quantizeArgs struct {
+	dst      []byte
+	x        []float32
+	scale    float32
+	zero     int32
+	signed   bool
+	los, his []float32
+}
+
+func (a *quantizeArgs) codes(lo, hi int) {
+	if a.signed {
+		kernel.QuantizeS8(a.dst[lo:hi], a.x[lo:hi], a.scale, a.zero)
+	} else {
+		kernel.QuantizeU8(a.dst[lo:hi], a.x[lo:hi], a.scale, a.zero)
+	}
+}
+
+func (a *quantizeArgs) extremes(lo, hi int) {
+	for c := lo; c < hi; c++ {
+		a.los[c], a.his[c] = kernel.MinMax(a.x[c*elementGrain : min((c+1)*elementGrain, len(a.x))])
+	}
 }
 
 // dynamicRange returns the scale and zero point of [dynamicQuantize].
 func dynamicRange(e *graph.Env, x []float32) (scale float32, zp int32) {
 	chunks := (len(x) + elementGrain - 1) / elementGrain
-	los, his := make([]float32, chunks), make([]float32, chunks)
-	e.For(chunks, 1, func(from, to int) {
-		for c := from; c < to; c++ {
-			los[c], his[c] = kernel.MinMax(x[c*elementGrain : min((c+1)*elementGrain, len(x))])
-		}
-	})
+	both := kernel.Borrow[float32](2 * chunks)
+	defer both.Release()
+	los, his := both.Data[:chunks], both.Data[chunks:]
+	quantizing.For(e.Workers(), chunks, 1, quantizeArgs{x: x, los: los, his: his}, (*quantizeArgs).extremes)
 	var lo, hi float32
 	for c := range los {
 		lo, hi = min(lo, los[c]), max(hi, his[c])

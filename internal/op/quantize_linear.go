@@ -81,6 +81,9 @@ func (o *QuantizeLinear) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tens
 	if err != nil {
 		return nil, err
 	}
+	if codes, ok := o.whole(e, x, scale, zero, d); ok {
+		return e.One(codes), nil
+	}
 	g, err := newScales(x.Shape, scale.Shape, o.Axis, o.BlockSize)
 	if err != nil {
 		return nil, err
@@ -115,6 +118,22 @@ func (o *QuantizeLinear) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tens
 	}
 	q.ints(y)
 	return []*tensor.Tensor{y}, nil
+}
+
+// whole quantizes float32 values to 8 bits with one scale; false if that is not what is asked for.
+func (o *QuantizeLinear) whole(e *graph.Env, x, scale, zero *tensor.Tensor, d tensor.DType) (*tensor.Tensor, bool) {
+	if x.DType != tensor.Float32 || scale.DType != tensor.Float32 || scale.Len() != 1 || len(scale.Shape) > 1 || o.BlockSize != 0 || !bytes8.has(d) ||
+		o.Precision != 0 && tensor.DType(o.Precision) != tensor.Float32 || zero != nil && (zero.DType != d || zero.Len() != 1) {
+		return nil, false
+	}
+	a := quantizeArgs{x: tensor.Data[float32](x), scale: tensor.Item[float32](scale), signed: d == tensor.Int8}
+	if zero != nil {
+		a.zero = valueOf(zero.Bytes()[0], a.signed)
+	}
+	y := e.New(d, x.Shape...)
+	a.dst = y.Bytes()
+	quantizing.For(e.Workers(), len(a.x), elementGrain, a, (*quantizeArgs).codes)
+	return y, true
 }
 
 // quantizer is one evaluation of QuantizeLinear.

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/kernel"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -227,6 +228,9 @@ func (o *Reduce) eval(e *graph.Env, in []*tensor.Tensor, kind reduceKind) ([]*te
 	if err := set.check(0, t.DType); err != nil {
 		return nil, err
 	}
+	if y, ok := o.adjacent(e, t, arg(in, 1), kind); ok {
+		return e.One(y), nil
+	}
 	axes, err := intsOf(arg(in, 1))
 	if err != nil {
 		return nil, fmt.Errorf("axes: %w", err)
@@ -246,6 +250,81 @@ func (o *Reduce) eval(e *graph.Env, in []*tensor.Tensor, kind reduceKind) ([]*te
 		}
 	}
 	return one(reduceTensor(e, t, r, kind, shape))
+}
+
+// adjacent computes sums and means of float32 over axes that lie together, as they do for the images of a channel; false if that is
+// not what is asked for. Sums are those of [reduceReals].
+func (o *Reduce) adjacent(e *graph.Env, t, axes *tensor.Tensor, kind reduceKind) (*tensor.Tensor, bool) {
+	if t.DType != tensor.Float32 || t.Len() == 0 || kind != reduceSum && kind != reduceMean || axes == nil || axes.DType != tensor.Int64 || axes.Len() == 0 {
+		return nil, false
+	}
+	rank := t.Rank()
+	first, last := rank, -1
+	var seen uint64
+	for _, k := range tensor.Data[int64](axes) {
+		a, ok := wrapIndex(k, rank)
+		if !ok || a >= 64 || seen>>a&1 == 1 {
+			return nil, false
+		}
+		seen |= 1 << a
+		first, last = min(first, a), max(last, a)
+	}
+	if last-first+1 != axes.Len() {
+		return nil, false
+	}
+	a := sumArgs{x: tensor.Data[float32](t), n: t.Shape[first : last+1].Len(), inner: t.Shape[last+1:].Len(), count: 1}
+	if kind == reduceMean {
+		a.count = float64(a.n)
+	}
+	shape := e.Ints(rank)[:0]
+	for i, d := range t.Shape {
+		switch {
+		case i < first || i > last:
+			shape = append(shape, d)
+		case o.KeepDims:
+			shape = append(shape, 1)
+		}
+	}
+	y := e.New(tensor.Float32, shape...)
+	a.y = tensor.Data[float32](y)
+	summing.For(e.Workers(), len(a.y), max(16, elementGrain/a.n), a, (*sumArgs).sums)
+	return y, true
+}
+
+var summing kernel.Jobs[sumArgs]
+
+// sumArgs are sums of n elements each, inner apart, divided by count.
+type sumArgs struct {
+	x, y     []float32
+	n, inner int
+	count    float64
+}
+
+func (a *sumArgs) sums(lo, hi int) {
+	if a.inner == 1 {
+		for i := lo; i < hi; i++ {
+			a.y[i] = float32(sumRun(0, a.x[i*a.n:(i+1)*a.n]) / a.count)
+		}
+		return
+	}
+	sums := kernel.Borrow[float64](hi - lo)
+	defer sums.Release()
+	for lo < hi {
+		end := min(hi, (lo/a.inner+1)*a.inner)
+		acc := sums.Data[:end-lo]
+		clear(acc)
+		at := lo/a.inner*a.n*a.inner + lo%a.inner
+		for range a.n {
+			for i, v := range a.x[at : at+len(acc)] {
+				acc[i] += float64(v)
+			}
+			at += a.inner
+		}
+		for i, v := range acc {
+			a.y[lo+i] = float32(v / a.count)
+		}
+		lo = end
+	}
 }
 
 // reduceTensor reduces t to the given shape. Real numbers are accumulated in float64, integers in 64 bits.

@@ -1,6 +1,7 @@
 package op
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 
@@ -180,15 +181,38 @@ func (r *Reshape) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, err
 	if err := want(in, 2, 2); err != nil {
 		return nil, err
 	}
-	target, err := intsOf(in[1])
-	if err != nil {
-		return nil, fmt.Errorf("shape: %w", err)
+	return resolvedView(e, in[0], in[1], func() ([]graph.Dim, error) {
+		target, err := intsOf(in[1])
+		if err != nil {
+			return nil, fmt.Errorf("shape: %w", err)
+		}
+		return r.dims(graph.Shaped(in[0].DType, in[0].Shape), target)
+	})
+}
+
+// knownView is the shape of a view of a tensor of shape x, where the second input is what spec says.
+type knownView struct {
+	x, y tensor.Shape
+	spec []byte
+}
+
+// resolvedView returns x in the shape that dims computes from the shape of x and the integers of spec, which may be omitted.
+func resolvedView(e *graph.Env, x, spec *tensor.Tensor, dims func() ([]graph.Dim, error)) ([]*tensor.Tensor, error) {
+	kept := graph.Keep[knownView](e)
+	defer kept.Done()
+	v := &kept.V
+	var given []byte
+	if spec != nil {
+		given = spec.Bytes()
 	}
-	dims, err := r.dims(graph.Shaped(in[0].DType, in[0].Shape), target)
-	if err != nil {
-		return nil, err
+	if v.y == nil || !v.x.Equal(x.Shape) || !bytes.Equal(v.spec, given) {
+		d, err := dims()
+		if err != nil {
+			return nil, err
+		}
+		*v = knownView{x.Shape.Clone(), sizesOf(d), bytes.Clone(given)}
 	}
-	return view(e, in[0], sizesOf(dims))
+	return view(e, x, v.y)
 }
 
 // viewing marks the operators whose output lies in the memory of the first input.
@@ -253,7 +277,9 @@ func (f *Flatten) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, err
 	if err != nil {
 		return nil, err
 	}
-	return view(e, in[0], tensor.Shape{in[0].Shape[:axis].Len(), in[0].Shape[axis:].Len()})
+	shape := e.Ints(2)
+	shape[0], shape[1] = in[0].Shape[:axis].Len(), in[0].Shape[axis:].Len()
+	return view(e, in[0], shape)
 }
 
 // Squeeze drops dimensions of size 1: those that the axes input names, or all of them.
@@ -315,18 +341,16 @@ func (s *Squeeze) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, err
 	if err := want(in, 1, 2); err != nil {
 		return nil, err
 	}
-	axes, err := intsOf(arg(in, 1))
-	if err != nil {
-		return nil, fmt.Errorf("axes: %w", err)
-	}
-	if arg(in, 1) == nil {
-		axes = unitAxes(in[0].Shape)
-	}
-	dims, err := s.drop(graph.Shaped(in[0].DType, in[0].Shape).Dims, axes)
-	if err != nil {
-		return nil, err
-	}
-	return view(e, in[0], sizesOf(dims))
+	return resolvedView(e, in[0], arg(in, 1), func() ([]graph.Dim, error) {
+		axes, err := intsOf(arg(in, 1))
+		if err != nil {
+			return nil, fmt.Errorf("axes: %w", err)
+		}
+		if arg(in, 1) == nil {
+			axes = unitAxes(in[0].Shape)
+		}
+		return s.drop(graph.Shaped(in[0].DType, in[0].Shape).Dims, axes)
+	})
 }
 
 // Unsqueeze inserts dimensions of size 1 so that they lie at the given axes of the result.
@@ -367,15 +391,13 @@ func (u *Unsqueeze) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, e
 	if err := want(in, 2, 2); err != nil {
 		return nil, err
 	}
-	axes, err := intsOf(in[1])
-	if err != nil {
-		return nil, fmt.Errorf("axes: %w", err)
-	}
-	dims, err := u.insert(graph.Shaped(in[0].DType, in[0].Shape).Dims, axes)
-	if err != nil {
-		return nil, err
-	}
-	return view(e, in[0], sizesOf(dims))
+	return resolvedView(e, in[0], in[1], func() ([]graph.Dim, error) {
+		axes, err := intsOf(in[1])
+		if err != nil {
+			return nil, fmt.Errorf("axes: %w", err)
+		}
+		return u.insert(graph.Shaped(in[0].DType, in[0].Shape).Dims, axes)
+	})
 }
 
 // sizesOf returns dimensions that are all numbers as a shape.
