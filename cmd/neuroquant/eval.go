@@ -11,15 +11,25 @@ import (
 
 func (a *app) evalCommand() *cobra.Command {
 	var d dataFlags
+	var text textFlags
 	c := &cobra.Command{
-		Use:   "eval MODEL --data D [--labels L]",
-		Short: "Measure a classifier: top-1, top-5 and loss on labelled samples",
+		Use:   "eval MODEL --data D [--labels L] | --text FILE",
+		Short: "Measure a classifier on labelled samples, or a language model on a text",
+		Long: `Measure a classifier: top-1, top-5 and loss on labelled samples. Or measure a language model: its perplexity on a text, and with
+--reference how far its predictions are from those of another model, such as the one that it was quantized from.`,
 		Example: `  neuroquant eval model.onnx --data test.npy --labels test_labels.npy
-  neuroquant eval out/ --data images.zip --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225`,
+  neuroquant eval out/ --data images.zip --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
+  neuroquant eval model/ --text wiki.txt --context 512 --reference original/`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if text.file != "" {
+				if d.given() {
+					return usagef("eval: --data and --text are for different models")
+				}
+				return a.evalText(cmd.Context(), args[0], text)
+			}
 			if !d.given() {
-				return usagef("eval: --data is missing")
+				return usagef("eval: --data is missing, or --text for a language model")
 			}
 			if err := d.check(cmd.Flags()); err != nil {
 				return err
@@ -53,5 +63,6 @@ func (a *app) evalCommand() *cobra.Command {
 	}
 	d.add(c.Flags())
 	d.addRun(c.Flags())
+	text.add(c.Flags())
 	return c
 }

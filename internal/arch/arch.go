@@ -81,3 +81,6 @@ func Build(config map[string]any, w Weights) (*graph.Graph, *Info, error) {
 	}
 	return g, &Info{Arch: name, Vocab: d.Vocab, Context: c.Context(), Hidden: d.Hidden, Layers: d.Layers, Decoder: true}, nil
 }
+
+// Context returns how many tokens a configuration says that a model was made for; 0 where it does not.
+func Context(config map[string]any) int { return newConfig(config).Context() }

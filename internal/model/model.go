@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/tokenizer"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -30,7 +31,9 @@ type Model struct {
 
 	Arch   string         // known architecture, such as "llama"
 	Config map[string]any // configuration of the architecture
-	State  []Entry        // the tensors of the file under their names there; nil where that is a graph with its parameters
+	// Tokenizer makes the tokenizer of a language model that holds its own; nil: it is in files of Dir, or there is none.
+	Tokenizer func() (*tokenizer.Tokenizer, error)
+	State     []Entry // the tensors of the file under their names there; nil where that is a graph with its parameters
 	// Versions are those of the modules of a state dict by path, which PyTorch keeps beside the tensors.
 	Versions map[string]int
 

@@ -1,0 +1,121 @@
+package neuroquant
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/neurotrain/neuroquant/internal/analyze"
+)
+
+// Results of [EvaluateText].
+type (
+	// Perplexity is how well a language model predicts a text.
+	Perplexity = analyze.Perplexity
+	// Divergence is how far the predictions of a language model are from those of a reference.
+	Divergence = analyze.Divergence
+)
+
+// TextOptions say how a language model is measured on a text.
+type TextOptions struct {
+	Context  int    // tokens of a window; 0: 512, or what the model was made for if that is less
+	Protocol string // "windows" (also "") or "llama.cpp"; see the documentation of the results
+	NoBegin  bool   // do not put the token that begins a text before each
+	Limit    int    // windows to measure at most; 0: all
+}
+
+// maxText bounds a text that is evaluated.
+const maxText = 1 << 30
+
+// ReadTexts reads the texts of a file: a JSON list of them if its name ends in .json, else the whole as one.
+func ReadTexts(path string) ([]string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxText {
+		return nil, fmt.Errorf("%s: %d bytes of text; at most %d are accepted", path, info.Size(), maxText)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.HasSuffix(strings.ToLower(path), ".json") {
+		return []string{string(b)}, nil
+	}
+	var out []string
+	if err := json.Unmarshal(b, &out); err != nil {
+		return nil, fmt.Errorf("%s: want a JSON list of texts: %w", path, err)
+	}
+	return out, nil
+}
+
+// EvaluateText measures the perplexity of a language model on texts, one after the other, each with the token that begins a text
+// before it. With a reference, which may be nil, it compares the predictions of both; they must have the same tokens.
+func EvaluateText(ctx context.Context, m, reference *Model, texts []string, o TextOptions) (*Perplexity, *Divergence, error) {
+	l, err := m.language()
+	if err != nil {
+		return nil, nil, err
+	}
+	a := analyze.TextOptions{Protocol: o.Protocol, Context: o.Context, Begin: l.begin}
+	if a.Protocol == "" {
+		a.Protocol = analyze.ProtocolWindows
+	}
+	if a.Context == 0 {
+		a.Context = 512
+		if l.context > 0 {
+			a.Context = min(a.Context, l.context)
+		}
+	}
+	if l.context > 0 && a.Context > l.context {
+		return nil, nil, fmt.Errorf("%s: a context of %d; the model was made for %d tokens", m.name(), a.Context, l.context)
+	}
+	if o.NoBegin {
+		a.Begin = -1
+	}
+	var ids []int
+	for _, t := range texts {
+		if a.Begin >= 0 {
+			ids = append(ids, a.Begin)
+		}
+		more, err := l.tokenizer.Encode(t, false)
+		if err != nil {
+			return nil, nil, err
+		}
+		ids = append(ids, more...)
+		if o.Limit > 0 && len(ids) >= o.Limit*a.Context {
+			ids = ids[:o.Limit*a.Context]
+			break
+		}
+	}
+	if err := m.prepare(); err != nil {
+		return nil, nil, err
+	}
+	if reference == nil {
+		p, _, err := analyze.Perplex(ctx, m.session, nil, ids, a)
+		return p, nil, m.failed(err)
+	}
+	r, err := reference.language()
+	if err != nil {
+		return nil, nil, err
+	}
+	if r.vocab != l.vocab || r.tokenizer.Size() != l.tokenizer.Size() {
+		return nil, nil, errors.New("the model and the reference do not have the same tokens")
+	}
+	if err := reference.prepare(); err != nil {
+		return nil, nil, err
+	}
+	p, d, err := analyze.Perplex(ctx, m.session, reference.session, ids, a)
+	return p, d, m.failed(err)
+}
+
+// failed names the model in an error.
+func (m *Model) failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", m.name(), err)
+}
