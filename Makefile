@@ -5,7 +5,7 @@ PEERS  ?= .peers
 FUZZTIME ?= 1m
 TOOL    = go tool -modfile=tools/go.mod
 
-.PHONY: build test test-all lint format generate bench interop interop-full conformance example-models fuzz bench-size report-check bench-peers bench-torch bench-layer
+.PHONY: build test test-all lint format generate bench interop interop-full conformance example-models fuzz bench-size report-check bench-peers bench-torch bench-layer bench-perplexity
 
 build: ; go build -trimpath -o bin/neuroquant ./cmd/neuroquant
 
@@ -28,6 +28,8 @@ bench-peers: $(PEERS)/interop/ready ; go run ./bench/peers -python $(PEERS)/inte
 bench-torch: $(PEERS)/full/ready ; go run ./bench/peers -python $(PEERS)/full/bin/python -torch $(PEERS)/full/bin/python -dir $(PEERS)/bench-models $(BENCHFLAGS)
 
 bench-layer: $(PEERS)/full/ready ; go build -o bin/layer ./bench/layer && $(PEERS)/full/bin/python interop/check_layers.py bin/layer --time
+
+bench-perplexity: ; go test -C internal/quantize -count=1 -timeout 60m -v -run 'TestFewBitsTable$$' -table
 
 conformance: ; go test -C internal/format/onnx -count=1 -run 'TestConformance$$' -table
 

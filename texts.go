@@ -1,10 +1,7 @@
 package neuroquant
 
 import (
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/neurotrain/neuroquant/data"
 	"github.com/neurotrain/neuroquant/internal/tokenizer"
@@ -17,16 +14,9 @@ func (m *Model) Texts(paths []string, length int) (data.Set, error) {
 	if len(in) != 1 {
 		return nil, fmt.Errorf("%s: not a language model: texts are samples of models with the one input input_ids", m.m.Path)
 	}
-	spec, err := os.ReadFile(filepath.Join(m.m.Dir, "tokenizer.json"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%s: there is no tokenizer.json beside the model, which texts need", m.m.Dir)
-	}
+	t, err := tokenizer.Open(m.m.Dir)
 	if err != nil {
 		return nil, err
-	}
-	t, err := tokenizer.Parse(spec)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(m.m.Dir, "tokenizer.json"), err)
 	}
 	var ids []int64
 	for _, path := range paths {
