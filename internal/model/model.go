@@ -96,6 +96,10 @@ type SaveOptions struct {
 	// configuration says of how they came about.
 	Layout   string
 	Settings map[string]any
+
+	Type       string               // block type or mixture of a GGUF file
+	Importance map[string][]float32 // by tensor: mean square of what each column is multiplied by
+	SplitBytes int64                // tensor data that a GGUF file holds at most; 0: all in one
 }
 
 // Writer takes the tensors of a model one by one, in any order, each once.

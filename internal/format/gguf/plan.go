@@ -1,0 +1,215 @@
+package gguf
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/neurotrain/neuroquant/internal/codec/gguf"
+	"github.com/neurotrain/neuroquant/internal/model"
+	"github.com/neurotrain/neuroquant/internal/packed"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// Options are the choices for a file that is written; the zero value makes a float16 file.
+type Options struct {
+	Type string // a [Mixture]; empty: F16
+	// Importance has, under the names of tensors in the checkpoint, the mean square of what each column is multiplied by.
+	Importance map[string][]float32
+	// SplitBytes is how much tensor data a file holds at most; 0: all in one file.
+	SplitBytes int
+	Threads    int // that encode; 0: all that there are
+}
+
+// target is a tensor of the file that is written.
+type target struct {
+	name       string
+	from       string // its name in the checkpoint
+	kind       packed.Kind
+	shape      []int
+	rows, cols int
+	source     tensor.Source // nil: values
+	values     []float32
+	order      func(r int) int
+	plusOne    bool
+	transpose  bool
+	importance []float32
+}
+
+func (t *target) size() (int, error) {
+	n, err := t.kind.RowBytes(t.cols)
+	return n * t.rows, err
+}
+
+// Plan is a file that can be written: what is in it is decided, from shapes and configuration alone.
+type Plan struct {
+	pairs   []gguf.Pair
+	targets []*target
+	mixture Mixture
+	options Options
+}
+
+// Tensor is a line of a plan.
+type Tensor struct {
+	Name, From string
+	Kind       packed.Kind
+	Shape      []int
+	Bytes      int
+}
+
+// Tensors lists what the file will hold.
+func (p *Plan) Tensors() []Tensor {
+	out := make([]Tensor, len(p.targets))
+	for i, t := range p.targets {
+		n, _ := t.size() // [NewPlan] has seen that it is no error
+		out[i] = Tensor{t.name, t.from, t.kind, t.shape, n}
+	}
+	return out
+}
+
+// NewPlan decides how a model of a known architecture becomes a GGUF file.
+func NewPlan(m *model.Model, o Options) (*Plan, error) {
+	if m.Config == nil {
+		return nil, errors.New("GGUF files hold language models of known architectures; this one has no configuration of such")
+	}
+	if o.Type == "" {
+		o.Type = "F16"
+	}
+	mixture, err := ParseMixture(o.Type)
+	if err != nil {
+		return nil, err
+	}
+	modelType, _ := m.Config["model_type"].(string)
+	fam, err := familyOf(modelType)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{mixture: mixture, options: o}
+	c := &fields{writing: true, arch: fam.name, config: m.Config}
+	fam.config(c)
+	if err := errors.Join(c.errs...); err != nil {
+		return nil, err
+	}
+	number := func(key string) int {
+		for _, q := range c.pairs {
+			if q.Key == fam.name+"."+key {
+				if v, ok := q.Value.(uint32); ok {
+					return int(v)
+				}
+			}
+		}
+		return 0
+	}
+	rules := &mixed{
+		Mixture: mixture, layers: number("block_count"), heads: number("attention.head_count"), kvHeads: number("attention.head_count_kv"),
+		tied: true, weighted: len(o.Importance) > 0,
+	}
+	if rules.kvHeads == 0 {
+		rules.kvHeads = rules.heads
+	}
+	if err := p.addTensors(m.StateDict(), fam, rules); err != nil {
+		return nil, err
+	}
+	names, values, err := ropeTensors(m.Config, number("rope.dimension_count"))
+	if err != nil {
+		return nil, err
+	}
+	for i, name := range names {
+		n := len(values[i])
+		p.targets = append(p.targets, &target{name: name, kind: packed.F32, shape: []int{n}, rows: 1, cols: n, values: values[i]})
+	}
+	for _, t := range p.targets {
+		if _, err := t.size(); err != nil {
+			return nil, fmt.Errorf("tensor %q: %w", t.name, err)
+		}
+	}
+	p.general(m, fam)
+	p.pairs = append(p.pairs, c.pairs...)
+	embedding := slices.IndexFunc(p.targets, func(t *target) bool { return t.name == "token_embd.weight" })
+	if embedding < 0 {
+		return nil, errors.New("the model has no token embedding")
+	}
+	vocab, err := vocabularyPairs(m, p.targets[embedding].rows)
+	if err != nil {
+		return nil, err
+	}
+	p.pairs = append(p.pairs, vocab...)
+	return p, nil
+}
+
+func (p *Plan) general(m *model.Model, fam *family) {
+	name := m.Metadata["name"]
+	if name == "" {
+		name = baseName(m.Path)
+	}
+	p.pairs = []gguf.Pair{
+		{Key: "general.architecture", Value: fam.name},
+		{Key: "general.type", Value: "model"},
+		{Key: "general.name", Value: name},
+		{Key: "general.file_type", Value: p.mixture.fileType},
+		{Key: "general.quantization_version", Value: uint32(2)},
+	}
+}
+
+// addTensors gives the tensors of a checkpoint their names, types and order of rows.
+func (p *Plan) addTensors(state []model.Entry, fam *family, rules *mixed) error {
+	layers := map[*target]int{}
+	var unknown []string
+	for _, e := range state {
+		to, layer := fam.toGGUF(e.Name)
+		if to == "" {
+			if !leftover(e.Name) {
+				unknown = append(unknown, e.Name)
+			}
+			continue
+		}
+		t := &target{name: to, from: e.Name, source: e.Source, shape: slices.Clone(e.Shape()), cols: 1}
+		if len(t.shape) == 0 || len(t.shape) > 2 {
+			return fmt.Errorf("tensor %q of shape %v: want a vector or a matrix", e.Name, t.shape)
+		}
+		first := t.shape[0]
+		t.transpose = fam.transpose && len(t.shape) == 2 && layer >= 0
+		if t.transpose {
+			t.shape[0], t.shape[1] = t.shape[1], t.shape[0]
+			first = t.shape[0]
+		}
+		t.order = fam.order(to, rules.heads, rules.kvHeads, first)
+		t.plusOne = fam.plusOne && strings.HasSuffix(to, "norm.weight")
+		t.rows, t.cols = 1, first
+		if len(t.shape) == 2 {
+			t.rows, t.cols = first, t.shape[1]
+		}
+		if w := p.options.Importance[e.Name]; len(w) == t.cols && len(t.shape) == 2 {
+			t.importance = w
+		}
+		layers[t] = layer
+		if to == "output.weight" {
+			rules.tied = false
+		}
+		p.targets = append(p.targets, t)
+	}
+	if len(unknown) > 0 {
+		return fmt.Errorf("%d tensors have no place in GGUF's %s: %s", len(unknown), fam.name, strings.Join(unknown[:min(len(unknown), 8)], ", "))
+	}
+	for _, t := range p.targets {
+		t.kind = rules.kind(t.name, layers[t], t.shape)
+	}
+	slices.SortStableFunc(p.targets, func(a, b *target) int { return place(layers[a]) - place(layers[b]) })
+	return nil
+}
+
+// place sorts what belongs to no layer first.
+func place(layer int) int {
+	if layer < 0 {
+		return math.MinInt32
+	}
+	return layer
+}
+
+// leftover reports whether a tensor of a checkpoint can be computed from the configuration.
+func leftover(name string) bool {
+	return strings.HasSuffix(name, "rotary_emb.inv_freq") || strings.HasSuffix(name, ".attn.bias") || strings.HasSuffix(name, ".attn.masked_bias") ||
+		strings.HasSuffix(name, ".attention.bias") || strings.HasSuffix(name, ".attention.masked_bias")
+}

@@ -1,0 +1,316 @@
+package gguf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/neurotrain/neuroquant/internal/codec/gguf"
+	"github.com/neurotrain/neuroquant/internal/codec/outfile"
+	"github.com/neurotrain/neuroquant/internal/kernel"
+	"github.com/neurotrain/neuroquant/internal/model"
+	"github.com/neurotrain/neuroquant/internal/packed"
+	"github.com/neurotrain/neuroquant/internal/progress"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// Save writes a model to the file at path.
+func Save(ctx context.Context, path string, m *model.Model, o model.SaveOptions) error {
+	p, err := NewPlan(m, Options{Type: o.Type, Importance: o.Importance, SplitBytes: int(o.SplitBytes)})
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return p.Write(ctx, path)
+}
+
+// baseName is the name of a file or folder without its ending.
+func baseName(path string) string {
+	return strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+}
+
+// Write writes the file, or the files of a split one. Rows are read, encoded on all threads and written in pieces, so that the memory
+// it takes does not depend on the size of the model.
+func (p *Plan) Write(ctx context.Context, path string) error {
+	groups := p.split()
+	var files outfile.Set
+	defer files.Abort()
+	total := int64(0)
+	for _, t := range p.targets {
+		total += int64(t.rows) * int64(t.cols)
+	}
+	task := progress.From(ctx).Start("writing "+filepath.Base(path), total, "values")
+	defer task.Done()
+	for i, group := range groups {
+		name, pairs := path, p.pairs
+		if len(groups) > 1 {
+			name = strings.TrimSuffix(path, ".gguf") + splitSuffix(i, len(groups))
+			if i > 0 {
+				pairs = nil
+			}
+			pairs = append(pairs[:len(pairs):len(pairs)], gguf.Pair{Key: "split.no", Value: uint16(i)}, gguf.Pair{Key: "split.count", Value: uint16(len(groups))},
+				gguf.Pair{Key: "split.tensors.count", Value: int32(len(p.targets))})
+		}
+		f, err := files.Create(name)
+		if err != nil {
+			return err
+		}
+		if err := p.writeFile(ctx, f, pairs, group, task); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return files.Commit()
+}
+
+// split groups the tensors by files.
+func (p *Plan) split() [][]*target {
+	var groups [][]*target
+	size := 0
+	for _, t := range p.targets {
+		n, _ := t.size()
+		if len(groups) == 0 || p.options.SplitBytes > 0 && size+n > p.options.SplitBytes && size > 0 {
+			groups, size = append(groups, nil), 0
+		}
+		groups[len(groups)-1] = append(groups[len(groups)-1], t)
+		size += n
+	}
+	return groups
+}
+
+func (p *Plan) writeFile(ctx context.Context, w io.Writer, pairs []gguf.Pair, group []*target, task progress.Task) error {
+	list, sizes := make([]gguf.Tensor, len(group)), make([]int, len(group))
+	for i, t := range group {
+		n, err := t.size()
+		if err != nil {
+			return err
+		}
+		list[i], sizes[i] = gguf.Tensor{Name: t.name, Type: uint32(t.kind), Shape: t.shape}, n
+	}
+	header, err := gguf.Encode(pairs, list, sizes)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(header); err != nil {
+		return err
+	}
+	e := newEncoder(p.options.Threads)
+	defer e.close()
+	for i, t := range group {
+		if err := e.tensor(ctx, w, t, task); err != nil {
+			return fmt.Errorf("tensor %q: %w", t.from, err)
+		}
+		if _, err := w.Write(make([]byte, gguf.Padding(sizes[i]))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pieceValues is how many values are encoded in one go, at least a row.
+const pieceValues = 1 << 18
+
+// dropBytes is how much of a tensor is read before its pages are let go.
+const dropBytes = 32 << 20
+
+// encoder encodes pieces of tensors on several goroutines.
+type encoder struct {
+	jobs    chan *piece
+	free    chan *piece
+	threads int
+}
+
+// piece is rows of a tensor with room for their values and blocks.
+type piece struct {
+	t        *target
+	rows     func(dst []float32, from, to int) error
+	from, to int
+	values   []float32
+	data     []byte
+	err      error
+	done     chan struct{}
+}
+
+func newEncoder(threads int) *encoder {
+	if threads <= 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	e := &encoder{jobs: make(chan *piece), free: make(chan *piece, 3*threads), threads: threads}
+	for range cap(e.free) {
+		e.free <- &piece{done: make(chan struct{}, 1)}
+	}
+	for range threads {
+		go func() {
+			for p := range e.jobs {
+				p.err = p.encode()
+				p.done <- struct{}{}
+			}
+		}()
+	}
+	return e
+}
+
+func (e *encoder) close() { close(e.jobs) }
+
+// tensor encodes a tensor and writes it, pieces in order.
+func (e *encoder) tensor(ctx context.Context, w io.Writer, t *target, task progress.Task) error {
+	rows, err := t.reader()
+	if err != nil {
+		return err
+	}
+	step := min(max(1, pieceValues/max(t.cols, 1)), max(t.rows, 1))
+	var queue []*piece
+	dropped := 0
+	flush := func() error { // the oldest piece
+		p := queue[0]
+		queue = queue[1:]
+		<-p.done
+		err := p.err
+		if err == nil {
+			_, err = w.Write(p.data)
+		}
+		task.Add(int64(len(p.values)))
+		if dropped += 4 * len(p.values); dropped > dropBytes && t.source != nil {
+			tensor.Release(t.source)
+			dropped = 0
+		}
+		e.free <- p
+		return err
+	}
+	for from := 0; from < t.rows && err == nil; from += step {
+		if err = ctx.Err(); err != nil {
+			break
+		}
+		for len(e.free) == 0 && err == nil {
+			err = flush()
+		}
+		if err != nil {
+			break
+		}
+		p := <-e.free
+		p.t, p.rows, p.from, p.to = t, rows, from, min(from+step, t.rows)
+		queue = append(queue, p)
+		e.jobs <- p
+	}
+	for len(queue) > 0 {
+		err = errors.Join(err, flush())
+	}
+	if t.source != nil {
+		tensor.Release(t.source)
+	}
+	return err
+}
+
+func grown[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n)
+	}
+	return s[:n]
+}
+
+// encode fills the piece's data.
+func (p *piece) encode() error {
+	t, n := p.t, p.to-p.from
+	size, err := t.kind.RowBytes(t.cols)
+	if err != nil {
+		return err
+	}
+	p.values, p.data = grown(p.values, n*t.cols), grown(p.data, n*size)
+	if err := p.rows(p.values, p.from, p.to); err != nil {
+		return err
+	}
+	if err := kernel.CheckFinite(p.values); err != nil {
+		return fmt.Errorf("rows %d to %d: %w", p.from, p.to-1, err)
+	}
+	if t.plusOne {
+		for i := range p.values {
+			p.values[i]++
+		}
+	}
+	for r := range n {
+		t.kind.Encode(p.data[r*size:(r+1)*size], p.values[r*t.cols:(r+1)*t.cols], t.importance)
+	}
+	return nil
+}
+
+// reader returns what gives rows of the tensor as they are in the file.
+func (t *target) reader() (func(dst []float32, from, to int) error, error) {
+	if t.source == nil {
+		return func(dst []float32, from, to int) error {
+			copy(dst, t.values[from*t.cols:to*t.cols])
+			return nil
+		}, nil
+	}
+	loaded, err := t.source.Load()
+	if err != nil {
+		return nil, err
+	}
+	if t.transpose {
+		return transposed(loaded)
+	}
+	if t.order != nil && len(t.shape) == 1 { // elements of a bias
+		one, err := rowsOf(loaded.Reshape(t.cols, 1))
+		if err != nil {
+			return nil, err
+		}
+		return func(dst []float32, _, _ int) error {
+			for i := range dst {
+				one(dst[i:i+1], t.order(i))
+			}
+			return nil
+		}, nil
+	}
+	row, err := rowsOf(loaded)
+	if err != nil {
+		return nil, err
+	}
+	return func(dst []float32, from, to int) error {
+		for r := from; r < to; r++ {
+			at := r
+			if t.order != nil {
+				at = t.order(r)
+			}
+			row(dst[(r-from)*t.cols:(r-from+1)*t.cols], at)
+		}
+		return nil
+	}, nil
+}
+
+// transposed gives the columns of a matrix as rows.
+func transposed(t *tensor.Tensor) (func(dst []float32, from, to int) error, error) {
+	values, err := t.Floats()
+	if err != nil {
+		return nil, err
+	}
+	rows, cols := t.Shape[0], t.Shape[1]
+	return func(dst []float32, from, to int) error {
+		for r := range rows {
+			for c := from; c < to; c++ {
+				dst[(c-from)*rows+r] = values[r*cols+c]
+			}
+		}
+		return nil
+	}, nil
+}
+
+// rowsOf returns what decodes rows of a tensor, without a copy of it where its type allows.
+func rowsOf(t *tensor.Tensor) (func(dst []float32, row int), error) {
+	if t.Packed != nil {
+		return t.Packed.Row, nil
+	}
+	switch t.DType {
+	case tensor.Float16, tensor.BFloat16:
+		n, err := packed.NewNarrow(t)
+		if err != nil {
+			return nil, err
+		}
+		return n.Packed.Row, nil
+	}
+	values, err := t.Floats()
+	if err != nil {
+		return nil, err
+	}
+	return func(dst []float32, row int) { copy(dst, values[row*len(dst):]) }, nil
+}
