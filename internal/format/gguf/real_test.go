@@ -143,7 +143,7 @@ func TestTokensOfLlamaCpp(t *testing.T) {
 				for i, want := range a.Greedy {
 					row := tensor.Data[float32](out[0])[(len(a.IDs)-1+i)*vocab:][:vocab]
 					// llama.cpp rounds activations to 8 bits where weights are quantized, which decides between equals.
-					if best := slices.Index(row, slices.Max(row)); row[want] < row[best]-5e-3 {
+					if best := slices.Index(row, slices.Max(row)); row[want] < row[best]-5e-2 {
 						t.Errorf("%s: %q: token %d is %d (%v), want %d (%v)", file, a.Prompt, i, best, row[best], want, row[want])
 						break
 					}
