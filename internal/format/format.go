@@ -12,6 +12,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/neurotrain/neuroquant/internal/format/gguf"
 	"github.com/neurotrain/neuroquant/internal/format/hf"
 	"github.com/neurotrain/neuroquant/internal/format/onnx"
 	"github.com/neurotrain/neuroquant/internal/format/torch"
@@ -19,7 +20,7 @@ import (
 )
 
 // Formats lists the formats in the order in which they are tried.
-var Formats = []*model.Format{&torch.Format, &hf.Format, &onnx.Format}
+var Formats = []*model.Format{&torch.Format, &hf.Format, &gguf.Format, &onnx.Format}
 
 // ErrNotModel is in the chain of the error for a file of no known format.
 var ErrNotModel = errors.New("not a model of a known format")
@@ -107,7 +108,7 @@ func inFolder(dir string) (string, error) {
 		}
 	}
 	var found []string
-	for _, pattern := range []string{"*.onnx", "*.pt", "*.pth", "*.pt2"} {
+	for _, pattern := range []string{"*.onnx", "*.pt", "*.pth", "*.pt2", "*.gguf"} {
 		some, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			return "", err
@@ -143,14 +144,13 @@ func readHead(path string) ([]byte, error) {
 }
 
 func accepted() string {
-	return "ONNX (.onnx), PyTorch (.pt, .pth, .bin and others), safetensors with a config.json, or a folder with one"
+	return "ONNX (.onnx), PyTorch (.pt, .pth, .bin and others), safetensors with a config.json, GGUF (.gguf), or a folder with one"
 }
 
 // recognize says what a file is that is certainly no model of a format above, whatever its name; "" if it may be one.
 func recognize(head []byte) string {
 	s := string(head)
 	for _, k := range []struct{ begins, what string }{
-		{"GGUF", "a GGUF file"},
 		{"\x93NUMPY", "a numpy array"},
 		{"\x89HDF", "an HDF5 file"},
 		{"\x1f\x8b", "compressed by gzip; unpack it first"},

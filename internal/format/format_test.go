@@ -14,7 +14,6 @@ import (
 func TestFilesThatAreNoModel(t *testing.T) {
 	for name, test := range map[string]struct{ contents, want string }{
 		"empty":       {"", "the file is empty"},
-		"GGUF":        {"GGUF\x03\x00\x00\x00", "a GGUF file"},
 		"numpy":       {"\x93NUMPY\x01\x00", "a numpy array"},
 		"HDF5":        {"\x89HDF\r\n\x1a\n", "an HDF5 file"},
 		"gzip":        {"\x1f\x8b\x08\x00", "compressed by gzip"},

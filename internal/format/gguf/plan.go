@@ -213,3 +213,6 @@ func leftover(name string) bool {
 	return strings.HasSuffix(name, "rotary_emb.inv_freq") || strings.HasSuffix(name, ".attn.bias") || strings.HasSuffix(name, ".attn.masked_bias") ||
 		strings.HasSuffix(name, ".attention.bias") || strings.HasSuffix(name, ".attention.masked_bias")
 }
+
+// Type is the name of the mixture.
+func (p *Plan) Type() string { return p.mixture.Name }

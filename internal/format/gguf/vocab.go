@@ -191,3 +191,19 @@ func chatTemplate(dir string) (string, error) {
 	s, _ := c.Template.(string) // several by name are not for one file
 	return s, nil
 }
+
+// Tokenizer returns the tokenizer of a model: that of its GGUF file, or of the files beside it.
+func Tokenizer(m *model.Model) (*tokenizer.Tokenizer, error) {
+	if m.Format != Name {
+		return tokenizer.Open(m.Dir)
+	}
+	v, _, err := ReadVocab(m.Path)
+	if err != nil {
+		return nil, err
+	}
+	t, err := tokenizer.FromVocab(v)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", m.Path, err)
+	}
+	return t, nil
+}

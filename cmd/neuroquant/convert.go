@@ -1,0 +1,92 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/neurotrain/neuroquant"
+	"github.com/neurotrain/neuroquant/internal/report"
+)
+
+func (a *app) convertCommand() *cobra.Command {
+	var o neuroquant.ConvertOptions
+	var splitMB int64
+	var tensors bool
+	c := &cobra.Command{
+		Use:   "convert MODEL OUTPUT",
+		Short: "Write a language model as a GGUF file for llama.cpp, or as a Hugging Face folder",
+		Args:  cobra.ExactArgs(2),
+		Long: `Write a language model, a Hugging Face folder or a GGUF file, in another format: as a GGUF file for llama.cpp, quantized or not, or as
+a Hugging Face folder. The types of GGUF files are llama.cpp's:
+
+  ` + strings.Join(neuroquant.ConvertTypes(), " ") + `
+
+A K type ends in S, M or L for the mixture, in which some tensors get more bits; Q4_K is short for Q4_K_M. Rows that are no multiple of 256
+get another type of about the same size. The bytes are those of llama.cpp's own program.`,
+		Example: `  neuroquant convert ./Llama-3.2-1B model.gguf --type Q4_K_M
+  neuroquant convert model-f16.gguf model-q8.gguf --type Q8_0
+  neuroquant convert model.gguf ./folder --to hf`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if splitMB < 0 {
+				return usagef("convert: --split-mb: want 0 or more, got %d", splitMB)
+			}
+			o.SplitBytes = splitMB << 20
+			done, err := neuroquant.Convert(cmd.Context(), args[0], args[1], o)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(done)
+			}
+			return a.conversion(done, tensors, o.DryRun)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.To, "to", "", "format: gguf or hf; by default gguf for an output that ends in .gguf, else hf")
+	f.StringVar(&o.Type, "type", "", "type of a GGUF file; by default F16")
+	f.StringVar(&o.Importance, "importance", "", "file with what columns of weights are multiplied by, of this program or of llama.cpp's imatrix")
+	f.StringVar(&o.ImportanceText, "importance-text", "", "text that the model is run on to find what columns of weights are multiplied by")
+	f.StringVar(&o.SaveImportance, "save-importance", "", "file to keep what --importance-text found in, which llama.cpp reads as well")
+	f.Int64Var(&splitMB, "split-mb", 0, "most tensor data in a GGUF file, in MiB; 0: all in one file")
+	f.BoolVar(&o.Overwrite, "force", false, "replace files that are there")
+	f.BoolVar(&o.DryRun, "dry-run", false, "decide and write nothing")
+	f.BoolVar(&tensors, "tensors", false, "list every tensor")
+	return c
+}
+
+// conversion prints what was converted.
+func (a *app) conversion(c *neuroquant.Conversion, all, dry bool) error {
+	type sum struct {
+		tensors int
+		bytes   int64
+	}
+	sums := map[string]*sum{}
+	var rows [][]string
+	for _, t := range c.Tensors {
+		if sums[t.Type] == nil {
+			sums[t.Type] = &sum{}
+		}
+		sums[t.Type].tensors++
+		sums[t.Type].bytes += t.Bytes
+		rows = append(rows, []string{t.Name, t.Type, strings.Trim(strings.ReplaceAll(fmt.Sprint(t.Shape), " ", "x"), "[]"), report.Bytes(t.Bytes)})
+	}
+	if all {
+		a.table([]string{"tensor", "type", "shape", "size"}, rows)
+	} else {
+		rows = nil
+		for _, name := range slices.Sorted(maps.Keys(sums)) {
+			rows = append(rows, []string{name, fmt.Sprint(sums[name].tensors), report.Bytes(sums[name].bytes)})
+		}
+		a.table([]string{"type", "tensors", "size"}, rows)
+	}
+	verb := "wrote"
+	if dry {
+		verb = "would write"
+	}
+	a.printf("\n%s %s: %s in %d tensors\n", verb, c.Output, report.Bytes(c.Bytes), len(c.Tensors))
+	return nil
+}
