@@ -5,7 +5,7 @@ PEERS  ?= .peers
 FUZZTIME ?= 1m
 TOOL    = go tool -modfile=tools/go.mod
 
-.PHONY: build test test-all lint format generate bench interop interop-full conformance example-models fuzz bench-size report-check bench-peers bench-torch bench-layer bench-perplexity
+.PHONY: build test test-all lint format generate bench interop interop-gguf interop-full conformance example-models fuzz bench-size report-check bench-peers bench-torch bench-layer bench-perplexity
 
 build: ; go build -trimpath -o bin/neuroquant ./cmd/neuroquant
 
@@ -37,12 +37,15 @@ report-check: ; go test -C e2e -count=1 . -screenshots $(abspath $(PEERS)/screen
 
 interop: build $(PEERS)/interop/ready ; go run ./internal/example/gen -training=false -out $(PEERS)/example-data && $(PEERS)/interop/bin/python interop/check_onnxruntime.py bin/neuroquant $(SHARED) $(PEERS)/example-data && $(PEERS)/interop/bin/python interop/check_static.py bin/neuroquant $(SHARED) && $(PEERS)/interop/bin/python interop/check_resnet20.py bin/neuroquant $(SHARED)
 
-interop-full: interop $(PEERS)/full/ready ; $(PEERS)/full/bin/python interop/check_torchvision.py bin/neuroquant && $(PEERS)/full/bin/python interop/check_pytorch.py bin/neuroquant $(OLDTORCH) && $(PEERS)/full/bin/python interop/check_statedict.py bin/neuroquant $(SHARED) && $(PEERS)/full/bin/python interop/check_torch.py bin/neuroquant $(SHARED) && go build -o bin/layer ./bench/layer && $(PEERS)/full/bin/python interop/check_layers.py bin/layer
+interop-gguf: build $(PEERS)/llamacpp/ready ; node interop/check_gguf.mjs bin/neuroquant $(SHARED) $(PEERS)/llamacpp
+
+interop-full: interop interop-gguf $(PEERS)/full/ready ; $(PEERS)/full/bin/python interop/check_torchvision.py bin/neuroquant && $(PEERS)/full/bin/python interop/check_pytorch.py bin/neuroquant $(OLDTORCH) && $(PEERS)/full/bin/python interop/check_statedict.py bin/neuroquant $(SHARED) && $(PEERS)/full/bin/python interop/check_torch.py bin/neuroquant $(SHARED) && go build -o bin/layer ./bench/layer && $(PEERS)/full/bin/python interop/check_layers.py bin/layer
 
 example-models: $(PEERS)/example/ready ; go run ./internal/example/gen -out $(PEERS)/example-data && $(PEERS)/example/bin/python internal/example/train/train.py $(PEERS)/example-data internal/example/models internal/example/testdata/expected.json
 
 fuzz: ; git grep -E '^func Fuzz' -- '*_test.go' | sed -E 's#^(|.*/)[^/]*:func (Fuzz[A-Za-z0-9_]*).*#\1 \2#' | while read dir name; do go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) ./$$dir </dev/null || exit 1; done
 
+$(PEERS)/llamacpp/ready: interop/llamacpp/package.json ; mkdir -p $(@D) && cp $< $(@D) && npm install --prefix $(@D) --ignore-scripts --omit=optional --no-audit --no-fund && touch $@
 $(PEERS)/interop/ready: interop/requirements.txt
 $(PEERS)/full/ready: interop/requirements-full.txt interop/requirements.txt
 $(PEERS)/example/ready: internal/example/train/requirements.txt

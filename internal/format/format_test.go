@@ -83,7 +83,7 @@ func TestModelsAreFoundByContentAndInFolders(t *testing.T) {
 			t.Errorf("%s: error %v, want %q", path, err, want)
 		}
 	}
-	if _, err := Find("tflite"); err == nil || !strings.Contains(err.Error(), `unknown format "tflite"; formats are pt, hf, onnx`) {
+	if _, err := Find("tflite"); err == nil || !strings.Contains(err.Error(), `unknown format "tflite"; formats are pt, hf, gguf, onnx`) {
 		t.Errorf("Find: %v", err)
 	}
 }

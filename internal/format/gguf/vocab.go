@@ -17,12 +17,15 @@ const unusedToken = 5
 // ids are the keys of special tokens, without tokenizer.ggml. before and _token_id behind, with the field for each.
 func ids(v *tokenizer.Vocab) map[string]*int {
 	return map[string]*int{
-		"bos": &v.BOS, "eos": &v.EOS, "unknown": &v.UNK, "seperator": &v.SEP, "padding": &v.PAD, "cls": &v.CLS, "mask": &v.MASK,
+		"bos": &v.BOS, "eos": &v.EOS, "unknown": &v.UNK, keySeparator: &v.SEP, "padding": &v.PAD, "cls": &v.CLS, "mask": &v.MASK,
 	}
 }
 
 // idOrder is the order in which they are written.
-var idOrder = []string{"bos", "eos", "unknown", "seperator", "padding", "cls", "mask"}
+var idOrder = []string{"bos", "eos", "unknown", keySeparator, "padding", "cls", "mask"}
+
+// keySeparator is spelled like that in the format.
+const keySeparator = "seperator" //nolint:misspell // see above
 
 // Vocabulary returns the vocabulary of a file.
 func (f *File) Vocabulary() (v tokenizer.Vocab, err error) {
