@@ -17,9 +17,9 @@ import (
 
 // Windows of text that importance is computed on.
 const (
-	importanceTokens  = 512
-	importanceWindows = 128
-	maxText           = 256 << 20
+	importanceTokens   = 512
+	importanceWindows  = 128
+	maxCalibrationText = 256 << 20
 )
 
 // importanceOf runs a language model on a text and returns the squares of what its matrices are multiplied by, head and embedding left
@@ -29,8 +29,8 @@ func importanceOf(ctx context.Context, m *model.Model, path string) (map[string]
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() > maxText {
-		return nil, fmt.Errorf("%s: %d bytes of text; at most %d are accepted", path, info.Size(), maxText)
+	if info.Size() > maxCalibrationText {
+		return nil, fmt.Errorf("%s: %d bytes of text; at most %d are accepted", path, info.Size(), maxCalibrationText)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
