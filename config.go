@@ -77,7 +77,10 @@ type Config struct {
 	// Format is that of the written file: "auto", what fits the method and the model; "onnx", the quantized graph; "gptq", "gptq_v2", "awq" or
 	// "compressed-tensors", a Hugging Face folder with weights in that layout; or "pt", a PyTorch state dict with the weights as they were
 	// rounded, in their float types: activations are not quantized in it.
-	Format             string `yaml:"format" json:"format,omitempty" enum:"auto,onnx,pt,gptq,gptq_v2,awq,compressed-tensors" doc:"what is written: onnx, the quantized graph; pt, a PyTorch state dict of the rounded weights in float; gptq, gptq_v2, awq or compressed-tensors, a Hugging Face folder with weights in that layout; auto: what fits the method and the model"`
+	Format string `yaml:"format" json:"format,omitempty" enum:"auto,onnx,pt,gptq,gptq_v2,awq,compressed-tensors" doc:"what is written: onnx, the quantized graph; pt, a PyTorch state dict of the rounded weights in float; gptq, gptq_v2, awq or compressed-tensors, a Hugging Face folder with weights in that layout; auto: what fits the method and the model"`
+	// PTQint8 stores the linear layers of a state dict as the packed qint8 tensors of PyTorch's dynamic quantization, in place of
+	// floats: the state dict of a model that torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}) made.
+	PTQint8            bool   `yaml:"pt_qint8" json:"pt_qint8,omitempty" doc:"format pt: linear layers as PyTorch's packed qint8 tensors, the state dict of torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}) (dynamic, dtype qint8)"`
 	SaveQuantizedModel bool   `yaml:"save_quantized_model" json:"save_quantized_model" doc:"write the result; false: only report"`
 	QuantizedModelPath string `yaml:"quantized_model_path" json:"quantized_model_path,omitempty" doc:"folder to write the result to"`
 	AnalysisReportPath string `yaml:"analysis_report_path" json:"analysis_report_path,omitempty" doc:"folder to write the analysis report to; empty: none"`
@@ -243,6 +246,9 @@ func (c Config) Validate() error {
 		bad("format", "a search measures quantized graphs and writes onnx")
 	} else if f == formatPT && c.BiasCorrection {
 		bad("format", "pt holds weights as they were rounded, and biases as they are: bias correction changes those; write onnx")
+	}
+	if c.PTQint8 && (c.Format != formatPT || c.Method != "dynamic" || c.DType != "qint8") {
+		bad("pt_qint8", "want format pt, method dynamic and dtype qint8: PyTorch's quantized linear layers hold nothing else")
 	}
 	def := DefaultConfig()
 	for _, k := range keysOf {

@@ -2,6 +2,7 @@ package neuroquant
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/neurotrain/neuroquant/internal/format/hf"
 	"github.com/neurotrain/neuroquant/internal/graph"
@@ -56,8 +57,62 @@ func (m *Manager) toState(orig, work *model.Model, float *graph.Graph, p *quanti
 	if len(changes) == 0 {
 		return errors.New("format pt: none of the rounded weights is a tensor of the file")
 	}
+	if m.config.PTQint8 {
+		if n := packLinear(work.State, orig.StateDict(), float, changes); n == 0 {
+			return errors.New("pt_qint8: none of the rounded weights is that of a linear layer")
+		}
+	}
 	work.Graph = rounded(float, changes)
 	return nil
+}
+
+// packLinear marks the entries that are weights of linear layers, [out, in], whose values are codes of rows, and returns their
+// number. The output projection of an attention is none: PyTorch does not quantize it.
+func packLinear(state, orig []model.Entry, float *graph.Graph, changes map[tensor.Source]tensor.Source) int {
+	scales := map[tensor.Source][]float32{}
+	other := map[tensor.Source]bool{} // tensors that are used for more than products
+	var walk func(g *graph.Graph)
+	walk = func(g *graph.Graph) {
+		for _, n := range g.Nodes {
+			for i, v := range n.In {
+				if v == nil || v.Data == nil {
+					continue
+				}
+				root := v.Data
+				for d, ok := root.(tensor.Derived); ok && len(d.Parts()) == 1; d, ok = root.(tensor.Derived) {
+					root = d.Parts()[0]
+				}
+				product := i == 1 && (n.Op.Kind() == "Gemm" || n.Op.Kind() == "MatMul")
+				if s := quantize.Scales(changes[v.Data]); product && s != nil {
+					scales[root] = s
+				} else {
+					other[root] = true
+				}
+			}
+			if b, ok := n.Op.(graph.Body); ok {
+				for _, sub := range b.Bodies() {
+					walk(sub)
+				}
+			}
+		}
+	}
+	walk(float)
+	attention := map[string]bool{}
+	for _, e := range orig {
+		if path, ok := strings.CutSuffix(e.Name, "in_proj_weight"); ok {
+			attention[path+"out_proj.weight"] = true
+		}
+	}
+	count := 0
+	for i, e := range state {
+		s := scales[orig[i].Source]
+		linear := e.Name == "weight" || strings.HasSuffix(e.Name, ".weight")
+		if linear && s != nil && !other[orig[i].Source] && !attention[e.Name] && len(e.Shape()) == 2 && (len(s) == 1 || len(s) == e.Shape()[0]) {
+			state[i].Scales = s
+			count++
+		}
+	}
+	return count
 }
 
 // rounded replaces the data of parameters in a graph and in copies of its subgraphs.

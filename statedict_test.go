@@ -139,6 +139,11 @@ func TestFormatsReplaceEachOther(t *testing.T) {
 		}
 	}
 	c := DynamicConfig()
+	c.PTQint8 = true
+	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "want format pt, method dynamic and dtype qint8") {
+		t.Errorf("error %v", err)
+	}
+	c = DynamicConfig()
 	c.Format = "tflite"
 	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "want auto, onnx, pt, gptq") {
 		t.Errorf("error %v", err)

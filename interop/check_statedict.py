@@ -3,7 +3,8 @@
     check_statedict.py NEUROQUANT SHARED
 
 Each network is quantized with --format pt and loaded into a fresh network of PyTorch. That is saved as a whole module, which
-neuroquant runs: outputs may differ by 1e-4 of the largest. Against the original, outputs must keep 20 dB, and something must have changed.
+neuroquant runs: outputs may differ by 1e-4 of the largest. Against the original, outputs must keep 20 dB, and something must have changed. With --pt-qint8 a dynamically quantized model of
+PyTorch takes the same state dict.
 """
 
 import pathlib
@@ -129,6 +130,34 @@ def check(table, binary, name, make, x, source, options, work):
     table.at_least(name, f"{label}: tensors changed", changed, 1)
 
 
+def check_packed(table, binary, name, make, x, work):
+    """Linear layers as PyTorch's own dynamic quantization stores them."""
+    model = prepared(make)
+    path = work / f"{name}.pt"
+    torch.save(model, path)
+    states = []
+    for out, flags in ((work / "plain", []), (work / "packed", ["--pt-qint8"])):
+        binary.command("quantize", path, out, "--format", "pt", "--force", "--method", "dynamic", *flags)
+        states.append(torch.load(out / "model.pt", weights_only=True))
+    dynamic = torch.ao.quantization.quantize_dynamic(make().eval(), {nn.Linear}, dtype=torch.qint8)
+    dynamic.load_state_dict(states[1], strict=True)
+    rounded = make().eval()
+    rounded.load_state_dict(states[0], strict=True)
+    worst, count = 0.0, 0
+    for layer, float_layer in ((m, rounded.get_submodule(n)) for n, m in dynamic.named_modules() if isinstance(m, torch.ao.nn.quantized.dynamic.Linear)):
+        worst, count = max(worst, (layer.weight().dequantize() - float_layer.weight).abs().max().item()), count + 1
+    table.at_least(name, "packed: linear layers", count, 1)
+    table.at_most(name, "packed: difference of a weight to the same in float", worst, 1e-6)
+    with torch.no_grad():
+        theirs, original = first(dynamic(x)), first(model(x))
+    table.at_least(name, "packed: signal to noise in PyTorch's own integers (dB)", snr(original, theirs), 25)
+    if name == "alexnet":  # an architecture that is told from the state dict alone
+        ours = binary.run(work / "packed", {"input": x.numpy()}, ["output"], work / "run")["output"]
+        with torch.no_grad():
+            want = first(rounded(x))
+        table.at_most(name, "packed: difference of what is read again", np.abs(ours - want).max() / np.abs(want).max(), 1e-4)
+
+
 def check_onnx(table, binary, shared, work):
     """The CIFAR-10 network from its ONNX file to PyTorch."""
     images = material.raw_images(shared)[:100]
@@ -163,6 +192,13 @@ def main(binary, shared):
                     check(table, binary, name, make, x, source, options, work)
                 except (Failed, RuntimeError, ValueError) as e:
                     table.error(name, f"{source}, {' '.join(options)}", e)
+        torch.backends.mha.set_fastpath_enabled(False)  # which quantized layers do not have
+        for name, make, x in (("linear", NETWORKS["linear"][0], torch.randn(3, 32)), ("alexnet", tv("alexnet"), torch.randn(IMAGE)),
+                              ("transformer", NETWORKS["transformer"][0], torch.randn(2, 7, 32))):
+            try:
+                check_packed(table, binary, name, make, x, work)
+            except (Failed, RuntimeError, ValueError) as e:
+                table.error(name, "packed", e)
         try:
             check_onnx(table, binary, shared, work)
         except (Failed, RuntimeError) as e:

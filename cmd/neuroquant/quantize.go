@@ -178,6 +178,7 @@ func configFlags(f *pflag.FlagSet, c *neuroquant.Config) {
 	f.StringVar(&c.Device, "device", c.Device, "auto or cpu")
 	f.BoolVar(&c.TrustRemoteCode, "trust-remote-code", c.TrustRemoteCode, "accepted for compatibility: code in a model is never executed")
 	f.StringVar(&c.Format, "format", c.Format, "what is written: onnx, the quantized graph; pt, a PyTorch state dict of the rounded weights in float; gptq, gptq_v2, awq, compressed-tensors, a Hugging Face folder in that layout; auto: what fits")
+	f.BoolVar(&c.PTQint8, "pt-qint8", c.PTQint8, "format pt: linear layers as PyTorch's packed qint8 tensors, the state dict of torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}) (dynamic, dtype qint8)")
 	f.BoolVar(&c.PerChannel, "per-channel", c.PerChannel, "one scale per output channel; --per-channel=false: one per weight")
 	f.StringArrayVar(&c.Keep, "keep", nil, "layers to leave in float: a pattern over layer names, weight names and operators; may be given several times")
 	f.StringArrayVar(&c.Only, "only", nil, "quantize these layers only: patterns as in --keep")
@@ -240,7 +241,7 @@ func (a *app) settings(f *pflag.FlagSet, file string, cfg, flags neuroquant.Conf
 		"bnb-4bit-quant-type":       func() { cfg.BnB4BitQuantType = flags.BnB4BitQuantType },
 		"bnb-4bit-use-double-quant": func() { cfg.BnB4BitUseDoubleQuant = flags.BnB4BitUseDoubleQuant },
 		"calibrator":                func() { cfg.Calibrator = flags.Calibrator }, "percentile": func() { cfg.Percentile = flags.Percentile },
-		"format":                   func() { cfg.Format = flags.Format },
+		"format": func() { cfg.Format = flags.Format }, "pt-qint8": func() { cfg.PTQint8 = flags.PTQint8 },
 		"cross-layer-equalization": func() { cfg.CrossLayerEqualization = flags.CrossLayerEqualization }, "smooth-quant": func() { cfg.SmoothQuant = flags.SmoothQuant },
 		"smooth-quant-alpha": func() { cfg.SmoothQuantAlpha = flags.SmoothQuantAlpha }, "bias-correction": func() { cfg.BiasCorrection = flags.BiasCorrection },
 		"weight-ranges": func() { cfg.WeightRanges = flags.WeightRanges },

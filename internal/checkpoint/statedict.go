@@ -2,6 +2,8 @@ package checkpoint
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/neurotrain/neuroquant/internal/codec/pickle"
@@ -135,6 +137,7 @@ func findState(v any, where string, depth int) (*State, error) {
 			s.Other = append(s.Other, Entry{name, x})
 		}
 	}
+	s.unpackLinear()
 	for _, k := range stateKeys {
 		x, ok := d.Get(k)
 		if !ok {
@@ -155,6 +158,57 @@ func findState(v any, where string, depth int) (*State, error) {
 		return onlyState(d, depth)
 	}
 	return s, nil
+}
+
+// unpackLinear makes the weights and biases of linear layers that torch.ao.quantization made tensors by the names that they have in
+// a layer of floats; weights stay in codes.
+func (s *State) unpackLinear() {
+	const packed = "_packed_params._packed_params"
+	layers := map[string]pickle.Tuple{}
+	for _, o := range s.Other {
+		if prefix, ok := strings.CutSuffix(o.Name, packed); ok {
+			if v, ok := o.Value.(pickle.Tuple); ok && len(v) == 2 {
+				if w, ok := v[0].(*Tensor); ok && w.Quant != nil {
+					layers[prefix] = v
+				}
+			}
+		}
+	}
+	if len(layers) == 0 {
+		return
+	}
+	var tensors []NamedTensor
+	add := func(prefix string) {
+		v := layers[prefix]
+		delete(layers, prefix)
+		tensors = append(tensors, NamedTensor{prefix + "weight", v[0].(*Tensor)})
+		if b, ok := v[1].(*Tensor); ok {
+			tensors = append(tensors, NamedTensor{prefix + "bias", b})
+		}
+	}
+	unpacked := maps.Clone(layers)
+	for _, t := range s.Tensors {
+		prefix, scale := strings.CutSuffix(t.Name, "scale")
+		if scale && layers[prefix] != nil {
+			add(prefix) // where the layer was
+			continue
+		}
+		if prefix, zero := strings.CutSuffix(t.Name, "zero_point"); zero && unpacked[prefix] != nil || scale && unpacked[prefix] != nil {
+			continue
+		}
+		tensors = append(tensors, t)
+	}
+	for _, prefix := range slices.Sorted(maps.Keys(layers)) {
+		add(prefix)
+	}
+	s.Tensors = tensors
+	s.Other = slices.DeleteFunc(s.Other, func(e Entry) bool {
+		prefix, of := strings.CutSuffix(e.Name, packed)
+		if !of {
+			prefix, of = strings.CutSuffix(e.Name, "_packed_params.dtype")
+		}
+		return of && unpacked[prefix] != nil
+	})
 }
 
 // onlyState finds the weights under a key of another name, if there is one such.

@@ -76,6 +76,8 @@ func (p *pickled) value(path string, v any, depth int) (any, error) {
 	}
 	var err error
 	switch v := v.(type) {
+	case *Codes:
+		return p.codes(path, v), nil
 	case tensor.Source:
 		return p.tensor(path, v), nil
 	case pickle.Tuple:

@@ -11,6 +11,9 @@ import (
 type Entry struct {
 	Name string
 	tensor.Source
+	// Scales is set for the weight of a linear layer that is stored in codes: whole numbers of -128 to 127 times these, of which
+	// there is one, or one a row.
+	Scales []float32
 }
 
 // StateDict returns the tensors of a model as its makers named them: those of the file, or where that has a graph only, the
@@ -26,7 +29,7 @@ func (m *Model) StateDict() []Entry {
 		for _, v := range g.Params() {
 			if !seen[v] && v.Data.DType().IsFloat() {
 				seen[v] = true
-				out = append(out, Entry{v.Name, v.Data})
+				out = append(out, Entry{Name: v.Name, Source: v.Data})
 			}
 		}
 		for _, n := range g.Nodes {

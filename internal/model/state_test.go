@@ -41,7 +41,7 @@ func TestChangesOfDerivedWeightsReachTheStateDict(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	state := []Entry{{"w", w}, {"tied", w}, {"n", tensor.InMemory(tensor.Vector[int64](7))}, {"h", tensor.InMemory(h)}}
+	state := []Entry{{Name: "w", Source: w}, {Name: "tied", Source: w}, {Name: "n", Source: tensor.InMemory(tensor.Vector[int64](7))}, {Name: "h", Source: tensor.InMemory(h)}}
 	to := func(v ...float32) tensor.Source { return tensor.InMemory(tensor.Vector(v...)) }
 	folded := to(1)
 	got, lost := Changed(state, map[tensor.Source]tensor.Source{
@@ -81,7 +81,7 @@ func TestStateDictOfAGraph(t *testing.T) {
 	if s := m.StateDict(); len(s) != 1 || s[0].Name != "w" {
 		t.Errorf("state dict %v", s)
 	}
-	m.State = []Entry{{"a", w.Data}}
+	m.State = []Entry{{Name: "a", Source: w.Data}}
 	if s := m.StateDict(); len(s) != 1 || s[0].Name != "a" {
 		t.Errorf("state dict %v", s)
 	}

@@ -41,6 +41,20 @@ func (r *roundedSource) Load() (*tensor.Tensor, error) {
 	return out, nil
 }
 
+// Scales returns what whole numbers of -128 to 127 are multiplied by in a weight that was rounded so, one for all or one for each
+// channel; nil where it was rounded otherwise.
+func Scales(s tensor.Source) []float32 {
+	r, ok := s.(*roundedSource)
+	if !ok || r.dtype != tensor.Int8 || r.zero != nil || r.blocks != nil {
+		return nil
+	}
+	out := make([]float32, len(r.scale))
+	for i, s := range r.scale {
+		out[i] = s / r.alpha
+	}
+	return out
+}
+
 // rounded returns what codes of a weight stand for that have their scales along an axis, or one if that is negative.
 func rounded(c *codes, axis int, alpha float32) tensor.Source {
 	inner := c.shape.Len()

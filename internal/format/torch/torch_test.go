@@ -217,6 +217,69 @@ func TestStateDictsAreWrittenAsTheyWere(t *testing.T) {
 	}
 }
 
+// Linear layers in codes are written as PyTorch's quantized ones, and read again under the names of layers of floats.
+func TestLinearLayersAreWrittenInCodes(t *testing.T) {
+	w := tensor.Of(tensor.Shape{2, 3}, []float32{0.5, -1, 63.5, -12.8, 0, 0.1})
+	bias := tensor.Vector[float32](1, 2)
+	path := filepath.Join(t.TempDir(), "s.pt")
+	m := &model.Model{Versions: map[string]int{"": 1}, State: []model.Entry{
+		{Name: "conv.weight", Source: tensor.InMemory(tensor.New(tensor.Float32, 1, 1, 3, 3))},
+		{Name: "fc.weight", Source: tensor.InMemory(w), Scales: []float32{0.5, 0.1}},
+		{Name: "fc.bias", Source: tensor.InMemory(bias)},
+		{Name: "head.weight", Source: tensor.InMemory(tensor.Of(tensor.Shape{1, 2}, []float32{0.25, -0.5})), Scales: []float32{0.25}},
+	}}
+	if err := Save(context.Background(), path, m, model.SaveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f, err := checkpoint.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	v, err := f.Object()
+	if err != nil || len(f.Refused()) > 0 {
+		t.Fatal(err, f.Refused())
+	}
+	d := v.(*pickle.Dict)
+	var names []any
+	names = append(names, d.Keys...)
+	if len(names) != 9 || !slices.Contains(names, any("fc._packed_params._packed_params")) || slices.Contains(names, any("fc.bias")) {
+		t.Errorf("the file has %v", names)
+	}
+	s, err := checkpoint.StateDict(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Tensors) != 4 || len(s.Other) != 0 || s.Versions["fc"] != 4 || s.Versions["fc._packed_params"] != 3 {
+		t.Errorf("read as %v, %v, %v", s.Tensors, s.Other, s.Versions)
+	}
+	for i, e := range m.State {
+		got := s.Get(e.Name)
+		if got == nil || s.Tensors[i].Name != e.Name {
+			t.Fatalf("tensor %d is %v, want %s", i, s.Tensors[i], e.Name)
+		}
+		x, err := got.Real()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := e.Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, b := tensor.Data[float32](x), tensor.Data[float32](want); !slices.Equal(a, b) {
+			t.Errorf("%s is %v, want %v", e.Name, a, b)
+		}
+		if (got.Quant != nil) != (e.Scales != nil) {
+			t.Errorf("%s: quantized %v", e.Name, got.Quant != nil)
+		}
+	}
+	// A value that no code stands for is an error, not another value.
+	m.State[1].Scales = []float32{0.5, 0.01}
+	if err := Save(context.Background(), path, m, model.SaveOptions{}); err == nil || !strings.Contains(err.Error(), "is none of theirs") {
+		t.Errorf("error %v", err)
+	}
+}
+
 // aligned reports whether the bytes of a tensor occur in a file at a multiple of 64.
 func aligned(t *testing.T, path string, b []byte) bool {
 	t.Helper()
