@@ -317,12 +317,18 @@ func (m *memory) hold(t *tensor.Tensor) {
 	}
 }
 
-// own returns t, or a copy of it if it lies in memory of the run.
+// own returns what the caller may keep: t over the same memory, or a copy of it if it lies in memory of the run. The header is a new one, for
+// that of t may be the run's, too.
 func (m *memory) own(t *tensor.Tensor) *tensor.Tensor {
-	if t == nil || !m.stays(t) {
-		return t
+	if t == nil {
+		return nil
 	}
-	return t.Clone()
+	if m.stays(t) || len(t.Elems()) > 0 {
+		return t.Clone()
+	}
+	h := *t
+	h.Shape = t.Shape.Clone()
+	return &h
 }
 
 // stays reports whether t, or anything that it contains, lies in memory of the run.
