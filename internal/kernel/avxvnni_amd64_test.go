@@ -83,7 +83,7 @@ func TestAVXVNNITwinsAreEqual(t *testing.T) {
 			}
 		}
 	}
-	if pairs != 6 {
-		t.Errorf("%d pairs, want 6", pairs)
+	if pairs != 8 {
+		t.Errorf("%d pairs, want 8", pairs)
 	}
 }

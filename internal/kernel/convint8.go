@@ -229,6 +229,17 @@ func (c *convPlan) productInt8(p *Pool, x []byte, xSigned bool, xzp int32, w *Pa
 			ones[l] = 0x01010101 >> (8 * max(0, 4*(l/c.kernel)+4-c.perIn))
 		}
 	}
+	left, wide := w.packed, leftWords()
+	if wide > 1 {
+		buf := borrow(8 * len(left))
+		defer buf.release()
+		left = buf.u32()[:2*len(w.packed)]
+		widenLeft(left, w.packed, true)
+		if ones != nil {
+			ones = append(make([]uint32, k4), ones...)
+			widenLeft(ones, ones[k4:], true)
+		}
+	}
 	woven := borrow(4 * s.Group * quads * c.padPlane)
 	defer woven.release()
 	planes := woven.u32()[:s.Group*quads*c.padPlane]
@@ -263,13 +274,13 @@ func (c *convPlan) productInt8(p *Pool, x []byte, xSigned bool, xzp int32, w *Pa
 				panel := wordsAsBytes(words[:k4*width])
 				var u []int32
 				if ones != nil {
-					tileInt8(true, 1, width, k4, ones, panel, sums)
+					tileInt8(true, 1, width, k4, ones, panel, sums, nil)
 					u = sums
 				}
 				for r := rowPanelCount * part / parts; r < rowPanelCount*(part+1)/parts; r++ {
 					rows := min(mr, c.perOut-r*mr)
 					o := g*c.perOut + r*mr
-					tileInt8(true, panelRows(rows, mr), width, k4, w.packed[(g*height+r*mr)*k4:], panel, acc)
+					tileInt8(true, panelRows(rows, mr), width, k4, left[(g*height+r*mr)*k4*wide:], panel, acc, nil)
 					finish(rows, valid, (b*s.OutC+o)*c.plane+col, acc, terms[o:], u)
 				}
 			}

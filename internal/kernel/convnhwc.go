@@ -411,11 +411,11 @@ func (c *nhwcPlan) group(p *Pool, g int, image []byte, b *PackedInt8, whole []in
 		p = nil
 	}
 	image = image[g*c.perIn:]
-	direct := useRunsInt8()
+	direct, wide := useRunsInt8(), leftWords()
 	p.For(rowTasks*parts, 1, func(lo, hi int) {
 		packedWords := 0
 		if !direct {
-			packedWords = k4 * (rowsPerTask + mr)
+			packedWords = k4 * (rowsPerTask + mr) * wide
 		}
 		buf := borrow(4*(mr*panelWidth+packedWords) + int(unsafe.Sizeof(finishRow{}))*rowsPerTask + 8*(rowsPerTask+mr))
 		defer buf.release()
@@ -429,7 +429,11 @@ func (c *nhwcPlan) group(p *Pool, g int, image []byte, b *PackedInt8, whole []in
 			i1 := min(i0+rowsPerTask, c.positions)
 			c.prepareRows(image, starts, terms, i0, i1, b.zero != nil)
 			if !direct {
-				c.packRuns(packed, image, starts, i1-i0)
+				used := k4 * paddedRows(i1-i0, mr)
+				c.packRuns(packed[(wide-1)*used:], image, starts, i1-i0)
+				if wide > 1 {
+					widenLeft(packed, packed[used:2*used], false)
+				}
 			}
 			for i := t % parts * count / parts; i < (t%parts+1)*count/parts; i++ {
 				data, col, width := b.panel(i)
@@ -448,7 +452,7 @@ func (c *nhwcPlan) group(p *Pool, g int, image []byte, b *PackedInt8, whole []in
 					if direct {
 						runsInt8(height, width, c.runs.words, image, starts[r:r+height], c.offs, data, acc)
 					} else {
-						tileInt8(false, height, width, k4, packed[r*k4:], data, acc)
+						tileInt8(false, height, width, k4, packed[r*k4*wide:], data, acc, nil)
 					}
 					var own []finishRow
 					if b.zero != nil {

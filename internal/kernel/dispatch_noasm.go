@@ -2,6 +2,8 @@
 
 package kernel
 
+import "unsafe"
+
 func tileRowsF32() int { return 4 }
 
 func tileF32(height, width, k int, a, b []float32, ldb int, c []float32, ldc, rows, n int, alpha, beta float32, load bool, _ []float32) {
@@ -22,7 +24,13 @@ func transposeStrips[W uint32 | uint64](dst []W, width int, src []W, ld, rows, k
 
 func copyPanels[W any](dst, src []W, ld, k, many int) bool { return false }
 
-func tileInt8(aSigned bool, height, width, k4 int, a []uint32, b []byte, c []int32) {
+func nearRows(rows, bytes int, from unsafe.Pointer, ld int) {}
+
+func leftWords() int { return 1 }
+
+func widenLeft(dst, src []uint32, signed bool) {}
+
+func tileInt8(aSigned bool, height, width, k4 int, a []uint32, b []byte, c []int32, _ []byte) {
 	tileInt8Generic(aSigned, height, width, k4, a, b, c)
 }
 

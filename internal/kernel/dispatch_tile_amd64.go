@@ -259,9 +259,42 @@ func tileBF16(height, width, k int, a, b []uint32, ldb int, c []float32, ldc, ro
 	}
 }
 
-// tileInt8 runs the integer micro-kernel; see tileInt8Generic.
-func tileInt8(aSigned bool, height, width, k4 int, a []uint32, b []byte, c []int32) {
-	needLen("tile A", len(a), height*k4)
+// leftWords is how many words of a tileInt8 takes for four bytes of a row: two if it wants them widened to 16 bits (see widenLeft).
+func leftWords() int {
+	if useGemmInt8AVX2 && !useGemmInt8AVXVNNI && !useGemmInt8VNNI {
+		return 2
+	}
+	return 1
+}
+
+// widenLeft sets the 16-bit elements of dst, twice as many words, to the bytes of src. src may be the second half of dst.
+func widenLeft(dst, src []uint32, signed bool) {
+	needLen("widenLeft", len(dst), 2*len(src))
+	n := len(src) &^ 3
+	if n > 0 {
+		from, to := (*byte)(unsafe.Pointer(&src[0])), (*uint16)(unsafe.Pointer(&dst[0]))
+		if signed {
+			widenBytesSAVX2(n/4, from, to)
+		} else {
+			widenBytesUAVX2(n/4, from, to)
+		}
+	}
+	for i := n; i < len(src); i++ {
+		v := src[i]
+		for t := range 2 {
+			x, y := v>>(16*t)&0xff, v>>(16*t+8)&0xff
+			if signed {
+				x, y = uint32(uint16(int8(x))), uint32(uint16(int8(y)))
+			}
+			dst[2*i+t] = x | y<<16
+		}
+	}
+}
+
+// tileInt8 runs the integer micro-kernel; see tileInt8Generic. Rows of a take leftWords words. The first part of ahead, which the
+// next tiles read, may be brought near (see aheadOf).
+func tileInt8(aSigned bool, height, width, k4 int, a []uint32, b []byte, c []int32, ahead []byte) {
+	needLen("tile A", len(a), height*k4*leftWords())
 	needLen("tile B", len(b), width*4*k4)
 	needLen("tile C", len(c), height*panelWidth)
 	switch {
@@ -269,73 +302,93 @@ func tileInt8(aSigned bool, height, width, k4 int, a []uint32, b []byte, c []int
 		clear(c[:height*panelWidth])
 	case useGemmInt8VNNI:
 		if aSigned {
-			tileInt8SU(height, width, k4, (*byte)(unsafe.Pointer(&a[0])), &b[0], &c[0])
+			tileInt8SU(height, width, k4, (*byte)(unsafe.Pointer(&a[0])), &b[0], &c[0], firstOf(ahead, b))
 		} else {
-			tileInt8US(height, width, k4, (*byte)(unsafe.Pointer(&a[0])), &b[0], &c[0])
+			tileInt8US(height, width, k4, (*byte)(unsafe.Pointer(&a[0])), &b[0], &c[0], firstOf(ahead, b))
 		}
 	case useGemmInt8AVXVNNI:
 		tileInt8Ymm(&tilesAVXVNNI, aSigned, height, width, k4, a, b, c)
 	case useGemmInt8AVX2:
-		for i := 0; i < height; i += 2 {
-			rows := (*byte)(unsafe.Pointer(&a[i]))
-			for j := 0; j < width; j += 16 {
-				switch {
-				case height == 1 && aSigned:
-					tileInt8SU1x16AVX2(k4, rows, 4*height, &b[4*j], 4*width, &c[i*panelWidth+j])
-				case height == 1:
-					tileInt8US1x16AVX2(k4, rows, 4*height, &b[4*j], 4*width, &c[i*panelWidth+j])
-				case aSigned:
-					tileInt8SU2x16AVX2(k4, rows, 4*height, &b[4*j], 4*width, &c[i*panelWidth+j])
-				default:
-					tileInt8US2x16AVX2(k4, rows, 4*height, &b[4*j], 4*width, &c[i*panelWidth+j])
-				}
+		for i := 0; i < height; {
+			f, rows, cols := tile16(aSigned, height-i)
+			for j := 0; j < width; j += cols {
+				f(k4, (*byte)(unsafe.Pointer(&a[2*i])), 8*height, &b[4*j], 4*width, &c[i*panelWidth+j])
 			}
+			i += rows
 		}
 	default:
 		tileInt8Generic(aSigned, height, width, k4, a, b, c)
 	}
 }
 
-// ymmTiles are micro-kernels of 4, 2 and 1 rows and 16 columns, for an A without and with signs.
-type ymmTiles [2][3]func(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+// tile16 is the micro-kernel in 16 bits for a number of rows, and how many rows and columns it takes.
+func tile16(aSigned bool, left int) (f func(k4 int, a *byte, lda int, b *byte, ldb int, c *int32), rows, cols int) {
+	switch {
+	case left >= 6 && aSigned:
+		return tileInt8SU6x8AVX2, 6, 8
+	case left >= 6:
+		return tileInt8US6x8AVX2, 6, 8
+	case left >= 4 && aSigned:
+		return tileInt8SU4x8AVX2, 4, 8
+	case left >= 4:
+		return tileInt8US4x8AVX2, 4, 8
+	case left >= 2 && aSigned:
+		return tileInt8SU2x16AVX2, 2, 16
+	case left >= 2:
+		return tileInt8US2x16AVX2, 2, 16
+	case aSigned:
+		return tileInt8SU1x16AVX2, 1, 16
+	}
+	return tileInt8US1x16AVX2, 1, 16
+}
+
+// nearRows brings the given bytes of some rows near, ld bytes apart.
+func nearRows(rows, bytes int, from unsafe.Pointer, ld int) {
+	prefetchRows(rows, (bytes+63)/64, (*byte)(from), ld)
+}
+
+// ymmTiles are micro-kernels of 4, 2 and 1 rows and 16 columns, and of 4 rows and 24 columns, for an A without and with signs.
+type ymmTiles [2][4]func(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
 var (
 	tilesAVXVNNI = ymmTiles{
-		{tileInt8US4x16AVXVNNI, tileInt8US2x16AVXVNNI, tileInt8US1x16AVXVNNI},
-		{tileInt8SU4x16AVXVNNI, tileInt8SU2x16AVXVNNI, tileInt8SU1x16AVXVNNI},
+		{tileInt8US4x16AVXVNNI, tileInt8US2x16AVXVNNI, tileInt8US1x16AVXVNNI, tileInt8US4x24AVXVNNI},
+		{tileInt8SU4x16AVXVNNI, tileInt8SU2x16AVXVNNI, tileInt8SU1x16AVXVNNI, tileInt8SU4x24AVXVNNI},
 	}
 	// The same functions in another encoding of one instruction: tests run them where the CPU has no AVX-VNNI.
 	tilesAVX512VL = ymmTiles{
-		{tileInt8US4x16AVX512VLVNNI, tileInt8US2x16AVX512VLVNNI, tileInt8US1x16AVX512VLVNNI},
-		{tileInt8SU4x16AVX512VLVNNI, tileInt8SU2x16AVX512VLVNNI, tileInt8SU1x16AVX512VLVNNI},
+		{tileInt8US4x16AVX512VLVNNI, tileInt8US2x16AVX512VLVNNI, tileInt8US1x16AVX512VLVNNI, tileInt8US4x24AVX512VLVNNI},
+		{tileInt8SU4x16AVX512VLVNNI, tileInt8SU2x16AVX512VLVNNI, tileInt8SU1x16AVX512VLVNNI, tileInt8SU4x24AVX512VLVNNI},
 	}
 )
 
-// tileInt8Ymm runs the integer micro-kernel by tiles of at most 4 x 16.
+// tileInt8Ymm runs the integer micro-kernel by tiles of at most 4 x 24.
 func tileInt8Ymm(tiles *ymmTiles, aSigned bool, height, width, k4 int, a []uint32, b []byte, c []int32) {
 	of := &tiles[0]
 	if aSigned {
 		of = &tiles[1]
 	}
-	f, step := of[0], 4
-	switch height {
-	case 1:
+	f, step, cols := of[0], 4, 16
+	switch {
+	case height == 1:
 		f, step = of[2], 1
-	case 2:
+	case height == 2:
 		f, step = of[1], 2
+	case width == panelWidth:
+		f, cols = of[3], 24
 	}
 	for i := 0; i < height; i += step {
 		rows := (*byte)(unsafe.Pointer(&a[i]))
-		for j := 0; j < width; j += 16 {
+		for j := 0; j < width; j += cols {
 			f(k4, rows, 4*height, &b[4*j], 4*width, &c[i*panelWidth+j])
 		}
 	}
 }
 
-func tileInt8US(height, width, k4 int, a, b *byte, c *int32) {
+func tileInt8US(height, width, k4 int, a, b *byte, c *int32, ahead *byte) {
 	switch height<<8 | width {
 	case 8<<8 | 48:
-		tileInt8US8x48AVX512VNNI(k4, a, 4*8, b, 4*48, c)
+		tileInt8US8x48AVX512VNNI(k4, a, 4*8, b, 4*48, c, ahead)
 	case 8<<8 | 32:
 		tileInt8US8x32AVX512VNNI(k4, a, 4*8, b, 4*32, c)
 	case 8<<8 | 16:
@@ -363,10 +416,10 @@ func tileInt8US(height, width, k4 int, a, b *byte, c *int32) {
 	}
 }
 
-func tileInt8SU(height, width, k4 int, a, b *byte, c *int32) {
+func tileInt8SU(height, width, k4 int, a, b *byte, c *int32, ahead *byte) {
 	switch height<<8 | width {
 	case 8<<8 | 48:
-		tileInt8SU8x48AVX512VNNI(k4, a, 4*8, b, 4*48, c)
+		tileInt8SU8x48AVX512VNNI(k4, a, 4*8, b, 4*48, c, ahead)
 	case 8<<8 | 32:
 		tileInt8SU8x32AVX512VNNI(k4, a, 4*8, b, 4*32, c)
 	case 8<<8 | 16:

@@ -16,7 +16,7 @@ import (
 // implementation alike. m, n, k must agree with b.Size().
 func GemmInt8(p *Pool, m, n, k int, a []byte, lda int, aSigned bool, azp []int32, b *PackedInt8, c []int32, ldc int) {
 	checkGemmInt8(m, n, k, len(a), lda, azp, b, len(c), ldc)
-	b.multiply(p, m, a, lda, aSigned, azp, nil, nil, func(rows, n, row, col int, acc []int32, terms []finishRow, u, v []int32) {
+	b.multiply(p, m, a, lda, aSigned, azp, nil, nil, destinationOf(c, ldc), func(rows, n, row, col int, acc []int32, terms []finishRow, u, v []int32) {
 		finishInt32(rows, n, acc, terms, u, v, c[row*ldc+col:], ldc)
 	})
 }
@@ -68,7 +68,7 @@ func GemmInt8F32(p *Pool, m, n, k int, a []byte, lda int, aSigned bool, azp []in
 	end := floatEnds.take()
 	end.scale, end.bias, end.residual, end.c, end.ldc = bScale, bias, residual, c, ldc
 	defer end.done()
-	b.multiply(p, m, a, lda, aSigned, azp, aScale, whole, end.function())
+	b.multiply(p, m, a, lda, aSigned, azp, aScale, whole, destinationOf(c, ldc), end.function())
 }
 
 // columns sets dst to what is added to the sums of each packed column where A has one zero point: the zero point
@@ -255,14 +255,14 @@ type finishRow struct {
 var negativeZero = float32(math.Copysign(0, -1))
 
 // multiply computes tiles of A*b and hands each, as raw sums 48 apart with the terms that fold in
-// the zero points, to finish. In the domain where A is unsigned and B signed,
+// the zero points, to finish, which stores them to what to says. In the domain where A is unsigned and B signed,
 //
 //	sum (a-za)*(b-zb) = sum a*b + za*(k*zb - sum b) - zb * sum a
 //
 // If given, whole holds the second term, and what else is to be added to a column. The rows have no terms then
 // where B has no zero points either and aScale is nil.
 func (b *PackedInt8) multiply(p *Pool, m int, a []byte, lda int, aSigned bool, azp []int32, aScale []float32, whole []int32,
-	finish finishProduct,
+	to destination, finish finishProduct,
 ) {
 	n := b.cols.n
 	if m == 0 || n == 0 {
@@ -285,7 +285,7 @@ func (b *PackedInt8) multiply(p *Pool, m int, a []byte, lda int, aSigned bool, a
 	if whole != nil {
 		shift = whole
 	}
-	multiplying.For(p, rowTasks*parts, 1, multiplyArgs{b, m, a, lda, azp, aScale, shift, whole != nil, flip, offset, rowsPerTask, parts, finish}, (*multiplyArgs).tasks)
+	multiplying.For(p, rowTasks*parts, 1, multiplyArgs{b, m, a, lda, azp, aScale, shift, whole != nil, flip, offset, rowsPerTask, parts, to, finish}, (*multiplyArgs).tasks)
 }
 
 // packRowsInt8 packs rows i0 to i1 of A into row panels of up to mr rows: for every four columns,

@@ -9,9 +9,10 @@ package kernel
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
 // with a unsigned and b signed bytes. Nothing saturates.
+// The 16*k4 bytes from ahead on are brought near; they need not exist.
 //
 //go:noescape
-func tileInt8US8x48AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+func tileInt8US8x48AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32, ahead *byte)
 
 // tileInt8US8x32AVX512VNNI computes a tile of 8 rows and 32 columns of int32 sums, stored 48 apart
 //
@@ -112,23 +113,60 @@ func tileInt8US1x32AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8US1x16AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
+// tileInt8US6x8AVX2 computes a tile of 6 rows and 8 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+8*i+2*t]*b[l*ldb+4*j+t]
+//
+// with a unsigned bytes widened to 16 bits and b signed bytes. Nothing saturates.
+//
+//go:noescape
+func tileInt8US6x8AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+
+// tileInt8US4x8AVX2 computes a tile of 4 rows and 8 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+8*i+2*t]*b[l*ldb+4*j+t]
+//
+// with a unsigned bytes widened to 16 bits and b signed bytes. Nothing saturates.
+//
+//go:noescape
+func tileInt8US4x8AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+
 // tileInt8US2x16AVX2 computes a tile of 2 rows and 16 columns of int32 sums, stored 48 apart
 //
-//	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
+//	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+8*i+2*t]*b[l*ldb+4*j+t]
 //
-// with a unsigned and b signed bytes. Nothing saturates.
+// with a unsigned bytes widened to 16 bits and b signed bytes. Nothing saturates.
 //
 //go:noescape
 func tileInt8US2x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
 // tileInt8US1x16AVX2 computes a tile of 1 rows and 16 columns of int32 sums, stored 48 apart
 //
+//	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+8*i+2*t]*b[l*ldb+4*j+t]
+//
+// with a unsigned bytes widened to 16 bits and b signed bytes. Nothing saturates.
+//
+//go:noescape
+func tileInt8US1x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+
+// tileInt8US4x24AVXVNNI computes a tile of 4 rows and 24 columns of int32 sums, stored 48 apart
+//
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
 // with a unsigned and b signed bytes. Nothing saturates.
 //
 //go:noescape
-func tileInt8US1x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+func tileInt8US4x24AVXVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+
+// tileInt8US4x24AVX512VLVNNI computes a tile of 4 rows and 24 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
+//
+// with a unsigned and b signed bytes. Nothing saturates.
+// It is the twin of the function for AVXVNNI, for tests.
+//
+//go:noescape
+func tileInt8US4x24AVX512VLVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
 // tileInt8US4x16AVXVNNI computes a tile of 4 rows and 16 columns of int32 sums, stored 48 apart
 //
@@ -192,9 +230,10 @@ func tileInt8US1x16AVX512VLVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *i
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
 // with a signed and b unsigned bytes. Nothing saturates.
+// The 16*k4 bytes from ahead on are brought near; they need not exist.
 //
 //go:noescape
-func tileInt8SU8x48AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+func tileInt8SU8x48AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32, ahead *byte)
 
 // tileInt8SU8x32AVX512VNNI computes a tile of 8 rows and 32 columns of int32 sums, stored 48 apart
 //
@@ -295,23 +334,60 @@ func tileInt8SU1x32AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8SU1x16AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
+// tileInt8SU6x8AVX2 computes a tile of 6 rows and 8 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+8*i+2*t]*b[l*ldb+4*j+t]
+//
+// with a signed bytes widened to 16 bits and b unsigned bytes. Nothing saturates.
+//
+//go:noescape
+func tileInt8SU6x8AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+
+// tileInt8SU4x8AVX2 computes a tile of 4 rows and 8 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+8*i+2*t]*b[l*ldb+4*j+t]
+//
+// with a signed bytes widened to 16 bits and b unsigned bytes. Nothing saturates.
+//
+//go:noescape
+func tileInt8SU4x8AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+
 // tileInt8SU2x16AVX2 computes a tile of 2 rows and 16 columns of int32 sums, stored 48 apart
 //
-//	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
+//	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+8*i+2*t]*b[l*ldb+4*j+t]
 //
-// with a signed and b unsigned bytes. Nothing saturates.
+// with a signed bytes widened to 16 bits and b unsigned bytes. Nothing saturates.
 //
 //go:noescape
 func tileInt8SU2x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
 // tileInt8SU1x16AVX2 computes a tile of 1 rows and 16 columns of int32 sums, stored 48 apart
 //
+//	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+8*i+2*t]*b[l*ldb+4*j+t]
+//
+// with a signed bytes widened to 16 bits and b unsigned bytes. Nothing saturates.
+//
+//go:noescape
+func tileInt8SU1x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+
+// tileInt8SU4x24AVXVNNI computes a tile of 4 rows and 24 columns of int32 sums, stored 48 apart
+//
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
 //
 // with a signed and b unsigned bytes. Nothing saturates.
 //
 //go:noescape
-func tileInt8SU1x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+func tileInt8SU4x24AVXVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+
+// tileInt8SU4x24AVX512VLVNNI computes a tile of 4 rows and 24 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]
+//
+// with a signed and b unsigned bytes. Nothing saturates.
+// It is the twin of the function for AVXVNNI, for tests.
+//
+//go:noescape
+func tileInt8SU4x24AVX512VLVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
 // tileInt8SU4x16AVXVNNI computes a tile of 4 rows and 16 columns of int32 sums, stored 48 apart
 //

@@ -20,23 +20,44 @@ type multiplyArgs struct {
 	flip               uint32
 	offset             int32
 	rowsPerTask, parts int
+	to                 destination
 	finish             finishProduct
+}
+
+// destination is where a product goes: rows of elements of so many bytes, ld of them apart.
+type destination struct {
+	base     unsafe.Pointer
+	size, ld int
+}
+
+func destinationOf[T any](c []T, ld int) destination {
+	return destination{unsafe.Pointer(unsafe.SliceData(c)), sizeOf[T](), ld}
+}
+
+// near brings rows x n elements from (row, col) on near, which are written soon.
+func (d *destination) near(rows, n, row, col int) {
+	nearRows(rows, n*d.size, unsafe.Add(d.base, (row*d.ld+col)*d.size), d.ld*d.size)
 }
 
 func (g *multiplyArgs) tasks(lo, hi int) {
 	const mr = 8
 	b, k4, panels := g.b, (g.b.k+3)/4, g.b.cols.panels()
 	plain := g.whole && b.zero == nil && g.aScale == nil
-	rowsMax := min(g.rowsPerTask, g.m) + mr
-	buf := borrow(rowsMax*k4*4 + rowsMax*int(unsafe.Sizeof(finishRow{})) + mr*panelWidth*4)
+	rowsMax, wide := min(g.rowsPerTask, g.m)+mr, leftWords()
+	words := rowsMax * k4 * wide
+	buf := borrow(words*4 + rowsMax*int(unsafe.Sizeof(finishRow{})) + mr*panelWidth*4)
 	defer buf.release()
-	packed := buf.u32()[:rowsMax*k4]
-	acc := buf.i32()[rowsMax*k4 : rowsMax*k4+mr*panelWidth]
-	terms := unsafe.Slice((*finishRow)(unsafe.Pointer(&buf.i32()[rowsMax*k4+mr*panelWidth])), rowsMax)
+	packed := buf.u32()[:words]
+	acc := buf.i32()[words : words+mr*panelWidth]
+	terms := unsafe.Slice((*finishRow)(unsafe.Pointer(&buf.i32()[words+mr*panelWidth])), rowsMax)
 	for t := lo; t < hi; t++ {
 		i0 := t / g.parts * g.rowsPerTask
 		i1 := min(i0+g.rowsPerTask, g.m)
-		packRowsInt8(packed, mr, g.a, g.lda, i0, i1, b.k, g.flip)
+		used := k4 * paddedRows(i1-i0, mr)
+		packRowsInt8(packed[(wide-1)*used:], mr, g.a, g.lda, i0, i1, b.k, g.flip)
+		if wide > 1 {
+			widenLeft(packed, packed[used:2*used], false)
+		}
 		for i := i0; i < i1 && !plain; i++ {
 			row := columnsOnly
 			if !g.whole {
@@ -52,6 +73,9 @@ func (g *multiplyArgs) tasks(lo, hi int) {
 		}
 		for i := t % g.parts * panels / g.parts; i < (t%g.parts+1)*panels/g.parts; i++ {
 			data, col, width := b.panel(i)
+			valid := min(width, b.cols.n-col)
+			next := b.data[min((col+width)*4*k4, len(b.data)):]
+			next = next[:min(len(next), len(data))]
 			u, v := g.shift[col:col+width], b.zero
 			if v != nil {
 				v = v[col : col+width]
@@ -59,12 +83,14 @@ func (g *multiplyArgs) tasks(lo, hi int) {
 			for r := i0; r < i1; r += mr {
 				rows := min(mr, i1-r)
 				height := panelRows(rows, mr)
-				tileInt8(false, height, width, k4, packed[(r-i0)*k4:], data, acc)
+				g.to.near(rows, valid, r, col)
+				tileInt8(false, height, width, k4, packed[(r-i0)*k4*wide:], data, acc, next)
+				next = aheadOf(next, k4)
 				own := terms[r-i0:]
 				if plain {
 					own = nil
 				}
-				g.finish(rows, min(width, b.cols.n-col), r, col, acc, own, u, v)
+				g.finish(rows, valid, r, col, acc, own, u, v)
 			}
 		}
 	}

@@ -105,6 +105,62 @@ loop:
 	VZEROUPPER
 	RET
 
+// func widenBytesUAVX2(n16 int, src *byte, dst *uint16)
+// Requires: AVX, AVX2
+TEXT ·widenBytesUAVX2(SB), NOSPLIT, $0-24
+	MOVQ n16+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ dst+16(FP), DX
+
+loop:
+	VPMOVZXBW (CX), Y0
+	VMOVDQU   Y0, (DX)
+	ADDQ      $0x10, CX
+	ADDQ      $0x20, DX
+	DECQ      AX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func widenBytesSAVX2(n16 int, src *byte, dst *uint16)
+// Requires: AVX, AVX2
+TEXT ·widenBytesSAVX2(SB), NOSPLIT, $0-24
+	MOVQ n16+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ dst+16(FP), DX
+
+loop:
+	VPMOVSXBW (CX), Y0
+	VMOVDQU   Y0, (DX)
+	ADDQ      $0x10, CX
+	ADDQ      $0x20, DX
+	DECQ      AX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func prefetchRows(rows int, lines int, dst *byte, ldd int)
+// Requires: MMX+
+TEXT ·prefetchRows(SB), NOSPLIT, $0-32
+	MOVQ rows+0(FP), AX
+	MOVQ lines+8(FP), CX
+	MOVQ dst+16(FP), DX
+	MOVQ ldd+24(FP), BX
+
+row:
+	MOVQ DX, SI
+	MOVQ CX, DI
+
+line:
+	PREFETCHT0 (SI)
+	ADDQ       $0x40, SI
+	DECQ       DI
+	JNZ        line
+	ADDQ       BX, DX
+	DECQ       AX
+	JNZ        row
+	RET
+
 // func interleave4AVX2(n32 int, r0 *byte, r1 *byte, r2 *byte, r3 *byte, dst *byte, flip uint32)
 // Requires: AVX, AVX2
 TEXT ·interleave4AVX2(SB), NOSPLIT, $0-52

@@ -18,6 +18,21 @@ func transpose8x32AVX2(blocks int, src *byte, lds int, dst *uint32, ldd int, fli
 //go:noescape
 func sumBytesAVX2(n32 int, src *byte, flip uint32) int64
 
+// widenBytesUAVX2 computes dst[i] = src[i] for i < 16*n16, unsigned, in increasing order of i.
+//
+//go:noescape
+func widenBytesUAVX2(n16 int, src *byte, dst *uint16)
+
+// widenBytesSAVX2 computes dst[i] = src[i] for i < 16*n16, signed, in increasing order of i.
+//
+//go:noescape
+func widenBytesSAVX2(n16 int, src *byte, dst *uint16)
+
+// prefetchRows computes nothing: it brings lines of 64 bytes of each row near.
+//
+//go:noescape
+func prefetchRows(rows int, lines int, dst *byte, ldd int)
+
 // interleave4AVX2 computes four rows of 32*n32 bytes woven into one
 //
 //	dst[4*i+t] = rt[i] ^ flip   for i < 32*n32, t < 4

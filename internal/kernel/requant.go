@@ -57,7 +57,7 @@ func GemmInt8Requant(p *Pool, m, n, k int, a []byte, lda int, aSigned bool, azp 
 
 // multiplyCodes is GemmInt8Requant where it does not go in strips.
 func (b *PackedInt8) multiplyCodes(p *Pool, m int, a []byte, lda int, aSigned bool, whole []int32, scale []float32, lo, hi float32, zero int32, c []byte, ldc int) {
-	b.multiply(p, m, a, lda, aSigned, nil, nil, whole, func(rows, n, row, col int, acc []int32, terms []finishRow, u, v []int32) {
+	b.multiply(p, m, a, lda, aSigned, nil, nil, whole, destinationOf(c, ldc), func(rows, n, row, col int, acc []int32, terms []finishRow, u, v []int32) {
 		finishCodes(rows, n, acc, terms, u, v, scale[col:col+n], lo, hi, zero, c[row*ldc+col:], ldc)
 	})
 }

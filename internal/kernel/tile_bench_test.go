@@ -17,11 +17,11 @@ func BenchmarkTile(b *testing.B) {
 		}
 		b.ReportMetric(2*100*float64(tileRowsF32())*panelWidth*k*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 	})
-	xb, yb, cb := make([]uint32, 8*k), make([]byte, 4*panelWidth*k), make([]int32, 8*panelWidth)
+	xb, yb, cb := make([]uint32, 8*k*leftWords()), make([]byte, 4*panelWidth*k), make([]int32, 8*panelWidth)
 	b.Run("int8", func(b *testing.B) {
 		for b.Loop() {
 			for range 100 {
-				tileInt8(false, 8, panelWidth, k, xb, yb, cb)
+				tileInt8(false, 8, panelWidth, k, xb, yb, cb, nil)
 			}
 		}
 		b.ReportMetric(8*100*8*panelWidth*k*float64(b.N)/b.Elapsed().Seconds()/1e9, "GOP/s")

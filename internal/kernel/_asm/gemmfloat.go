@@ -75,6 +75,10 @@ func tileSignature(e element, fetches bool) string {
 // aheadBytes is how much of what comes next a tile brings near with each step of k.
 const aheadBytes = 16
 
+func aheadDoc(k string) string {
+	return fmt.Sprintf("The %d*%s bytes from ahead on are brought near; they need not exist.", aheadBytes, k)
+}
+
 func tileDoc(e element, rows, width int, fetches bool) []string {
 	formula := fmt.Sprintf("sum over l<k of a[l*%d+i]*b[l*ldb+j]", rows)
 	if e >= bf16 {
@@ -88,7 +92,7 @@ func tileDoc(e element, rows, width int, fetches bool) []string {
 		fmt.Sprintf("for i < rows <= %d, j < n <= %d. All %d columns of b and %d rows of a are read.", rows, width, width, rows),
 	}
 	if fetches {
-		doc = append(doc, fmt.Sprintf("The %d*k bytes from ahead on are brought near; they need not exist.", aheadBytes))
+		doc = append(doc, aheadDoc("k"))
 	}
 	return doc
 }

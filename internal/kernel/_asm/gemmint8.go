@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -13,17 +14,15 @@ import (
 
 const tileInt8Signature = "func(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)"
 
+var signs = map[bool]string{true: "signed", false: "unsigned"}
+
 func tileInt8Doc(rows, width int, aSigned bool) []string {
-	signs := [2]string{"unsigned", "signed"}
-	if aSigned {
-		signs = [2]string{"signed", "unsigned"}
-	}
 	return []string{
 		fmt.Sprintf("a tile of %d rows and %d columns of int32 sums, stored 48 apart", rows, width),
 		"",
 		"\tc[i*48+j] = sum over l<k4, t<4 of a[l*lda+4*i+t]*b[l*ldb+4*j+t]",
 		"",
-		fmt.Sprintf("with a %s and b %s bytes. Nothing saturates.", signs[0], signs[1]),
+		fmt.Sprintf("with a %s and b %s bytes. Nothing saturates.", signs[aSigned], signs[!aSigned]),
 	}
 }
 
@@ -41,12 +40,12 @@ func gemmInt8(g *gen) {
 				tileInt8VNNI(g, rows, width, aSigned)
 			}
 		}
-		for _, rows := range []int{2, 1} {
-			tileInt8AVX2(g, rows, aSigned)
+		for _, shape := range [][2]int{{6, 2}, {4, 2}, {2, 4}, {1, 4}} {
+			tileInt8AVX2(g, shape[0], shape[1], aSigned)
 		}
-		for _, rows := range []int{4, 2, 1} {
-			tileInt8AVXVNNI(g, rows, aSigned, true)
-			tileInt8AVXVNNI(g, rows, aSigned, false)
+		for _, shape := range [][2]int{{4, 3}, {4, 2}, {2, 2}, {1, 2}} {
+			tileInt8AVXVNNI(g, shape[0], shape[1], aSigned, true)
+			tileInt8AVXVNNI(g, shape[0], shape[1], aSigned, false)
 		}
 	}
 	for _, rows := range []int{8, 4, 2, 1} {
@@ -68,8 +67,18 @@ func tileInt8VNNI(g *gen, rows, width int, aSigned bool) {
 	if rows*vecs < 6 {
 		sets = (8 + rows*vecs - 1) / (rows * vecs)
 	}
-	g.function(name("tileInt8%s%dx%dAVX512VNNI", signName(aSigned), rows, width), tileInt8Signature, tileInt8Doc(rows, width, aSigned)...)
+	signature, doc := tileInt8Signature, tileInt8Doc(rows, width, aSigned)
+	fetches := rows == 8 && width == 48
+	if fetches {
+		signature = strings.TrimSuffix(signature, ")") + ", ahead *byte)"
+		doc = append(doc, aheadDoc("k4"))
+	}
+	g.function(name("tileInt8%s%dx%dAVX512VNNI", signName(aSigned), rows, width), signature, doc...)
 	k, a, lda, b, ldb, c := g.arg("k4"), g.arg("a"), g.arg("lda"), g.arg("b"), g.arg("ldb"), g.arg("c")
+	var ahead reg.GPVirtual
+	if fetches {
+		ahead = g.arg("ahead")
+	}
 	acc := make([][][]reg.VecVirtual, sets)
 	for s := range acc {
 		acc[s] = make([][]reg.VecVirtual, rows)
@@ -87,6 +96,10 @@ func tileInt8VNNI(g *gen, rows, width int, aSigned bool) {
 	}
 	av := []reg.VecVirtual{g.ZMM(), g.ZMM()}
 	g.steps(k, sets, func(set, _ int) {
+		if fetches {
+			g.PREFETCHT0(at(ahead, 0))
+			g.ADDQ(Imm(aheadBytes), ahead)
+		}
 		for v := range vecs {
 			g.VMOVDQU8(at(b, 64*v), bv[v])
 		}
@@ -179,51 +192,56 @@ func runsInt8VNNI(g *gen, rows, width int) {
 	g.RET()
 }
 
-// tileInt8AVX2 widens both operands to 16 bits: a product of bytes of any signs and the sum of two
-// of them fit VPMADDWD exactly, where VPMADDUBSW would saturate.
-func tileInt8AVX2(g *gen, rows int, aSigned bool) {
-	g.function(name("tileInt8%s%dx16AVX2", signName(aSigned), rows), tileInt8Signature, tileInt8Doc(rows, 16, aSigned)...)
+// tileInt8AVX2 multiplies in 16 bits: a product of bytes of any signs and the sum of two of them fit VPMADDWD exactly,
+// where VPMADDUBSW would saturate. A is widened before, so that a broadcast is a load and nothing else; four columns of B are
+// widened here, for the products of all rows. Tall tiles are narrow, for want of registers.
+func tileInt8AVX2(g *gen, rows, quads int, aSigned bool) {
+	width := 4 * quads
+	doc := tileInt8Doc(rows, width, aSigned)
+	doc[2] = "\tc[i*48+j] = sum over l<k4, t<4 of a[l*lda+8*i+2*t]*b[l*ldb+4*j+t]"
+	doc[4] = "with a " + signs[aSigned] + " bytes widened to 16 bits and b " + signs[!aSigned] + " bytes. Nothing saturates."
+	g.function(name("tileInt8%s%dx%dAVX2", signName(aSigned), rows, width), tileInt8Signature, doc...)
 	k, a, lda, b, ldb, c := g.arg("k4"), g.arg("a"), g.arg("lda"), g.arg("b"), g.arg("ldb"), g.arg("c")
-	widen := func(signed bool, src Op, dst reg.VecVirtual) {
-		if signed {
-			g.VPMOVSXBW(src, dst)
-		} else {
+	widen := func(src Op, dst reg.VecVirtual) {
+		if aSigned {
 			g.VPMOVZXBW(src, dst)
+		} else {
+			g.VPMOVSXBW(src, dst)
 		}
 	}
-	acc := make([][4]reg.VecVirtual, rows)
+	acc := make([][]reg.VecVirtual, rows)
 	for i := range acc {
-		for q := range acc[i] {
-			acc[i][q] = g.YMM()
-			g.VPXOR(acc[i][q], acc[i][q], acc[i][q])
+		for range quads {
+			y := g.YMM()
+			g.VPXOR(y, y, y)
+			acc[i] = append(acc[i], y)
 		}
 	}
-	av := make([]reg.VecVirtual, rows)
-	for i := range av {
-		av[i] = g.YMM()
+	bv := make([]reg.VecVirtual, quads)
+	for q := range bv {
+		bv[q] = g.YMM()
 	}
-	bv, product := g.YMM(), g.YMM()
+	av, product := g.YMM(), g.YMM()
 	g.steps(k, 1, func(int, int) {
-		for i := range rows {
-			g.VPBROADCASTD(at(a, 4*i), av[i].AsX())
-			widen(aSigned, av[i].AsX(), av[i])
+		for q := range quads {
+			widen(at(b, 16*q), bv[q])
 		}
-		g.ADDQ(lda, a)
-		for q := range 4 {
-			widen(!aSigned, at(b, 16*q), bv)
-			for i := range rows {
-				g.VPMADDWD(bv, av[i], product)
+		g.ADDQ(ldb, b)
+		for i := range rows {
+			g.VPBROADCASTQ(at(a, 8*i), av)
+			for q := range quads {
+				g.VPMADDWD(bv[q], av, product)
 				g.VPADDD(product, acc[i][q], acc[i][q])
 			}
 		}
-		g.ADDQ(ldb, b)
+		g.ADDQ(lda, a)
 	}, func(int) {})
-	for i := range rows {
-		for h := range 2 {
-			y := acc[i][2*h]
-			g.VPHADDD(acc[i][2*h+1], y, y) // 0 1 4 5 2 3 6 7
+	for i := range rows { // a register holds two sums of each of four columns
+		for q := 0; q < quads; q += 2 {
+			y := acc[i][q]
+			g.VPHADDD(acc[i][q+1], y, y) // 0 1 4 5 2 3 6 7
 			g.VPERMQ(Imm(0b11_01_10_00), y, y)
-			g.VMOVDQU(y, at(c, 192*i+32*h))
+			g.VMOVDQU(y, at(c, 192*i+16*q))
 		}
 	}
 	g.VZEROUPPER()
@@ -232,30 +250,33 @@ func tileInt8AVX2(g *gen, rows int, aSigned bool) {
 
 // tileInt8AVXVNNI is for CPUs with VPDPBUSD but without AVX-512, whose encoding of it the assembler does not know. With vex unset
 // it is the same function in the encoding of AVX-512, by which CPUs with that can test it.
-func tileInt8AVXVNNI(g *gen, rows int, aSigned, vex bool) {
+func tileInt8AVXVNNI(g *gen, rows, vecs int, aSigned, vex bool) {
 	isa := "AVXVNNI"
-	doc := tileInt8Doc(rows, 16, aSigned)
+	doc := tileInt8Doc(rows, 8*vecs, aSigned)
 	if !vex {
 		isa = "AVX512VLVNNI"
 		doc = append(doc, "It is the twin of the function for AVXVNNI, for tests.")
 	}
-	g.function(name("tileInt8%s%dx16%s", signName(aSigned), rows, isa), tileInt8Signature, doc...)
+	g.function(name("tileInt8%s%dx%d%s", signName(aSigned), rows, 8*vecs, isa), tileInt8Signature, doc...)
 	k, a, lda, b, ldb, c := g.arg("k4"), g.arg("a"), g.arg("lda"), g.arg("b"), g.arg("ldb"), g.arg("c")
-	acc := make([][2]reg.VecVirtual, rows)
+	acc := make([][]reg.VecVirtual, rows)
 	for i := range acc {
-		for v := range acc[i] {
-			acc[i][v] = g.YMM()
-			g.VPXOR(acc[i][v], acc[i][v], acc[i][v])
+		for range vecs {
+			y := g.YMM()
+			g.VPXOR(y, y, y)
+			acc[i] = append(acc[i], y)
 		}
 	}
-	bv, av := [2]reg.VecVirtual{g.YMM(), g.YMM()}, [2]reg.VecVirtual{g.YMM(), g.YMM()}
+	bv, w := make([]reg.VecVirtual, vecs), g.YMM()
+	for v := range bv {
+		bv[v] = g.YMM()
+	}
 	g.steps(k, 1, func(int, int) {
 		for v := range bv {
 			g.VMOVDQU(at(b, 32*v), bv[v])
 		}
 		g.ADDQ(ldb, b)
 		for i := range rows {
-			w := av[i%2]
 			g.VPBROADCASTD(at(a, 4*i), w)
 			for v := range bv {
 				signed, unsigned := bv[v], w

@@ -8,6 +8,8 @@ import (
 func pack(g *gen) {
 	transpose8(g)
 	sumBytes(g)
+	widenBytes(g)
+	prefetchRows(g)
 	interleave4(g)
 	everyOther(g)
 	transpose4(g)
@@ -103,6 +105,49 @@ func sumBytes(g *gen) {
 	g.Store(ret, g.ReturnIndex(0))
 	g.VZEROUPPER()
 	g.RET()
+}
+
+func prefetchRows(g *gen) {
+	g.function("prefetchRows", "func(rows, lines int, dst *byte, ldd int)", "nothing: it brings lines of 64 bytes of each row near.")
+	rows, lines, dst, ldd := g.arg("rows"), g.arg("lines"), g.arg("dst"), g.arg("ldd")
+	p, n := g.GP64(), g.GP64()
+	g.Label("row")
+	g.MOVQ(dst, p)
+	g.MOVQ(lines, n)
+	g.Label("line")
+	g.PREFETCHT0(at(p, 0))
+	g.ADDQ(Imm(64), p)
+	g.DECQ(n)
+	g.JNZ(LabelRef("line"))
+	g.ADDQ(ldd, dst)
+	g.DECQ(rows)
+	g.JNZ(LabelRef("row"))
+	g.RET()
+}
+
+func widenBytes(g *gen) {
+	for _, signed := range []bool{false, true} {
+		suffix := "U"
+		if signed {
+			suffix = "S"
+		}
+		g.function("widenBytes"+suffix+"AVX2", "func(n16 int, src *byte, dst *uint16)", "dst[i] = src[i] for i < 16*n16, "+signs[signed]+", in increasing order of i.")
+		n, src, dst := g.arg("n16"), g.arg("src"), g.arg("dst")
+		y := g.YMM()
+		g.Label("loop")
+		if signed {
+			g.VPMOVSXBW(at(src, 0), y)
+		} else {
+			g.VPMOVZXBW(at(src, 0), y)
+		}
+		g.VMOVDQU(y, at(dst, 0))
+		g.ADDQ(Imm(16), src)
+		g.ADDQ(Imm(32), dst)
+		g.DECQ(n)
+		g.JNZ(LabelRef("loop"))
+		g.VZEROUPPER()
+		g.RET()
+	}
 }
 
 func interleave4(g *gen) {
