@@ -16,7 +16,7 @@ const formatAuto = "auto"
 
 // weightOnly lists the methods that store weights in few bits and leave activations as they are, with the layout of a Hugging Face folder
 // that each writes by itself.
-var weightOnly = map[string]string{"rtn": "compressed-tensors", "gptq": "gptq", "awq": "awq"}
+var weightOnly = map[string]string{"rtn": "compressed-tensors", "gptq": "gptq", "awq": "awq", "bitsandbytes": "bitsandbytes"}
 
 // resolve returns the settings with the format that is meant for a model.
 func (c Config) resolve(m *model.Model) Config {
@@ -37,6 +37,8 @@ func isLayout(format string) bool { return slices.Contains(hf.LayoutNames(), for
 func holds(format string) func(s tensor.Scheme, rows, cols int) string {
 	return func(s tensor.Scheme, rows, cols int) string {
 		switch {
+		case format == formatONNX && s.Code != "int":
+			return fmt.Sprintf("%v goes to Hugging Face folders, and this model is of none", s)
 		case format == formatONNX:
 			return quantize.RefuseNBits(s, rows, cols)
 		case isLayout(format):

@@ -9,6 +9,7 @@ import (
 
 	"github.com/neurotrain/neuroquant/internal/config"
 	"github.com/neurotrain/neuroquant/internal/format/hf"
+	"github.com/neurotrain/neuroquant/internal/packed"
 	"github.com/neurotrain/neuroquant/internal/quantize"
 	"github.com/neurotrain/neuroquant/internal/solve"
 	"github.com/neurotrain/neuroquant/tensor"
@@ -45,6 +46,9 @@ type Config struct {
 	BnB4BitQuantType      string `yaml:"bnb_4bit_quant_type" json:"bnb_4bit_quant_type" doc:"nf4 or fp4 (bitsandbytes)"`
 	BnB4BitUseDoubleQuant bool   `yaml:"bnb_4bit_use_double_quant" json:"bnb_4bit_use_double_quant" doc:"quantize the scales too (bitsandbytes)"`
 
+	BnB4BitBlockSize int     `yaml:"bnb_4bit_blocksize" json:"bnb_4bit_blocksize" doc:"weights that share a scale with load_in_4bit, a power of two from 32 to 4096 (bitsandbytes)"`
+	LLMInt8Threshold float64 `yaml:"llm_int8_threshold" json:"llm_int8_threshold" doc:"activations of at least this size are multiplied in float with load_in_8bit; 0: none (bitsandbytes)"`
+
 	Calibrator string  `yaml:"calibrator" json:"calibrator" doc:"how ranges follow from calibration: mse, minmax, moving_average, percentile or entropy (static)"`
 	Percentile float64 `yaml:"percentile" json:"percentile" doc:"percentage of values inside the range, for the calibrator percentile (static)"`
 
@@ -77,7 +81,7 @@ type Config struct {
 	// Format is that of the written file: "auto", what fits the method and the model; "onnx", the quantized graph; "gptq", "gptq_v2", "awq" or
 	// "compressed-tensors", a Hugging Face folder with weights in that layout; or "pt", a PyTorch state dict with the weights as they were
 	// rounded, in their float types: activations are not quantized in it.
-	Format string `yaml:"format" json:"format,omitempty" enum:"auto,onnx,pt,gptq,gptq_v2,awq,compressed-tensors" doc:"what is written: onnx, the quantized graph; pt, a PyTorch state dict of the rounded weights in float; gptq, gptq_v2, awq or compressed-tensors, a Hugging Face folder with weights in that layout; auto: what fits the method and the model"`
+	Format string `yaml:"format" json:"format,omitempty" enum:"auto,onnx,pt,gptq,gptq_v2,awq,compressed-tensors,bitsandbytes" doc:"what is written: onnx, the quantized graph; pt, a PyTorch state dict of the rounded weights in float; gptq, gptq_v2, awq or compressed-tensors, a Hugging Face folder with weights in that layout; auto: what fits the method and the model"`
 	// PTQint8 stores the linear layers of a state dict as the packed qint8 tensors of PyTorch's dynamic quantization, in place of
 	// floats: the state dict of a model that torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}) made.
 	PTQint8            bool   `yaml:"pt_qint8" json:"pt_qint8,omitempty" doc:"format pt: linear layers as PyTorch's packed qint8 tensors, the state dict of torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}) (dynamic, dtype qint8)"`
@@ -90,7 +94,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Enabled: true, Method: "dynamic", DType: "qint8", Device: "auto", PerChannel: true,
-		Bits: 4, GroupSize: 128, BnB4BitComputeDType: "float16", BnB4BitQuantType: "nf4",
+		Bits: 4, GroupSize: 128, BnB4BitComputeDType: "float16", BnB4BitQuantType: "nf4", BnB4BitBlockSize: 64, LLMInt8Threshold: 6,
 		NumCalibrationSamples: 100, CalibrationBatchSize: 1, SmoothQuantAlpha: 0.5, WeightRanges: "minmax", Calibrator: quantize.Calibrators[0], Percentile: 99.999, ReduceRange: quantize.ReduceRanges[0], QuantFormat: quantize.Formats[0], Activations: quantize.ActivationTypes[0], SearchSamples: 300,
 		Sym: true, ActGroupAware: true, DampPercent: 0.01, MSE: 2.4, CalibrationLength: 512,
 		Format: formatAuto, SaveQuantizedModel: true,
@@ -181,6 +185,8 @@ var keysOf = []struct {
 	{"bnb_4bit_compute_dtype", []string{"bitsandbytes"}, func(c, d Config) bool { return c.BnB4BitComputeDType != d.BnB4BitComputeDType }},
 	{"bnb_4bit_quant_type", []string{"bitsandbytes"}, func(c, d Config) bool { return c.BnB4BitQuantType != d.BnB4BitQuantType }},
 	{"bnb_4bit_use_double_quant", []string{"bitsandbytes"}, func(c, d Config) bool { return c.BnB4BitUseDoubleQuant }},
+	{"bnb_4bit_blocksize", []string{"bitsandbytes"}, func(c, d Config) bool { return c.BnB4BitBlockSize != d.BnB4BitBlockSize }},
+	{"llm_int8_threshold", []string{"bitsandbytes"}, func(c, d Config) bool { return c.LLMInt8Threshold != d.LLMInt8Threshold }},
 	{"num_calibration_samples", []string{"static", "gptq", "awq"}, func(c, d Config) bool { return c.NumCalibrationSamples != d.NumCalibrationSamples }},
 	{"calibration_batch_size", []string{"static"}, func(c, d Config) bool { return c.CalibrationBatchSize != d.CalibrationBatchSize }},
 	{"stats", []string{"static"}, func(c, d Config) bool { return len(c.Stats) > 0 }},
@@ -259,6 +265,9 @@ func (c Config) Validate() error {
 	if weightOnly[c.Method] != "" {
 		c.validateWeightOnly(bad)
 	}
+	if c.Method == "bitsandbytes" {
+		c.validateBitsAndBytes(bad)
+	}
 	if err == nil && method.Calibrate && c.NumCalibrationSamples < 1 {
 		bad("num_calibration_samples", "want at least 1, got %d", c.NumCalibrationSamples)
 	}
@@ -323,7 +332,12 @@ func MethodNames(available bool) []string {
 
 // StoredAs names what weights are stored in: DType, or for methods that store them in few bits those.
 func (c Config) StoredAs() string {
-	if weightOnly[c.Method] != "" {
+	switch {
+	case c.Method == "bitsandbytes" && c.LoadIn8Bit:
+		return "int8"
+	case c.Method == "bitsandbytes":
+		return c.BnB4BitQuantType
+	case weightOnly[c.Method] != "":
 		return fmt.Sprintf("int%d", c.Bits)
 	}
 	return c.DType
@@ -373,9 +387,46 @@ func (c Config) weights() quantize.WeightSettings {
 	return o
 }
 
+// rounding is the encoding of method bitsandbytes.
+func (c Config) rounding() packed.Rounding {
+	if c.LoadIn8Bit {
+		return packed.Rounding{Threshold: float32(c.LLMInt8Threshold)}
+	}
+	t, err := packed.ParseFourBit(c.BnB4BitQuantType)
+	if err != nil { // which Validate reports
+		t = packed.NF4
+	}
+	return packed.Rounding{Type: t, Block: c.BnB4BitBlockSize, Double: c.BnB4BitUseDoubleQuant}
+}
+
+// validateBitsAndBytes checks the settings of method bitsandbytes.
+func (c Config) validateBitsAndBytes(bad func(key, format string, a ...any)) {
+	if c.LoadIn4Bit == c.LoadIn8Bit {
+		bad("load_in_4bit", "method bitsandbytes wants one of load_in_4bit and load_in_8bit")
+	}
+	if _, err := packed.ParseFourBit(c.BnB4BitQuantType); err != nil {
+		bad("bnb_4bit_quant_type", "%w", err)
+	}
+	if t := c.BnB4BitComputeDType; t != "float16" && t != "bfloat16" && t != "float32" {
+		bad("bnb_4bit_compute_dtype", "want float16, bfloat16 or float32, got %q", t)
+	}
+	if err := (packed.Rounding{Type: packed.NF4, Block: c.BnB4BitBlockSize}).Check(); err != nil {
+		bad("bnb_4bit_blocksize", "%w", err)
+	}
+	if !(c.LLMInt8Threshold >= 0) {
+		bad("llm_int8_threshold", "want 0 or more, got %v", c.LLMInt8Threshold)
+	}
+	if c.Format != formatAuto && c.Format != "bitsandbytes" {
+		bad("format", "method bitsandbytes writes bitsandbytes, got %q", c.Format)
+	}
+}
+
 // layoutSettings are what the configuration of a checkpoint says of how its codes came about.
 func (c Config) layoutSettings() map[string]any {
 	s := map[string]any{"meta": map[string]any{"quantizer": []string{recordTool + ":" + Version()}}}
+	if c.Method == "bitsandbytes" {
+		s["bnb_4bit_compute_dtype"] = c.BnB4BitComputeDType
+	}
 	if c.Method == "gptq" {
 		s["damp_percent"], s["static_groups"] = c.DampPercent, c.StaticGroups
 	}
@@ -388,6 +439,7 @@ func (c Config) recipe() quantize.Recipe {
 		Activations: c.Activations, SymmetricActivations: c.SymmetricActivations, BlockSize: c.BlockSize, FitWeights: c.WeightRanges == "mse",
 		Calibrator: quantize.Calibrator{Method: c.Calibrator, Percentile: c.Percentile, Levels: 256},
 		WeightOnly: c.weights(),
+		Rounding:   c.rounding(),
 		Repairs:    quantize.Repairs{CrossLayer: c.CrossLayerEqualization, Bias: c.BiasCorrection},
 	}
 	if c.SmoothQuant {

@@ -125,7 +125,7 @@ func ExampleConfig_Validate() {
 	fmt.Println(c.Validate())
 	// Output:
 	// method: unknown method "dynamik" (did you mean "dynamic"?); the methods are dynamic, static, qat, gptq, awq, rtn, bitsandbytes
-	// method: qat is not available in this version; available: dynamic, static, gptq, awq, rtn
+	// method: qat is not available in this version; available: dynamic, static, gptq, awq, rtn, bitsandbytes
 }
 
 func ExampleRecommend() {

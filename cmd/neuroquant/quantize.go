@@ -195,6 +195,8 @@ func configFlags(f *pflag.FlagSet, c *neuroquant.Config) {
 	f.BoolVar(&c.LoadIn8Bit, "load-in-8bit", c.LoadIn8Bit, "8-bit weights (bitsandbytes)")
 	f.StringVar(&c.BnB4BitComputeDType, "bnb-4bit-compute-dtype", c.BnB4BitComputeDType, "type to compute in (bitsandbytes)")
 	f.StringVar(&c.BnB4BitQuantType, "bnb-4bit-quant-type", c.BnB4BitQuantType, "nf4 or fp4 (bitsandbytes)")
+	f.IntVar(&c.BnB4BitBlockSize, "bnb-4bit-blocksize", c.BnB4BitBlockSize, "weights that share a scale with 4 bits, a power of two from 32 to 4096 (bitsandbytes)")
+	f.Float64Var(&c.LLMInt8Threshold, "llm-int8-threshold", c.LLMInt8Threshold, "with 8 bits, activations of at least this size are multiplied in float; 0: none (bitsandbytes)")
 	f.BoolVar(&c.BnB4BitUseDoubleQuant, "bnb-4bit-use-double-quant", c.BnB4BitUseDoubleQuant, "quantize the scales too (bitsandbytes)")
 	f.StringVar(&c.Calibrator, "calibrator", c.Calibrator, "how ranges follow from calibration: mse, minmax, moving_average, percentile or entropy (static)")
 	f.Float64Var(&c.Percentile, "percentile", c.Percentile, "percentage of values inside the range, for the calibrator percentile (static)")
@@ -239,6 +241,8 @@ func (a *app) settings(f *pflag.FlagSet, file string, cfg, flags neuroquant.Conf
 		"load-in-4bit":       func() { cfg.LoadIn4Bit = flags.LoadIn4Bit }, "load-in-8bit": func() { cfg.LoadIn8Bit = flags.LoadIn8Bit },
 		"bnb-4bit-compute-dtype":    func() { cfg.BnB4BitComputeDType = flags.BnB4BitComputeDType },
 		"bnb-4bit-quant-type":       func() { cfg.BnB4BitQuantType = flags.BnB4BitQuantType },
+		"bnb-4bit-blocksize":        func() { cfg.BnB4BitBlockSize = flags.BnB4BitBlockSize },
+		"llm-int8-threshold":        func() { cfg.LLMInt8Threshold = flags.LLMInt8Threshold },
 		"bnb-4bit-use-double-quant": func() { cfg.BnB4BitUseDoubleQuant = flags.BnB4BitUseDoubleQuant },
 		"calibrator":                func() { cfg.Calibrator = flags.Calibrator }, "percentile": func() { cfg.Percentile = flags.Percentile },
 		"format": func() { cfg.Format = flags.Format }, "pt-qint8": func() { cfg.PTQint8 = flags.PTQint8 },

@@ -49,7 +49,7 @@ func NewRowInt8(p *kernel.Pool, rows, cols int, threshold float32, row func(dst 
 func roundRow(codes []byte, x []float32) float32 {
 	lo, hi := kernel.MinMax(x)
 	largest := max(-lo, hi)
-	scale := 127 / largest
+	scale := float32(1/largest) * 127 // as PyTorch divides a number by a tensor
 	if !(largest > 0) || math.IsInf(float64(scale), 1) {
 		scale = 0
 	}

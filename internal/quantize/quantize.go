@@ -14,6 +14,7 @@ import (
 
 	"github.com/neurotrain/neuroquant/internal/calibrate"
 	"github.com/neurotrain/neuroquant/internal/model"
+	"github.com/neurotrain/neuroquant/internal/packed"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -50,6 +51,8 @@ type Recipe struct {
 	Repairs Repairs
 	// WeightOnly are the settings of methods that quantize weights alone.
 	WeightOnly WeightSettings
+	// Rounding is the encoding of method bitsandbytes.
+	Rounding packed.Rounding
 }
 
 // Precision is what a layer computes in.
@@ -150,7 +153,7 @@ type Method struct {
 }
 
 // Methods lists what is built, in the order in which it is shown.
-var Methods = []Method{dynamic, static, rtn, gptq, awq}
+var Methods = []Method{dynamic, static, rtn, gptq, awq, bitsAndBytes}
 
 // Find returns the method of a name. The error of an unknown name lists the known ones.
 func Find(name string) (*Method, error) {

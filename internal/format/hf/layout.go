@@ -42,11 +42,17 @@ func LayoutNames() []string {
 	for _, l := range layoutsWritten {
 		out = append(out, l.name)
 	}
-	return out
+	return append(out, bitsAndBytes)
 }
 
 // CheckLayout reports why a layout cannot hold a matrix of a scheme, rows x cols; nil if it can.
 func CheckLayout(name string, s tensor.Scheme, rows, cols int) error {
+	switch rounded := s.Code != "int"; {
+	case rounded && name == bitsAndBytes:
+		return nil
+	case rounded || name == bitsAndBytes:
+		return fmt.Errorf("layout %s cannot hold %v", name, s)
+	}
 	l, err := findLayout(name)
 	if err != nil {
 		return err

@@ -180,7 +180,7 @@ func (w *Weights) addPickles(path string) error {
 
 // layouts are the quantized layouts that can be read, by quant_method: they make packed matrices of the tensors of a layer.
 var layouts = map[string]func(config map[string]any, w *Weights) (arch.Weights, error){
-	"gptq": readGPTQ, "awq": readAWQ, "compressed-tensors": readCompressed,
+	"gptq": readGPTQ, "awq": readAWQ, "compressed-tensors": readCompressed, bitsAndBytes: readBitsAndBytes,
 }
 
 // quantized returns the weights by the names of the float model, whatever they are stored as.

@@ -182,14 +182,18 @@ func planned(m *model.Model, o model.SaveOptions) ([]model.Entry, []safetensors.
 		state, entries, err := entriesOf(m)
 		return state, entries, m.Config, err
 	}
-	l, err := findLayout(o.Layout)
-	if err != nil {
-		return nil, nil, nil, err
-	}
 	if m.Config == nil {
 		return nil, nil, nil, errors.New("the model has no configuration of a known architecture, which a Hugging Face folder needs")
 	}
-	state, config, err := l.laidOut(m, o.Settings)
+	layOut := laidOutBitsAndBytes
+	if o.Layout != bitsAndBytes {
+		l, err := findLayout(o.Layout)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		layOut = l.laidOut
+	}
+	state, config, err := layOut(m, o.Settings)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -239,7 +243,7 @@ func Save(ctx context.Context, path string, m *model.Model, o model.SaveOptions)
 		tensor.Release(e.Source)
 		task.Add(1)
 	}
-	if q, ok := config["quantization_config"]; ok && o.Layout != "" && o.Layout != "compressed-tensors" {
+	if q, ok := config["quantization_config"]; ok && o.Layout != "" && o.Layout != "compressed-tensors" && o.Layout != bitsAndBytes {
 		if err := w.addJSON(quantizeConfigFile, q); err != nil {
 			return err
 		}
