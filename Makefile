@@ -5,7 +5,7 @@ PEERS  ?= .peers
 FUZZTIME ?= 1m
 TOOL    = go tool -modfile=tools/go.mod
 
-.PHONY: build test test-all lint format generate bench interop interop-gguf interop-full conformance example-models fuzz bench-size report-check bench-peers bench-torch bench-layer bench-perplexity
+.PHONY: build test test-all lint format generate bench interop interop-gguf interop-full conformance example-models fuzz bench-size bench-memory report-check bench-peers bench-torch bench-layer bench-perplexity
 
 build: ; go build -trimpath -o bin/neuroquant ./cmd/neuroquant
 
@@ -21,7 +21,9 @@ generate: ; go generate ./...
 
 bench: ; go test -run '^$$' -bench . -benchtime 0.5s ./...
 
-bench-size: ; go test -C internal/shapes -count=1 -run 'TestSize$$' -full
+bench-size: ; go test -C internal/shapes -count=1 -run 'Test(Static)?Size$$' -full
+
+bench-memory: ; go test -C cmd/neuroquant -count=1 -run 'TestCalibrationMemory$$' -full
 
 bench-peers: $(PEERS)/interop/ready ; go run ./bench/peers -python $(PEERS)/interop/bin/python -dir $(PEERS)/bench-models $(BENCHFLAGS)
 

@@ -83,7 +83,7 @@ func (m *Manager) Statistics(ctx context.Context, path string) (*Statistics, err
 	if err != nil {
 		return fail(err)
 	}
-	samples, err := all.samples(work.Graph)
+	samples, err := all.samples(orig, work.Graph)
 	if err != nil {
 		return fail(err)
 	}
@@ -129,6 +129,7 @@ func (m *Manager) stored(ctx context.Context, id calibrate.Identity) (*Statistic
 
 // identify names the original by content.
 func identify(ctx context.Context, orig *model.Model) (calibrate.Identity, error) {
+	defer orig.Rest()
 	name := filepath.Base(orig.Path)
 	if orig.Path == "" {
 		name = orig.Graph.Name
@@ -142,7 +143,7 @@ func (m *Manager) calibrated(ctx context.Context, orig, work *model.Model, p *qu
 	fail := func(err error) (*quantize.Calibration, []string, error) {
 		return nil, nil, fmt.Errorf("calibration: %w", err)
 	}
-	samples, err := m.samples(work.Graph)
+	samples, err := m.samples(orig, work.Graph)
 	if err != nil {
 		return fail(err)
 	}
@@ -183,8 +184,8 @@ func (m *Manager) calibrated(ctx context.Context, orig, work *model.Model, p *qu
 	return c, done, nil
 }
 
-// samples returns the calibration samples as calls of the model.
-func (m *Manager) samples(g *graph.Graph) (quantize.Samples, error) {
+// samples returns the calibration samples as calls of the model. What was read of its files before they are used is let go of.
+func (m *Manager) samples(orig *model.Model, g *graph.Graph) (quantize.Samples, error) {
 	if m.calibration == nil {
 		return quantize.Samples{}, nil
 	}
@@ -195,6 +196,7 @@ func (m *Manager) samples(g *graph.Graph) (quantize.Samples, error) {
 	}
 	return quantize.Samples{Len: feeds.Samples, All: func(ctx context.Context) iter.Seq2[quantize.Call, error] {
 		return func(yield func(quantize.Call, error) bool) {
+			orig.Rest()
 			for f, err := range feeds.All(ctx) {
 				if !yield(quantize.Call{In: f.In, Samples: f.Samples, IDs: f.IDs}, err) || err != nil {
 					return

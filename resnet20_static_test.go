@@ -104,6 +104,9 @@ func TestResNet20StaticOnIntegers(t *testing.T) {
 	if err := m.Save(ctx, res, dir, false); err != nil {
 		t.Fatal(err)
 	}
+	if ratio := float64(res.InputBytes()) / float64(res.DiskBytes()); ratio < 3.5 {
+		t.Errorf("%d bytes of %d: %.3f times smaller, want at least 3.5", res.DiskBytes(), res.InputBytes(), ratio)
+	}
 	file, err := format.Open(ctx, filepath.Join(dir, "model.onnx"))
 	if err != nil {
 		t.Fatal(err)

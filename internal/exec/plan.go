@@ -4,6 +4,7 @@ package exec
 
 import (
 	"fmt"
+	"unsafe"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/tensor"
@@ -134,11 +135,37 @@ func (p *Plan) compile() error {
 	return nil
 }
 
-// load reads all parameters, subgraphs included. Mapped ones are not copied.
-func (p *Plan) load(into map[*Plan][]*tensor.Tensor) error {
+// weighs reports whether v only goes into products: no output of the graph can share its memory.
+func (p *Plan) weighs(v *graph.Value, uses []*graph.Node) bool {
+	for _, n := range uses {
+		if k := n.Op.Kind(); k != "Conv" && k != "ConvTranspose" && k != "Gemm" && k != "MatMul" {
+			return false
+		}
+	}
+	return !p.graph.IsOutput(v)
+}
+
+// computed is a parameter that is computed when it is loaded, to where the caller wants it.
+type computed interface {
+	LoadInto(dst []float32) (*tensor.Tensor, error)
+}
+
+// load reads all parameters, subgraphs included. Mapped ones are not copied. Weights that are computed lie in the buffers that load
+// appends to held.
+func (p *Plan) load(into map[*Plan][]*tensor.Tensor, held *[]*buffer) error {
 	ts := make([]*tensor.Tensor, len(p.params))
+	uses := p.graph.Uses()
 	for i, pr := range p.params {
-		t, err := pr.v.Data.Load()
+		var t *tensor.Tensor
+		var err error
+		if c, ok := pr.v.Data.(computed); ok && p.weighs(pr.v, uses[pr.v]) {
+			b := newBuffer(4 * max(pr.v.Data.Shape().Len(), 1))
+			*held = append(*held, b)
+			t, err = c.LoadInto(unsafe.Slice((*float32)(unsafe.Pointer(&b.data[0])), len(b.data)/4))
+			tensor.Release(pr.v.Data)
+		} else {
+			t, err = pr.v.Data.Load()
+		}
 		if err != nil {
 			return fmt.Errorf("parameter %q: %w", pr.v.Name, err)
 		}
@@ -150,7 +177,7 @@ func (p *Plan) load(into map[*Plan][]*tensor.Tensor) error {
 			continue
 		}
 		into[sub] = nil
-		if err := sub.load(into); err != nil {
+		if err := sub.load(into, held); err != nil {
 			return err
 		}
 	}

@@ -34,6 +34,7 @@ type Options struct {
 type Session struct {
 	plan   *Plan
 	params map[*Plan][]*tensor.Tensor
+	held   []*buffer // of parameters that were computed
 	opts   Options
 	pool   *kernel.Pool
 	owned  bool
@@ -64,7 +65,7 @@ func NewSession(g *graph.Graph, o Options) (*Session, error) {
 	for i, v := range g.Inputs {
 		s.names[v.Name] = i
 	}
-	if err := p.load(s.params); err != nil {
+	if err := p.load(s.params, &s.held); err != nil {
 		return nil, err
 	}
 	switch o.Threads {

@@ -15,16 +15,23 @@ type PackedConvF32 struct {
 
 // PackConvF32 packs the weights of s. Batch, In and pads of s do not matter. w is not referenced afterwards.
 func PackConvF32(s *ConvShape, w []float32, where ...Storage) *PackedConvF32 {
+	q := &PackedConvF32{}
+	q.pack(s, w, func(n int) []float32 { return store[float32](q, n, where) })
+	return q
+}
+
+// pack packs weights into memory, zeroed, that room gives.
+func (q *PackedConvF32) pack(s *ConvShape, w []float32, room func(n int) []float32) {
 	s.check()
 	rows, k := s.OutC/s.Group, s.InC/s.Group*product(s.Kernel)
 	needLen("convolution weights", len(w), s.OutC*k)
-	q := &PackedConvF32{mr: tileRowsF32()}
+	q.mr = tileRowsF32()
 	if s.depthwise() {
 		q.taps = slices.Clone(w[:s.OutC*k])
-		return q
+		return
 	}
 	height := paddedRows(rows, q.mr)
-	q.packed = store[float32](q, s.Group*height*k, where)
+	q.packed = room(s.Group * height * k)
 	blocks, size := depth(k)
 	for g := range s.Group {
 		for kb := range blocks {
@@ -32,7 +39,6 @@ func PackConvF32(s *ConvShape, w []float32, where ...Storage) *PackedConvF32 {
 			packLeft(words(q.packed[height*(g*k+k0):height*(g*k+k1)]), q.mr, words(w[g*rows*k+k0:(g+1)*rows*k]), k, rows, k1-k0)
 		}
 	}
-	return q
 }
 
 // unpacked returns the weights.
@@ -71,7 +77,15 @@ func (s *ConvShape) depthwise() bool { return s.InC == s.Group && s.Group > 1 }
 // each element is within (K+2)*2^-24*(sum|w*x|+|bias|) of the exact value, and the same for any number of
 // threads.
 func ConvF32(p *Pool, s *ConvShape, x, w, bias, y []float32) {
-	ConvF32Packed(p, s, x, PackConvF32(s, w), bias, y)
+	var q PackedConvF32
+	var scratch Scratch[float32]
+	q.pack(s, w, func(n int) []float32 {
+		scratch = Borrow[float32](n)
+		clear(scratch.Data)
+		return scratch.Data
+	})
+	defer scratch.Release()
+	ConvF32Packed(p, s, x, &q, bias, y)
 }
 
 // ConvF32Packed is ConvF32 with weights packed before.

@@ -112,10 +112,10 @@ type scaledWeight struct {
 }
 
 // Load returns a new tensor.
-func (s *scaledWeight) Load() (*tensor.Tensor, error) { return s.loadInto(nil) }
+func (s *scaledWeight) Load() (*tensor.Tensor, error) { return s.LoadInto(nil) }
 
-// loadInto returns a tensor that lies in scratch if that is large enough.
-func (s *scaledWeight) loadInto(scratch []float32) (*tensor.Tensor, error) {
+// LoadInto returns a tensor that lies in scratch if that is large enough.
+func (s *scaledWeight) LoadInto(scratch []float32) (*tensor.Tensor, error) {
 	w, err := s.Source.Load()
 	if err != nil {
 		return nil, err

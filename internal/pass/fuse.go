@@ -107,7 +107,7 @@ func (f *fuser) passing(v *graph.Value) *tensor.Tensor {
 			f.scratch, f.freeScratch = unsafe.Slice((*float32)(unsafe.Pointer(&b[0])), n), free
 		}
 	}
-	t, err := s.loadInto(f.scratch)
+	t, err := s.LoadInto(f.scratch)
 	if err != nil {
 		f.err = errors.Join(f.err, fmt.Errorf("parameter %q: %w", v.Name, err))
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"iter"
 	"math"
 	"os"
 	"path/filepath"
@@ -19,7 +20,7 @@ import (
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
-var full = flag.Bool("full", false, "measure the encoder of bert-base-uncased itself and print the table")
+var full = flag.Bool("full", false, "measure the encoder of bert-base-uncased and ResNet-50 themselves and print the figures")
 
 // trained counts the parameters that training changes: weights, biases, scales; not running statistics, shapes or scalars.
 func trained(g *graph.Graph) int {
@@ -175,6 +176,50 @@ func TestSize(t *testing.T) {
 		}
 		if *full {
 			fmt.Printf("%-9s %12d %8.3f %8.2f\n", q.weight, n, ratio, q.limit)
+		}
+	}
+}
+
+// TestStaticSize asserts how much smaller a statically quantized residual network is. With -full it is ResNet-50 itself.
+func TestStaticSize(t *testing.T) {
+	net := ResNet{Blocks: ResNet50().Blocks, Bottleneck: true, Width: 32, Classes: 100, Side: 32, Seed: 1}
+	if *full {
+		net = ResNet50()
+	}
+	g, err := net.Graph()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	float := written(t, filepath.Join(dir, "float.onnx"), g)
+	for _, form := range quantize.Formats {
+		m := &model.Model{Graph: g.Clone()}
+		if err := pass.Clean(m.Graph); err != nil {
+			t.Fatal(err)
+		}
+		p, err := quantize.NewPlan(m, quantize.Recipe{Method: "static", Format: form, Calibrator: quantize.Calibrator{Method: "minmax"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := tensor.New(tensor.Float32, 1, 3, net.Side, net.Side)
+		for i := range x.Len() {
+			tensor.Data[float32](x)[i] = float32(math.Sin(float64(i)))
+		}
+		one := quantize.Samples{Len: 1, All: func(context.Context) iter.Seq2[quantize.Call, error] {
+			return func(yield func(quantize.Call, error) bool) {
+				yield(quantize.Call{In: []*tensor.Tensor{x}, Samples: 1}, nil)
+			}
+		}}
+		if err := quantize.Run(context.Background(), m, p, one); err != nil {
+			t.Fatal(err)
+		}
+		n := written(t, filepath.Join(dir, form+".onnx"), m.Graph)
+		ratio := float64(float) / float64(n)
+		if *full {
+			fmt.Printf("residual network, static %s: %d bytes of %d, %.3f times smaller\n", form, n, float, ratio)
+		}
+		if ratio < 3.5 {
+			t.Errorf("%s: %d bytes against %d: %.3f times smaller, want at least 3.5", form, n, float, ratio)
 		}
 	}
 }
