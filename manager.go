@@ -168,7 +168,7 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 		}
 	} else {
 		var samples quantize.Samples
-		if samples, err = m.samples(work.Graph); err == nil {
+		if samples, err = m.samples(orig, work.Graph); err == nil {
 			err = quantize.Run(ctx, work, p, samples)
 		}
 	}
