@@ -52,7 +52,7 @@ func run(ctx context.Context) error {
 		all[i] = n.name
 	}
 	var o options
-	flag.StringVar(&o.python, "python", ".peers/interop/bin/python", "interpreter that has ONNX Runtime")
+	flag.StringVar(&o.python, "python", ".peers/interop/bin/python", "interpreter that has ONNX Runtime; empty leaves it out")
 	flag.StringVar(&o.torch, "torch", "", "interpreter that has PyTorch; without it PyTorch is left out")
 	flag.StringVar(&o.dir, "dir", ".peers/bench-models", "folder for the model files")
 	flag.BoolVar(&o.checks, "checks", true, "check memory, allocations, and equal results for any number of threads")
@@ -151,8 +151,10 @@ func (o *options) measure(ctx context.Context) (*summary, error) {
 		}
 		p.Close()
 	}
-	if err := o.against(ctx, s, made, "onnxruntime", o.python, onnxruntimePeer, ""); err != nil {
-		return nil, err
+	if o.python != "" {
+		if err := o.against(ctx, s, made, "onnxruntime", o.python, onnxruntimePeer, ""); err != nil {
+			return nil, err
+		}
 	}
 	if o.torch != "" {
 		for _, mode := range []string{"eager", "compiled", "int8"} {
