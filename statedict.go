@@ -2,6 +2,9 @@ package neuroquant
 
 import (
 	"errors"
+	"fmt"
+	"math"
+	"slices"
 	"strings"
 
 	"github.com/neurotrain/neuroquant/internal/format/hf"
@@ -58,7 +61,11 @@ func (m *Manager) toState(orig, work *model.Model, float *graph.Graph, p *quanti
 		return errors.New("format pt: none of the rounded weights is a tensor of the file")
 	}
 	if m.config.PTQint8 {
-		if n := packLinear(work.State, orig.StateDict(), float, changes); n == 0 {
+		n, err := packLinear(work.State, orig.StateDict(), float, changes)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
 			return errors.New("pt_qint8: none of the rounded weights is that of a linear layer")
 		}
 	}
@@ -68,8 +75,8 @@ func (m *Manager) toState(orig, work *model.Model, float *graph.Graph, p *quanti
 
 // packLinear marks the entries that are weights of linear layers, [out, in], whose values are codes of rows, and returns their
 // number. The output projection of an attention is none: PyTorch does not quantize it.
-func packLinear(state, orig []model.Entry, float *graph.Graph, changes map[tensor.Source]tensor.Source) int {
-	scales := map[tensor.Source][]float32{}
+func packLinear(state, orig []model.Entry, float *graph.Graph, changes map[tensor.Source]tensor.Source) (int, error) {
+	rounding := map[tensor.Source]tensor.Source{}
 	other := map[tensor.Source]bool{} // tensors that are used for more than products
 	var walk func(g *graph.Graph)
 	walk = func(g *graph.Graph) {
@@ -83,8 +90,8 @@ func packLinear(state, orig []model.Entry, float *graph.Graph, changes map[tenso
 					root = d.Parts()[0]
 				}
 				product := i == 1 && (n.Op.Kind() == "Gemm" || n.Op.Kind() == "MatMul")
-				if s := quantize.Scales(changes[v.Data]); product && s != nil {
-					scales[root] = s
+				if s, _ := quantize.Scales(changes[v.Data]); product && s != nil {
+					rounding[root] = changes[v.Data]
 				} else {
 					other[root] = true
 				}
@@ -105,14 +112,46 @@ func packLinear(state, orig []model.Entry, float *graph.Graph, changes map[tenso
 	}
 	count := 0
 	for i, e := range state {
-		s := scales[orig[i].Source]
+		s, most := quantize.Scales(rounding[orig[i].Source])
 		linear := e.Name == "weight" || strings.HasSuffix(e.Name, ".weight")
-		if linear && s != nil && !other[orig[i].Source] && !attention[e.Name] && len(e.Shape()) == 2 && (len(s) == 1 || len(s) == e.Shape()[0]) {
-			state[i].Scales = s
-			count++
+		if !linear || s == nil || other[orig[i].Source] || attention[e.Name] || len(e.Shape()) != 2 || len(s) != 1 && len(s) != e.Shape()[0] {
+			continue
+		}
+		t, err := e.Load()
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", e.Name, err)
+		}
+		values, err := t.Floats()
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", e.Name, err)
+		}
+		state[i].Scales = rowScales(values, s, most)
+		tensor.Release(e.Source)
+		count++
+	}
+	return count, nil
+}
+
+// rowScales returns the scales of the rows of a weight whose codes have these scales and largest numbers, also where the codes are
+// of the weight times something a row, such as the factor of a normalization. A row that the factor made nothing of has codes of
+// its own.
+func rowScales(values, scales []float32, most []int) []float32 {
+	out := slices.Clone(scales)
+	inner := len(values) / len(scales)
+	for r := range out {
+		var top float32
+		for _, v := range values[r*inner : (r+1)*inner] {
+			top = max(top, v, -v)
+		}
+		n := most[r]
+		if n == 0 {
+			n = 127
+		}
+		if own := top / float32(n); top > 0 && math.Abs(float64(own/out[r])-1) > 1e-5 {
+			out[r] = own
 		}
 	}
-	return count
+	return out
 }
 
 // rounded replaces the data of parameters in a graph and in copies of its subgraphs.

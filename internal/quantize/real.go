@@ -42,17 +42,21 @@ func (r *roundedSource) Load() (*tensor.Tensor, error) {
 }
 
 // Scales returns what whole numbers of -128 to 127 are multiplied by in a weight that was rounded so, one for all or one for each
-// channel; nil where it was rounded otherwise.
-func Scales(s tensor.Source) []float32 {
+// channel, and the largest of those numbers without their signs; nil where it was rounded otherwise.
+func Scales(s tensor.Source) (scales []float32, most []int) {
 	r, ok := s.(*roundedSource)
 	if !ok || r.dtype != tensor.Int8 || r.zero != nil || r.blocks != nil {
-		return nil
+		return nil, nil
 	}
-	out := make([]float32, len(r.scale))
+	scales, most = make([]float32, len(r.scale)), make([]int, len(r.scale))
 	for i, s := range r.scale {
-		out[i] = s / r.alpha
+		scales[i] = s / r.alpha
 	}
-	return out
+	for i, b := range r.data {
+		c, code := i/r.inner%len(most), int(int8(b))
+		most[c] = max(most[c], code, -code)
+	}
+	return scales, most
 }
 
 // rounded returns what codes of a weight stand for that have their scales along an axis, or one if that is negative.
