@@ -17,6 +17,7 @@ import (
 	"github.com/neurotrain/neuroquant/internal/codec/mmap"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/packed"
+	"github.com/neurotrain/neuroquant/internal/tokenizer"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -52,40 +53,42 @@ type stored struct {
 }
 
 // OpenFile maps a file and, where it is the first of several, all of them, and checks that every tensor lies within its file.
-func OpenFile(path string) (f *File, err error) {
-	f = &File{tensors: map[string]stored{}}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, f.Close())
-		}
-	}()
+func OpenFile(path string) (*File, error) {
+	f := &File{tensors: map[string]stored{}}
+	if err := f.open(path); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func (f *File) open(path string) error {
 	if err := f.add(path); err != nil {
-		return nil, err
+		return err
 	}
 	f.Header = f.parts[0].header
 	count, ok, err := f.Int("split.count")
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	if !ok || count <= 1 {
-		return f, nil
+		return nil
 	}
 	if no, _, _ := f.Int("split.no"); no != 0 {
-		return nil, fmt.Errorf("%s: is part %d of %d; open the first, whose name ends in %s", path, no+1, count, splitSuffix(0, count))
+		return fmt.Errorf("%s: is part %d of %d; open the first, whose name ends in %s", path, no+1, count, splitSuffix(0, count))
 	}
 	prefix, ok := strings.CutSuffix(path, splitSuffix(0, count))
 	if !ok || count > 1<<16 {
-		return nil, fmt.Errorf("%s: is the first of %d parts, so its name must end in %s", path, count, splitSuffix(0, count))
+		return fmt.Errorf("%s: is the first of %d parts, so its name must end in %s", path, count, splitSuffix(0, count))
 	}
 	for i := 1; i < count; i++ {
 		if err := f.add(prefix + splitSuffix(i, count)); err != nil {
-			return nil, fmt.Errorf("part %d of %d: %w", i+1, count, err)
+			return fmt.Errorf("part %d of %d: %w", i+1, count, err)
 		}
 	}
 	if want, ok, _ := f.Int("split.tensors.count"); ok && want != len(f.names) {
-		return nil, fmt.Errorf("%s: the parts have %d tensors, the first says %d", path, len(f.names), want)
+		return fmt.Errorf("%s: the parts have %d tensors, the first says %d", path, len(f.names), want)
 	}
-	return f, nil
+	return nil
 }
 
 func splitSuffix(i, count int) string { return fmt.Sprintf("-%05d-of-%05d.gguf", i+1, count) }
@@ -343,6 +346,7 @@ func Open(ctx context.Context, path string) (*model.Model, error) {
 	if s, ok, _ := f.Text("general.name"); ok {
 		m.Metadata["name"] = s
 	}
+	m.Tokenizer = func() (*tokenizer.Tokenizer, error) { return Tokenizer(m) }
 	m.Own(f)
 	return m, nil
 }
