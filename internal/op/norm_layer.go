@@ -256,11 +256,12 @@ func evalRMSNorm[T float32 | float64](e *graph.Env, o *RMSNormalization, t, gain
 	if err != nil {
 		return nil, err
 	}
-	y := make([]T, len(x))
+	var y []T
 	var done func() *tensor.Tensor
 	if gain.DType == tensor.DTypeOf[T]() || tensor.DTypeOf[T]() == tensor.Float32 {
 		y, done = realOutput[T](e, gain.DType, t.Shape)
 	} else {
+		y = make([]T, len(x))
 		done = func() *tensor.Tensor { return statTensor(gain.DType, t.Shape, y) }
 	}
 	e.For(rows, max(1, elementGrain/max(cols, 1)), func(lo, hi int) {
