@@ -22,26 +22,29 @@ type tokenized struct {
 }
 
 func (a *app) tokenizeCommand() *cobra.Command {
-	var plain, batch, skip bool
+	var plain, batch, skip, chat bool
 	var ids string
 	c := &cobra.Command{
 		Use:   "tokenize MODEL [TEXT]",
 		Short: "Show the tokens of a text, or the text of tokens",
 		Args:  cobra.RangeArgs(1, 2),
 		Long: `Show the tokens of a text with their ids, or with --ids the text of ids. MODEL is a folder with a tokenizer, or its file:
-tokenizer.json, SentencePiece's tokenizer.model, vocab.json with merges.txt, vocab.txt. Without TEXT it is read from standard input.`,
+tokenizer.json, SentencePiece's tokenizer.model, vocab.json with merges.txt, vocab.txt. Without TEXT it is read from standard input.
+
+With --chat the text is a conversation in JSON, [{"role": "user", "content": "..."}, ...], or an object with such "messages" and variables
+of the chat template ("add_generation_prompt": true); shown is the text that the model's chat template makes of it.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if ids != "" && (batch || len(args) == 2) {
+			if ids != "" && (batch || chat || len(args) == 2) {
 				return usagef("tokenize: --ids stands in place of a text")
 			}
 			if batch && !a.json {
 				return usagef("tokenize: --batch goes with --json")
 			}
-			t, err := neuroquant.OpenTokenizer(args[0])
-			if err != nil {
-				return err
-			}
 			if ids != "" {
+				t, err := neuroquant.OpenTokenizer(args[0])
+				if err != nil {
+					return err
+				}
 				return a.detokenize(t, ids, skip)
 			}
 			text := ""
@@ -53,6 +56,13 @@ tokenizer.json, SentencePiece's tokenizer.model, vocab.json with merges.txt, voc
 					return err
 				}
 				text = string(b)
+			}
+			if chat {
+				return a.renderChat(args[0], text, batch)
+			}
+			t, err := neuroquant.OpenTokenizer(args[0])
+			if err != nil {
+				return err
 			}
 			if batch {
 				return a.tokenizeBatch(t, text, !plain)
@@ -73,6 +83,7 @@ tokenizer.json, SentencePiece's tokenizer.model, vocab.json with merges.txt, voc
 	}
 	c.Flags().BoolVar(&plain, "plain", false, "without the special tokens that the model expects around a text")
 	c.Flags().BoolVar(&batch, "batch", false, "the text is a JSON array of texts; print the array of their tokens and of what these decode to")
+	c.Flags().BoolVar(&chat, "chat", false, "the text is a conversation in JSON; print it as the model's chat template writes it; with --batch an array of such")
 	c.Flags().StringVar(&ids, "ids", "", "ids to show the text of, with commas or spaces between")
 	c.Flags().BoolVar(&skip, "skip-special", false, "leave special tokens out of the text of ids")
 	return c
@@ -135,5 +146,40 @@ func (a *app) detokenize(t *neuroquant.Tokenizer, list string, skip bool) error 
 		return a.printJSON(r)
 	}
 	a.printf("%s\n", r.Text)
+	return nil
+}
+
+// rendered is a conversation as text, or why there is none.
+type rendered struct {
+	Text  string `json:"text"`
+	Error string `json:"error,omitempty"`
+}
+
+func (a *app) renderChat(model, conversation string, batch bool) error {
+	t, err := neuroquant.OpenChatTemplate(model)
+	if err != nil {
+		return err
+	}
+	if batch {
+		var list []json.RawMessage
+		if err := json.Unmarshal([]byte(conversation), &list); err != nil {
+			return fmt.Errorf("tokenize: --batch wants a JSON array of conversations: %w", err)
+		}
+		out := make([]rendered, len(list))
+		for i, c := range list {
+			if out[i].Text, err = t.RenderJSON(c); err != nil {
+				out[i].Error = err.Error()
+			}
+		}
+		return a.printJSON(out)
+	}
+	text, err := t.RenderJSON([]byte(conversation))
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(rendered{Text: text})
+	}
+	a.printf("%s\n", text)
 	return nil
 }

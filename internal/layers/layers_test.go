@@ -17,12 +17,12 @@ const module = "github.com/neurotrain/neuroquant"
 // layers lists our packages from the lowest up; a trailing /* stands for all packages below a folder. It is a statement of
 // policy: a build that violates it is mended, not this list.
 var layers = []string{
-	"tensor internal/impl internal/progress internal/config",
+	"tensor internal/impl internal/progress internal/config internal/jinja",
 	"internal/codec/mmap internal/codec/outfile",
 	"internal/codec/*",
 	"internal/kernel internal/checkpoint",
 	"internal/torchtest",
-	"internal/tokenizer",
+	"internal/tokenizer internal/chat",
 	"data",
 	"internal/packed internal/saturate internal/solve internal/activations",
 	"internal/graph",
