@@ -77,7 +77,12 @@ var builtinFunctions = map[string]Function{
 		}
 		return ns, nil
 	},
-	"dict": func(list []any, kwargs map[string]any) (any, error) {
+	"dict": dictOf(nil),
+}
+
+// dictOf is the function dict; names is the order of the named arguments.
+func dictOf(names []string) Function {
+	return func(list []any, kwargs map[string]any) (any, error) {
 		d := NewDict()
 		for _, v := range list {
 			from, ok := v.(*Dict)
@@ -88,16 +93,11 @@ var builtinFunctions = map[string]Function{
 				_ = d.Set(k, from.at(k))
 			}
 		}
-		names := make([]string, 0, len(kwargs))
-		for k := range kwargs {
-			names = append(names, k)
-		}
-		sort.Strings(names)
 		for _, k := range names {
 			_ = d.Set(k, kwargs[k])
 		}
 		return d, nil
-	},
+	}
 }
 
 // strftime writes the time in C's format.
@@ -561,9 +561,17 @@ func batchFilter(v any, a *args) (any, error) {
 	return out, nil
 }
 
+// iterateTrue returns the items of v, none if it is false in any way.
+func iterateTrue(v any) ([]any, error) {
+	if !truth(v) {
+		return nil, nil
+	}
+	return iterate(v)
+}
+
 // mapFilter is map(attribute=...) and map("filter", ...).
 func mapFilter(v any, a *args) (any, error) {
-	items, err := iterate(v)
+	items, err := iterateTrue(v)
 	if err != nil {
 		return nil, err
 	}
@@ -597,7 +605,7 @@ func mapFilter(v any, a *args) (any, error) {
 // selectFilter keeps the items, or those with an attribute, that a test holds for, or does not.
 func selectFilter(byAttribute, keep bool) func(any, *args) (any, error) {
 	return func(v any, a *args) (any, error) {
-		items, err := iterate(v)
+		items, err := iterateTrue(v)
 		if err != nil {
 			return nil, err
 		}

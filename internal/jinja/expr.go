@@ -333,7 +333,7 @@ func integerArithmetic(op string, i, j int64) (any, error) {
 		return nil, overflow
 	case "**":
 		v := int64(1)
-		for k := int64(0); k < j; k++ {
+		for range j {
 			w, err := integerArithmetic("*", v, i)
 			if err != nil {
 				return nil, overflow
@@ -433,17 +433,49 @@ func (e sliceExpr) eval(r *renderer, s *scope) (any, error) {
 }
 
 type arguments struct {
-	plain []expr
-	names []string
-	named []expr
+	plain   []expr
+	names   []string
+	named   []expr
+	mapping []expr // after **
 }
 
+// spreadExpr is an argument after *: its items are arguments.
+type spreadExpr struct{ of expr }
+
+func (e spreadExpr) eval(r *renderer, s *scope) (any, error) { return r.eval(e.of, s) }
+
 func (a arguments) eval(r *renderer, s *scope) ([]any, map[string]any, error) {
-	args, err := r.evalAll(a.plain, s)
-	if err != nil {
-		return nil, nil, err
+	args := make([]any, 0, len(a.plain))
+	for _, e := range a.plain {
+		v, err := r.eval(e, s)
+		if err != nil {
+			return nil, nil, err
+		}
+		if _, spread := e.(spreadExpr); !spread {
+			args = append(args, v)
+			continue
+		}
+		items, err := iterate(v)
+		if err != nil {
+			return nil, nil, fmt.Errorf("*: %w", err)
+		}
+		args = append(args, items...)
 	}
+	var err error
 	kwargs := make(map[string]any, len(a.names))
+	for _, e := range a.mapping {
+		v, err := r.eval(e, s)
+		if err != nil {
+			return nil, nil, err
+		}
+		d, ok := v.(*Dict)
+		if !ok {
+			return nil, nil, fmt.Errorf("**: want a mapping, got %s", typeName(v))
+		}
+		for _, k := range d.keys {
+			kwargs[toString(k)] = d.at(k)
+		}
+	}
 	for i, name := range a.names {
 		if kwargs[name], err = r.eval(a.named[i], s); err != nil {
 			return nil, nil, err
@@ -470,6 +502,9 @@ func (e callExpr) eval(r *renderer, s *scope) (any, error) {
 	args, kwargs, err := e.args.eval(r, s)
 	if err != nil {
 		return nil, err
+	}
+	if name, ok := e.callee.(nameExpr); ok && name.name == "dict" && len(e.args.names) > 0 {
+		f = dictOf(e.args.names) // the one function to which the order of its arguments matters
 	}
 	var v any
 	switch f := f.(type) {

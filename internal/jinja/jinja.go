@@ -14,7 +14,7 @@ import (
 const (
 	maxTemplate = 1 << 22 // bytes
 	maxOutput   = 1 << 26 // bytes
-	maxSteps    = 20_000_000
+	maxSteps    = 5_000_000
 	maxDepth    = 200     // of calls, and of expressions within each other
 	maxRange    = 100_000 // as jinja2's sandbox has it
 )

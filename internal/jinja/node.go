@@ -205,6 +205,10 @@ func (m *macro) call(r *renderer, args []any, kwargs map[string]any) (any, error
 	}
 	inner := &scope{vars: map[string]any{}, parent: m.scope}
 	used := 0
+	if caller, ok := kwargs["caller"]; ok {
+		inner.vars["caller"] = caller
+		used++
+	}
 	for i, param := range n.params {
 		switch v, named := kwargs[param]; {
 		case i < len(args) && named:
@@ -233,4 +237,22 @@ func (m *macro) call(r *renderer, args []any, kwargs map[string]any) (any, error
 		return nil, fmt.Errorf("line %d: %s stands outside a loop", stop.line, stop.kind())
 	}
 	return text, err
+}
+
+// callNode calls a macro with its body as the function caller.
+type callNode struct {
+	call   callExpr
+	caller *macroNode
+	line   int
+}
+
+func (n *callNode) render(r *renderer, s *scope) error {
+	call := n.call
+	call.args.names = append(call.args.names[:len(call.args.names):len(call.args.names)], "caller")
+	call.args.named = append(call.args.named[:len(call.args.named):len(call.args.named)], constExpr{&macro{n.caller, s}})
+	v, err := r.eval(call, s)
+	if err != nil {
+		return err
+	}
+	return r.write(n.line, toString(v))
 }

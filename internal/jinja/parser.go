@@ -160,6 +160,8 @@ func (p *parser) statement(name string, line int) ([]node, error) {
 		n, err = p.setStatement(line)
 	case "macro":
 		n, err = p.macroStatement(line)
+	case "call":
+		n, err = p.callStatement(line)
 	case "break", "continue":
 		n, err = &loopControl{name == "continue", line}, p.blockEnd()
 	case "generation": // marks what an assistant says; the text is the same
@@ -172,7 +174,7 @@ func (p *parser) statement(name string, line int) ([]node, error) {
 		}
 		return body, p.blockEnd()
 	default:
-		return nil, fmt.Errorf("line %d: the statement %q is not supported; supported are break, continue, for, generation, if, macro, raw, set", line, name)
+		return nil, fmt.Errorf("line %d: the statement %q is not supported; supported are break, call, continue, for, generation, if, macro, raw, set", line, name)
 	}
 	return []node{n}, err
 }
@@ -300,31 +302,65 @@ func (p *parser) macroStatement(line int) (node, error) {
 	if n.name, err = p.name(); err != nil {
 		return nil, err
 	}
-	if err := p.expectOp("("); err != nil {
+	if err := p.params(n); err != nil {
 		return nil, err
-	}
-	for !p.op(")") {
-		if len(n.params) > 0 {
-			if err := p.expectOp(","); err != nil {
-				return nil, err
-			}
-		}
-		name, err := p.name()
-		if err != nil {
-			return nil, err
-		}
-		var value expr
-		if p.op("=") {
-			if value, err = p.expr(); err != nil {
-				return nil, err
-			}
-		}
-		n.params, n.defaults = append(n.params, name), append(n.defaults, value)
 	}
 	if err := p.blockEnd(); err != nil {
 		return nil, err
 	}
 	if n.body, _, err = p.body("endmacro"); err != nil {
+		return nil, err
+	}
+	return n, p.blockEnd()
+}
+
+// params reads the parameters of a macro in their parentheses.
+func (p *parser) params(n *macroNode) error {
+	if err := p.expectOp("("); err != nil {
+		return err
+	}
+	for !p.op(")") {
+		if len(n.params) > 0 {
+			if err := p.expectOp(","); err != nil {
+				return err
+			}
+		}
+		name, err := p.name()
+		if err != nil {
+			return err
+		}
+		var value expr
+		if p.op("=") {
+			if value, err = p.expr(); err != nil {
+				return err
+			}
+		}
+		n.params, n.defaults = append(n.params, name), append(n.defaults, value)
+	}
+	return nil
+}
+
+// callStatement reads {% call(params) macro(...) %}...{% endcall %}: the body is the macro's caller().
+func (p *parser) callStatement(line int) (node, error) {
+	n := &callNode{caller: &macroNode{name: "caller", line: line}, line: line}
+	if p.isOp("(") {
+		if err := p.params(n.caller); err != nil {
+			return nil, err
+		}
+	}
+	e, err := p.expr()
+	if err != nil {
+		return nil, err
+	}
+	call, ok := e.(callExpr)
+	if !ok {
+		return nil, fmt.Errorf("line %d: call: want the call of a macro", line)
+	}
+	n.call = call
+	if err := p.blockEnd(); err != nil {
+		return nil, err
+	}
+	if n.caller.body, _, err = p.body("endcall"); err != nil {
 		return nil, err
 	}
 	return n, p.blockEnd()
@@ -692,8 +728,18 @@ func (p *parser) arguments() (arguments, error) {
 				break
 			}
 		}
-		if p.isOp("*") || p.isOp("**") {
-			return a, p.errorf("arguments with %s are not supported", p.peek().text)
+		if double := p.isOp("**"); double || p.isOp("*") {
+			p.at++
+			e, err := p.expr()
+			if err != nil {
+				return a, err
+			}
+			if double {
+				a.mapping = append(a.mapping, e)
+			} else {
+				a.plain = append(a.plain, spreadExpr{e})
+			}
+			continue
 		}
 		name := ""
 		if t := p.peek(); t.kind == tokenName && p.tokens[p.at+1].kind == tokenOperator && p.tokens[p.at+1].text == "=" {
