@@ -76,7 +76,7 @@ func TestErrors(t *testing.T) {
 		"{% set x.y = 1 %}":                "x is no namespace",
 		"{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}":                                       "nested more than 200 deep",
 		"{% for a in range(99999) %}{% for b in range(99999) %}{{ b }}{% endfor %}{% endfor %}": "takes more than 5000000 steps",
-		strings.Repeat("(", 300) + "{{" + strings.Repeat("(", 300):                              "nested more than 200 deep",
+		"{{" + strings.Repeat("(", 300) + "1" + strings.Repeat(")", 300) + "}}":                 "nested more than 200 deep",
 	} {
 		tpl, err := Parse(template)
 		if err == nil {
