@@ -37,7 +37,7 @@ conformance: ; go test -C internal/format/onnx -count=1 -run 'TestConformance$$'
 
 report-check: ; go test -C e2e -count=1 . -screenshots $(abspath $(PEERS)/screenshots)
 
-interop: build $(PEERS)/interop/ready ; go run ./internal/example/gen -training=false -out $(PEERS)/example-data && $(PEERS)/interop/bin/python interop/check_onnxruntime.py bin/neuroquant $(SHARED) $(PEERS)/example-data && $(PEERS)/interop/bin/python interop/check_static.py bin/neuroquant $(SHARED) && $(PEERS)/interop/bin/python interop/check_resnet20.py bin/neuroquant $(SHARED)
+interop: build $(PEERS)/interop/ready ; go run ./internal/example/gen -training=false -out $(PEERS)/example-data && $(PEERS)/interop/bin/python interop/check_onnxruntime.py bin/neuroquant $(SHARED) $(PEERS)/example-data && $(PEERS)/interop/bin/python interop/check_static.py bin/neuroquant $(SHARED) && $(PEERS)/interop/bin/python interop/check_resnet20.py bin/neuroquant $(SHARED) && $(PEERS)/interop/bin/python interop/check_tokenizers.py bin/neuroquant $(SHARED) --texts 2000 && $(PEERS)/interop/bin/python interop/check_chat.py bin/neuroquant
 
 interop-gguf: build $(PEERS)/llamacpp/ready ; node interop/check_gguf.mjs bin/neuroquant $(SHARED) $(PEERS)/llamacpp
 

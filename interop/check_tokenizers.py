@@ -76,12 +76,15 @@ def check_sentencepiece(table, name, binary, path, texts):
     table.at_most(name, f"of {len(texts)} texts, ids differ", differences([g["ids"] for g in got], [reference.EncodeAsIds(t) for t in texts], texts, 1), 0)
 
 
-def check_speed(table, binary, text, path):
-    """MB/s of both on one long text; a figure to read, not a bar."""
-    reference = Tokenizer.from_file(str(path))
-    start = time.perf_counter()
-    reference.encode(text)
-    table.note("speed", "tokenizers, MB/s", len(text.encode()) / 1e6 / (time.perf_counter() - start))
+def check_speed(table, name, path, text):
+    """MB/s of the library on one long text, one thread. Ours are `go test -bench Encode ./internal/tokenizer`, of the same text."""
+    reference = Tokenizer.from_file(str(path / "tokenizer.json"))
+    best = float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        reference.encode(text)
+        best = min(best, time.perf_counter() - start)
+    table.note(name, "MB/s of tokenizers", len(text.encode()) / 1e6 / best)
 
 
 def main():
@@ -105,6 +108,7 @@ def main():
             file = path / ("expected.json" if (path / "expected.json").exists() else "expected/tokenizer_ids.json")
             check_stored(table, name, args.binary, path, file)
             check(table, name, args.binary, path, Tokenizer.from_file(str(path / "tokenizer.json")), texts)
+            check_speed(table, name, path, corpus)
 
         lines = [line for line in corpus.split("\n") if line][:2500] + tokenizer_texts.texts(300, corpus)
         lines_file = folder / "corpus.txt"
@@ -125,7 +129,6 @@ def main():
         if wanted("vocab.json"):
             path = folder / "vocab"
             path.mkdir()
-            ByteLevelBPETokenizer()
             t = ByteLevelBPETokenizer()
             t.train_from_iterator(lines, vocab_size=1000, show_progress=False)
             t.save_model(str(path))

@@ -1,5 +1,6 @@
 """Tokenizers of every kind that the libraries make, trained on a small corpus: together they use every component."""
 
+import json
 import pathlib
 
 import sentencepiece
@@ -59,14 +60,10 @@ def unigram(corpus, norm=None, pre=None, size=600, byte_fallback=False, decoder=
     special = ["<unk>", *SPECIAL] + ([f"<0x{b:02X}>" for b in range(256)] if byte_fallback else [])
     t.train_from_iterator(corpus, trainers.UnigramTrainer(vocab_size=size, special_tokens=special, unk_token="<unk>", show_progress=False))
     if byte_fallback:
-        vocab = [(t.id_to_token(i), 0.0) for i in range(0)]
-        import json
-
         data = json.loads(t.to_str())
         data["model"]["byte_fallback"] = True
         data["added_tokens"] = data["added_tokens"][: 1 + len(SPECIAL)]
         t = Tokenizer.from_str(json.dumps(data))
-        del vocab
     return t
 
 

@@ -27,7 +27,7 @@ type syntax struct {
 
 // classNames are the names in \p{...} and [:...:] that Go's tables lack, as parts of a class.
 var classNames = map[string]string{
-	"alpha": alphabetic, "digit": `\p{Nd}`, "alnum": alphabetic + `\p{Nd}`, "upper": `\p{Lu}`, "lower": `\p{Ll}`,
+	"alpha": alphabetic, "digit": `\p{Nd}`, "alnum": alphabetic + `\p{Nd}`, "upper": `\p{Lu}\p{Other_Uppercase}`, "lower": `\p{Ll}\p{Other_Lowercase}`,
 	"space": `\s`, "punct": `\p{P}$+<=>^` + "`" + `|~`, "cntrl": `\p{Cc}`, "word": wordClass, "xdigit": `0-9a-fA-F`, "blank": ` \t\p{Zs}`,
 }
 
