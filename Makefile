@@ -43,6 +43,8 @@ interop-gguf: build $(PEERS)/llamacpp/ready ; node interop/check_gguf.mjs bin/ne
 
 interop-full: interop interop-gguf $(PEERS)/full/ready ; $(PEERS)/full/bin/python interop/check_torchvision.py bin/neuroquant && $(PEERS)/full/bin/python interop/check_pytorch.py bin/neuroquant $(OLDTORCH) && $(PEERS)/full/bin/python interop/check_statedict.py bin/neuroquant $(SHARED) && $(PEERS)/full/bin/python interop/check_torch.py bin/neuroquant $(SHARED) && go build -o bin/layer ./bench/layer && $(PEERS)/full/bin/python interop/check_layers.py bin/layer
 
+interop-llm: build $(PEERS)/llm/ready ; $(PEERS)/llm/bin/python interop/check_bitsandbytes.py bin/neuroquant $(SHARED)
+
 example-models: $(PEERS)/example/ready ; go run ./internal/example/gen -out $(PEERS)/example-data && $(PEERS)/example/bin/python internal/example/train/train.py $(PEERS)/example-data internal/example/models internal/example/testdata/expected.json
 
 fuzz: ; git grep -E '^func Fuzz' -- '*_test.go' | sed -E 's#^(|.*/)[^/]*:func (Fuzz[A-Za-z0-9_]*).*#\1 \2#' | while read dir name; do go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) ./$$dir </dev/null || exit 1; done
@@ -50,5 +52,6 @@ fuzz: ; git grep -E '^func Fuzz' -- '*_test.go' | sed -E 's#^(|.*/)[^/]*:func (F
 $(PEERS)/llamacpp/ready: interop/llamacpp/package.json ; mkdir -p $(@D) && cp $< $(@D) && npm install --prefix $(@D) --ignore-scripts --omit=optional --no-audit --no-fund && touch $@
 $(PEERS)/interop/ready: interop/requirements.txt
 $(PEERS)/full/ready: interop/requirements-full.txt interop/requirements.txt
+$(PEERS)/llm/ready: interop/requirements-llm.txt interop/requirements-full.txt interop/requirements.txt
 $(PEERS)/example/ready: internal/example/train/requirements.txt
 $(PEERS)/%/ready: ; python3 -m venv $(@D) && $(@D)/bin/pip install -q -r $< && touch $@

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Folders that method bitsandbytes wrote are loaded by transformers with bitsandbytes, and folders that those saved are loaded by neuroquant;
 both compute the same logits within rounding, and on float weights rounded by one or the other the same codes.
-usage: check_bitsandbytes.py NEUROQUANT SHARED   needs interop/requirements-full.txt"""
+usage: check_bitsandbytes.py NEUROQUANT SHARED   needs interop/requirements-llm.txt"""
 import logging, os, subprocess, sys, tempfile
 
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -1,4 +1,4 @@
-"""Writes fourbit.json.gz: what bitsandbytes' CPU path makes of a few matrices. Needs torch and bitsandbytes of interop/requirements-full.txt.
+"""Writes fourbit.json.gz: what bitsandbytes' CPU path makes of a few matrices. Needs torch and bitsandbytes of interop/requirements-llm.txt.
 usage: fourbit.py OUT.json.gz"""
 import gzip, json, sys
 import numpy as np, torch
