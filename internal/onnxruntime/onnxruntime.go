@@ -91,7 +91,8 @@ type answer struct {
 
 func (r *Runtime) answer() (*answer, error) {
 	if !r.out.Scan() {
-		return nil, fmt.Errorf("the process has ended: %w", errors.Join(r.out.Err(), r.said.err(), r.cmd.Wait()))
+		ended := r.cmd.Wait() // what it said last is there by then
+		return nil, fmt.Errorf("the process has ended: %w", errors.Join(r.out.Err(), r.said.err(), ended))
 	}
 	var a answer
 	if err := json.Unmarshal(r.out.Bytes(), &a); err != nil {
