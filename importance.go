@@ -3,9 +3,6 @@ package neuroquant
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
-	"unicode/utf8"
 
 	"github.com/neurotrain/neuroquant/internal/exec"
 	"github.com/neurotrain/neuroquant/internal/format/gguf"
@@ -17,35 +14,20 @@ import (
 
 // Windows of text that importance is computed on.
 const (
-	importanceTokens   = 512
-	importanceWindows  = 128
-	maxCalibrationText = 256 << 20
+	importanceTokens  = 512
+	importanceWindows = 128
 )
 
 // importanceOf runs a language model on a text and returns the squares of what its matrices are multiplied by, head and embedding left
 // out as llama.cpp leaves them out.
 func importanceOf(ctx context.Context, m *model.Model, path string) (map[string]gguf.Squares, error) {
-	info, err := os.Stat(path)
+	t, err := m.OpenTokenizer()
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() > maxCalibrationText {
-		return nil, fmt.Errorf("%s: %d bytes of text; at most %d are accepted", path, info.Size(), maxCalibrationText)
-	}
-	text, err := os.ReadFile(path)
+	ids, err := fileIDs(t, path, importanceTokens*importanceWindows)
 	if err != nil {
 		return nil, err
-	}
-	if !utf8.Valid(text) {
-		return nil, fmt.Errorf("%s: is no text in UTF-8", path)
-	}
-	t, err := gguf.Tokenizer(m)
-	if err != nil {
-		return nil, err
-	}
-	ids, err := t.Encode(string(text), true)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	sums := map[string][]float64{}
 	counts := map[string]int{}
@@ -77,18 +59,11 @@ func importanceOf(ctx context.Context, m *model.Model, path string) (map[string]
 	}
 	defer session.Close()
 	windows := min((len(ids)+importanceTokens-1)/importanceTokens, importanceWindows)
-	if windows == 0 {
-		return nil, fmt.Errorf("%s: the text is empty", path)
-	}
 	task := progress.From(ctx).Start("importance", int64(windows), "windows")
 	defer task.Done()
 	for w := range windows {
 		part := ids[w*importanceTokens : min((w+1)*importanceTokens, len(ids))]
-		in := make([]int64, len(part))
-		for i, id := range part {
-			in[i] = int64(id)
-		}
-		if _, err := session.Run(ctx, []*tensor.Tensor{tensor.Of(tensor.Shape{1, len(in)}, in)}); err != nil {
+		if _, err := session.Run(ctx, []*tensor.Tensor{tensor.Of(tensor.Shape{1, len(part)}, part)}); err != nil {
 			return nil, err
 		}
 		task.Add(1)

@@ -42,11 +42,11 @@ func (m *Model) language() (*language, error) {
 		return nil, fmt.Errorf("%s: not a language model: such takes ids of tokens and gives one row of logits for each", m.name())
 	}
 	l.vocab = out[0].Type.Dims[2].Size
-	t, err := m.tokenizer()
+	t, err := m.m.OpenTokenizer()
 	if err != nil {
 		return nil, err
 	}
-	l.tokenizer = t
+	l.tokenizer = &Tokenizer{t}
 	if t.Size() > l.vocab {
 		return nil, fmt.Errorf("%s: the tokenizer has %d tokens, the model an embedding of %d: they do not belong together", m.name(), t.Size(), l.vocab)
 	}
@@ -54,18 +54,6 @@ func (m *Model) language() (*language, error) {
 		return nil, fmt.Errorf("%s: %w", m.name(), err)
 	}
 	return l, nil
-}
-
-// tokenizer opens the tokenizer that lies beside the model.
-func (m *Model) tokenizer() (*Tokenizer, error) {
-	if m.m.Tokenizer != nil {
-		t, err := m.m.Tokenizer()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", m.name(), err)
-		}
-		return &Tokenizer{t}, nil
-	}
-	return OpenTokenizer(m.m.Dir)
 }
 
 // configure reads the special tokens and how tokens are chosen where nothing else is said.

@@ -2,11 +2,8 @@ package neuroquant
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"strings"
 
 	"github.com/neurotrain/neuroquant/internal/analyze"
 )
@@ -25,32 +22,6 @@ type TextOptions struct {
 	Protocol string // "windows" (also "") or "llama.cpp"; see the documentation of the results
 	NoBegin  bool   // do not put the token that begins a text before each
 	Limit    int    // windows to measure at most; 0: all
-}
-
-// maxText bounds a text that is evaluated.
-const maxText = 1 << 30
-
-// ReadTexts reads the texts of a file: a JSON list of them if its name ends in .json, else the whole as one.
-func ReadTexts(path string) ([]string, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > maxText {
-		return nil, fmt.Errorf("%s: %d bytes of text; at most %d are accepted", path, info.Size(), maxText)
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	if !strings.HasSuffix(strings.ToLower(path), ".json") {
-		return []string{string(b)}, nil
-	}
-	var out []string
-	if err := json.Unmarshal(b, &out); err != nil {
-		return nil, fmt.Errorf("%s: want a JSON list of texts: %w", path, err)
-	}
-	return out, nil
 }
 
 // EvaluateText measures the perplexity of a language model on texts, one after the other, each with the token that begins a text

@@ -1,7 +1,6 @@
 package data
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -37,11 +36,32 @@ func IsText(path string) bool {
 func ReadTexts(path, field string) ([]string, error) {
 	var texts []string
 	var err error
-	if strings.ToLower(filepath.Ext(path)) == ".parquet" {
+	switch strings.ToLower(filepath.Ext(path)) {
+	case ".txt":
+		texts, err = wholeText(path)
+	case ".json":
+		texts, err = listedTexts(path, field)
+	case ".jsonl":
+		texts, err = lineTexts(path, field)
+	case ".parquet":
 		texts, err = parquetTexts(path, field)
-	} else {
-		texts, err = plainTexts(path, field)
+	default:
+		err = fmt.Errorf("not a file of texts: want %s", AcceptedTexts)
 	}
+	return present(path, texts, err)
+}
+
+// ReadText reads a file, whatever its name, as one text; it is an error if that is empty.
+func ReadText(path string) (string, error) {
+	texts, err := wholeText(path)
+	if texts, err = present(path, texts, err); err != nil {
+		return "", err
+	}
+	return texts[0], nil
+}
+
+// present leaves empty texts out and names the file in an error.
+func present(path string, texts []string, err error) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -52,7 +72,7 @@ func ReadTexts(path, field string) ([]string, error) {
 	return texts, nil
 }
 
-func plainTexts(path, field string) ([]string, error) {
+func readFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -60,48 +80,59 @@ func plainTexts(path, field string) ([]string, error) {
 	if info.Size() > maxTextBytes {
 		return nil, fmt.Errorf("a file of %d bytes; at most %d are read", info.Size(), maxTextBytes)
 	}
-	text, err := os.ReadFile(path)
+	return os.ReadFile(path)
+}
+
+func wholeText(path string) ([]string, error) {
+	text, err := readFile(path)
 	if err != nil {
 		return nil, err
 	}
-	switch strings.ToLower(filepath.Ext(path)) {
-	case ".txt":
-		if !utf8.Valid(text) {
-			return nil, errors.New("the text is not UTF-8")
-		}
-		return []string{string(text)}, nil
-	case ".json":
-		var list []json.RawMessage
-		if err := json.Unmarshal(text, &list); err != nil {
-			return nil, fmt.Errorf("want a list of texts or records: %w", err)
-		}
-		var out []string
-		for i, r := range list {
-			s, err := textOf(r, field)
-			if err != nil {
-				return nil, fmt.Errorf("item %d: %w", i, err)
-			}
-			out = append(out, s)
-		}
-		return out, nil
-	case ".jsonl":
-		var out []string
-		lines := bufio.NewReader(bytes.NewReader(text))
-		for n := 1; ; n++ {
-			line, err := lines.ReadBytes('\n')
-			if len(bytes.TrimSpace(line)) > 0 {
-				s, err := textOf(line, field)
-				if err != nil {
-					return nil, fmt.Errorf("line %d: %w", n, err)
-				}
-				out = append(out, s)
-			}
-			if errors.Is(err, io.EOF) {
-				return out, nil
-			}
+	if !utf8.Valid(text) {
+		return nil, errors.New("the text is not UTF-8")
+	}
+	return []string{string(text)}, nil
+}
+
+// listedTexts reads a JSON list.
+func listedTexts(path, field string) ([]string, error) {
+	text, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var list []json.RawMessage
+	if err := json.Unmarshal(text, &list); err != nil {
+		return nil, fmt.Errorf("want a list of texts or records: %w", err)
+	}
+	out := make([]string, len(list))
+	for i, r := range list {
+		if out[i], err = textOf(r, field); err != nil {
+			return nil, fmt.Errorf("item %d: %w", i, err)
 		}
 	}
-	return nil, fmt.Errorf("not a file of texts: want %s", AcceptedTexts)
+	return out, nil
+}
+
+// lineTexts reads JSON values, one a line.
+func lineTexts(path, field string) ([]string, error) {
+	text, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	n := 0
+	for line := range bytes.Lines(text) {
+		n++
+		if len(bytes.TrimSpace(line)) == 0 {
+			continue
+		}
+		s, err := textOf(line, field)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		out = append(out, s)
+	}
+	return out, nil
 }
 
 // textOf returns the text that a JSON value is or has.

@@ -49,6 +49,14 @@ func TestReadTexts(t *testing.T) {
 			t.Errorf("%s is no text", c.path)
 		}
 	}
+	if got, err := ReadText(put("a.raw", "one\ntwo\n")); err != nil || got != "one\ntwo\n" {
+		t.Errorf("%q, %v", got, err)
+	}
+	for want, text := range map[string]string{"not UTF-8": "\xff", "no texts": " \n"} {
+		if _, err := ReadText(put("b.raw", text)); err == nil || !strings.Contains(err.Error(), "b.raw: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v; want %q", err, want)
+		}
+	}
 	whole, err := os.ReadFile(table)
 	if err != nil {
 		t.Fatal(err)

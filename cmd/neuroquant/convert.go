@@ -49,7 +49,7 @@ get another type of about the same size. The bytes are those of llama.cpp's own 
 	f.StringVar(&o.To, "to", "", "format: gguf or hf; by default gguf for an output that ends in .gguf, else hf")
 	f.StringVar(&o.Type, "type", "", "type of a GGUF file; by default F16")
 	f.StringVar(&o.Importance, "importance", "", "file with what columns of weights are multiplied by, of this program or of llama.cpp's imatrix")
-	f.StringVar(&o.ImportanceText, "importance-text", "", "text that the model is run on to find what columns of weights are multiplied by")
+	f.StringVar(&o.ImportanceText, "importance-text", "", "file of texts, as of eval --text, that the model is run on to find what columns of weights are multiplied by")
 	f.StringVar(&o.SaveImportance, "save-importance", "", "file to keep what --importance-text found in, which llama.cpp reads as well")
 	f.Int64Var(&splitMB, "split-mb", 0, "most tensor data in a GGUF file, in MiB; 0: all in one file")
 	f.BoolVar(&o.Overwrite, "force", false, "replace files that are there")

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/neurotrain/neuroquant"
+	"github.com/neurotrain/neuroquant/data"
 )
 
 // textFlags are the flags of eval for language models.
@@ -16,7 +17,7 @@ type textFlags struct {
 }
 
 func (t *textFlags) add(f *pflag.FlagSet) {
-	f.StringVar(&t.file, "text", "", "text to predict: a text file, or a .json list of texts")
+	f.StringVar(&t.file, "text", "", "text to predict: "+data.AcceptedTexts+"; a file of another name is one text")
 	f.IntVar(&t.o.Context, "context", 0, "tokens of a window; default 512, or what the model was made for if that is less")
 	f.StringVar(&t.o.Protocol, "protocol", "windows", `of the perplexity: "windows", or "llama.cpp" for that of llama-perplexity`)
 	f.BoolVar(&t.o.NoBegin, "no-bos", false, "do not put the token that begins a text before each")

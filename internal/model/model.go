@@ -40,6 +40,14 @@ type Model struct {
 	owned []io.Closer
 }
 
+// OpenTokenizer opens the tokenizer of a language model: its own, or that in files of its folder.
+func (m *Model) OpenTokenizer() (*tokenizer.Tokenizer, error) {
+	if m.Tokenizer != nil {
+		return m.Tokenizer()
+	}
+	return tokenizer.Open(m.Dir)
+}
+
 // Own makes c be closed with the model.
 func (m *Model) Own(c io.Closer) { m.owned = append(m.owned, c) }
 

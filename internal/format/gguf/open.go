@@ -346,7 +346,7 @@ func Open(ctx context.Context, path string) (*model.Model, error) {
 	if s, ok, _ := f.Text("general.name"); ok {
 		m.Metadata["name"] = s
 	}
-	m.Tokenizer = func() (*tokenizer.Tokenizer, error) { return Tokenizer(m) }
+	m.Tokenizer = func() (*tokenizer.Tokenizer, error) { return openTokenizer(path) }
 	m.Own(f)
 	return m, nil
 }

@@ -195,18 +195,15 @@ func chatTemplate(dir string) (string, error) {
 	return s, nil
 }
 
-// Tokenizer returns the tokenizer of a model: that of its GGUF file, or of the files beside it.
-func Tokenizer(m *model.Model) (*tokenizer.Tokenizer, error) {
-	if m.Format != Name {
-		return tokenizer.Open(m.Dir)
-	}
-	v, _, err := ReadVocab(m.Path)
+// openTokenizer makes the tokenizer of a file.
+func openTokenizer(path string) (*tokenizer.Tokenizer, error) {
+	v, _, err := ReadVocab(path)
 	if err != nil {
 		return nil, err
 	}
 	t, err := tokenizer.FromVocab(v)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", m.Path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return t, nil
 }
