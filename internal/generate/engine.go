@@ -62,9 +62,6 @@ func New(g *graph.Graph, o Options) (*Engine, error) {
 // Close releases the engine's threads and memory.
 func (e *Engine) Close() { e.session.Close() }
 
-// Vocab is how many tokens the model tells apart.
-func (e *Engine) Vocab() int { return e.vocab }
-
 // Batch is a number of sequences that an engine continues.
 type Batch struct {
 	e       *Engine
@@ -80,15 +77,6 @@ func (b *Batch) Len(sequence int) int { return b.lengths[sequence] }
 
 // CacheBytes is the memory that keys and values take.
 func (b *Batch) CacheBytes() int { return b.history.Bytes() }
-
-// Truncate forgets the tokens of a sequence from a number on.
-func (b *Batch) Truncate(sequence, tokens int) error {
-	if tokens < 0 || tokens > b.lengths[sequence] {
-		return fmt.Errorf("truncation to %d of %d tokens", tokens, b.lengths[sequence])
-	}
-	b.lengths[sequence] = tokens
-	return b.history.Truncate(sequence, tokens)
-}
 
 // Feed appends tokens to a sequence and returns the logits of what follows the last.
 func (b *Batch) Feed(ctx context.Context, sequence int, ids []int) ([]float32, error) {

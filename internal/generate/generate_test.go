@@ -1,8 +1,11 @@
 package generate
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -66,6 +69,86 @@ func TestDrawnTokensHaveTheirProbabilities(t *testing.T) {
 		if d := math.Abs(float64(count[i]) - n*v); d > 5*math.Sqrt(n*v*(1-v)) {
 			t.Errorf("token %d of probability %v came %d times of %d", i, v, count[i], n)
 		}
+	}
+}
+
+// TestDrawnTokensAreThoseOfAFullOrder draws from logits with ties, with every way of leaving tokens out.
+func TestDrawnTokensAreThoseOfAFullOrder(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, c := range []Sampling{
+		{}, {TopK: 1}, {TopK: 40}, {TopK: 5000}, {TopP: 0.4}, {TopP: 0.999}, {MinP: 0.05}, {MinP: 1}, {TopK: 20, TopP: 0.9, MinP: 0.01},
+	} {
+		for _, c.Temperature = range []float64{0.1, 1, 3} {
+			a, b := NewSampler(c, 0), NewSampler(c, 0)
+			for range 40 {
+				logits := make([]float32, 1000)
+				for i := range logits {
+					logits[i] = float32(random.IntN(60)) / 4
+				}
+				if got, want := a.draw(logits), drawSorted(b, logits); got != want {
+					t.Fatalf("%+v: token %d, want %d", c, got, want)
+				}
+			}
+		}
+	}
+}
+
+// drawSorted is draw with all tokens in order and all of their probabilities, step by step.
+func drawSorted(s *Sampler, logits []float32) int {
+	var order []int
+	var prob []float64
+	for i := range logits {
+		order = append(order, i)
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(logits[b], logits[a]) })
+	if s.TopK > 0 {
+		order = order[:min(s.TopK, len(order))]
+	}
+	total := 0.0
+	for _, id := range order {
+		p := math.Exp(float64(logits[id]-logits[order[0]]) / s.Temperature)
+		prob = append(prob, p)
+		total += p
+	}
+	n := len(prob)
+	if s.TopP > 0 && s.TopP < 1 {
+		sum := 0.0
+		for i, p := range prob {
+			if sum += p; sum >= s.TopP*total {
+				n = i + 1
+				break
+			}
+		}
+	}
+	for n > 1 && s.MinP > 0 && prob[n-1] < s.MinP*prob[0] {
+		n--
+	}
+	left := 0.0
+	for _, p := range prob[:n] {
+		left += p
+	}
+	at := s.random.Float64() * left
+	for i, p := range prob[:n] {
+		if at -= p; at < 0 {
+			return order[i]
+		}
+	}
+	return order[n-1]
+}
+
+func BenchmarkDraw(b *testing.B) {
+	logits := make([]float32, 150_000)
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range logits {
+		logits[i] = float32(random.NormFloat64() * 3)
+	}
+	for _, c := range []Sampling{{Temperature: 1}, {Temperature: 0.8, TopP: 0.95}, {Temperature: 0.8, TopK: 40}} {
+		s := NewSampler(c, 0)
+		b.Run(fmt.Sprintf("T=%v,k=%d,p=%v", c.Temperature, c.TopK, c.TopP), func(b *testing.B) {
+			for b.Loop() {
+				s.draw(logits)
+			}
+		})
 	}
 }
 

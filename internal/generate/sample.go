@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"slices"
 )
 
 // Sampling says how the next token is chosen. The steps are applied in this order, each to what the one before left: repetition
@@ -40,8 +39,8 @@ type Sampler struct {
 	Sampling
 	random *rand.Rand
 	seen   map[int]bool
-	order  []int
-	prob   []float64
+	heap   []int // tokens that are not in order yet
+	order  []int // the most probable ones
 }
 
 // NewSampler returns the sampler of a sequence; each of a batch draws numbers of its own.
@@ -89,54 +88,85 @@ func (s *Sampler) Next(logits []float32) (int, error) {
 	return best, nil
 }
 
-// draw chooses at random.
+// draw chooses at random, the most probable tokens first in order. No more of them are put in order than are looked at: a vocabulary has
+// some 100,000.
 func (s *Sampler) draw(logits []float32) int {
-	s.order = s.order[:0]
-	for i := range logits {
-		s.order = append(s.order, i)
-	}
-	// The most probable first, of equal ones the lowest number, so that the choice does not depend on the way of sorting.
-	slices.SortFunc(s.order, func(a, b int) int {
-		switch {
-		case logits[a] > logits[b]:
-			return -1
-		case logits[a] < logits[b]:
-			return 1
-		}
-		return a - b
-	})
+	s.rank(logits)
+	n := len(logits)
 	if s.TopK > 0 {
-		s.order = s.order[:min(s.TopK, len(s.order))]
+		n = min(n, s.TopK)
 	}
-	s.prob = s.prob[:0]
+	nucleus := s.TopP > 0 && s.TopP < 1
 	total := 0.0
-	for _, id := range s.order {
-		p := math.Exp(float64(logits[id]-logits[s.order[0]]) / s.Temperature)
-		s.prob = append(s.prob, p)
-		total += p
-	}
-	n := len(s.prob)
-	if s.TopP > 0 && s.TopP < 1 {
-		sum := 0.0
-		for i, p := range s.prob {
-			if sum += p; sum >= s.TopP*total {
-				n = i + 1
-				break
-			}
+	switch {
+	case s.TopK > 0:
+		for i := range n {
+			total += s.weight(logits, i)
+		}
+	default:
+		top := logits[s.heap[0]]
+		for _, v := range logits {
+			total += math.Exp(float64(v-top) / s.Temperature)
 		}
 	}
-	for n > 1 && s.MinP > 0 && s.prob[n-1] < s.MinP*s.prob[0] {
-		n--
-	}
-	left := 0.0
-	for _, p := range s.prob[:n] {
-		left += p
+	left := total
+	if nucleus || s.MinP > 0 {
+		most := n
+		for n, left = 0, 0; n < most && (n == 0 || s.weight(logits, n) >= s.MinP) && !(nucleus && left >= s.TopP*total); n++ {
+			left += s.weight(logits, n)
+		}
 	}
 	at := s.random.Float64() * left
-	for i, p := range s.prob[:n] {
-		if at -= p; at < 0 {
+	for i := range n {
+		if at -= s.weight(logits, i); at < 0 {
 			return s.order[i]
 		}
 	}
 	return s.order[n-1]
+}
+
+// weight returns the probability of the token at place i of the order, as a multiple of that of the first.
+func (s *Sampler) weight(logits []float32, i int) float64 {
+	for len(s.order) <= i {
+		s.order = append(s.order, s.pop(logits))
+	}
+	return math.Exp(float64(logits[s.order[i]]-logits[s.order[0]]) / s.Temperature)
+}
+
+// rank makes a heap of all tokens.
+func (s *Sampler) rank(logits []float32) {
+	s.order, s.heap = s.order[:0], s.heap[:0]
+	for i := range logits {
+		s.heap = append(s.heap, i)
+	}
+	for i := len(s.heap)/2 - 1; i >= 0; i-- {
+		s.sink(logits, i)
+	}
+}
+
+// pop takes the most probable token, of equal ones the lowest, from the heap.
+func (s *Sampler) pop(logits []float32) int {
+	first, last := s.heap[0], len(s.heap)-1
+	s.heap[0] = s.heap[last]
+	s.heap = s.heap[:last]
+	s.sink(logits, 0)
+	return first
+}
+
+func (s *Sampler) sink(logits []float32, i int) {
+	before := func(a, b int) bool { return logits[a] > logits[b] || logits[a] == logits[b] && a < b }
+	for h := s.heap; ; {
+		child := 2*i + 1
+		if child >= len(h) {
+			return
+		}
+		if child+1 < len(h) && before(h[child+1], h[child]) {
+			child++
+		}
+		if before(h[i], h[child]) {
+			return
+		}
+		h[i], h[child] = h[child], h[i]
+		i = child
+	}
 }

@@ -213,6 +213,12 @@ func (u *unknowns) flush() {
 	}
 }
 
+// mergePair cuts a merge as most files write it, "a b".
+func mergePair(line string) (pair [2]string, ok bool) {
+	pair[0], pair[1], ok = strings.Cut(line, " ")
+	return pair, ok && !strings.Contains(pair[1], " ")
+}
+
 // addMerges fills the merge table from pairs of tokens in order of rank.
 func (b *bpe) addMerges(pairs [][2]string) error {
 	b.merges = newMergeTable(len(pairs))

@@ -205,7 +205,7 @@ func sentencePieceFile(data []byte, c configJSON) (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.around(special.BOS, special.EOS, on(c.AddBOS, !m.unigram), on(c.AddEOS, m.unigram))
+	t.around(special.BOS, special.EOS, or(c.AddBOS, !m.unigram), or(c.AddEOS, m.unigram))
 	t.finish()
 	return t, nil
 }
@@ -231,11 +231,11 @@ func vocabAndMerges(dir string, vocab []byte, c configJSON) (*Tokenizer, error) 
 		if line == "" || strings.HasPrefix(line, "#version") {
 			continue
 		}
-		left, right, ok := strings.Cut(line, " ")
-		if !ok || strings.Contains(right, " ") {
+		pair, ok := mergePair(line)
+		if !ok {
 			return nil, fmt.Errorf("merges.txt: line %d, %q, is not two tokens with a space between", i+1, line)
 		}
-		pairs = append(pairs, [2]string{left, right})
+		pairs = append(pairs, pair)
 	}
 	if err := b.addMerges(pairs); err != nil {
 		return nil, fmt.Errorf("merges.txt: %w", err)
@@ -248,14 +248,14 @@ func vocabAndMerges(dir string, vocab []byte, c configJSON) (*Tokenizer, error) 
 		t.normalizer = unicodeForms["NFC"]
 	}
 	t.pre = []preTokenizer{&byteLevelSplit{
-		prefixSpace: on(c.AddPrefixSpace, false), regex: true, raw: true, words: wordPatterns[words],
+		prefixSpace: or(c.AddPrefixSpace, false), regex: true, raw: true, words: wordPatterns[words],
 	}}
-	t.special = Special{-1, -1, -1, -1, -1, -1, -1}
+	t.special = noSpecial
 	if err := t.addTokens(c.roles()); err != nil {
 		return nil, err
 	}
 	if strings.HasPrefix(c.Class, "Roberta") {
-		t.roberta(c)
+		t.wrap(string(c.CLS), string(c.SEP), true)
 	}
 	t.finish()
 	return t, nil
@@ -272,13 +272,12 @@ func (c *configJSON) roles() []AddedToken {
 	return tokens
 }
 
-// roberta puts <s> and </s> around texts.
-func (t *Tokenizer) roberta(c configJSON) {
-	cls, ok1 := t.ID(string(c.CLS))
-	sep, ok2 := t.ID(string(c.SEP))
+// wrap puts the tokens cls and sep around texts, if there are such.
+func (t *Tokenizer) wrap(cls, sep string, twice bool) {
+	begin, ok1 := t.ID(cls)
+	end, ok2 := t.ID(sep)
 	if ok1 && ok2 {
-		first, second, begin, end := part{sequence: 0}, part{sequence: 1}, part{-1, []int{cls}}, part{-1, []int{sep}}
-		t.single, t.pair = []part{begin, first, end}, []part{begin, first, end, end, second, end}
+		t.single, t.pair = wrapped(begin, end, twice)
 	}
 }
 
@@ -303,22 +302,17 @@ func bertVocab(data []byte, c configJSON) (*Tokenizer, error) {
 	}
 	w := &wordPiece{vocabulary: v, unk: string(c.UNK), prefix: "##", maxChars: 100}
 	w.finish()
-	lower := on(c.Lower, true)
+	lower := or(c.Lower, true)
 	t := &Tokenizer{
 		model:      w,
-		normalizer: &bertNormalizer{clean: true, chinese: on(c.Chinese, true), accents: on(c.StripAccents, lower), lower: lower},
+		normalizer: &bertNormalizer{clean: true, chinese: or(c.Chinese, true), accents: or(c.StripAccents, lower), lower: lower},
 		pre:        []preTokenizer{bertSplit{}}, decoder: &wordPieceDecoder{"##", true},
-		special: Special{-1, -1, -1, -1, -1, -1, -1},
+		special: noSpecial,
 	}
 	if err := t.addTokens(c.roles()); err != nil {
 		return nil, err
 	}
-	cls, ok1 := t.ID(string(c.CLS))
-	sep, ok2 := t.ID(string(c.SEP))
-	if ok1 && ok2 {
-		first, second, begin, end := part{sequence: 0}, part{sequence: 1}, part{-1, []int{cls}}, part{-1, []int{sep}}
-		t.single, t.pair = []part{begin, first, end}, []part{begin, first, end, second, end}
-	}
+	t.wrap(string(c.CLS), string(c.SEP), false)
 	t.finish()
 	return t, t.configure(c)
 }

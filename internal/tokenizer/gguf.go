@@ -114,13 +114,7 @@ func FromVocab(v Vocab) (*Tokenizer, error) {
 	} else if v.Model == "gpt2" && preKinds[v.Pre].ignoreMerges && v.Pre != "tekken" {
 		addBOS = true // llama.cpp adds it for Llama 3 even where the file does not say so
 	}
-	if v.AddBOS != nil {
-		addBOS = *v.AddBOS
-	}
-	if v.AddEOS != nil {
-		addEOS = *v.AddEOS
-	}
-	t.around(bos, eos, addBOS, addEOS)
+	t.around(bos, eos, or(v.AddBOS, addBOS), or(v.AddEOS, addEOS))
 	t.finish()
 	return t, nil
 }
@@ -146,17 +140,18 @@ func (v *Vocab) kind(id int) pieceKind {
 	return pieceKind(v.Types[id])
 }
 
-func on(flag *bool, otherwise bool) bool {
-	if flag == nil {
+// or returns what is said, or else otherwise.
+func or[T any](said *T, otherwise T) T {
+	if said == nil {
 		return otherwise
 	}
-	return *flag
+	return *said
 }
 
 func (v *Vocab) sentencePiece(special Special) (*Tokenizer, error) {
 	m := &sentencePiece{
 		tokens: v.Tokens, scores: v.Scores, unigram: v.Model == "t5", byteFallback: true, charsmap: v.Charsmap, escape: true, asAdded: true,
-		dummyPrefix: on(v.AddSpacePrefix, true), trim: on(v.RemoveExtraWhitespaces, false),
+		dummyPrefix: or(v.AddSpacePrefix, true), trim: or(v.RemoveExtraWhitespaces, false),
 	}
 	m.kinds = make([]pieceKind, len(v.Tokens))
 	for id := range m.kinds {
@@ -186,11 +181,10 @@ func (v *Vocab) byteLevel() (*Tokenizer, error) {
 	b := &bpe{vocabulary: listVocabulary(v.Tokens), unk: -1, ignoreMerges: pre.ignoreMerges}
 	pairs := make([][2]string, len(v.Merges))
 	for i, m := range v.Merges {
-		left, right, ok := strings.Cut(m, " ")
-		if !ok || strings.Contains(right, " ") {
+		var ok bool
+		if pairs[i], ok = mergePair(m); !ok {
 			return nil, fmt.Errorf("merge %d, %q, is not two tokens with a space between", i, m)
 		}
-		pairs[i] = [2]string{left, right}
 	}
 	if err := b.addMerges(pairs); err != nil {
 		return nil, err

@@ -32,11 +32,7 @@ type addedJSON struct {
 }
 
 func (a addedJSON) token() AddedToken {
-	normalized := !a.Special
-	if a.Normalized != nil {
-		normalized = *a.Normalized
-	}
-	return AddedToken{a.Content, int(a.ID), a.SingleWord, a.LStrip, a.RStrip, normalized, a.Special}
+	return AddedToken{a.Content, int(a.ID), a.SingleWord, a.LStrip, a.RStrip, or(a.Normalized, !a.Special), a.Special}
 }
 
 // maxNesting bounds sequences within sequences of a file.
@@ -84,7 +80,7 @@ func Parse(data []byte) (*Tokenizer, error) {
 	if err := t.check(); err != nil {
 		return nil, err
 	}
-	t.special = Special{-1, -1, -1, -1, -1, -1, -1}
+	t.special = noSpecial
 	t.finish()
 	return t, nil
 }
@@ -183,12 +179,8 @@ func parseNormalizer(raw json.RawMessage, depth int) (normalizer, error) {
 		}
 		return list, nil
 	case "BertNormalizer":
-		lower := c.Lowercase == nil || *c.Lowercase
-		n := &bertNormalizer{clean: c.CleanText == nil || *c.CleanText, chinese: c.HandleChineseChars == nil || *c.HandleChineseChars, accents: lower, lower: lower}
-		if c.StripAccents != nil {
-			n.accents = *c.StripAccents
-		}
-		return n, nil
+		lower := or(c.Lowercase, true)
+		return &bertNormalizer{clean: or(c.CleanText, true), chinese: or(c.HandleChineseChars, true), accents: or(c.StripAccents, lower), lower: lower}, nil
 	case "NFC", "NFD", "NFKC", "NFKD":
 		return unicodeForms[kind], nil
 	case "Lowercase":
@@ -210,7 +202,7 @@ func parseNormalizer(raw json.RawMessage, depth int) (normalizer, error) {
 		}
 		return &replacer{m, c.Content}, nil
 	case "Precompiled":
-		if c.PrecompiledCharsmap == nil || *c.PrecompiledCharsmap == "" {
+		if or(c.PrecompiledCharsmap, "") == "" {
 			return nil, nil
 		}
 		b, err := base64.StdEncoding.DecodeString(*c.PrecompiledCharsmap)
@@ -263,16 +255,13 @@ func parsePreTokenizer(list []preTokenizer, raw json.RawMessage, depth int) ([]p
 		}
 		return list, nil
 	case "ByteLevel":
-		p = &byteLevelSplit{prefixSpace: c.AddPrefixSpace == nil || *c.AddPrefixSpace, regex: c.UseRegex == nil || *c.UseRegex, words: wordPatterns[gptWords]}
+		p = &byteLevelSplit{prefixSpace: or(c.AddPrefixSpace, true), regex: or(c.UseRegex, true), words: wordPatterns[gptWords]}
 	case "Metaspace":
-		scheme, err := prependScheme(c.PrependScheme, c.AddPrefixSpace)
-		if err == nil && utf8.RuneCountInString(c.Replacement) != 1 {
-			err = fmt.Errorf("replacement %q, want one character", c.Replacement)
-		}
+		scheme, err := prependScheme(c.Replacement, c.PrependScheme, c.AddPrefixSpace)
 		if err != nil {
-			return nil, fmt.Errorf("Metaspace: %w", err)
+			return nil, err
 		}
-		p = &metaspace{c.Replacement, scheme, c.Split == nil || *c.Split}
+		p = &metaspace{c.Replacement, scheme, or(c.Split, true)}
 	case "Split":
 		if p, err = splitterOf(c.Pattern, c.Behavior, c.Invert); err != nil {
 			return nil, fmt.Errorf("Split: %w", err)
@@ -306,10 +295,7 @@ func parsePreTokenizer(list []preTokenizer, raw json.RawMessage, depth int) ([]p
 	case "UnicodeScripts":
 		p = scriptSplit{}
 	case "FixedLength":
-		n := 5
-		if c.Length != nil {
-			n = *c.Length
-		}
+		n := or(c.Length, 5)
 		if n < 1 {
 			return nil, fmt.Errorf("FixedLength: length %d, want at least 1", n)
 		}
@@ -321,18 +307,18 @@ func parsePreTokenizer(list []preTokenizer, raw json.RawMessage, depth int) ([]p
 	return append(list, p), nil
 }
 
-// prependScheme reads Metaspace's prepend_scheme and the add_prefix_space of older files.
-func prependScheme(scheme *string, addPrefixSpace *bool) (string, error) {
-	s := "always"
-	if scheme != nil {
-		s = *scheme
+// prependScheme reads Metaspace's prepend_scheme and the add_prefix_space of older files, and checks what stands for a space.
+func prependScheme(mark string, scheme *string, addPrefixSpace *bool) (string, error) {
+	if utf8.RuneCountInString(mark) != 1 {
+		return "", fmt.Errorf("Metaspace: replacement %q, want one character", mark)
 	}
+	s := or(scheme, "always")
 	if s != "always" && s != "first" && s != "never" {
-		return "", fmt.Errorf("prepend_scheme %q, want always, first or never", s)
+		return "", fmt.Errorf("Metaspace: prepend_scheme %q, want always, first or never", s)
 	}
-	if addPrefixSpace != nil && !*addPrefixSpace && s != "never" {
+	if !or(addPrefixSpace, true) && s != "never" {
 		if scheme != nil {
-			return "", fmt.Errorf("prepend_scheme %q contradicts add_prefix_space false", s)
+			return "", fmt.Errorf("Metaspace: prepend_scheme %q contradicts add_prefix_space false", s)
 		}
 		s = "never"
 	}
@@ -364,13 +350,7 @@ func parseDecoder(raw json.RawMessage, depth int) (decoder, error) {
 	if err := json.Unmarshal(raw, &c); err != nil {
 		return nil, fmt.Errorf("%s: %w", kind, err)
 	}
-	or := func(s *string, otherwise string) string {
-		if s == nil {
-			return otherwise
-		}
-		return *s
-	}
-	cleanup := c.Cleanup == nil || *c.Cleanup
+	cleanup := or(c.Cleanup, true)
 	switch kind {
 	case "Sequence":
 		var list decoders
@@ -397,12 +377,9 @@ func parseDecoder(raw json.RawMessage, depth int) (decoder, error) {
 	case "CTC":
 		return &ctcDecoder{or(c.PadToken, "<pad>"), or(c.Delimiter, "|"), cleanup}, nil
 	case "Metaspace":
-		scheme, err := prependScheme(c.PrependScheme, c.AddPrefixSpace)
-		if err == nil && utf8.RuneCountInString(c.Replacement) != 1 {
-			err = fmt.Errorf("replacement %q, want one character", c.Replacement)
-		}
+		scheme, err := prependScheme(c.Replacement, c.PrependScheme, c.AddPrefixSpace)
 		if err != nil {
-			return nil, fmt.Errorf("Metaspace: %w", err)
+			return nil, err
 		}
 		return metaspaceDecoder(c.Replacement, scheme != "never"), nil
 	case "Strip":
@@ -454,15 +431,16 @@ func parsePost(raw json.RawMessage, depth int) (single, pair []part, err error) 
 	if err := json.Unmarshal(raw, &c); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", kind, err)
 	}
-	cls, sep := part{-1, []int{c.Cls.id}}, part{-1, []int{c.Sep.id}}
 	first, second := part{sequence: 0}, part{sequence: 1}
 	switch kind {
 	case "ByteLevel":
 		return nil, nil, nil
 	case "BertProcessing":
-		return []part{cls, first, sep}, []part{cls, first, sep, second, sep}, nil
+		single, pair = wrapped(c.Cls.id, c.Sep.id, false)
+		return single, pair, nil
 	case "RobertaProcessing":
-		return []part{cls, first, sep}, []part{cls, first, sep, sep, second, sep}, nil
+		single, pair = wrapped(c.Cls.id, c.Sep.id, true)
+		return single, pair, nil
 	case "Sequence":
 		for i, r := range c.Processors {
 			s, p, err := parsePost(r, depth+1)

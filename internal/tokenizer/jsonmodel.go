@@ -45,11 +45,11 @@ func (m *mergeJSON) UnmarshalJSON(b []byte) error {
 	if strings.HasPrefix(line, "#version") {
 		return nil // left out below
 	}
-	left, right, ok := strings.Cut(line, " ")
-	if !ok || strings.Contains(right, " ") {
+	pair, ok := mergePair(line)
+	if !ok {
 		return fmt.Errorf("merge %q, want two tokens with a space between", line)
 	}
-	*m = mergeJSON{left, right}
+	*m = pair
 	return nil
 }
 
@@ -109,12 +109,6 @@ func parseModel(raw json.RawMessage, byteLevel bool) (model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("vocab: %w", err)
 	}
-	text := func(s *string) string {
-		if s == nil {
-			return ""
-		}
-		return *s
-	}
 	switch kind {
 	case "BPE":
 		return m.bpe(v, byteLevel)
@@ -126,7 +120,7 @@ func parseModel(raw json.RawMessage, byteLevel bool) (model, error) {
 		w.finish()
 		return w, nil
 	case "WordLevel":
-		return &wordLevel{v, text(m.UnkToken)}, nil
+		return &wordLevel{v, or(m.UnkToken, "")}, nil
 	}
 	return nil, fmt.Errorf("type %q is not known; known are BPE, Unigram, WordLevel, WordPiece", kind)
 }
@@ -138,13 +132,7 @@ func (m *modelJSON) bpe(v vocabulary, byteLevel bool) (model, error) {
 	if m.Dropout != nil && *m.Dropout != 0 {
 		return nil, fmt.Errorf("dropout %g: random merges are for training and not supported", *m.Dropout)
 	}
-	b := &bpe{vocabulary: v, unk: -1, fuseUnk: m.FuseUnk, ignoreMerges: m.IgnoreMerges}
-	if m.Prefix != nil {
-		b.prefix = *m.Prefix
-	}
-	if m.Suffix != nil {
-		b.suffix = *m.Suffix
-	}
+	b := &bpe{vocabulary: v, unk: -1, prefix: or(m.Prefix, ""), suffix: or(m.Suffix, ""), fuseUnk: m.FuseUnk, ignoreMerges: m.IgnoreMerges}
 	if m.UnkToken != nil {
 		id, ok := v.ids[*m.UnkToken]
 		if !ok {

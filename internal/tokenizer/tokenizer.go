@@ -29,10 +29,23 @@ type Tokenizer struct {
 // Special is the ids of tokens with a role; -1 where there is none.
 type Special struct{ BOS, EOS, UNK, SEP, PAD, CLS, MASK int }
 
+// noSpecial are no roles.
+var noSpecial = Special{-1, -1, -1, -1, -1, -1, -1}
+
 // part is what a text's ids are put together from: a sequence, or ids that are special.
 type part struct {
 	sequence int // 0 the text, 1 the second of a pair, -1 none
 	ids      []int
+}
+
+// wrapped is a text, and a pair of texts, in BERT's form: cls begins them and sep ends each; twice puts a second one between, as RoBERTa has it.
+func wrapped(cls, sep int, twice bool) (single, pair []part) {
+	begin, end, first, second := part{-1, []int{cls}}, part{-1, []int{sep}}, part{sequence: 0}, part{sequence: 1}
+	single, pair = []part{begin, first, end}, []part{begin, first, end}
+	if twice {
+		pair = append(pair, end)
+	}
+	return single, append(pair, second, end)
 }
 
 // encoder is the state of one encoding. Its words stay known for the next one.
@@ -188,9 +201,3 @@ func (t *Tokenizer) ID(token string) (int, bool) {
 
 // Special returns the ids of the tokens with a role, as the model's files name them.
 func (t *Tokenizer) Special() Special { return t.special }
-
-// IsSpecial reports whether Decode leaves an id out when it skips special tokens.
-func (t *Tokenizer) IsSpecial(id int) bool {
-	a, ok := t.added.byID[id]
-	return ok && a.Special
-}
