@@ -31,7 +31,7 @@ bench-torch: $(PEERS)/full/ready ; go run ./bench/peers -python $(PEERS)/full/bi
 
 bench-layer: $(PEERS)/full/ready ; go build -o bin/layer ./bench/layer && $(PEERS)/full/bin/python interop/check_layers.py bin/layer --time
 
-bench-perplexity: ; go test -C internal/quantize -count=1 -timeout 60m -v -run 'TestFewBitsTable$$' -table
+bench-perplexity: ; go test -C internal/quantize -count=1 -timeout 90m -v -run 'TestFewBitsTable$$' -table
 
 conformance: ; go test -C internal/format/onnx -count=1 -run 'TestConformance$$' -table
 

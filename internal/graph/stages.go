@@ -1,7 +1,5 @@
 package graph
 
-import "slices"
-
 // Stage is a part of a graph that computes what some layers take, once the layers before are done.
 type Stage struct {
 	// Graph computes Out from In. Its inputs and outputs stand for those values of the whole graph, in that order; its parameters are
@@ -98,17 +96,18 @@ func (s *Stage) take(g *Graph, v *Value, copies map[*Value]*Value) *Value {
 	return c
 }
 
-// Refresh makes the stage's copy of a layer of the whole graph compute what that computes now.
-func (s *Stage) Refresh(layer *Node) {
-	i := slices.IndexFunc(s.Graph.Nodes, func(n *Node) bool { return n.Name == layer.Name })
-	if i < 0 {
-		return
-	}
-	n := s.Graph.Nodes[i]
-	n.Op = layer.Op
-	for j, v := range layer.In {
-		if v != nil && v.Data != nil {
-			n.In[j] = v
+// Refresh makes the stage's copies of layers of the whole graph, given by name, compute what those compute now.
+func (s *Stage) Refresh(layers map[string]*Node) {
+	for _, n := range s.Graph.Nodes {
+		layer := layers[n.Name]
+		if layer == nil {
+			continue
+		}
+		n.Op = layer.Op
+		for j, v := range layer.In {
+			if v != nil && v.Data != nil {
+				n.In[j] = v
+			}
 		}
 	}
 }

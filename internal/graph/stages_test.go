@@ -66,7 +66,7 @@ func TestStages(t *testing.T) {
 	n := stages[0].Layers[0]
 	changed := b.Param("wa2", tensor.New(tensor.Float32, 4, 4))
 	n.In[1] = changed
-	stages[1].Refresh(n)
+	stages[1].Refresh(map[string]*graph.Node{n.Name: n})
 	if stages[1].Graph.Nodes[0].In[1] != changed {
 		t.Error("the stage computes with the old weight")
 	}

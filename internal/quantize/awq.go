@@ -34,18 +34,19 @@ type awqRun struct {
 	p       *Plan
 	layers  map[string]*weightLayer // of m, by node
 	groups  *equalize.Groups
+	uses    map[*graph.Value][]*graph.Node
 	factors map[int]float64
 	pending []awqSet // whose outputs may still be scaled
 	next    []awqSet
 	done    map[string]*solve.Result
 }
 
-// awqSet are layers that share their inputs, and those.
+// awqSet are layers that share their inputs, and those, divided by the scales.
 type awqSet struct {
-	in     *solve.Inputs
-	layers []*weightLayer
-	scaled bool
-	error  *solve.Scales
+	in        *solve.Inputs
+	layers    []*weightLayer
+	scales    []float32 // of the inputs; nil: 1
+	roundings []float64 // what plain rounding loses, by layer
 }
 
 func runAWQ(ctx context.Context, m *model.Model, p *Plan, samples Samples) error {
@@ -54,11 +55,11 @@ func runAWQ(ctx context.Context, m *model.Model, p *Plan, samples Samples) error
 		return err
 	}
 	o := p.Recipe.WeightOnly
-	a := &awqRun{m: m, p: p, layers: map[string]*weightLayer{}, groups: equalize.Find(m.Graph), factors: map[int]float64{}, done: map[string]*solve.Result{}}
+	a := &awqRun{m: m, p: p, layers: map[string]*weightLayer{}, groups: equalize.Find(m.Graph), uses: m.Graph.Uses(), factors: map[int]float64{}, done: map[string]*solve.Result{}}
 	for i := range layers {
 		a.layers[layers[i].node.Name] = &layers[i]
 	}
-	cache := activations.New(o.budget(), o.Work)
+	cache := activations.New(activationBytes, "")
 	defer cache.Close()
 	whole := m.Graph.Clone()
 	w, err := newWalk(ctx, whole, sameLayers(whole, layers), samples, cache)
@@ -129,16 +130,15 @@ func (a *awqRun) search(ctx context.Context, in *solve.Inputs, set []*weightLaye
 	if err != nil {
 		return fmt.Errorf("inputs of layer %q: %w", s.layers[0].name(), err)
 	}
-	s.error = found
+	s.roundings = found.Roundings
 	switch {
 	case !ok:
-		found.S, found.Error = nil, found.Rounding
 		a.say(s.layers, "inputs not scaled: what makes them cannot take it")
 	case found.S == nil:
 		a.say(s.layers, "inputs not scaled: no scaling loses less")
 	default:
 		a.scale(tied, found.S, in)
-		s.scaled = true
+		s.scales = found.S
 	}
 	a.next = append(a.next, s)
 	return nil
@@ -173,54 +173,96 @@ func (a *awqRun) turn(ctx context.Context) error {
 	if len(ready) == 0 {
 		return nil
 	}
-	// The factors so far, on a copy: the graph itself is scaled once, at the end.
-	g := a.m.Graph.Clone()
-	groups := equalize.Find(g)
-	groups.Scale(a.factors)
-	nodes := map[string]*graph.Node{}
-	for _, n := range g.Nodes {
-		nodes[n.Name] = n
-	}
-	o := a.p.Recipe.WeightOnly.rounding()
 	for _, s := range ready {
-		for _, l := range s.layers {
-			now := *l
-			now.node = nodes[l.node.Name]
-			now.w = now.node.In[1]
-			w, err := now.weights()
-			if err != nil {
-				return err
-			}
-			m := solve.Matrix{Rows: l.rows, W: w}
-			var limits []float32
-			if a.clips(l) {
-				if limits, err = solve.AWQClip(ctx, kernel.Shared(), m, s.in, o); err != nil {
-					return err
-				}
-			}
-			r, err := solve.Round(kernel.Shared(), m, l.cols, limits, o)
-			if err != nil {
+		for i, l := range s.layers {
+			if err := a.round(ctx, &s, l, s.roundings[i]); err != nil {
 				return fmt.Errorf("layer %q: %w", l.name(), err)
 			}
-			r.Error, r.Rounding = s.error.Error, s.error.Rounding
-			a.done[l.node.Name] = r
 		}
 	}
 	return nil
 }
 
+// round rounds a layer, clamped where that loses less.
+func (a *awqRun) round(ctx context.Context, s *awqSet, l *weightLayer, rounding float64) error {
+	o := a.p.Recipe.WeightOnly.rounding()
+	w, err := l.weights()
+	if err != nil {
+		return err
+	}
+	outputs := a.outputs(l)
+	for r := range l.rows {
+		row := w[r*l.cols : (r+1)*l.cols]
+		if s.scales != nil {
+			kernel.Mul(row, row, s.scales)
+		}
+		if outputs != nil {
+			kernel.Scale(row, row, float32(1/outputs[r]))
+		}
+	}
+	m := solve.Matrix{Rows: l.rows, W: w}
+	// What the output loses, in the sizes that it has without scales.
+	lost := func(r *solve.Result) float64 {
+		sum := 0.0
+		for i, e := range solve.OutputErrors(kernel.Shared(), m, r, o.Group, s.in) {
+			if outputs != nil {
+				e *= outputs[i] * outputs[i]
+			}
+			sum += e
+		}
+		return sum
+	}
+	best, err := solve.Round(kernel.Shared(), m, l.cols, nil, o)
+	if err != nil {
+		return err
+	}
+	best.Rounding, best.Error = rounding, lost(best)
+	if a.clips(l) {
+		limits, err := solve.AWQClip(ctx, kernel.Shared(), m, s.in, o)
+		if err != nil {
+			return err
+		}
+		clipped, err := solve.Round(kernel.Shared(), m, l.cols, limits, o)
+		if err != nil {
+			return err
+		}
+		clipped.Rounding, clipped.Error = rounding, lost(clipped)
+		if clipped.Error < best.Error {
+			best = clipped
+		}
+	}
+	if best.Error > rounding {
+		a.say([]*weightLayer{l}, "loses more than plain rounding, for the sake of layers that share its inputs or read its output")
+	}
+	a.done[l.node.Name] = best
+	return nil
+}
+
+// outputs are the factors that the outputs of a layer are divided by; nil: 1.
+func (a *awqRun) outputs(l *weightLayer) []float64 {
+	y := l.node.Out[0]
+	tied, ok := a.groups.Tied(y, len(y.Type.Dims)-1)
+	if !ok {
+		return nil
+	}
+	out := make([]float64, len(tied))
+	for i, n := range tied {
+		out[i] = 1
+		if f, ok := a.factors[n]; ok {
+			out[i] = f
+		}
+	}
+	return out
+}
+
 // clips reports whether the weights of a layer may be clamped. Scores of attention are products of two layers, whose errors no layer's
 // own output shows, so queries and keys are not.
 func (a *awqRun) clips(l *weightLayer) bool {
-	if a.p.Recipe.WeightOnly.NoClip {
-		return false
-	}
 	queue := slices.Clone(l.node.Out)
-	uses := a.m.Graph.Uses()
 	for len(queue) > 0 {
 		v := queue[0]
 		queue = queue[1:]
-		for _, n := range uses[v] {
+		for _, n := range a.uses[v] {
 			switch n.Op.Kind() {
 			case "Add", "Reshape", "RotaryEmbedding", "RMSNormalization", "LayerNormalization", "Transpose", "Mul":
 				queue = append(queue, n.Out...)

@@ -25,13 +25,7 @@ func roundedLayers(m *model.Model, r Recipe) ([]weightLayer, *Plan, error) {
 	if err := r.Rounding.Check(); err != nil {
 		return nil, nil, fmt.Errorf("method %s: %w", r.Method, err)
 	}
-	s := r.Rounding.Scheme()
-	return weightOnly(m, r, s, func(l *weightLayer) int { return r.Rounding.ByteLen(l.rows, l.cols) }, func(l *weightLayer) string {
-		if r.WeightOnly.Refuse == nil {
-			return ""
-		}
-		return r.WeightOnly.Refuse(s, l.rows, l.cols)
-	})
+	return weightOnly(m, r, r.Rounding.Scheme(), func(l *weightLayer) int { return r.Rounding.ByteLen(l.rows, l.cols) })
 }
 
 func runBitsAndBytes(_ context.Context, m *model.Model, p *Plan, _ Samples) error {

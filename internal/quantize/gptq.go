@@ -40,13 +40,12 @@ type WeightSettings struct {
 	Asymmetric  bool         // calibrate with the inputs of the original network as well (GPTAQ)
 	ScaleType   tensor.DType // what scales are stored as
 	LeastZero   int          // the least zero point that the file can hold
-	Work        string       // folder for what does not fit into the budget; "": that for temporary files
-	BudgetBytes int          // of activations in memory; 0: 4 GiB
-	AWQSteps    int          // exponents that AWQ tries; 0: 20
-	NoClip      bool         // AWQ does not clamp weights
 	// Refuse says why a matrix of a scheme cannot be stored, or nothing; nil: all can.
 	Refuse func(s tensor.Scheme, rows, cols int) string
 }
+
+// activationBytes is how much of the activations between two stages stays in memory; the rest lies in files.
+const activationBytes = 4 << 30
 
 func (o *WeightSettings) scheme() tensor.Scheme {
 	return tensor.Scheme{Code: "int", Bits: o.Bits, Group: o.Group, Symmetric: o.Symmetric, Reordered: o.Order == solve.ActOrder && o.Group > 0}
@@ -75,7 +74,7 @@ func runGPTQ(ctx context.Context, m *model.Model, p *Plan, samples Samples) (err
 	if err != nil {
 		return err
 	}
-	cache := activations.New(o.budget(), o.Work)
+	cache := activations.New(activationBytes, "")
 	defer cache.Close()
 	w, err := newWalk(ctx, m.Graph, layers, samples, cache)
 	if err != nil {
@@ -83,7 +82,7 @@ func runGPTQ(ctx context.Context, m *model.Model, p *Plan, samples Samples) (err
 	}
 	if o.Asymmetric {
 		whole := m.Graph.Clone()
-		kept := activations.New(o.budget(), o.Work)
+		kept := activations.New(activationBytes, "")
 		defer kept.Close()
 		if w.twin, err = newWalk(ctx, whole, sameLayers(whole, layers), samples, kept); err != nil {
 			return err
@@ -101,7 +100,7 @@ func runGPTQ(ctx context.Context, m *model.Model, p *Plan, samples Samples) (err
 			if drift == nil {
 				return nil
 			}
-			original, err := w.twin.rows(w.twin.named(x.Name), sample)
+			original, err := w.twin.rows(x.Name, sample)
 			if err == nil {
 				drift.Add(pool, original, rows)
 			}
@@ -175,12 +174,4 @@ func (l *weightLayer) keep(p *Plan, r *solve.Result, o WeightSettings) error {
 	tensor.Release(l.w.Data)
 	l.replace(a.Source())
 	return nil
-}
-
-// budget is the bytes of activations that stay in memory.
-func (o *WeightSettings) budget() int {
-	if o.BudgetBytes > 0 {
-		return o.BudgetBytes
-	}
-	return 4 << 30
 }

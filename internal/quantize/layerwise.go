@@ -20,17 +20,19 @@ type walk struct {
 	g       *graph.Graph
 	stages  []graph.Stage
 	layers  map[*graph.Node]*weightLayer
+	byName  map[string]*graph.Node // the nodes of the layers
 	cache   *activations.Cache
 	samples int
-	names   map[*graph.Value]string // under which the cache has values
-	twin    *walk                   // of the original network, step by step beside this one; may be nil
+	kept    map[string]bool // names of values in the cache
+	twin    *walk           // of the original network, step by step beside this one; may be nil
 }
 
 // newWalk runs nothing yet; the samples go into the cache.
 func newWalk(ctx context.Context, g *graph.Graph, layers []weightLayer, samples Samples, cache *activations.Cache) (*walk, error) {
-	w := &walk{g: g, layers: map[*graph.Node]*weightLayer{}, cache: cache, names: map[*graph.Value]string{}}
+	w := &walk{g: g, layers: map[*graph.Node]*weightLayer{}, byName: map[string]*graph.Node{}, cache: cache, kept: map[string]bool{}}
 	for i := range layers {
 		w.layers[layers[i].node] = &layers[i]
+		w.byName[layers[i].node.Name] = layers[i].node
 	}
 	w.stages = graph.Stages(g, func(n *graph.Node) (*graph.Value, bool) {
 		l := w.layers[n]
@@ -50,7 +52,7 @@ func newWalk(ctx context.Context, g *graph.Graph, layers []weightLayer, samples 
 			if call.In[i] == nil {
 				return nil, fmt.Errorf("input %q is missing", v.Name)
 			}
-			if err := cache.Put(w.name(v), w.samples, call.In[i]); err != nil {
+			if err := w.put(v, w.samples, call.In[i]); err != nil {
 				return nil, err
 			}
 		}
@@ -62,12 +64,10 @@ func newWalk(ctx context.Context, g *graph.Graph, layers []weightLayer, samples 
 	return w, nil
 }
 
-// name is unique among the values of the graph.
-func (w *walk) name(v *graph.Value) string {
-	if w.names[v] == "" {
-		w.names[v] = fmt.Sprintf("%d %s", len(w.names), v.Name)
-	}
-	return w.names[v]
+// put keeps a value of a sample under its name.
+func (w *walk) put(v *graph.Value, sample int, t *tensor.Tensor) error {
+	w.kept[v.Name] = true
+	return w.cache.Put(v.Name, sample, t)
 }
 
 // shared is a value with the layers that read it.
@@ -130,19 +130,9 @@ func (w *walk) run(ctx context.Context, solve func(ctx context.Context, x *graph
 	return nil
 }
 
-// named returns the value of a name that is in the cache.
-func (w *walk) named(name string) *graph.Value {
-	for v := range w.names {
-		if v.Name == name {
-			return v
-		}
-	}
-	return nil
-}
-
-// rows returns a value of a sample as rows of float32.
-func (w *walk) rows(x *graph.Value, sample int) ([]float32, error) {
-	t, err := w.cache.Get(w.name(x), sample)
+// rows returns the value of a name as rows of float32.
+func (w *walk) rows(x string, sample int) ([]float32, error) {
+	t, err := w.cache.Get(x, sample)
 	if err != nil {
 		return nil, err
 	}
@@ -151,13 +141,7 @@ func (w *walk) rows(x *graph.Value, sample int) ([]float32, error) {
 
 // compute runs a stage on all samples.
 func (w *walk) compute(ctx context.Context, s *graph.Stage) error {
-	for _, n := range s.Graph.Nodes {
-		for layer := range w.layers {
-			if layer.Name == n.Name {
-				s.Refresh(layer)
-			}
-		}
-	}
+	s.Refresh(w.byName)
 	if len(s.Graph.Nodes) == 0 {
 		return nil
 	}
@@ -177,7 +161,7 @@ func (w *walk) compute(ctx context.Context, s *graph.Stage) error {
 	in := make([]*tensor.Tensor, len(s.In))
 	for i := range w.samples {
 		for j, v := range s.In {
-			if in[j], err = w.cache.Get(w.name(v), i); err != nil {
+			if in[j], err = w.cache.Get(v.Name, i); err != nil {
 				return err
 			}
 		}
@@ -186,7 +170,7 @@ func (w *walk) compute(ctx context.Context, s *graph.Stage) error {
 			return fmt.Errorf("sample %d: %w", i, err)
 		}
 		for j, t := range out {
-			if err := w.cache.Put(w.name(s.Out[j]), i, t); err != nil {
+			if err := w.put(s.Out[j], i, t); err != nil {
 				return err
 			}
 		}
@@ -221,15 +205,20 @@ func dense(g *graph.Graph) error {
 
 // forget drops what no later stage that runs reads.
 func (w *walk) forget(done, last int) error {
-	var errs []error
-	for v := range w.names {
-		read := false
-		for i := done + 1; i <= last; i++ {
-			s := &w.stages[i]
-			read = read || slices.Contains(s.In, v) || slices.ContainsFunc(s.Layers, func(n *graph.Node) bool { return w.layers[n].x == v })
+	read := map[string]bool{}
+	for i := done + 1; i <= last; i++ {
+		for _, v := range w.stages[i].In {
+			read[v.Name] = true
 		}
-		if !read {
-			errs = append(errs, w.cache.Drop(w.names[v]))
+		for _, n := range w.stages[i].Layers {
+			read[w.layers[n].x.Name] = true
+		}
+	}
+	var errs []error
+	for name := range w.kept {
+		if !read[name] {
+			errs = append(errs, w.cache.Drop(name))
+			delete(w.kept, name)
 		}
 	}
 	return errors.Join(errs...)
@@ -241,7 +230,7 @@ func (w *walk) each(ctx context.Context, x *graph.Value, f func(sample int, rows
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		rows, err := w.rows(x, i)
+		rows, err := w.rows(x.Name, i)
 		if err != nil {
 			return fmt.Errorf("value %q: %w", x.Name, err)
 		}

@@ -29,16 +29,11 @@ func fewBits(m *model.Model, r Recipe) ([]weightLayer, *Plan, error) {
 	if o.Bits < 2 || o.Bits > 8 {
 		return nil, nil, fmt.Errorf("method %s: %d bits; want 2 to 8", r.Method, o.Bits)
 	}
-	return weightOnly(m, r, o.scheme(), o.bytes, func(l *weightLayer) string {
-		if o.Refuse == nil {
-			return ""
-		}
-		return o.Refuse(o.scheme(), l.rows, l.cols)
-	})
+	return weightOnly(m, r, o.scheme(), o.bytes)
 }
 
 func (o *WeightSettings) rounding() solve.AWQOptions {
-	return solve.AWQOptions{Bits: o.Bits, Group: o.Group, Symmetric: o.Symmetric, ScaleType: o.ScaleType, LeastZero: o.LeastZero, Steps: o.AWQSteps}
+	return solve.AWQOptions{Bits: o.Bits, Group: o.Group, Symmetric: o.Symmetric, ScaleType: o.ScaleType, LeastZero: o.LeastZero}
 }
 
 func runRTN(ctx context.Context, m *model.Model, p *Plan, _ Samples) error {

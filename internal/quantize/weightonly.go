@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/kernel"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/op"
 	"github.com/neurotrain/neuroquant/tensor"
@@ -57,9 +58,8 @@ func productOf(g *graph.Graph, n *graph.Node) (weightLayer, bool) {
 	return l, true
 }
 
-// weightOnly lists the layers of a model whose weights alone are quantized and what becomes of each: how is their scheme, refuse says why one
-// cannot have it, or nothing. Heads and routers of known architectures stay as they are unless an Only pattern asks for them.
-func weightOnly(m *model.Model, r Recipe, how tensor.Scheme, bytes func(l *weightLayer) int, refuse func(l *weightLayer) string) ([]weightLayer, *Plan, error) {
+// weightOnly lists the layers of a model whose weights alone are quantized and what becomes of each: how is their scheme. Heads and routers of known architectures stay as they are unless an Only pattern asks for them.
+func weightOnly(m *model.Model, r Recipe, how tensor.Scheme, bytes func(l *weightLayer) int) ([]weightLayer, *Plan, error) {
 	sel, err := newSelection(r)
 	if err != nil {
 		return nil, nil, err
@@ -88,9 +88,10 @@ func weightOnly(m *model.Model, r Recipe, how tensor.Scheme, bytes func(l *weigh
 			case m.Arch != "" && !asked && isRouter(d.Layer):
 				why = "a router of experts, which loaders expect in float"
 			default:
-				if why = refuse(&l); why == "" {
-					skip = false
+				if refuse := r.WeightOnly.Refuse; refuse != nil {
+					why = refuse(how, l.rows, l.cols)
 				}
+				skip = why != ""
 			}
 		}
 		d.Why = why
@@ -153,7 +154,7 @@ func storedBytes(s tensor.Source) int {
 	return inFile(s).DType().ByteLen(s.Shape().Len())
 }
 
-// weights returns the rows x cols weight in float32.
+// weights returns a copy of the rows x cols weight in float32.
 func (l *weightLayer) weights() ([]float32, error) {
 	t, err := l.w.Data.Load()
 	if err != nil {
@@ -168,11 +169,7 @@ func (l *weightLayer) weights() ([]float32, error) {
 		copy(out, f)
 		return out, nil
 	}
-	for c := range l.cols {
-		for r := range l.rows {
-			out[r*l.cols+c] = f[c*l.rows+r]
-		}
-	}
+	kernel.Transpose(out, l.cols, f, l.rows, l.cols, l.rows)
 	return out, nil
 }
 

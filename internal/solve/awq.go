@@ -44,6 +44,7 @@ type Scales struct {
 	Exponent        float64   // of the size of the inputs
 	Weights         bool      // the size of the weights counts as well
 	Error, Rounding float64   // the summed squared error of the outputs per token with S, and with none
+	Roundings       []float64 // Rounding by matrix
 }
 
 // AWQScales searches the scales of the columns of weights that share their input with which rounding them costs the outputs least: as
@@ -63,7 +64,12 @@ func AWQScales(ctx context.Context, p *kernel.Pool, weights []Matrix, in *Inputs
 	}
 	packed := kernel.PackB(true, in.width, in.Sampled(), in.sample, in.width)
 	best := &Scales{}
-	best.Rounding = scaledError(p, weights, packed, nil, &o)
+	n := float64(in.Sampled())
+	best.Roundings = scaledErrors(p, weights, packed, nil, &o)
+	for i, e := range best.Roundings {
+		best.Rounding += e
+		best.Roundings[i] = e / n
+	}
 	best.Error = best.Rounding
 	if v := best.Rounding; math.IsNaN(v) || math.IsInf(v, 0) {
 		return nil, errors.New("weights or inputs are not finite")
@@ -79,12 +85,15 @@ func AWQScales(ctx context.Context, p *kernel.Pool, weights []Matrix, in *Inputs
 			}
 			exponent := float64(i) / float64(o.Steps)
 			s := powers(sizes, shares, exponent, both)
-			if e := scaledError(p, weights, packed, s, &o); e < best.Error {
+			e := 0.0
+			for _, of := range scaledErrors(p, weights, packed, s, &o) {
+				e += of
+			}
+			if e < best.Error {
 				best.S, best.Exponent, best.Weights, best.Error = s, exponent, both, e
 			}
 		}
 	}
-	n := float64(in.Sampled())
 	best.Error /= n
 	best.Rounding /= n
 	return best, nil
@@ -140,9 +149,9 @@ func weightShares(p *kernel.Pool, weights []Matrix, width, group int) []float64 
 // rowsAtOnce is how many rows are rounded before they are multiplied by the inputs: their differences stay in the cache.
 const rowsAtOnce = 128
 
-// scaledError is the summed squared difference that rounding the weights times s makes to the outputs of the sample.
-func scaledError(p *kernel.Pool, weights []Matrix, x *kernel.PackedF32, s []float32, o *AWQOptions) float64 {
-	width, tokens := x.Size()
+// scaledErrors are the summed squared differences that rounding the weights times s makes to the outputs of the sample, by matrix.
+func scaledErrors(p *kernel.Pool, weights []Matrix, x *kernel.PackedF32, s []float32, o *AWQOptions) []float64 {
+	width, _ := x.Size()
 	var inverse []float32
 	if s != nil {
 		inverse = make([]float32, len(s))
@@ -150,43 +159,68 @@ func scaledError(p *kernel.Pool, weights []Matrix, x *kernel.PackedF32, s []floa
 			inverse[i] = 1 / v
 		}
 	}
+	out := make([]float64, len(weights))
+	for i, m := range weights {
+		rowErrors(p, m.Rows, x, func(d []float32, row int) {
+			w := m.W[row*width : (row+1)*width]
+			if s == nil {
+				copy(d, w)
+			} else {
+				kernel.Mul(d, w, s)
+			}
+			o.roundRow(d, nil)
+			if s != nil {
+				kernel.Mul(d, d, inverse)
+			}
+			kernel.Sub(d, d, w)
+		}, func(_ int, e float64) { out[i] += e })
+	}
+	return out
+}
+
+// rowErrors calls said with the summed squared output that each row has of the inputs x, in their order; fill sets d to a row.
+func rowErrors(p *kernel.Pool, rows int, x *kernel.PackedF32, fill func(d []float32, row int), said func(row int, e float64)) {
+	width, tokens := x.Size()
 	diff, out := kernel.Borrow[float32](rowsAtOnce*width), kernel.Borrow[float32](rowsAtOnce*tokens)
 	defer diff.Release()
 	defer out.Release()
 	var sums [rowsAtOnce]float64
-	total := 0.0
-	for _, m := range weights {
-		for first := 0; first < m.Rows; first += rowsAtOnce {
-			n := min(rowsAtOnce, m.Rows-first)
-			p.For(n, 4, func(lo, hi int) {
-				for r := lo; r < hi; r++ {
-					w := m.W[(first+r)*width : (first+r+1)*width]
-					d := diff.Data[r*width : (r+1)*width]
-					if s == nil {
-						copy(d, w)
-					} else {
-						kernel.Mul(d, w, s)
-					}
-					o.roundRow(d, nil)
-					if s != nil {
-						kernel.Mul(d, d, inverse)
-					}
-					kernel.Sub(d, d, w)
-				}
-			})
-			kernel.GemmF32Packed(p, false, n, 1, diff.Data, width, x, 0, out.Data, tokens)
-			p.For(n, 8, func(lo, hi int) {
-				for r := lo; r < hi; r++ {
-					y := out.Data[r*tokens : (r+1)*tokens]
-					sums[r] = float64(kernel.Dot(y, y))
-				}
-			})
-			for _, v := range sums[:n] {
-				total += v
+	for first := 0; first < rows; first += rowsAtOnce {
+		n := min(rowsAtOnce, rows-first)
+		p.For(n, 4, func(lo, hi int) {
+			for r := lo; r < hi; r++ {
+				fill(diff.Data[r*width:(r+1)*width], first+r)
 			}
+		})
+		kernel.GemmF32Packed(p, false, n, 1, diff.Data, width, x, 0, out.Data, tokens)
+		p.For(n, 8, func(lo, hi int) {
+			for r := lo; r < hi; r++ {
+				y := out.Data[r*tokens : (r+1)*tokens]
+				sums[r] = float64(kernel.Dot(y, y))
+			}
+		})
+		for r, e := range sums[:n] {
+			said(first+r, e)
 		}
 	}
-	return total
+}
+
+// OutputErrors returns what each row of the output loses with a quantized matrix in place of m: the summed squared error per token of the
+// sample. r has groups of that many columns, 0: whole rows.
+func OutputErrors(p *kernel.Pool, m Matrix, r *Result, group int, in *Inputs) []float64 {
+	if group == 0 || group > in.width {
+		group = max(in.width, 1)
+	}
+	out := make([]float64, m.Rows)
+	x := kernel.PackB(true, in.width, in.Sampled(), in.sample, in.width)
+	rowErrors(p, m.Rows, x, func(d []float32, row int) {
+		w, codes := m.W[row*in.width:(row+1)*in.width], r.Codes[row*in.width:(row+1)*in.width]
+		for c, q := range codes {
+			at := row*r.Groups + c/group
+			d[c] = r.Scales[at]*(float32(q)-float32(r.Zeros[at])) - w[c]
+		}
+	}, func(row int, e float64) { out[row] = e / float64(max(in.Sampled(), 1)) })
+	return out
 }
 
 // roundRow rounds a row in place, group by group, clamped to limits where there are any.

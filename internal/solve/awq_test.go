@@ -72,6 +72,9 @@ func TestAWQ(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if n := got.Roundings; len(n) != 2 || math.Abs(n[0]+n[1]-got.Rounding) > 1e-6*got.Rounding {
+			t.Errorf("%+v: rounding loses %v, by matrix %v", o, got.Rounding, n)
+		}
 		plain, scaled := said(t, w, x, nil, nil, rows, cols, o), said(t, w, x, got.S, nil, rows, cols, o)
 		if math.Abs(got.Rounding-plain) > 1e-3*plain || math.Abs(got.Error-scaled) > 1e-3*scaled {
 			t.Errorf("%+v: said to be %v and %v, is %v and %v", o, got.Rounding, got.Error, plain, scaled)
@@ -82,6 +85,17 @@ func TestAWQ(t *testing.T) {
 		limits, err := AWQClip(context.Background(), nil, Matrix{rows, w}, in, o)
 		if err != nil {
 			t.Fatal(err)
+		}
+		r, err := Round(nil, Matrix{rows, w}, cols, limits, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := 0.0
+		for _, e := range OutputErrors(nil, Matrix{rows, w}, r, o.Group, in) {
+			sum += e
+		}
+		if is := said(t, w, x, nil, limits, rows, cols, o); math.Abs(sum-is) > 1e-3*is {
+			t.Errorf("%+v: rows lose %v, the output %v", o, sum, is)
 		}
 		if clipped := said(t, w, x, nil, limits, rows, cols, o); o.Bits < 8 && clipped > 0.95*plain {
 			t.Errorf("%+v: clamped %v, not clamped %v", o, clipped, plain)
@@ -129,7 +143,7 @@ func TestInputsInPieces(t *testing.T) {
 		pieces.Add(rest[:n])
 		rest = rest[n:]
 	}
-	if !slices.Equal(whole.sample, pieces.sample) || !slices.Equal(whole.sizes, pieces.sizes) || whole.Tokens() != tokens {
+	if !slices.Equal(whole.sample, pieces.sample) || !slices.Equal(whole.sizes, pieces.sizes) || whole.tokens != tokens {
 		t.Error("pieces give another account")
 	}
 	if n := whole.Sampled(); n < 50 || n > 100 {

@@ -24,12 +24,6 @@ func NewHessian(width int) *Hessian {
 	return &Hessian{width: width, sum: make([]float64, width*width)}
 }
 
-// Width returns the number of elements of an input.
-func (h *Hessian) Width() int { return h.width }
-
-// Tokens returns the number of inputs that were added.
-func (h *Hessian) Tokens() int { return h.tokens }
-
 // Add takes inputs, one row after the other. It panics if they are no whole rows.
 func (h *Hessian) Add(p *kernel.Pool, x []float32) {
 	rows := len(x) / max(h.width, 1)

@@ -50,9 +50,6 @@ func (in *Inputs) thin() {
 	in.sample = kept
 }
 
-// Tokens returns the number of inputs that were added.
-func (in *Inputs) Tokens() int { return in.tokens }
-
 // Sampled returns the number of tokens in the sample.
 func (in *Inputs) Sampled() int { return len(in.sample) / max(in.width, 1) }
 

@@ -2,6 +2,7 @@ package hf
 
 import (
 	"fmt"
+	"regexp"
 
 	"github.com/neurotrain/neuroquant/internal/arch"
 	"github.com/neurotrain/neuroquant/internal/kernel"
@@ -126,7 +127,7 @@ func gptqLayout(name string, less int) layout {
 				},
 			},
 		},
-		config: func(a *packed.Affine, _ []string, settings map[string]any) map[string]any {
+		config: func(a *packed.Affine, kept []string, settings map[string]any) map[string]any {
 			group := a.Group
 			if a.Groups() == 1 {
 				group = -1
@@ -135,7 +136,17 @@ func gptqLayout(name string, less int) layout {
 				"quant_method": "gptq", "bits": a.Bits, "group_size": group, "desc_act": a.Index != nil, "sym": a.Zeros == nil, "damp_percent": 0.01,
 				"static_groups": false, "true_sequential": true, "checkpoint_format": name, "lm_head": false, "model_name_or_path": nil, "model_file_base_name": "model",
 			}
-			for _, k := range []string{"damp_percent", "static_groups", "group_size", "meta"} {
+			// Loaders take every linear layer of a block for one of codes unless a pattern says otherwise.
+			left := map[string]any{}
+			for _, m := range unquantized(kept) {
+				if m != "lm_head" {
+					left["-:^"+regexp.QuoteMeta(m)+"$"] = map[string]any{}
+				}
+			}
+			if len(left) > 0 {
+				c["dynamic"] = left
+			}
+			for _, k := range []string{"damp_percent", "static_groups", "meta"} {
 				if v, ok := settings[k]; ok {
 					c[k] = v
 				}

@@ -100,6 +100,29 @@ func TestLayoutsGiveBackWhatTheyTake(t *testing.T) {
 	}
 }
 
+// TestKeptModules checks that loaders of the layout are told which modules have no codes.
+func TestKeptModules(t *testing.T) {
+	l, err := findLayout("gptq")
+	if err != nil {
+		t.Fatal(err)
+	}
+	float := func(name string) model.Entry {
+		return model.Entry{Name: name + ".weight", Source: tensor.InMemory(tensor.New(tensor.Float16, 4, 4))}
+	}
+	a := codes(rand.New(rand.NewPCG(3, 3)), 4, 32, 32, 32, true, false)
+	m := &model.Model{Config: map[string]any{}, State: []model.Entry{
+		float("model.embed_tokens"), {Name: "model.layers.0.q.weight", Source: a.Source()}, float("model.layers.0.down"), float("lm_head"),
+	}}
+	_, config, err := l.laidOut(m, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dynamic, _ := config["quantization_config"].(map[string]any)["dynamic"].(map[string]any)
+	if len(dynamic) != 1 || dynamic[`-:^model\.layers\.0\.down$`] == nil {
+		t.Errorf("patterns of modules without codes: %v", dynamic)
+	}
+}
+
 // TestWordsOfTheSpecification has the words that the formats' descriptions give.
 func TestWordsOfTheSpecification(t *testing.T) {
 	for _, c := range []struct {
