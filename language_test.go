@@ -12,24 +12,12 @@ import (
 
 	"github.com/neurotrain/neuroquant"
 	"github.com/neurotrain/neuroquant/internal/codec/safetensors"
+	"github.com/neurotrain/neuroquant/internal/material"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
-// trained is the folder of a small trained language model.
-func trained(t *testing.T, name string) string {
-	t.Helper()
-	dir := filepath.Join("../shared/data", name)
-	if _, err := os.Stat(dir); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skipf("the trained models are not there: %v", err)
-	}
-	return dir
-}
-
 func TestPerplexityIsThatOfPyTorch(t *testing.T) {
-	dir := trained(t, "stories260k")
+	dir := material.Path(t, "data/stories260k")
 	texts, err := neuroquant.ReadTexts(filepath.Join(dir, "eval/tinystories-eval.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +42,7 @@ func TestPerplexityIsThatOfPyTorch(t *testing.T) {
 }
 
 func TestDivergenceFromAReference(t *testing.T) {
-	dir := trained(t, "stories260k")
+	dir := material.Path(t, "data/stories260k")
 	texts, err := neuroquant.ReadTexts(filepath.Join(dir, "eval/tinystories-eval.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +69,7 @@ func TestDivergenceFromAReference(t *testing.T) {
 	if !(d.Mean > 1e-4 && d.Mean < 0.5 && d.Top1 > 0.7 && d.Top1 < 1 && d.P99 <= d.Max && d.Mean < d.P99) || p.Perplexity == d.Reference {
 		t.Errorf("a changed model: %+v, %+v", p, d)
 	}
-	if _, _, err := neuroquant.EvaluateText(ctx, open(t, dir), open(t, trained(t, "golm-15m")), texts, o); err == nil || !strings.Contains(err.Error(), "do not have the same tokens") {
+	if _, _, err := neuroquant.EvaluateText(ctx, open(t, dir), open(t, material.Path(t, "data/golm-15m")), texts, o); err == nil || !strings.Contains(err.Error(), "do not have the same tokens") {
 		t.Error(err)
 	}
 	for want, o := range map[string]neuroquant.TextOptions{
@@ -155,7 +143,7 @@ func generator(t *testing.T, dir string, o neuroquant.GeneratorOptions) *neuroqu
 
 func TestGeneratedTextIsThatOfPyTorch(t *testing.T) {
 	for _, name := range []string{"stories260k", "golm-15m"} {
-		dir := trained(t, name)
+		dir := material.Path(t, "data/"+name)
 		b, err := os.ReadFile(filepath.Join(dir, "expected/greedy.json"))
 		if err != nil {
 			t.Fatal(err)
@@ -186,7 +174,7 @@ func TestGeneratedTextIsThatOfPyTorch(t *testing.T) {
 }
 
 func TestStopTextsAndSeeds(t *testing.T) {
-	g := generator(t, trained(t, "stories260k"), neuroquant.GeneratorOptions{Cache: "int8", Context: 100})
+	g := generator(t, material.Path(t, "data/stories260k"), neuroquant.GeneratorOptions{Cache: "int8", Context: 100})
 	ctx := context.Background()
 	run := func(o neuroquant.GenerateOptions, prompts ...string) []neuroquant.Generation {
 		t.Helper()
@@ -231,7 +219,7 @@ func TestStopTextsAndSeeds(t *testing.T) {
 }
 
 func TestLanguageModelsThatAreDamaged(t *testing.T) {
-	dir := trained(t, "stories260k")
+	dir := material.Path(t, "data/stories260k")
 	ctx := context.Background()
 	nan := copied(t, dir, func(name string, v []float32) {
 		if strings.HasSuffix(name, "layers.2.mlp.up_proj.weight") {
@@ -246,7 +234,7 @@ func TestLanguageModelsThatAreDamaged(t *testing.T) {
 	}
 	for want, spoil := range map[string]func(dir string) error{
 		"the tokenizer has 4096 tokens, the model an embedding of 512": func(dir string) error {
-			b, err := os.ReadFile(filepath.Join(trained(t, "golm-15m"), "tokenizer.json"))
+			b, err := os.ReadFile(filepath.Join(material.Path(t, "data/golm-15m"), "tokenizer.json"))
 			if err != nil {
 				return err
 			}

@@ -6,11 +6,12 @@ import (
 	"testing"
 
 	"github.com/neurotrain/neuroquant"
+	"github.com/neurotrain/neuroquant/internal/material"
 )
 
 // Weights of 4 bits lose much; equalization, bias correction and fitted ranges win at least 4 dB of it back.
 func TestResNet20FourBitRepairs(t *testing.T) {
-	needCIFAR(t)
+	cifar := material.Path(t, "data/cifar10")
 	ctx := context.Background()
 	path := filepath.Join(cifar, "resnet20.onnx")
 	raw, train := openCIFAR(t, "raw_test_500.npy"), openCIFAR(t, "raw_train_3000.npy")

@@ -14,6 +14,7 @@ import (
 	"github.com/neurotrain/neuroquant/internal/format"
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/kernel"
+	"github.com/neurotrain/neuroquant/internal/material"
 	"github.com/neurotrain/neuroquant/internal/op"
 	"github.com/neurotrain/neuroquant/internal/pass"
 	"github.com/neurotrain/neuroquant/tensor"
@@ -88,7 +89,7 @@ func (a agreement) String() string {
 // the float evaluation of the same file to within one, given the same codes before it, and the logits are as near to those of
 // the float network.
 func TestResNet20StaticOnIntegers(t *testing.T) {
-	needCIFAR(t)
+	cifar := material.Path(t, "data/cifar10")
 	ctx := context.Background()
 	c := neuroquant.StaticConfig()
 	c.NumCalibrationSamples = 64

@@ -3,34 +3,21 @@ package neuroquant_test
 import (
 	"context"
 	"math"
-	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/neurotrain/neuroquant"
 	"github.com/neurotrain/neuroquant/data"
+	"github.com/neurotrain/neuroquant/internal/material"
 	"github.com/neurotrain/neuroquant/tensor"
 )
-
-// cifar is the folder with a trained ResNet-20 and real images.
-const cifar = "../shared/data/cifar10"
 
 // imagenet is the normalization that the network was trained with.
 var imagenet = data.Transform{Mean: []float64{0.485, 0.456, 0.406}, Std: []float64{0.229, 0.224, 0.225}}
 
-func needCIFAR(t *testing.T) {
-	t.Helper()
-	if _, err := os.Stat(cifar); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("%s is missing", cifar)
-		}
-		t.Skipf("%s is missing: the trained ResNet-20 and its images are not here", cifar)
-	}
-}
-
 func openCIFAR(t *testing.T, name string) data.Set {
 	t.Helper()
-	set, err := data.Open(filepath.Join(cifar, name), data.Options{Transform: imagenet})
+	set, err := data.Open(filepath.Join(material.Path(t, "data/cifar10"), name), data.Options{Transform: imagenet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +37,7 @@ func openModel(t *testing.T, path string) *neuroquant.Model {
 
 // The float logits are those of PyTorch, stored beside the images.
 func TestResNet20FloatLogits(t *testing.T) {
-	needCIFAR(t)
+	cifar := material.Path(t, "data/cifar10")
 	ref, err := data.ReadNPYFile(filepath.Join(cifar, "resnet20_fp32_logits_raw500.npy"))
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +86,7 @@ func TestResNet20FloatLogits(t *testing.T) {
 // Dynamic int8 must keep what the float network says: its class on 99 % of the raw and 98.5 % of the JPEG test images, its
 // logits to 29 dB.
 func TestResNet20Dynamic(t *testing.T) {
-	needCIFAR(t)
+	cifar := material.Path(t, "data/cifar10")
 	ctx := context.Background()
 	raw, jpeg := openCIFAR(t, "raw_test_500.npy"), openCIFAR(t, "test_jpeg_2000.zip")
 	for _, name := range []string{"resnet20.onnx", "resnet20_bn.onnx"} {

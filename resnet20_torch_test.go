@@ -8,12 +8,13 @@ import (
 
 	"github.com/neurotrain/neuroquant"
 	"github.com/neurotrain/neuroquant/data"
+	"github.com/neurotrain/neuroquant/internal/material"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
 // The network in each of PyTorch's forms is quantized, written and read again; it says what PyTorch said before.
 func TestResNet20OfPyTorchIsQuantized(t *testing.T) {
-	needCIFAR(t)
+	cifar := material.Path(t, "data/cifar10")
 	ctx := context.Background()
 	ref, err := data.ReadNPYFile(filepath.Join(cifar, "resnet20_fp32_logits_raw500.npy"))
 	if err != nil {

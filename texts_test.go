@@ -6,12 +6,13 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/neurotrain/neuroquant/internal/material"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
 // TestTextsOfAFileWithItsOwnTokenizer cuts the same texts for a folder and for a GGUF file with no tokenizer beside it.
 func TestTextsOfAFileWithItsOwnTokenizer(t *testing.T) {
-	dir := trained(t, "stories260k")
+	dir := material.Path(t, "data/stories260k")
 	list, whole := filepath.Join(t.TempDir(), "a.json"), filepath.Join(t.TempDir(), "a.raw")
 	for path, text := range map[string]string{list: `["A cat sat.", {"text": "The dog ran away."}]`, whole: "A cat sat."} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

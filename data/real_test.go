@@ -3,28 +3,15 @@ package data
 import (
 	"encoding/json"
 	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
+	"github.com/neurotrain/neuroquant/internal/material"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
-// shared returns the path of a file of the shared material, which CI must have.
-func shared(t *testing.T, name string) string {
-	t.Helper()
-	p := filepath.Join("..", "..", "shared", "data", name)
-	if _, err := os.Stat(p); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skipf("the shared material is absent: %v", err)
-	}
-	return p
-}
-
 func TestCIFARJPEGZip(t *testing.T) {
-	s, err := Open(shared(t, "cifar10/test_jpeg_2000.zip"), Options{Transform: Transform{DType: tensor.Uint8, Layout: "nhwc"}})
+	s, err := Open(material.Path(t, "data/cifar10/test_jpeg_2000.zip"), Options{Transform: Transform{DType: tensor.Uint8, Layout: "nhwc"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,15 +30,15 @@ func TestCIFARJPEGZip(t *testing.T) {
 		}
 	}
 	// libjpeg-turbo's decoding of some of them.
-	ref, err := ReadNPYFile(shared(t, "cifar10/jpeg_decoded_256.npy"))
+	ref, err := ReadNPYFile(material.Path(t, "data/cifar10/jpeg_decoded_256.npy"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	refLabels, err := ReadNPYFile(shared(t, "cifar10/jpeg_decoded_256_labels.npy"))
+	refLabels, err := ReadNPYFile(material.Path(t, "data/cifar10/jpeg_decoded_256_labels.npy"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := os.ReadFile(shared(t, "cifar10/jpeg_decoded_256_names.json"))
+	raw, err := os.ReadFile(material.Path(t, "data/cifar10/jpeg_decoded_256_names.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +95,7 @@ func TestCIFARJPEGZip(t *testing.T) {
 }
 
 func TestCIFARRawArray(t *testing.T) {
-	path := shared(t, "cifar10/raw_test_500.npy")
+	path := material.Path(t, "data/cifar10/raw_test_500.npy")
 	s, err := Open(path, Options{Transform: Transform{Mean: []float64{0.485, 0.456, 0.406}, Std: []float64{0.229, 0.224, 0.225}}})
 	if err != nil {
 		t.Fatal(err)
@@ -138,7 +125,7 @@ func TestCIFARRawArray(t *testing.T) {
 }
 
 func TestMNISTArray(t *testing.T) {
-	s, err := Open(shared(t, "mnist/test_images.npy"), Options{Limit: 100, Seed: 3})
+	s, err := Open(material.Path(t, "data/mnist/test_images.npy"), Options{Limit: 100, Seed: 3})
 	if err != nil {
 		t.Fatal(err)
 	}

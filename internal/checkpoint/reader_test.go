@@ -14,21 +14,9 @@ import (
 	"testing"
 
 	"github.com/neurotrain/neuroquant/internal/codec/pickle"
+	"github.com/neurotrain/neuroquant/internal/material"
 	"github.com/neurotrain/neuroquant/tensor"
 )
-
-// shared returns a folder of the shared material; a test that wants it is skipped where it is absent, except in CI.
-func shared(t testing.TB, parts ...string) string {
-	t.Helper()
-	dir := filepath.Join(append([]string{"..", "..", "..", "shared"}, parts...)...)
-	if _, err := os.Stat(dir); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("the shared material is not here: ", err)
-	}
-	return dir
-}
 
 // expected is what torch.load gives for a file, as the cases of pt-reader have it.
 type expected struct {
@@ -43,7 +31,7 @@ type expected struct {
 }
 
 func TestReadsWhatPyTorchReads(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join(shared(t, "data", "pt-reader"), "*.expect.json"))
+	files, err := filepath.Glob(filepath.Join(material.Path(t, "data/pt-reader"), "*.expect.json"))
 	if err != nil || len(files) < 15 {
 		t.Fatalf("%d cases (%v)", len(files), err)
 	}

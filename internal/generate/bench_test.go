@@ -3,8 +3,6 @@ package generate
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -12,15 +10,13 @@ import (
 	"github.com/neurotrain/neuroquant/internal/arch"
 	"github.com/neurotrain/neuroquant/internal/format/hf"
 	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/material"
 )
 
 // BenchmarkDecode generates with a small trained model on one thread. The metric "outside-%" is the share of the time that is
 // spent outside of operators: the executor's order, slots and memory, the loop, the choice of tokens. With -v it lists operators.
 func BenchmarkDecode(b *testing.B) {
-	dir := filepath.Join("../../../shared/data/golm-15m")
-	if _, err := os.Stat(dir); err != nil {
-		b.Skipf("the trained models are not there: %v", err)
-	}
+	dir := material.Path(b, "data/golm-15m")
 	m, err := hf.Open(context.Background(), dir)
 	if err != nil {
 		b.Fatal(err)

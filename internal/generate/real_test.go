@@ -10,6 +10,7 @@ import (
 
 	"github.com/neurotrain/neuroquant/internal/arch"
 	"github.com/neurotrain/neuroquant/internal/format/hf"
+	"github.com/neurotrain/neuroquant/internal/material"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -17,13 +18,10 @@ import (
 // each type of cache, in chunks that cut a prompt.
 func TestTrainedModelsContinue(t *testing.T) {
 	for _, name := range []string{"golm-15m", "stories260k"} {
-		dir := filepath.Join("../../../shared/data", name)
+		dir := material.Path(t, "data/"+name)
 		text, err := os.ReadFile(filepath.Join(dir, "expected/greedy.json"))
 		if err != nil {
-			if os.Getenv("CI") != "" {
-				t.Fatal(err)
-			}
-			t.Skipf("the trained models are not there: %v", err)
+			t.Fatal(err)
 		}
 		var want []struct {
 			Prompt []int `json:"prompt_ids"`
@@ -74,10 +72,7 @@ func TestTrainedModelsContinue(t *testing.T) {
 }
 
 func TestContextEndsASequence(t *testing.T) {
-	dir := filepath.Join("../../../shared/data/stories260k")
-	if _, err := os.Stat(dir); err != nil && os.Getenv("CI") == "" {
-		t.Skipf("the trained models are not there: %v", err)
-	}
+	dir := material.Path(t, "data/stories260k")
 	m, err := hf.Open(context.Background(), dir)
 	if err != nil {
 		t.Fatal(err)

@@ -14,20 +14,8 @@ import (
 
 	"github.com/neurotrain/neuroquant/data"
 	"github.com/neurotrain/neuroquant/internal/impl"
+	"github.com/neurotrain/neuroquant/internal/material"
 )
-
-const material = "../../../shared/data/ggml-blocks"
-
-// needMaterial skips where the stored blocks are absent, which fails in CI.
-func needMaterial(t *testing.T) {
-	t.Helper()
-	if _, err := os.Stat(material); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-}
 
 func readFloats(t *testing.T, path string) []float32 {
 	t.Helper()
@@ -53,8 +41,8 @@ func onEvery(t *testing.T, f func(t *testing.T)) {
 }
 
 func TestBlocksOfGGML(t *testing.T) {
-	needMaterial(t)
-	raw, err := os.ReadFile(filepath.Join(material, "manifest.json"))
+	dir := material.Path(t, "data/ggml-blocks")
+	raw, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +55,7 @@ func TestBlocksOfGGML(t *testing.T) {
 	if err := json.Unmarshal(raw, &manifest); err != nil {
 		t.Fatal(err)
 	}
-	source := readFloats(t, filepath.Join(material, "source_f32.npy"))
+	source := readFloats(t, filepath.Join(dir, "source_f32.npy"))
 	if len(manifest) != len(blocks)-1 { // all but F32
 		t.Errorf("%d types are known, %d stored", len(blocks), len(manifest))
 	}
@@ -78,11 +66,11 @@ func TestBlocksOfGGML(t *testing.T) {
 				t.Errorf("%s: type %v with %d bytes for %d", name, k, k.BlockBytes(), k.BlockSize())
 				continue
 			}
-			stored, err := os.ReadFile(filepath.Join(material, name+".bin"))
+			stored, err := os.ReadFile(filepath.Join(dir, name+".bin"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := readFloats(t, filepath.Join(material, name+".dequant.npy"))
+			want := readFloats(t, filepath.Join(dir, name+".dequant.npy"))
 			b, err := NewBlocks(k, 32, 256, stored)
 			if err != nil {
 				t.Fatal(err)

@@ -11,18 +11,13 @@ import (
 	"github.com/neurotrain/neuroquant/internal/exec"
 	"github.com/neurotrain/neuroquant/internal/format/onnx"
 	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/material"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
 // TestModels cleans real models: the graph stays valid, loses nodes, and computes the same.
 func TestModels(t *testing.T) {
-	root := filepath.Join("..", "..", "..", "shared", "data")
-	if _, err := os.Stat(root); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skipf("the shared models are not here: %v", err)
-	}
+	root := material.Path(t, "data")
 	cases, err := filepath.Glob(filepath.Join(root, "onnx-models", "*", "case.json"))
 	if err != nil || len(cases) < 7 {
 		t.Fatalf("%d models: %v", len(cases), err)

@@ -13,24 +13,13 @@ import (
 	"github.com/neurotrain/neuroquant/internal/exec"
 	"github.com/neurotrain/neuroquant/internal/format/hf"
 	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/material"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/pass"
 	"github.com/neurotrain/neuroquant/internal/solve"
 	"github.com/neurotrain/neuroquant/internal/tokenizer"
 	"github.com/neurotrain/neuroquant/tensor"
 )
-
-// material returns the folder of a trained model of the shared material.
-func material(t *testing.T, name string) string {
-	dir := filepath.Join("../../../shared/data", name)
-	if _, err := os.Stat(dir); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skipf("the shared material is not there: %v", err)
-	}
-	return dir
-}
 
 // stories returns the windows of 512 tokens of a list of texts of stories260k.
 func stories(t *testing.T, dir, file string, most int) [][]int64 {
@@ -155,8 +144,8 @@ func TestFewBitsTable(t *testing.T) {
 		return
 	}
 	least := map[string]map[int]float64{"gptq": {4: 0.35, 3: 0.55}, "awq": {4: 0.25, 3: 0.45}}
-	dir := material(t, "stories260k")
-	wiki := material(t, "golm-15m")
+	dir := material.Path(t, "data/stories260k")
+	wiki := material.Path(t, "data/golm-15m")
 	for _, c := range []struct {
 		name              string
 		dir               string
@@ -233,7 +222,7 @@ func text(t *testing.T, dir, file string, most int) [][]int64 {
 // TestFewBitsOfStories holds methods that quantize weights alone against plain rounding, by the perplexity that each loses of a trained
 // model. With few windows figures are rough; what is asked for is well below what is seen with all.
 func TestFewBitsOfStories(t *testing.T) {
-	dir := material(t, "stories260k")
+	dir := material.Path(t, "data/stories260k")
 	test, calibration := stories(t, dir, "tinystories-eval.json", 40), stories(t, dir, "tinystories-calib.json", 40)
 	float := perplexity(t, opened(t, dir).Graph, test)
 	lost := func(method string, o WeightSettings) float64 {

@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/neurotrain/neuroquant/internal/material"
 )
 
 // A vocabulary written for GGUF and read again gives the same ids.
@@ -13,7 +15,7 @@ func TestVocabThereAndBack(t *testing.T) {
 	}
 	for folder, want := range models {
 		t.Run(folder, func(t *testing.T) {
-			tok, err := Open(shared(t, folder))
+			tok, err := Open(material.Path(t, "data/"+folder))
 			if err != nil {
 				t.Fatal(err)
 			}

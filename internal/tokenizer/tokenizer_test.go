@@ -7,24 +7,13 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-)
 
-// shared returns the path of a file of the shared material, which CI must have.
-func shared(t testing.TB, name string) string {
-	t.Helper()
-	p := filepath.Join("..", "..", "..", "shared", "data", name)
-	if _, err := os.Stat(p); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skipf("the shared material is absent: %v", err)
-	}
-	return p
-}
+	"github.com/neurotrain/neuroquant/internal/material"
+)
 
 func open(t testing.TB, folder string) *Tokenizer {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(shared(t, folder), "tokenizer.json"))
+	data, err := os.ReadFile(filepath.Join(material.Path(t, "data/"+folder), "tokenizer.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +39,7 @@ var storedFolders = map[string]string{
 
 func storedCases(t testing.TB, folder string) []storedCase {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(shared(t, folder), storedFolders[folder]))
+	data, err := os.ReadFile(filepath.Join(material.Path(t, "data/"+folder), storedFolders[folder]))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +90,7 @@ func benchmarkText(t testing.TB) string {
 	t.Helper()
 	var b strings.Builder
 	for _, name := range []string{"wikitext2-test-part1.txt", "go-test-part1.txt"} {
-		data, err := os.ReadFile(filepath.Join(shared(t, "golm-15m"), "eval", name))
+		data, err := os.ReadFile(filepath.Join(material.Path(t, "data/golm-15m"), "eval", name))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/neurotrain/neuroquant/internal/material"
 )
 
 var allPairs = []Pair{
@@ -170,13 +172,9 @@ func TestRefused(t *testing.T) {
 
 // The files were written by llama.cpp.
 func TestFilesOfLlamaCpp(t *testing.T) {
-	const path = "../../../../shared/data/golm-15m/gguf/golm-15m-q4_K_M.gguf"
-	b, err := os.ReadFile(path)
+	b, err := os.ReadFile(material.Path(t, "data/golm-15m/gguf/golm-15m-q4_K_M.gguf"))
 	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	h, err := Parse(b)
 	if err != nil {

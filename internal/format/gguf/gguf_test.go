@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/neurotrain/neuroquant/internal/format/hf"
+	"github.com/neurotrain/neuroquant/internal/material"
 	"github.com/neurotrain/neuroquant/internal/model"
 )
 
@@ -60,7 +61,7 @@ func TestNamesThereAndBack(t *testing.T) {
 }
 
 func TestSplitFilesAndImportance(t *testing.T) {
-	dir := trained(t, "stories260k")
+	dir := material.Path(t, "data/stories260k")
 	m := open(t, hf.Open, dir)
 	whole := save(t, m, model.SaveOptions{Type: "Q8_0"})
 	parts := save(t, m, model.SaveOptions{Type: "Q8_0", SplitBytes: 100_000})
@@ -100,7 +101,7 @@ func TestSplitFilesAndImportance(t *testing.T) {
 }
 
 func TestFilesThatAreRefused(t *testing.T) {
-	file, err := os.ReadFile(filepath.Join(trained(t, "stories260k"), "gguf/stories260k-q8_0.gguf"))
+	file, err := os.ReadFile(filepath.Join(material.Path(t, "data/stories260k"), "gguf/stories260k-q8_0.gguf"))
 	if err != nil {
 		t.Fatal(err)
 	}

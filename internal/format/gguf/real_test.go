@@ -11,23 +11,11 @@ import (
 
 	"github.com/neurotrain/neuroquant/internal/exec"
 	"github.com/neurotrain/neuroquant/internal/format/hf"
+	"github.com/neurotrain/neuroquant/internal/material"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/pass"
 	"github.com/neurotrain/neuroquant/tensor"
 )
-
-// trained returns the folder of a trained model of the material beside the repository.
-func trained(t *testing.T, name string) string {
-	t.Helper()
-	dir := filepath.Join("../../../../shared/data", name)
-	if _, err := os.Stat(dir); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skipf("the trained models are not there: %v", err)
-	}
-	return dir
-}
 
 func open(t *testing.T, f func(context.Context, string) (*model.Model, error), path string) *model.Model {
 	t.Helper()
@@ -91,7 +79,7 @@ func TestFilesOfLlamaQuantize(t *testing.T) {
 		{"golm-15m", "q4_0", "golm-15m-q4_0.gguf"},
 		{"golm-15m", "q4_K_M", "golm-15m-q4_K_M.gguf"},
 	} {
-		dir := trained(t, c.model)
+		dir := material.Path(t, "data/"+c.model)
 		half := save(t, open(t, hf.Open, dir), model.SaveOptions{})
 		same(t, save(t, open(t, Open, half), model.SaveOptions{Type: c.kind}), filepath.Join(dir, "gguf", c.stored))
 	}
@@ -106,7 +94,7 @@ type answer struct {
 // The files that llama.cpp wrote are opened, and give the tokens that it gives.
 func TestTokensOfLlamaCpp(t *testing.T) {
 	for _, name := range []string{"golm-15m", "stories260k"} {
-		dir := trained(t, name)
+		dir := material.Path(t, "data/"+name)
 		raw, err := os.ReadFile(filepath.Join(dir, "expected/llamacpp_greedy.json"))
 		if err != nil {
 			t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/neurotrain/neuroquant/internal/material"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/packed"
 	"github.com/neurotrain/neuroquant/tensor"
@@ -33,7 +34,7 @@ func rounded(t *testing.T, dir string, how packed.Rounding) *model.Model {
 
 // Folders of each encoding are written, read again as the same matrices, and compute nearly what the float model does.
 func TestBitsAndBytesFolders(t *testing.T) {
-	source := trained(t, "golm-15m")
+	source := material.Path(t, "data/golm-15m")
 	ids := answers(t, source)[0].PromptIDs
 	want := tensor.Data[float32](run(t, session(t, source, true), ids))
 	for name, c := range map[string]struct {

@@ -11,22 +11,10 @@ import (
 
 	"github.com/neurotrain/neuroquant/data"
 	"github.com/neurotrain/neuroquant/internal/exec"
+	"github.com/neurotrain/neuroquant/internal/material"
 	"github.com/neurotrain/neuroquant/internal/pass"
 	"github.com/neurotrain/neuroquant/tensor"
 )
-
-// trained returns the folder of a trained model of the material beside the repository.
-func trained(t *testing.T, name string) string {
-	t.Helper()
-	dir := filepath.Join("../../../../shared/data", name)
-	if _, err := os.Stat(dir); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skipf("the trained models are not there: %v", err)
-	}
-	return dir
-}
 
 // answer is a prompt with what the model says to it.
 type answer struct {
@@ -83,7 +71,7 @@ func session(t *testing.T, dir string, lower bool) *exec.Session {
 // answers that it gave.
 func TestTrainedModels(t *testing.T) {
 	for _, name := range []string{"golm-15m", "stories260k"} {
-		dir := trained(t, name)
+		dir := material.Path(t, "data/"+name)
 		want, err := data.ReadNPYFile(filepath.Join(dir, "expected/logits_prompt0.npy"))
 		if err != nil {
 			t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"errors"
 	"io"
-	"io/fs"
 	"os"
 	"path"
 	"sort"
@@ -13,23 +12,9 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/neurotrain/neuroquant/internal/material"
 )
-
-// Data that is not in the repository lies beside it.
-const sharedDir = "../../../../shared/"
-
-// requireShared skips a test when the data is absent, which is an error on the continuous integration machine.
-func requireShared(t *testing.T, name string) string {
-	t.Helper()
-	p := sharedDir + name
-	if _, err := os.Stat(p); errors.Is(err, fs.ErrNotExist) {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("%s is missing", p)
-		}
-		t.Skipf("%s is not on this machine", p)
-	}
-	return p
-}
 
 // conformanceCase is one model of the archive with its data sets: the files of inputs and outputs by index.
 type conformanceCase struct {
@@ -47,7 +32,7 @@ var archive struct {
 // conformanceFiles reads the archive into memory, once.
 func conformanceFiles(t *testing.T) map[string][]byte {
 	t.Helper()
-	p := requireShared(t, "onnx-conformance.tar.zst")
+	p := material.Path(t, "onnx-conformance.tar.zst")
 	archive.once.Do(func() { archive.files, archive.err = readArchive(p) })
 	if archive.err != nil {
 		t.Fatal(archive.err)

@@ -39,7 +39,7 @@ func seeds(f *testing.F) [][]byte {
 	if flag.Lookup("test.fuzz").Value.String() == "" {
 		return models
 	}
-	if files, err := readArchive(sharedDir + "onnx-conformance.tar.zst"); err == nil {
+	if files, err := readArchive("../../../../shared/onnx-conformance.tar.zst"); err == nil {
 		for name, b := range files {
 			if filepath.Base(name) == "model.onnx" && len(b) < 4<<10 {
 				models = append(models, b)

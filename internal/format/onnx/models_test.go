@@ -12,6 +12,7 @@ import (
 	"github.com/neurotrain/neuroquant/data"
 	"github.com/neurotrain/neuroquant/internal/exec"
 	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/material"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/op"
 	"github.com/neurotrain/neuroquant/internal/pass"
@@ -62,7 +63,7 @@ func run(g *graph.Graph, in map[string]*tensor.Tensor) (map[string]*tensor.Tenso
 
 // TestModels runs the models that come with stored outputs, as they are, lowered, and after writing and reading back.
 func TestModels(t *testing.T) {
-	root := requireShared(t, "data/onnx-models")
+	root := material.Path(t, "data/onnx-models")
 	dirs, err := filepath.Glob(filepath.Join(root, "*", "case.json"))
 	if err != nil || len(dirs) < 7 {
 		t.Fatalf("found %d models: %v", len(dirs), err)
@@ -181,7 +182,7 @@ func ramp(t graph.Type) *tensor.Tensor {
 
 // TestExternalDataEqualsInline compares the two forms of one network.
 func TestExternalDataEqualsInline(t *testing.T) {
-	dir := requireShared(t, "data")
+	dir := material.Path(t, "data")
 	inline := openModel(t, filepath.Join(dir, "cifar10", "resnet20_bn.onnx"))
 	outside := openModel(t, filepath.Join(dir, "onnx-models", "resnet20_external", "resnet20_external.onnx"))
 	if len(outside.Files) != 2 || outside.Files[1] != "resnet20_external.bin" {
@@ -208,7 +209,7 @@ func TestExternalDataEqualsInline(t *testing.T) {
 
 // TestResNetLogits compares both exports of a network with the logits that were stored with it.
 func TestResNetLogits(t *testing.T) {
-	dir := filepath.Join(requireShared(t, "data"), "cifar10")
+	dir := filepath.Join(material.Path(t, "data"), "cifar10")
 	images := readNpy(t, filepath.Join(dir, "raw_test_500.npy"))
 	const n, side, channels = 16, 32, 3
 	x := make([]float32, n*channels*side*side)
