@@ -5,15 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 
-	"github.com/parquet-go/parquet-go"
-
+	"github.com/neurotrain/neuroquant/internal/codec/mmap"
+	"github.com/neurotrain/neuroquant/internal/codec/parquet"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -167,21 +167,12 @@ func textOf(raw json.RawMessage, field string) (string, error) {
 
 // parquetTexts reads one column of a table.
 func parquetTexts(path, field string) (texts []string, err error) {
-	f, err := os.Open(path)
+	f, err := mmap.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { // the library panics at some broken files
-		if r := recover(); r != nil {
-			texts, err = nil, fmt.Errorf("not a readable Parquet file: %v", r)
-		}
-	}()
-	table, err := parquet.OpenFile(f, info.Size())
+	defer func() { err = errors.Join(err, f.Close()) }()
+	table, err := parquet.Open(f.Bytes())
 	if err != nil {
 		return nil, err
 	}
@@ -190,46 +181,22 @@ func parquetTexts(path, field string) (texts []string, err error) {
 		names = []string{field}
 	}
 	var have []string
-	for _, c := range table.Schema().Columns() {
-		have = append(have, strings.Join(c, "."))
+	for _, c := range table.Columns {
+		have = append(have, c.Name)
 	}
 	at := slices.IndexFunc(have, func(c string) bool { return slices.Contains(names, c) })
 	if at < 0 {
 		return nil, fmt.Errorf("the table has no column %s; it has %s", strings.Join(names, ", "), strings.Join(have, ", "))
 	}
-	if kind := table.Schema().Fields()[slices.IndexFunc(table.Schema().Fields(), func(f parquet.Field) bool { return f.Name() == have[at] })]; !kind.Leaf() || kind.Type().Kind() != parquet.ByteArray {
-		return nil, fmt.Errorf("column %s holds %v; want texts", have[at], kind.Type())
-	}
 	total := 0
-	for _, g := range table.RowGroups() {
-		pages := g.ColumnChunks()[at].Pages()
-		for {
-			p, err := pages.ReadPage()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				_ = pages.Close()
-				return nil, err
-			}
-			values := make([]parquet.Value, p.NumValues())
-			n, err := p.Values().ReadValues(values)
-			if err != nil && !errors.Is(err, io.EOF) {
-				_ = pages.Close()
-				return nil, err
-			}
-			for _, v := range values[:n] {
-				s := string(v.ByteArray())
-				if total += len(s); total > maxTextBytes {
-					_ = pages.Close()
-					return nil, fmt.Errorf("texts of more than %d bytes", maxTextBytes)
-				}
-				texts = append(texts, s)
-			}
-		}
-		if err := pages.Close(); err != nil {
+	for text, err := range table.Texts(at) {
+		if err != nil {
 			return nil, err
 		}
+		if total += len(text) + int(unsafe.Sizeof("")); total > maxTextBytes {
+			return nil, fmt.Errorf("texts of more than %d bytes", maxTextBytes)
+		}
+		texts = append(texts, string(text))
 	}
 	return texts, nil
 }

@@ -80,28 +80,6 @@ func TestReadTexts(t *testing.T) {
 	}
 }
 
-func FuzzReadParquet(f *testing.F) {
-	dir := f.TempDir()
-	path := filepath.Join(dir, "a.parquet")
-	if err := parquet.WriteFile(path, []struct {
-		Text string `parquet:"text"`
-	}{{"one"}, {"two"}}); err != nil {
-		f.Fatal(err)
-	}
-	whole, err := os.ReadFile(path)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(whole)
-	f.Fuzz(func(t *testing.T, b []byte) {
-		p := filepath.Join(t.TempDir(), "x.parquet")
-		if err := os.WriteFile(p, b, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		_, _ = ReadTexts(p, "") // an error, not a panic
-	})
-}
-
 func TestWindows(t *testing.T) {
 	s, err := Windows("input_ids", []int64{1, 2, 3, 4, 5, 6, 7}, 3)
 	if err != nil {
