@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"strings"
+	"sync"
 
 	"github.com/neurotrain/neuroquant/internal/analyze"
 )
@@ -16,19 +17,21 @@ import (
 //go:embed uplot/uPlot.iife.min.js uplot/uPlot.min.css uplot/LICENSE page.html page.css page.js
 var assets embed.FS
 
-var page = template.Must(template.New("page.html").Funcs(template.FuncMap{
-	"bytes": Bytes, "ratio": ratio, "db": DB, "times": times, "percent": func(x float64) string { return fmt.Sprintf("%.2f %%", 100*x) },
-	"signed":   func(x float64) string { return fmt.Sprintf("%+.2f", 100*x) },
-	"signed4":  func(x float64) string { return fmt.Sprintf("%+.4f", x) },
-	"sub":      func(a, b float64) float64 { return a - b },
-	"f4":       func(x float64) string { return fmt.Sprintf("%.4f", x) },
-	"f6":       func(x float64) string { return fmt.Sprintf("%.6f", x) },
-	"g4":       func(x float64) string { return fmt.Sprintf("%.4g", x) },
-	"shape":    func(s []int) string { return strings.Trim(strings.ReplaceAll(fmt.Sprint(s), " ", "x"), "[]") },
-	"grade":    grade,
-	"fraction": fraction, "share": share, "risky": risky, "first": firstChannels,
-	"causes": causesText, "without": without, "searched": searched, "optional": optionalPercent, "ms": milliseconds, "calibrators": calibrators, "chosen": chosen, "ranks": firstRanks, "join": strings.Join,
-}).ParseFS(assets, "page.html"))
+var page = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("page.html").Funcs(template.FuncMap{
+		"bytes": Bytes, "ratio": ratio, "db": DB, "times": times, "percent": func(x float64) string { return fmt.Sprintf("%.2f %%", 100*x) },
+		"signed":   func(x float64) string { return fmt.Sprintf("%+.2f", 100*x) },
+		"signed4":  func(x float64) string { return fmt.Sprintf("%+.4f", x) },
+		"sub":      func(a, b float64) float64 { return a - b },
+		"f4":       func(x float64) string { return fmt.Sprintf("%.4f", x) },
+		"f6":       func(x float64) string { return fmt.Sprintf("%.6f", x) },
+		"g4":       func(x float64) string { return fmt.Sprintf("%.4g", x) },
+		"shape":    func(s []int) string { return strings.Trim(strings.ReplaceAll(fmt.Sprint(s), " ", "x"), "[]") },
+		"grade":    grade,
+		"fraction": fraction, "share": share, "risky": risky, "first": firstChannels,
+		"causes": causesText, "without": without, "searched": searched, "optional": optionalPercent, "ms": milliseconds, "calibrators": calibrators, "chosen": chosen, "ranks": firstRanks, "join": strings.Join,
+	}).ParseFS(assets, "page.html"))
+})
 
 // view is what the page shows: the report and what is drawn of it.
 type view struct {
@@ -81,7 +84,7 @@ func HTML(w io.Writer, r *Report) error {
 		v.ChartData.MaxDiff = append(v.ChartData.MaxDiff, l.MaxDiff)
 		v.ChartData.Quantized = append(v.ChartData.Quantized, l.Quantized)
 	}
-	return page.Execute(w, v)
+	return page().Execute(w, v)
 }
 
 func cards(r *Report) []card {

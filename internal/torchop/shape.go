@@ -52,16 +52,15 @@ var shapeOps = table{
 	"pad":             {"self pad mode=constant value=None", pad},
 	"constant_pad_nd": {"self pad value=0", pad},
 	"unfold":          {"self dimension size step", unfold},
+
+	"reflection_pad1d": {"self padding", padBy("reflect")}, "replication_pad1d": {"self padding", padBy("replicate")},
+	"reflection_pad2d": {"self padding", padBy("reflect")}, "replication_pad2d": {"self padding", padBy("replicate")},
+	"reflection_pad3d": {"self padding", padBy("reflect")}, "replication_pad3d": {"self padding", padBy("replicate")},
 }
 
-func init() { // one entry a number of axes
-	for _, n := range []string{"1d", "2d", "3d"} {
-		for mode, name := range map[string]string{"reflect": "reflection_pad", "replicate": "replication_pad"} {
-			operators[name+n] = operator{params: []param{{name: "self", required: true}, {name: "padding", required: true}}, f: func(c *call) any {
-				return Of(c.Pad(c.tensor("self"), c.ints("padding"), mode, 0))
-			}}
-		}
-	}
+// padBy is for the operators that pad in a mode, of which there is one a number of axes.
+func padBy(mode string) func(c *call) any {
+	return func(c *call) any { return Of(c.Pad(c.tensor("self"), c.ints("padding"), mode, 0)) }
 }
 
 // openSizes are the sizes of a tensor of which not even the number is known, while probing.

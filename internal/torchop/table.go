@@ -4,6 +4,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // entry is an operator: the names of its arguments in order, with their defaults, and what translates it. All overloads of a name
@@ -34,7 +35,8 @@ type operator struct {
 	f      func(c *call) any
 }
 
-var operators = index(tables)
+// operators is the index of all tables, made when the first program is read.
+var operators = sync.OnceValue(func() map[string]operator { return index(tables) })
 
 func index(tables []table) map[string]operator {
 	all := map[string]operator{}
@@ -87,15 +89,15 @@ func Supports(name string) bool {
 
 // find looks an operator up by its name with or without overload; inPlace says that it sets its first argument.
 func find(name string) (o operator, inPlace, ok bool) {
-	if o, ok = operators[name]; ok {
+	if o, ok = operators()[name]; ok {
 		return o, false, true
 	}
 	name, _, _ = strings.Cut(name, ".")
-	if o, ok = operators[name]; ok {
+	if o, ok = operators()[name]; ok {
 		return o, false, true
 	}
 	if base, has := strings.CutSuffix(name, "_"); has && !strings.HasSuffix(base, "_") {
-		o, ok = operators[base]
+		o, ok = operators()[base]
 		return o, true, ok
 	}
 	return o, false, false
