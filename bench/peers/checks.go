@@ -48,11 +48,7 @@ func memoryOf(ctx context.Context, model string, weights int64) (*memoryUse, err
 // reportMemory is what the process of its own does.
 func reportMemory(ctx context.Context, path string) error {
 	o := &ours{ctx: ctx}
-	in, err := fileInput(ctx, path, 1)
-	if err != nil {
-		return err
-	}
-	if err := o.load(path, 0, in); err != nil {
+	if err := o.load(path, 0, 1); err != nil {
 		return err
 	}
 	if _, err := o.run(5); err != nil {
@@ -118,10 +114,7 @@ func (s *steady) try(ctx context.Context, path string, threads int) (res map[str
 		}
 	}()
 	m.SetThreads(threads)
-	in, err := fileInput(ctx, path, 1)
-	if err != nil {
-		return nil, err
-	}
+	in := input(m.Inputs(), 1, 3)
 	res = map[string]*tensor.Tensor{}
 	for range 3 {
 		if err = m.RunInto(ctx, in, res); err != nil {

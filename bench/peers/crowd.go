@@ -69,7 +69,7 @@ func (o *options) crowd(ctx context.Context, s *summary, made map[string]*files)
 	for _, name := range o.models {
 		for _, kind := range o.kinds {
 			c := crowded{Model: name, Kind: kind, Threads: threads, Spinners: o.spinners}
-			if c.Alone, err = o.one(ctx, p, us, made[name], kind, 1, threads, m); err != nil {
+			if c.Alone, err = o.one(p, us, made[name], kind, 1, threads, m); err != nil {
 				return fmt.Errorf("%s %s: %w", name, kind, err)
 			}
 			err := beside(ctx, o.spinners, func() (err error) {

@@ -20,10 +20,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/neurotrain/neuroquant/internal/format/onnx"
 	"github.com/neurotrain/neuroquant/internal/impl"
 	"github.com/neurotrain/neuroquant/internal/kernel"
-	"github.com/neurotrain/neuroquant/tensor"
 )
 
 type options struct {
@@ -212,7 +210,7 @@ func (o *options) against(ctx context.Context, s *summary, made map[string]*file
 					if mode != "" {
 						r.Limit = torchCaseBar
 					}
-					if r.pair, err = o.one(ctx, p, us, f, kind, batch, threads, m); err != nil {
+					if r.pair, err = o.one(p, us, f, kind, batch, threads, m); err != nil {
 						return fmt.Errorf("%s: %s %s, batch %d, %d threads: %w", engine, name, kind, batch, threads, err)
 					}
 					peak := s.Machine.Peaks[peakKey(kind, threads)]
@@ -233,32 +231,18 @@ func (o *options) against(ctx context.Context, s *summary, made map[string]*file
 }
 
 // one compares both sides on a file.
-func (o *options) one(ctx context.Context, p *peer, us *ours, f *files, kind string, batch, threads int, m *meter) (pair, error) {
-	in, err := fileInput(ctx, f.path(kind), batch)
-	if err != nil {
+func (o *options) one(p *peer, us *ours, f *files, kind string, batch, threads int, m *meter) (pair, error) {
+	if err := us.load(f.path(kind), threads, batch); err != nil {
 		return pair{}, err
 	}
 	theirs := f.path(kind)
 	if p.mode != "" {
 		theirs = f.Float32 // it quantizes by itself
 	}
-	if err := p.load(theirs, threads, in); err != nil {
-		return pair{}, err
-	}
-	if err := us.load(f.path(kind), threads, in); err != nil {
+	if err := p.load(theirs, threads, us.in); err != nil {
 		return pair{}, err
 	}
 	return compare(p, us, o.rounds, m)
-}
-
-// fileInput makes inputs for a model file.
-func fileInput(ctx context.Context, path string, batch int) (map[string]*tensor.Tensor, error) {
-	m, err := onnx.Format.Open(ctx, path)
-	if err != nil {
-		return nil, err
-	}
-	in, err := input(m.Graph, batch, 3)
-	return in, errors.Join(err, m.Close())
 }
 
 // cpuName returns what the system calls the processor.

@@ -4,13 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"iter"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 
+	"github.com/neurotrain/neuroquant"
 	"github.com/neurotrain/neuroquant/internal/exec"
 	"github.com/neurotrain/neuroquant/internal/format/onnx"
 	"github.com/neurotrain/neuroquant/internal/graph"
@@ -120,12 +120,12 @@ func samples(g *graph.Graph) quantize.Samples {
 	return quantize.Samples{Len: count, All: func(context.Context) iter.Seq2[quantize.Call, error] {
 		return func(yield func(quantize.Call, error) bool) {
 			for i := range count {
-				in, err := input(g, 1, uint64(100+i))
+				in := input(declared(g), 1, uint64(100+i))
 				c := quantize.Call{In: make([]*tensor.Tensor, len(g.Inputs)), Samples: 1}
 				for j, v := range g.Inputs {
 					c.In[j] = in[v.Name]
 				}
-				if !yield(c, err) {
+				if !yield(c, nil) {
 					return
 				}
 			}
@@ -133,38 +133,53 @@ func samples(g *graph.Graph) quantize.Samples {
 	}}
 }
 
-// input makes inputs for a graph: images of standard normal values, or sequences of tokens without padding.
-func input(g *graph.Graph, batch int, seed uint64) (map[string]*tensor.Tensor, error) {
+// input makes inputs for a model: images of standard normal values, or sequences of tokens without padding.
+func input(declared []neuroquant.ValueInfo, batch int, seed uint64) map[string]*tensor.Tensor {
 	in := map[string]*tensor.Tensor{}
-	for i, v := range g.Inputs {
+	for i, v := range declared {
 		r := rand.New(rand.NewPCG(seed, uint64(i)))
 		shape := tensor.Shape{batch}
-		for _, d := range v.Type.Dims[1:] {
-			if d.IsKnown() {
-				shape = append(shape, d.Size)
+		for _, d := range v.Shape[1:] {
+			if n, known := d.(int); known {
+				shape = append(shape, n)
 			} else {
 				shape = append(shape, tokens)
 			}
 		}
-		values := make([]float64, shape.Len())
-		for j := range values {
-			switch v.Name {
-			case "input_ids":
-				values[j] = float64(r.IntN(30000))
-			case "attention_mask":
-				values[j] = 1
-			case "token_type_ids":
-			default:
-				values[j] = r.NormFloat64()
+		switch v.Name {
+		case "images":
+			in[v.Name] = tensor.Of(shape, fill(shape, func() float32 { return float32(r.NormFloat64()) }))
+		case "input_ids":
+			in[v.Name] = tensor.Of(shape, fill(shape, func() int64 { return int64(r.IntN(30000)) }))
+		case "attention_mask":
+			in[v.Name] = tensor.Of(shape, fill(shape, func() int64 { return 1 }))
+		default:
+			in[v.Name] = tensor.New(tensor.Int64, shape...)
+		}
+	}
+	return in
+}
+
+func fill[T any](shape tensor.Shape, next func() T) []T {
+	out := make([]T, shape.Len())
+	for i := range out {
+		out[i] = next()
+	}
+	return out
+}
+
+// declared are the inputs of a graph as a model's are told.
+func declared(g *graph.Graph) []neuroquant.ValueInfo {
+	out := make([]neuroquant.ValueInfo, len(g.Inputs))
+	for i, v := range g.Inputs {
+		out[i] = neuroquant.ValueInfo{Name: v.Name, Shape: make([]any, len(v.Type.Dims))}
+		for j, d := range v.Type.Dims {
+			if d.IsKnown() {
+				out[i].Shape[j] = d.Size
 			}
 		}
-		t, err := tensor.FromFloat64s(v.Type.DType, shape, values)
-		if err != nil {
-			return nil, fmt.Errorf("input %q: %w", v.Name, err)
-		}
-		in[v.Name] = t
 	}
-	return in, nil
+	return out
 }
 
 // countOps counts two operations for each multiply-add in the products and convolutions of one sample.
@@ -183,10 +198,6 @@ func countOps(ctx context.Context, g *graph.Graph) (float64, error) {
 		return 0, err
 	}
 	defer s.Close()
-	in, err := input(g, 1, 1)
-	if err != nil {
-		return 0, err
-	}
-	_, err = s.RunNamed(ctx, in)
+	_, err = s.RunNamed(ctx, input(declared(g), 1, 1))
 	return total, err
 }

@@ -16,14 +16,15 @@ type ours struct {
 	in    map[string]*tensor.Tensor
 }
 
-func (o *ours) load(model string, threads int, in map[string]*tensor.Tensor) error {
+// load opens a model file and makes inputs for it.
+func (o *ours) load(model string, threads, batch int) error {
 	err := o.close()
 	m, openErr := neuroquant.Open(o.ctx, model)
 	if openErr != nil {
 		return errors.Join(err, openErr)
 	}
 	m.SetThreads(threads)
-	o.model, o.in = m, in
+	o.model, o.in = m, input(m.Inputs(), batch, 3)
 	return err
 }
 

@@ -15,10 +15,8 @@ import (
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
-// A side is one of the two engines that are compared.
+// A side is one of the two engines that are compared, with a model that is ready to run on inputs.
 type side interface {
-	// load makes a model file ready to run on inputs with a number of threads.
-	load(model string, threads int, in map[string]*tensor.Tensor) error
 	// run calls the model count times.
 	run(count int) (durations, error)
 	// outputs returns what the model computes.
@@ -97,6 +95,7 @@ func (p *peer) ask(command map[string]any) (*answer, error) {
 	return &a, nil
 }
 
+// load makes a model file ready to run on inputs with a number of threads.
 func (p *peer) load(model string, threads int, in map[string]*tensor.Tensor) error {
 	paths := map[string]string{}
 	for name, t := range in {
