@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 
 	"github.com/neurotrain/neuroquant/internal/exec"
@@ -103,6 +104,8 @@ func (m *Model) prepare() error {
 			m.err = fmt.Errorf("%s: %w", m.name(), m.err)
 		}
 		m.m.Rest() // most of it has been packed
+		// What reading and lowering left behind goes back before the first run draws memory of its own.
+		debug.FreeOSMemory()
 	})
 	return m.err
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
-// memoryRoom is what a process may take beyond the weights of ResNet-50 at batch 1.
+// memoryRoom is what a process may take beyond the weights of ResNet-50 at batch 1 on up to four threads.
 const memoryRoom = 25 << 20
 
 // memoryUse is what a fresh process reports of itself after some runs of a model.
@@ -48,7 +48,7 @@ func memoryOf(ctx context.Context, model string, weights int64) (*memoryUse, err
 // reportMemory is what the process of its own does.
 func reportMemory(ctx context.Context, path string) error {
 	o := &ours{ctx: ctx}
-	if err := o.load(path, 0, 1); err != nil {
+	if err := o.load(path, min(4, runtime.GOMAXPROCS(0)), 1); err != nil {
 		return err
 	}
 	if _, err := o.run(5); err != nil {

@@ -55,13 +55,13 @@ func foldBatchNorm(g *graph.Graph, n *graph.Node, bn *op.BatchNormalization, use
 	default:
 		return false, nil
 	}
-	var stat [4][]float64 // scale, bias, mean, variance
+	var stat [4][]float32 // scale, bias, mean, variance
 	for i := range stat {
 		t, err := g.Constant(n.In[1+i])
 		if err != nil || t == nil {
 			return false, err
 		}
-		if stat[i], err = t.Float64s(); err != nil {
+		if stat[i], err = t.Floats(); err != nil {
 			return false, err
 		}
 	}
@@ -73,25 +73,21 @@ func foldBatchNorm(g *graph.Graph, n *graph.Node, bn *op.BatchNormalization, use
 	if w.Shape[axis]*groups != channels {
 		return false, nil
 	}
-	bias := make([]float64, channels)
+	bias := []float32{0}
 	if len(p.In) > 2 && p.In[2] != nil {
 		b, err := g.Constant(p.In[2])
 		if err != nil || b == nil {
 			return false, err
 		}
-		bf, err := b.Float64s()
-		if err != nil || len(bf) != 1 && (len(bf) != channels || b.Shape[b.Rank()-1] != channels) { // the C of a Gemm may be a column
+		if bias, err = b.Floats(); err != nil || len(bias) != 1 && (len(bias) != channels || b.Shape[b.Rank()-1] != channels) { // the C of a Gemm may be a column
 			return false, err
-		}
-		for i := range bias {
-			bias[i] = bf[i%len(bf)]
 		}
 	}
 	factor := make([]float64, channels)
 	nb := make([]float32, channels)
 	for c := range channels {
-		factor[c] = stat[0][c] / math.Sqrt(stat[3][c]+float64(bn.Epsilon))
-		nb[c] = float32((bias[c]-stat[2][c])*factor[c] + stat[1][c])
+		factor[c] = float64(stat[0][c]) / math.Sqrt(float64(stat[3][c])+float64(bn.Epsilon))
+		nb[c] = float32((float64(bias[c%len(bias)])-float64(stat[2][c]))*factor[c] + float64(stat[1][c]))
 	}
 	wv := graph.FromSource(names.Fresh(p.In[1].Name+"_bn"), &scaledWeight{p.In[1].Data, axis, groups, factor})
 	bv := graph.Param(names.Fresh(p.Name+"_bias"), tensor.Of(tensor.Shape{channels}, nb))
