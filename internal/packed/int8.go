@@ -113,26 +113,42 @@ func (r *rowInt8Multiplier) Multiply(p *kernel.Pool, tokens int, x []float32, ld
 	defer codes.Release()
 	defer scales.Release()
 	apart := r.outliers(tokens, x, ldx)
-	p.For(tokens, 4, func(lo, hi int) {
-		row := kernel.Borrow[float32](cols)
-		defer row.Release()
-		for t := lo; t < hi; t++ {
-			copy(row.Data, x[t*ldx:t*ldx+cols])
-			for _, c := range apart { // other rows' values of these columns count for the scale
-				if v := row.Data[c]; v >= r.Threshold || v <= -r.Threshold {
-					row.Data[c] = 0
-				}
-			}
-			to := codes.Data[t*cols : (t+1)*cols]
-			scales.Data[t] = roundRow(to, row.Data) / 127
-			for _, c := range apart {
-				to[c] = 0
-			}
-		}
-	})
+	int8Roundings.For(p, tokens, 4, int8Rounding{r, x, ldx, apart, codes.Data, scales.Data}, roundInt8)
 	kernel.GemmInt8F32(p, tokens, r.Rows, cols, codes.Data, max(cols, 1), true, nil, scales.Data, r.packed, r.scales, nil, nil, dst, ldd)
 	if len(apart) > 0 {
 		r.addOutliers(p, apart, tokens, x, ldx, dst, ldd)
+	}
+}
+
+// int8Rounding is what roundInt8 works on.
+type int8Rounding struct {
+	m      *rowInt8Multiplier
+	x      []float32
+	ldx    int
+	apart  []int // columns that are left out
+	codes  []byte
+	scales []float32
+}
+
+var int8Roundings kernel.Jobs[int8Rounding]
+
+// roundInt8 rounds rows [lo, hi) of x.
+func roundInt8(j *int8Rounding, lo, hi int) {
+	cols, threshold := j.m.Cols, j.m.Threshold
+	row := kernel.Borrow[float32](cols)
+	defer row.Release()
+	for t := lo; t < hi; t++ {
+		copy(row.Data, j.x[t*j.ldx:t*j.ldx+cols])
+		for _, c := range j.apart { // other rows' values of these columns count for the scale
+			if v := row.Data[c]; v >= threshold || v <= -threshold {
+				row.Data[c] = 0
+			}
+		}
+		to := j.codes[t*cols : (t+1)*cols]
+		j.scales[t] = roundRow(to, row.Data) / 127
+		for _, c := range j.apart {
+			to[c] = 0
+		}
 	}
 }
 

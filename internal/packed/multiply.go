@@ -48,20 +48,37 @@ type decoder struct {
 
 func (d *decoder) Bytes() int { return 0 }
 
+// decodedRows are together when they are multiplied by.
+const decodedRows = 48
+
 func (d *decoder) Multiply(p *kernel.Pool, tokens int, x []float32, ldx int, dst []float32, ldd int) {
-	const unit = 48
-	p.For((d.rows+unit-1)/unit, 1, func(lo, hi int) {
-		room := kernel.Borrow[float32](unit * d.cols)
-		defer room.Release()
-		for u := lo; u < hi; u++ {
-			first := u * unit
-			n := min(unit, d.rows-first)
-			for r := range n {
-				d.m.Row(room.Data[r*d.cols:(r+1)*d.cols], first+r)
-			}
-			kernel.GemmF32(nil, false, true, tokens, n, d.cols, 1, x, ldx, room.Data, max(d.cols, 1), 0, dst[first:], ldd)
+	decodedProducts.For(p, (d.rows+decodedRows-1)/decodedRows, 1, product[decoder]{d, tokens, x, ldx, dst, ldd}, decodedProduct)
+}
+
+// product is what the loops of a [Multiplier] of type M work on.
+type product[M any] struct {
+	m      *M
+	tokens int
+	x      []float32
+	ldx    int
+	dst    []float32
+	ldd    int
+}
+
+var decodedProducts kernel.Jobs[product[decoder]]
+
+func decodedProduct(j *product[decoder], lo, hi int) {
+	d := j.m
+	room := kernel.Borrow[float32](decodedRows * d.cols)
+	defer room.Release()
+	for u := lo; u < hi; u++ {
+		first := u * decodedRows
+		n := min(decodedRows, d.rows-first)
+		for r := range n {
+			d.m.Row(room.Data[r*d.cols:(r+1)*d.cols], first+r)
 		}
-	})
+		kernel.GemmF32(nil, false, true, j.tokens, n, d.cols, 1, j.x, j.ldx, room.Data, max(d.cols, 1), 0, j.dst[first:], j.ldd)
+	}
 }
 
 // Rounder is a multiplier that can round the other operand to bfloat16 where that is faster.
@@ -158,13 +175,18 @@ func (r *reordered) Multiply(p *kernel.Pool, tokens int, x []float32, ldx int, d
 	cols := len(r.order)
 	room := kernel.Borrow[float32](tokens * cols)
 	defer room.Release()
-	p.For(tokens, 16, func(lo, hi int) {
-		for t := lo; t < hi; t++ {
-			to, from := room.Data[t*cols:(t+1)*cols], x[t*ldx:t*ldx+cols]
-			for i, c := range r.order {
-				to[i] = from[c]
-			}
-		}
-	})
+	reorderings.For(p, tokens, 16, product[reordered]{r, tokens, x, ldx, room.Data, cols}, reorder)
 	r.m.Multiply(p, tokens, room.Data, cols, dst, ldd)
+}
+
+var reorderings kernel.Jobs[product[reordered]]
+
+// reorder brings the columns of tokens [lo, hi) into the order of the matrix.
+func reorder(j *product[reordered], lo, hi int) {
+	for t := lo; t < hi; t++ {
+		to, from := j.dst[t*j.ldd:(t+1)*j.ldd], j.x[t*j.ldx:t*j.ldx+j.ldd]
+		for i, c := range j.m.order {
+			to[i] = from[c]
+		}
+	}
 }
