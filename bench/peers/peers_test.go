@@ -105,9 +105,8 @@ type fake struct {
 	out map[string]*tensor.Tensor
 }
 
-func (f *fake) load(string, int, map[string]*tensor.Tensor) error { return nil }
-func (f *fake) close() error                                      { return nil }
-func (f *fake) outputs() (map[string]*tensor.Tensor, error)       { return f.out, nil }
+func (f *fake) close() error                                { return nil }
+func (f *fake) outputs() (map[string]*tensor.Tensor, error) { return f.out, nil }
 func (f *fake) run(count int) (durations, error) {
 	d := durations{make([]float64, count), make([]float64, count)}
 	for i := range count {
