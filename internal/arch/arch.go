@@ -34,9 +34,29 @@ type Info struct {
 
 // architectures is the table, by model_type.
 var architectures = map[string]func(*Config) *Decoder{
-	"llama":   llama,
-	"mistral": mistral,
-	"qwen2":   qwen2,
+	"bloom":       bloom,
+	"cohere":      cohere,
+	"falcon":      falcon,
+	"gemma":       gemma,
+	"gemma2":      gemma2,
+	"gemma3_text": gemma3,
+	"gpt2":        gpt2,
+	"gpt_neox":    gptNeoX,
+	"granite":     granite,
+	"llama":       llama,
+	"mistral":     mistral,
+	"mixtral":     mixtral,
+	"olmo2":       olmo2,
+	"opt":         opt,
+	"phi":         phi,
+	"phi3":        phi3,
+	"qwen2":       qwen2,
+	"qwen2_moe":   qwen2MoE,
+	"qwen3":       qwen3,
+	"qwen3_moe":   qwen3MoE,
+	"smollm3":     smolLM3,
+	"stablelm":    stableLM,
+	"starcoder2":  starcoder2,
 }
 
 // Names of what a graph takes and gives.
@@ -71,6 +91,7 @@ func Build(config map[string]any, w Weights) (*graph.Graph, *Info, error) {
 		return nil, nil, fmt.Errorf("config of model_type %q: %w", name, err)
 	}
 	n := newNet(name, w)
+	n.without(d.Base)
 	d.record(n)
 	g, err := n.Graph()
 	if err != nil {

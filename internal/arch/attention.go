@@ -1,6 +1,8 @@
 package arch
 
 import (
+	"fmt"
+
 	"github.com/neurotrain/neuroquant/internal/aten"
 	"github.com/neurotrain/neuroquant/internal/graph"
 )
@@ -15,8 +17,7 @@ type Attention struct {
 	Out     Linear
 
 	QNorm, KNorm *Norm
-	// WholeNorm makes QNorm and KNorm those of all heads together; else each head is normalized by itself.
-	WholeNorm bool
+	Norms        Norms // what QNorm and KNorm are of
 
 	Rope          *Rope   // nil: none
 	Scale         float64 // 0: 1/sqrt(Size)
@@ -34,6 +35,17 @@ const (
 	Stacked Layout = iota // all queries, all keys, all values
 	ByHead                // for each head its query, key and value
 	ByGroup               // for each head of keys its queries, key and value
+)
+
+// Norms says what normalizations of queries and keys are of.
+type Norms int
+
+// What queries and keys may be normalized as.
+const (
+	HeadsAlike    Norms = iota // each head by itself, all with the same weight [size]
+	HeadsTogether              // all heads as one vector
+	HeadsApart                 // each head by itself with its own row of the weight [heads, size]
+	HeadsListed                // each head by itself with a weight of its own: NAME.norms.HEAD.weight
 )
 
 func (a *Attention) record(n *net, x *graph.Value, prefix string, hidden int) *graph.Value {
@@ -93,16 +105,46 @@ func (a *Attention) inputs(n *net, x *graph.Value, prefix string, hidden int) (q
 	return q, k, v
 }
 
-// norm normalizes queries or keys.
+// norm normalizes queries or keys [batch, tokens, heads*size].
 func (a *Attention) norm(n *net, x *graph.Value, prefix string, p *Norm, heads int) *graph.Value {
-	if p == nil || a.WholeNorm {
+	if p == nil || a.Norms == HeadsTogether {
 		return n.norm(x, prefix, p, heads*a.Size)
 	}
-	var y *graph.Value
-	n.at(prefix+p.Name, func() { y = n.Node("Reshape", nil, x, n.Ints(0, 0, heads, a.Size)) })
-	if y = n.norm(y, prefix, p, a.Size); y == nil {
+	path := prefix + p.Name
+	var y, weight *graph.Value
+	n.at(path, func() { y = n.Node("Reshape", nil, x, n.Ints(0, 0, heads, a.Size)) })
+	own := *p
+	switch a.Norms {
+	case HeadsApart:
+		own.Plain, weight = true, n.vector(path+".weight", p.PlusOne, heads, a.Size)
+	case HeadsListed:
+		own.Plain, weight = true, n.listed(path+".norms", heads, a.Size)
+	}
+	if y = n.norm(y, prefix, &own, a.Size); y == nil || own.Plain && weight == nil {
 		return nil
 	}
-	n.at(prefix+p.Name, func() { y = n.Node("Reshape", nil, y, n.Ints(0, 0, heads*a.Size)) })
+	n.at(path, func() {
+		if weight != nil {
+			y = n.Node("Mul", nil, y, weight)
+		}
+		y = n.Node("Reshape", nil, y, n.Ints(0, 0, heads*a.Size))
+	})
+	return y
+}
+
+// listed joins the weights [size] of a list of normalizations to [count, size].
+func (n *net) listed(path string, count, size int) *graph.Value {
+	var rows []*graph.Value
+	for i := range count {
+		w := n.vector(fmt.Sprintf("%s.%d.weight", path, i), false, size)
+		if w == nil {
+			return nil
+		}
+		rows = append(rows, w)
+	}
+	var y *graph.Value
+	n.at(path, func() {
+		y = n.Node("Reshape", nil, n.Node("Concat", map[string]any{"axis": 0}, rows...), n.Ints(count, size))
+	})
 	return y
 }

@@ -156,6 +156,23 @@ func (c *Config) Texts(key string) []string {
 	return out
 }
 
+// Ints returns a list of whole numbers that are not negative; nil where it is absent or null.
+func (c *Config) Ints(key string) []int {
+	list := c.List(key)
+	one := newConfig(map[string]any{})
+	var out []int
+	for _, v := range list {
+		one.m["x"] = v
+		i := one.Int("x", 0)
+		if v == nil || len(one.errs) > 0 {
+			c.Errorf(key, "want whole numbers that are not negative, found %v", v)
+			return nil
+		}
+		out = append(out, i)
+	}
+	return out
+}
+
 // Floats returns a list of n numbers; nil where it is absent or null.
 func (c *Config) Floats(key string, n int) []float64 {
 	list := c.List(key)
@@ -211,6 +228,9 @@ func (c *Config) Only(key string, values ...any) {
 			return
 		}
 	}
+	if len(values) == 0 {
+		values = []any{nil}
+	}
 	c.Errorf(key, "%v is not supported; supported: %v", v, values)
 }
 
@@ -230,14 +250,36 @@ func (c *Config) Ignore(keys ...string) {
 	}
 }
 
-// Context returns how many tokens the model was made for; 0 where that is not said.
-func (c *Config) Context() int {
+// positions returns what configurations call the largest number of positions; 0 where that is not said.
+func (c *Config) positions() int {
 	for _, k := range []string{"max_position_embeddings", "n_positions", "seq_length", "max_seq_len"} {
 		if c.Has(k) {
 			return c.Int(k, 0)
 		}
 	}
 	return 0
+}
+
+// Context returns how many tokens the model was made for; 0 where that is not said. Where a rotary embedding is stretched, some
+// configurations say how many there were before.
+func (c *Config) Context() int {
+	n := c.positions()
+	for _, key := range []string{"rope_parameters", "rope_scaling"} {
+		s, ok := c.m[key].(map[string]any)
+		if !ok {
+			continue
+		}
+		one := newConfig(s)
+		original, factor := one.Int("original_max_position_embeddings", 0), one.Float("factor", 1)
+		if original == 0 && one.Text("rope_type", one.Text("type", "")) == "dynamic" {
+			original = n
+		}
+		if long := float64(original) * factor; long > float64(n) && long < maxSize && len(one.errs) == 0 {
+			n = int(long)
+		}
+		break
+	}
+	return n
 }
 
 // harmlessFields change nothing in what an evaluated model computes: names, training, generation, storage.

@@ -13,7 +13,11 @@ import (
 type Decoder struct {
 	Vocab, Hidden, Layers int
 
-	Embedding     string // token embedding, [Vocab, Hidden]
+	Base string // what all names but that of the head begin with; checkpoints of the model without a head leave it out
+
+	Embedding     string // token embedding, [Vocab, EmbedSize]
+	EmbedSize     int    // 0: Hidden
+	In, Out       string // matrices from EmbedSize to Hidden after the embedding and back before the head; "" for none
 	EmbedScale    float64
 	EmbedNorm     *Norm
 	Learned       string // learned positions, "" for none
@@ -23,7 +27,8 @@ type Decoder struct {
 	Block func(layer int) Block
 	Norm  *Norm // after the last block
 
-	Head       Linear // Name "": the embedding
+	Head       Linear
+	Tied       bool // the weight of the head is the embedding
 	LogitScale float64
 	LogitCap   float64 // logits are c*tanh(logits/c); 0: not
 
@@ -60,6 +65,8 @@ type Block struct {
 
 	// Parallel is x + attention(norm(x)) + mlp(norm(x)): one sum. Without BeforeMLP both have the same norm.
 	Parallel bool
+	// FromNorm makes the paths around attention and MLP begin behind their normalizations.
+	FromNorm bool
 	Residual float64 // what attention and MLP give is multiplied by; 0: 1
 
 	Attention Attention
@@ -75,12 +82,19 @@ type Feed interface {
 func (d *Decoder) record(n *net) {
 	n.ids = n.Input(InputIDs, graph.Ranked(tensor.Int64, graph.Named("batch"), graph.Named("tokens")))
 	n.recordPositions()
-	table := n.matrix(d.Embedding+".weight", d.Vocab, d.Hidden)
+	size := d.EmbedSize
+	if size == 0 {
+		size = d.Hidden
+	}
+	table := n.matrix(d.Embedding+".weight", d.Vocab, size)
 	if table == nil {
 		return
 	}
 	var x *graph.Value
 	n.at(d.Embedding, func() { x = n.scale(n.Embedding(table, n.ids), d.EmbedScale) })
+	if d.In != "" {
+		x = n.linear(x, "", Linear{Name: d.In}, size, d.Hidden)
+	}
 	if d.Learned != "" {
 		rows := n.matrix(d.Learned+".weight", d.LearnedRows, d.Hidden)
 		if rows == nil {
@@ -102,13 +116,10 @@ func (d *Decoder) record(n *net) {
 		}
 	}
 	x = n.norm(x, "", d.Norm, d.Hidden)
-	var y *graph.Value
-	if d.Head.Name != "" {
-		y = n.linear(x, "", d.Head, d.Hidden, d.Vocab)
-	} else {
-		n.at("lm_head", func() { y = n.Rows(x, table) })
-		n.used["lm_head.weight"] = true
+	if d.Out != "" {
+		x = n.linear(x, "", Linear{Name: d.Out}, d.Hidden, size)
 	}
+	y := n.head(x, table, d, size)
 	if y == nil {
 		return
 	}
@@ -119,6 +130,28 @@ func (d *Decoder) record(n *net) {
 		}
 	})
 	n.Output(Logits, y)
+}
+
+// head computes the logits of what comes out of the last block.
+func (n *net) head(x, table *graph.Value, d *Decoder, size int) *graph.Value {
+	if !d.Tied {
+		return n.linear(x, "", d.Head, size, d.Vocab)
+	}
+	n.used[d.Head.Name+".weight"] = true // some checkpoints have it twice
+	var bias, y *graph.Value
+	if d.Head.Bias {
+		if bias = n.vector(d.Head.Name+".bias", false, d.Vocab); bias == nil {
+			return nil
+		}
+	}
+	if x != nil {
+		n.at(d.Head.Name, func() {
+			if y = n.Rows(x, table); bias != nil {
+				y = n.Node("Add", nil, y, bias)
+			}
+		})
+	}
+	return y
 }
 
 // recordPositions computes the positions [batch, tokens] from the shape of the ids.
@@ -133,6 +166,9 @@ func (b *Block) record(n *net, x *graph.Value, hidden int) *graph.Value {
 	in := n.norm(x, prefix, b.BeforeAttention, hidden)
 	a := b.Attention.record(n, in, prefix, hidden)
 	a = n.scale(n.norm(a, prefix, b.OfAttention, hidden), b.Residual)
+	if b.FromNorm {
+		x = in
+	}
 	if b.Parallel {
 		if b.BeforeMLP != nil {
 			in = n.norm(x, prefix, b.BeforeMLP, hidden)
@@ -142,7 +178,11 @@ func (b *Block) record(n *net, x *graph.Value, hidden int) *graph.Value {
 		return n.add(n.add(x, a), m)
 	}
 	x = n.norm(n.add(x, a), prefix, b.AfterAttention, hidden)
-	m := b.MLP.record(n, n.norm(x, prefix, b.BeforeMLP, hidden), prefix, hidden)
+	in = n.norm(x, prefix, b.BeforeMLP, hidden)
+	m := b.MLP.record(n, in, prefix, hidden)
+	if b.FromNorm {
+		x = in
+	}
 	m = n.scale(n.norm(m, prefix, b.OfMLP, hidden), b.Residual)
 	return n.norm(n.add(x, m), prefix, b.AfterMLP, hidden)
 }

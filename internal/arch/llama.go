@@ -9,11 +9,7 @@ type common struct {
 func (c *Config) common() common {
 	s := common{
 		vocab: c.Size("vocab_size", 0), hidden: c.Size("hidden_size", 0), inner: c.Size("intermediate_size", 0),
-		layers: c.Int("num_hidden_layers", 0), heads: c.Size("num_attention_heads", 0),
-	}
-	if s.layers < 1 || s.layers > maxLayers {
-		c.Errorf("num_hidden_layers", "want a number from 1 to %d, found %d", maxLayers, s.layers)
-		s.layers = 1
+		layers: c.layers("num_hidden_layers", 0), heads: c.Size("num_attention_heads", 0),
 	}
 	s.kvHeads = c.Size("num_key_value_heads", s.heads)
 	if s.heads%s.kvHeads != 0 {
@@ -30,11 +26,10 @@ func (c *Config) common() common {
 // decoder describes what is outside the blocks, as Llama names it. tied is the default of tie_word_embeddings.
 func (s common) decoder(c *Config, norm Norm, tied bool) *Decoder {
 	norm.Name = "model.norm"
-	d := &Decoder{Vocab: s.vocab, Hidden: s.hidden, Layers: s.layers, Embedding: "model.embed_tokens", Norm: &norm, Head: Linear{Name: "lm_head"}}
-	if c.Bool("tie_word_embeddings", tied) {
-		d.Head.Name = ""
+	return &Decoder{
+		Vocab: s.vocab, Hidden: s.hidden, Layers: s.layers, Base: "model.", Embedding: "model.embed_tokens", Norm: &norm,
+		Head: Linear{Name: "lm_head"}, Tied: c.Bool("tie_word_embeddings", tied),
 	}
-	return d
 }
 
 // block describes a block as Llama has it: both parts behind a normalization, a gated MLP, no biases.
@@ -56,18 +51,20 @@ func (s common) block(i int, norm Norm, activation string) Block {
 }
 
 // llama is Llama 1 to 3 (Touvron et al., arXiv:2302.13971) and what shares its form: Yi, TinyLlama, SmolLM2, DeepSeek's distillations.
-func llama(c *Config) *Decoder {
-	s := c.common()
+func llama(c *Config) *Decoder { return c.common().llama(c, 0, false) }
+
+// llama reads the rest of what Llama has; theta and tied are the defaults of rope_theta and tie_word_embeddings.
+func (s common) llama(c *Config, theta float64, tied bool) *Decoder {
 	norm := Norm{Epsilon: c.Float("rms_norm_eps", 1e-6)}
-	rope := c.Rope(s.size, 0, 0)
+	rope := c.Rope(s.size, theta, 0)
 	activation := c.Activation("hidden_act", "silu")
 	bias, mlpBias := c.Bool("attention_bias", false), c.Bool("mlp_bias", false)
-	d := s.decoder(c, norm, false)
+	d := s.decoder(c, norm, tied)
 	d.Block = func(i int) Block {
 		b := s.block(i, norm, activation)
 		a, m := &b.Attention, b.MLP.(*MLP)
 		a.Rope = rope
-		a.Q.Bias, a.K.Bias, a.V.Bias, a.Out.Bias = bias, bias, bias, bias
+		a.biases(bias)
 		m.Gate.Bias, m.Up.Bias, m.Down.Bias = mlpBias, mlpBias, mlpBias
 		return b
 	}

@@ -17,6 +17,7 @@ type net struct {
 	*aten.Builder
 	w    Weights
 	used map[string]bool
+	base string // what the checkpoint leaves out of names
 
 	ids, positions *graph.Value // [batch, tokens]
 	alibi          *graph.Value
@@ -31,8 +32,20 @@ func newNet(name string, w Weights) *net {
 // at runs f with nodes named below a path of the model.
 func (n *net) at(path string, f func()) { n.Scope(path, f) }
 
+// name is what the checkpoint calls a tensor.
+func (n *net) name(name string) string { return strings.TrimPrefix(name, n.base) }
+
+// without leaves the base out of all names if the checkpoint has none with it.
+func (n *net) without(base string) {
+	has := func(name string) bool { return strings.HasPrefix(name, base) }
+	if base != "" && !slices.ContainsFunc(n.w.Names(), has) {
+		n.base = base
+	}
+}
+
 // source returns the tensor of a name, whose dimensions must be as given; nil after an error.
 func (n *net) source(name string, dims ...int) tensor.Source {
+	name = n.name(name)
 	s := n.w.Tensor(name)
 	n.used[name] = true
 	switch {
@@ -51,6 +64,7 @@ func (n *net) source(name string, dims ...int) tensor.Source {
 
 // declare returns the parameter of a source under its name in the checkpoint.
 func (n *net) declare(name string, s tensor.Source) *graph.Value {
+	name = n.name(name)
 	n.Declare(name, s)
 	return n.Weight(name, s)
 }

@@ -21,14 +21,21 @@ func qwen2(c *Config) *Decoder {
 
 // windows reads which layers have a sliding window, as Qwen models say it: 0 for none.
 func (c *Config) windows(layers int) []int {
-	out := make([]int, layers)
-	size := c.Int("sliding_window", 4096)
-	from := c.Int("max_window_layers", 28)
+	size, from := c.Int("sliding_window", 4096), c.Int("max_window_layers", 28)
 	use := c.Bool("use_sliding_window", false)
+	return c.windowsOf(layers, size, func(i int) bool { return use && i >= from })
+}
+
+// windowsOf returns the sliding window of each layer, 0 for none: what layer_types says, and where that is not there what def does.
+func (c *Config) windowsOf(layers, size int, def func(i int) bool) []int {
+	out := make([]int, layers)
 	types := c.layerTypes(layers)
 	for i := range out {
-		if use && i >= from || types != nil && types[i] == "sliding_attention" {
-			out[i] = size
+		if types != nil && types[i] == "sliding_attention" || types == nil && def(i) {
+			if out[i] = size; size == 0 {
+				c.Errorf("sliding_window", "is missing, and layer %d has one", i)
+				return make([]int, layers)
+			}
 		}
 	}
 	return out

@@ -77,7 +77,7 @@ func (c *Config) RopeOf(layerType string, size int, theta, partial float64) *Rop
 
 // rope reads the scaling s of a rotary embedding.
 func (c *Config) rope(s *Config, size int, theta, partial float64) *Rope {
-	f := ropeFields{Config: s, theta: theta, rotated: int(float64(size) * partial), context: c.Context()}
+	f := ropeFields{Config: s, theta: theta, rotated: int(float64(size) * partial), context: c.positions()}
 	if theta <= 1 || theta > 1e15 {
 		c.Errorf("rope_theta", "want a number from 1 to 1e15, found %v", theta)
 		theta, f.theta = 10000, 10000
