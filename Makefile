@@ -5,7 +5,7 @@ PEERS  ?= .peers
 FUZZTIME ?= 1m
 TOOL    = go tool -modfile=tools/go.mod
 
-.PHONY: build test test-all lint format generate bench interop interop-gguf interop-full conformance example-models fuzz bench-size bench-memory report-check bench-peers bench-torch bench-layer bench-perplexity
+.PHONY: build test test-all lint format generate bench interop interop-gguf interop-full conformance example-models fuzz bench-size bench-memory report-check bench-peers bench-llm bench-torch bench-layer bench-perplexity
 
 build: ; go build -trimpath -o bin/neuroquant ./cmd/neuroquant
 
@@ -26,6 +26,8 @@ bench-size: ; go test -C internal/shapes -count=1 -run 'Test(Static)?Size$$' -fu
 bench-memory: ; go test -C cmd/neuroquant -count=1 -run 'TestCalibrationMemory$$' -full
 
 bench-peers: $(PEERS)/interop/ready ; go run ./bench/peers -python $(PEERS)/interop/bin/python -dir $(PEERS)/bench-models $(BENCHFLAGS)
+
+bench-llm: $(PEERS)/llamacpp/ready ; go build -o bin/llm ./bench/llm && bin/llm -packages $(PEERS)/llamacpp -dir $(PEERS)/bench-llm $(BENCHFLAGS)
 
 bench-torch: $(PEERS)/full/ready ; go run ./bench/peers -python $(PEERS)/full/bin/python -torch $(PEERS)/full/bin/python -dir $(PEERS)/bench-models $(BENCHFLAGS)
 

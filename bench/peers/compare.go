@@ -3,9 +3,9 @@ package main
 import (
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
+	"github.com/neurotrain/neuroquant/bench/measure"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -30,7 +30,7 @@ type pair struct {
 }
 
 // compare runs two loaded sides in turn.
-func compare(peer, ours side, rounds int, meter *meter) (pair, error) {
+func compare(peer, ours side, rounds int, meter *measure.Meter) (pair, error) {
 	var p pair
 	want, err := peer.outputs()
 	if err != nil {
@@ -54,7 +54,7 @@ func compare(peer, ours side, rounds int, meter *meter) (pair, error) {
 		count[i] = max(1, min(500, int(float64(burst)/d.wall[1]+1)))
 	}
 	var ms, cpu [2][]float64
-	meter.start()
+	meter.Start()
 	for r := range rounds {
 		for k := range sides {
 			i := (k + r) % 2 // A B B A
@@ -64,40 +64,13 @@ func compare(peer, ours side, rounds int, meter *meter) (pair, error) {
 				return p, err
 			}
 			// The first call finds the caches as the other side left them.
-			ms[i], cpu[i] = append(ms[i], median(d.wall[1:])/1e6), append(cpu[i], median(d.cpu[1:])/1e6)
+			ms[i], cpu[i] = append(ms[i], measure.Median(d.wall[1:])/1e6), append(cpu[i], measure.Median(d.cpu[1:])/1e6)
 		}
 	}
-	p.Others = meter.stop()
-	p.Peer, p.Ours, p.Ratio = median(ms[0]), median(ms[1]), medianRatio(ms[0], ms[1])
-	p.PeerCPU, p.OursCPU, p.RatioCPU = median(cpu[0]), median(cpu[1]), medianRatio(cpu[0], cpu[1])
+	p.Others = meter.Stop()
+	p.Peer, p.Ours, p.Ratio = measure.Median(ms[0]), measure.Median(ms[1]), measure.MedianRatio(ms[0], ms[1])
+	p.PeerCPU, p.OursCPU, p.RatioCPU = measure.Median(cpu[0]), measure.Median(cpu[1]), measure.MedianRatio(cpu[0], cpu[1])
 	return p, nil
-}
-
-// medianRatio is the median of a[i]/b[i]; 0 where b is not known.
-func medianRatio(a, b []float64) float64 {
-	r := make([]float64, len(a))
-	for i := range r {
-		if b[i] > 0 {
-			r[i] = a[i] / b[i]
-		}
-	}
-	return median(r)
-}
-
-func median(v []float64) float64 {
-	v = slices.Clone(v)
-	slices.Sort(v)
-	n := len(v)
-	return (v[(n-1)/2] + v[n/2]) / 2
-}
-
-// geometricMean of positive numbers; NaN of none.
-func geometricMean(v []float64) float64 {
-	sum := 0.0
-	for _, x := range v {
-		sum += math.Log(x)
-	}
-	return math.Exp(sum / float64(len(v)))
 }
 
 // difference is the root of the mean square of got-want over that of want, over all outputs.

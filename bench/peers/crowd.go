@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"slices"
 	"time"
+
+	"github.com/neurotrain/neuroquant/bench/measure"
 )
 
 // crowdRoom is how much more than the share of the machine that others take a run may lose to them.
@@ -64,7 +66,7 @@ func (o *options) crowd(ctx context.Context, s *summary, made map[string]*files)
 	us := &ours{ctx: ctx}
 	defer func() { err = errors.Join(err, us.close()) }()
 	s.Machine.Peers = append(s.Machine.Peers, p.version)
-	m := &meter{children: []int{p.cmd.Process.Pid}}
+	m := &measure.Meter{Children: []int{p.cmd.Process.Pid}}
 	threads := slices.Max(o.threads)
 	for _, name := range o.models {
 		for _, kind := range o.kinds {
@@ -83,7 +85,7 @@ func (o *options) crowd(ctx context.Context, s *summary, made map[string]*files)
 			c.Limit = max(1, float64(threads+o.spinners)/float64(runtime.NumCPU())) + crowdRoom
 			c.Pass = c.Ours <= c.Limit
 			s.Crowded = append(s.Crowded, c)
-			fmt.Fprintf(os.Stderr, "%s %s beside %d spinning processes: peer %s, ours %s, limit %s\n", name, kind, o.spinners, times(c.Peer), times(c.Ours), times(c.Limit))
+			fmt.Fprintf(os.Stderr, "%s %s beside %d spinning processes: peer %s, ours %s, limit %s\n", name, kind, o.spinners, measure.Times(c.Peer), measure.Times(c.Ours), measure.Times(c.Limit))
 		}
 	}
 	return nil

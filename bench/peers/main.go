@@ -13,13 +13,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/neurotrain/neuroquant/bench/measure"
 	"github.com/neurotrain/neuroquant/internal/impl"
 	"github.com/neurotrain/neuroquant/internal/kernel"
 )
@@ -74,10 +73,10 @@ func run(ctx context.Context) error {
 	}
 	o.models, o.kinds = strings.Split(*models, ","), strings.Split(*kinds, ",")
 	var err error
-	if o.batches, err = numbers(*batches); err != nil {
+	if o.batches, err = measure.Numbers(*batches); err != nil {
 		return err
 	}
-	if o.threads, err = numbers(*threads); err != nil {
+	if o.threads, err = measure.Numbers(*threads); err != nil {
 		return err
 	}
 	for i, n := range o.threads {
@@ -94,7 +93,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	s.conclude()
-	for path, write := range map[string]func(io.Writer) error{o.json: s.json, o.markdown: s.markdown} {
+	for path, write := range map[string]func(io.Writer) error{o.json: func(w io.Writer) error { return measure.JSON(w, s) }, o.markdown: s.markdown} {
 		if path == "" {
 			continue
 		}
@@ -109,21 +108,9 @@ func run(ctx context.Context) error {
 	return s.text(os.Stdout)
 }
 
-func numbers(list string) ([]int, error) {
-	var out []int
-	for word := range strings.SplitSeq(list, ",") {
-		n, err := strconv.Atoi(word)
-		if err != nil || n < 1 {
-			return nil, fmt.Errorf("%q is not a list of numbers above 0", list)
-		}
-		out = append(out, n)
-	}
-	return out, nil
-}
-
 // measure makes the files and compares.
 func (o *options) measure(ctx context.Context) (*summary, error) {
-	s := &summary{Machine: machine{CPU: cpuName(), CPUs: runtime.NumCPU(), Implementation: impl.Current(), Peaks: map[string]float64{}}}
+	s := &summary{Machine: machine{CPU: measure.CPUName(), CPUs: runtime.NumCPU(), Implementation: impl.Current(), Peaks: map[string]float64{}}}
 	made := map[string]*files{}
 	for i := range networks {
 		n := &networks[i]
@@ -194,7 +181,7 @@ func (o *options) against(ctx context.Context, s *summary, made map[string]*file
 	defer func() { err = errors.Join(err, p.close()) }()
 	us := &ours{ctx: ctx}
 	defer func() { err = errors.Join(err, us.close()) }()
-	m := &meter{children: []int{p.cmd.Process.Pid}}
+	m := &measure.Meter{Children: []int{p.cmd.Process.Pid}}
 	for _, name := range o.models {
 		for _, kind := range o.kinds {
 			if mode != "" && (mode == "int8") != (kind == "int8") {
@@ -222,7 +209,7 @@ func (o *options) against(ctx context.Context, s *summary, made map[string]*file
 						s.Machine.Peers = append(s.Machine.Peers, p.version)
 					}
 					fmt.Fprintf(os.Stderr, "%s %s %s batch %d threads %d: peer %s ms, ours %s ms, %s (processor time %s)\n", engine, name, kind, batch, threads,
-						milliseconds(r.Peer), milliseconds(r.Ours), times(r.Ratio), times(r.RatioCPU))
+						measure.Milliseconds(r.Peer), measure.Milliseconds(r.Ours), measure.Times(r.Ratio), measure.Times(r.RatioCPU))
 				}
 			}
 		}
@@ -231,7 +218,7 @@ func (o *options) against(ctx context.Context, s *summary, made map[string]*file
 }
 
 // one compares both sides on a file.
-func (o *options) one(p *peer, us *ours, f *files, kind string, batch, threads int, m *meter) (pair, error) {
+func (o *options) one(p *peer, us *ours, f *files, kind string, batch, threads int, m *measure.Meter) (pair, error) {
 	if err := us.load(f.path(kind), threads, batch); err != nil {
 		return pair{}, err
 	}
@@ -243,17 +230,4 @@ func (o *options) one(p *peer, us *ours, f *files, kind string, batch, threads i
 		return pair{}, err
 	}
 	return compare(p, us, o.rounds, m)
-}
-
-// cpuName returns what the system calls the processor.
-func cpuName() string {
-	raw, err := os.ReadFile(filepath.FromSlash("/proc/cpuinfo"))
-	if err == nil {
-		for line := range strings.SplitSeq(string(raw), "\n") {
-			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-				return strings.TrimSpace(value)
-			}
-		}
-	}
-	return runtime.GOARCH
 }

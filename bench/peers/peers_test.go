@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/neurotrain/neuroquant/bench/measure"
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/shapes"
 	"github.com/neurotrain/neuroquant/tensor"
@@ -119,14 +120,14 @@ func (f *fake) run(count int) (durations, error) {
 func TestCompare(t *testing.T) {
 	out := map[string]*tensor.Tensor{"y": tensor.Vector[float32](3, 4)}
 	off := map[string]*tensor.Tensor{"y": tensor.Vector[float32](3, 4.5)}
-	p, err := compare(&fake{3e8, out}, &fake{1e8, off}, 3, &meter{})
+	p, err := compare(&fake{3e8, out}, &fake{1e8, off}, 3, &measure.Meter{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if p.Ratio != 3 || p.RatioCPU != 3 || p.Peer != 300 || p.Ours != 100 || p.OursCPU != 200 || math.Abs(p.Error-0.1) > 1e-6 {
 		t.Errorf("%+v", p)
 	}
-	if _, err := compare(&fake{1, out}, &fake{1, nil}, 1, &meter{}); err == nil {
+	if _, err := compare(&fake{1, out}, &fake{1, nil}, 1, &measure.Meter{}); err == nil {
 		t.Error("accepts a missing output")
 	}
 }
@@ -151,7 +152,7 @@ func TestConclusions(t *testing.T) {
 	if err := s.markdown(&md); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.json(&js); err != nil {
+	if err := measure.JSON(&js, s); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"resnet50", "MISSED", "2.30x"} {
@@ -180,9 +181,9 @@ func TestInputs(t *testing.T) {
 }
 
 func TestMeter(t *testing.T) {
-	m := &meter{}
-	m.start()
-	if s := m.stop(); s != -1 && (s < 0 || s > 1.5) {
+	m := &measure.Meter{}
+	m.Start()
+	if s := m.Stop(); s != -1 && (s < 0 || s > 1.5) {
 		t.Errorf("share %v", s)
 	}
 }

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"strings"
+
+	"github.com/neurotrain/neuroquant/bench/measure"
 )
 
 // Bars of the comparison with ONNX Runtime: the geometric mean over all cases of an element type, and each case.
@@ -87,7 +87,7 @@ func (s *summary) conclude() {
 		ratios[k] = append(ratios[k], r.Ratio)
 	}
 	for _, k := range order {
-		m := mean{Engine: k[0], Kind: k[1], Cases: len(ratios[k]), Ratio: geometricMean(ratios[k]), Limit: torchMeanBar}
+		m := mean{Engine: k[0], Kind: k[1], Cases: len(ratios[k]), Ratio: measure.GeometricMean(ratios[k]), Limit: torchMeanBar}
 		if k[0] == "onnxruntime" {
 			m.Limit = meanBar[k[1]]
 		}
@@ -111,48 +111,41 @@ func (s *summary) conclude() {
 	}
 }
 
-// grid is a table: a header and rows of cells.
-type grid struct {
-	title  string
-	header []string
-	rows   [][]string
-}
-
-func (s *summary) grids() []grid {
-	cases := grid{"Time of a call", []string{"peer", "model", "type", "batch", "threads", "peer ms", "ours ms", "ratio", "limit", "", "peer share", "ours share", "cpu ratio", "others", "error"}, nil}
+func (s *summary) grids() []measure.Grid {
+	cases := measure.Grid{Title: "Time of a call", Header: []string{"peer", "model", "type", "batch", "threads", "peer ms", "ours ms", "ratio", "limit", "", "peer share", "ours share", "cpu ratio", "others", "error"}}
 	for _, r := range s.Results {
-		cases.rows = append(cases.rows, []string{
-			r.Engine, r.Model, r.Kind, fmt.Sprint(r.Batch), fmt.Sprint(r.Threads), milliseconds(r.Peer), milliseconds(r.Ours),
-			times(r.Ratio), times(r.Limit), verdict(r.Pass), percent(r.PeerShare), percent(r.OursShare), times(r.RatioCPU), percent(r.Others), fmt.Sprintf("%.1e", r.Error),
+		cases.Rows = append(cases.Rows, []string{
+			r.Engine, r.Model, r.Kind, fmt.Sprint(r.Batch), fmt.Sprint(r.Threads), measure.Milliseconds(r.Peer), measure.Milliseconds(r.Ours),
+			measure.Times(r.Ratio), measure.Times(r.Limit), measure.Verdict(r.Pass), measure.Percent(r.PeerShare), measure.Percent(r.OursShare), measure.Times(r.RatioCPU), measure.Percent(r.Others), fmt.Sprintf("%.1e", r.Error),
 		})
 	}
-	means := grid{"Geometric means", []string{"peer", "type", "cases", "ratio", "limit", ""}, nil}
+	means := measure.Grid{Title: "Geometric means", Header: []string{"peer", "type", "cases", "ratio", "limit", ""}}
 	for _, m := range s.Means {
-		means.rows = append(means.rows, []string{m.Engine, m.Kind, fmt.Sprint(m.Cases), times(m.Ratio), times(m.Limit), verdict(m.Pass)})
+		means.Rows = append(means.Rows, []string{m.Engine, m.Kind, fmt.Sprint(m.Cases), measure.Times(m.Ratio), measure.Times(m.Limit), measure.Verdict(m.Pass)})
 	}
-	ups := grid{"int8 over float32, both ours", []string{"model", "batch", "threads", "ratio", "limit", ""}, nil}
+	ups := measure.Grid{Title: "int8 over float32, both ours", Header: []string{"model", "batch", "threads", "ratio", "limit", ""}}
 	for _, u := range s.Speedups {
 		limit := "-"
 		if u.Limit > 0 {
-			limit = times(u.Limit)
+			limit = measure.Times(u.Limit)
 		}
-		ups.rows = append(ups.rows, []string{u.Model, fmt.Sprint(u.Batch), fmt.Sprint(u.Threads), times(u.Ratio), limit, verdict(u.Pass)})
+		ups.Rows = append(ups.Rows, []string{u.Model, fmt.Sprint(u.Batch), fmt.Sprint(u.Threads), measure.Times(u.Ratio), limit, measure.Verdict(u.Pass)})
 	}
-	constant := grid{"From run to run", []string{"model", "type", "equal for 1 to 4 threads", "allocations a run", "bytes", "of them outputs"}, nil}
+	constant := measure.Grid{Title: "From run to run", Header: []string{"model", "type", "equal for 1 to 4 threads", "allocations a run", "bytes", "of them outputs"}}
 	for _, c := range s.Steady {
-		constant.rows = append(constant.rows, []string{c.Model, c.Kind, verdict(c.Equal), fmt.Sprintf("%.1f", c.Allocs), fmt.Sprintf("%.0f", c.Bytes), fmt.Sprint(c.Outputs)})
+		constant.Rows = append(constant.Rows, []string{c.Model, c.Kind, measure.Verdict(c.Equal), fmt.Sprintf("%.1f", c.Allocs), fmt.Sprintf("%.0f", c.Bytes), fmt.Sprint(c.Outputs)})
 	}
-	memory := grid{"Memory of ResNet-50 float32, batch 1", []string{"weights", "peak", "limit", "", "anonymous", "mapped"}, nil}
+	memory := measure.Grid{Title: "Memory of ResNet-50 float32, batch 1", Header: []string{"weights", "peak", "limit", "", "anonymous", "mapped"}}
 	if m := s.Memory; m != nil {
-		memory.rows = append(memory.rows, []string{mib(m.Weights), mib(m.Peak), mib(m.Limit), verdict(m.Peak <= m.Limit), mib(m.Heap), mib(m.Mapped)})
+		memory.Rows = append(memory.Rows, []string{measure.MiB(m.Weights), measure.MiB(m.Peak), measure.MiB(m.Limit), measure.Verdict(m.Peak <= m.Limit), measure.MiB(m.Heap), measure.MiB(m.Mapped)})
 	}
-	crowd := grid{"Time of a call beside spinning processes, over that alone", []string{"model", "type", "threads", "processes", "peer", "ours", "limit", ""}, nil}
+	crowd := measure.Grid{Title: "Time of a call beside spinning processes, over that alone", Header: []string{"model", "type", "threads", "processes", "peer", "ours", "limit", ""}}
 	for _, c := range s.Crowded {
-		crowd.rows = append(crowd.rows, []string{c.Model, c.Kind, fmt.Sprint(c.Threads), fmt.Sprint(c.Spinners), times(c.Peer), times(c.Ours), times(c.Limit), verdict(c.Pass)})
+		crowd.Rows = append(crowd.Rows, []string{c.Model, c.Kind, fmt.Sprint(c.Threads), fmt.Sprint(c.Spinners), measure.Times(c.Peer), measure.Times(c.Ours), measure.Times(c.Limit), measure.Verdict(c.Pass)})
 	}
-	var out []grid
-	for _, g := range []grid{cases, means, ups, constant, memory, crowd} {
-		if len(g.rows) > 0 {
+	var out []measure.Grid
+	for _, g := range []measure.Grid{cases, means, ups, constant, memory, crowd} {
+		if len(g.Rows) > 0 {
 			out = append(out, g)
 		}
 	}
@@ -160,75 +153,13 @@ func (s *summary) grids() []grid {
 }
 
 // text writes aligned columns.
-func (s *summary) text(w io.Writer) error {
-	var b strings.Builder
-	b.WriteString(s.Machine.String() + "\n")
-	for _, g := range s.grids() {
-		fmt.Fprintf(&b, "\n%s\n", g.title)
-		width := make([]int, len(g.header))
-		all := append([][]string{g.header}, g.rows...)
-		for _, row := range all {
-			for i, cell := range row {
-				width[i] = max(width[i], len(cell))
-			}
-		}
-		for _, row := range all {
-			var line strings.Builder
-			for i, cell := range row {
-				fmt.Fprintf(&line, "%-*s  ", width[i], cell)
-			}
-			b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
-		}
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
-}
+func (s *summary) text(w io.Writer) error { return measure.Text(w, s.Machine.String(), s.grids()) }
 
 // markdown writes the same as tables.
 func (s *summary) markdown(w io.Writer) error {
-	var b strings.Builder
-	b.WriteString(s.Machine.String() + "\n")
-	for _, g := range s.grids() {
-		fmt.Fprintf(&b, "\n### %s\n\n| %s |\n|%s\n", g.title, strings.Join(g.header, " | "), strings.Repeat(" --- |", len(g.header)))
-		for _, row := range g.rows {
-			fmt.Fprintf(&b, "| %s |\n", strings.Join(row, " | "))
-		}
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
-}
-
-func (s *summary) json(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(s)
+	return measure.Markdown(w, s.Machine.String(), s.grids())
 }
 
 func (m *machine) String() string {
 	return fmt.Sprintf("%s, %d processors, %s; against %s", m.CPU, m.CPUs, m.Implementation, strings.Join(m.Peers, ", "))
-}
-
-func milliseconds(v float64) string {
-	if v < 10 {
-		return fmt.Sprintf("%.2f", v)
-	}
-	return fmt.Sprintf("%.1f", v)
-}
-
-func times(v float64) string { return fmt.Sprintf("%.2fx", v) }
-
-func percent(v float64) string {
-	if v < 0 || math.IsNaN(v) {
-		return "-"
-	}
-	return fmt.Sprintf("%.0f %%", 100*v)
-}
-
-func mib(v int64) string { return fmt.Sprintf("%.1f MiB", float64(v)/(1<<20)) }
-
-func verdict(ok bool) string {
-	if ok {
-		return "ok"
-	}
-	return "MISSED"
 }

@@ -43,6 +43,7 @@ var layers = []string{
 	"internal/example internal/shapes",
 	"internal/example/*",
 	".",
+	"bench/measure",
 	"cmd/* bench/*",
 }
 

@@ -1,4 +1,5 @@
-package main
+// Package measure is what benchmarks share: how busy the machine is, medians of figures taken in turn, tables.
+package measure
 
 import (
 	"bytes"
@@ -9,10 +10,10 @@ import (
 	"time"
 )
 
-// meter tells how much of the machine other processes use while something is measured: a figure from a busy machine is worth
+// Meter tells how much of the machine other processes use while something is measured: a figure from a busy machine is worth
 // little. It reads Linux's /proc and knows nothing elsewhere.
-type meter struct {
-	children []int // processes that count as ours
+type Meter struct {
+	Children []int // processes that count as ours
 
 	begun     time.Time
 	all, mine float64
@@ -22,13 +23,14 @@ type meter struct {
 // ticks is the unit of the times in /proc on every Linux that Go runs on.
 const ticks = 100
 
-func (m *meter) start() {
+// Start begins a measurement.
+func (m *Meter) Start() {
 	m.begun = time.Now()
 	m.all, m.mine, m.known = m.read()
 }
 
-// stop returns the share of all processors since start; -1 where it cannot be told.
-func (m *meter) stop() float64 {
+// Stop returns the share of all processors since Start; -1 where it cannot be told.
+func (m *Meter) Stop() float64 {
 	all, mine, ok := m.read()
 	if !ok || !m.known {
 		return -1
@@ -38,7 +40,7 @@ func (m *meter) stop() float64 {
 }
 
 // read returns the ticks that all processes and ours have used.
-func (m *meter) read() (all, mine float64, ok bool) {
+func (m *Meter) read() (all, mine float64, ok bool) {
 	raw, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return 0, 0, false
@@ -49,7 +51,7 @@ func (m *meter) read() (all, mine float64, ok bool) {
 			all += number(word)
 		}
 	}
-	for _, pid := range append([]int{os.Getpid()}, m.children...) {
+	for _, pid := range append([]int{os.Getpid()}, m.Children...) {
 		raw, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 		if err != nil {
 			continue
