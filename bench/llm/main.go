@@ -13,7 +13,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +27,7 @@ type options struct {
 	threads        []int
 	rounds         int
 	json, markdown string
+	profile        string
 }
 
 func main() {
@@ -53,9 +53,10 @@ func run(ctx context.Context) error {
 	threads := flag.String("threads", "1,2", "numbers of threads; more than the machine has become as many as it has")
 	onlyMake := flag.Bool("make", false, "make the model files and end")
 	serving := flag.Bool("serve", false, "be the side that is measured: take commands from standard input")
+	flag.StringVar(&o.profile, "cpuprofile", "", "write profiles of our side, for Go's pprof, to files of this name with the case behind it")
 	flag.Parse()
 	if *serving {
-		return serve(ctx, os.Stdin, os.Stdout)
+		return serveProfiled(ctx, o.profile)
 	}
 	o.models, o.kinds = strings.Split(*models, ","), strings.Split(*types, ",")
 	var err error
@@ -63,7 +64,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	for i, n := range o.threads {
-		o.threads[i] = min(n, runtime.NumCPU())
+		o.threads[i] = min(n, measure.CPUs())
 	}
 	o.threads = slices.Compact(o.threads)
 	s, err := o.measure(ctx, *onlyMake)
@@ -90,7 +91,7 @@ func run(ctx context.Context) error {
 
 // measure makes the files and compares.
 func (o *options) measure(ctx context.Context, onlyMake bool) (*summary, error) {
-	s := &summary{CPU: measure.CPUName(), CPUs: runtime.NumCPU()}
+	s := &summary{CPU: measure.CPUName(), CPUs: measure.CPUs()}
 	for _, name := range o.models {
 		i := slices.IndexFunc(networks, func(n network) bool { return n.name == name })
 		if i < 0 {
@@ -121,7 +122,7 @@ func (o *options) measure(ctx context.Context, onlyMake bool) (*summary, error) 
 // one compares on a file with a number of threads.
 func (o *options) one(ctx context.Context, s *summary, n *network, k *kindOf, path string, bytes int64, threads int) (err error) {
 	c := &comparison{rounds: o.rounds, path: path, threads: threads}
-	if c.ours, err = startOurs(threads); err != nil {
+	if c.ours, err = startOurs(threads, o.profileOf(n, k, threads)); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.ours.close()) }()
@@ -151,6 +152,14 @@ func (o *options) one(ctx context.Context, s *summary, n *network, k *kindOf, pa
 		fmt.Fprintln(os.Stderr, r.String())
 	}
 	return nil
+}
+
+// profileOf is the file of a case's profile; empty for none.
+func (o *options) profileOf(n *network, k *kindOf, threads int) string {
+	if o.profile == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s-%s-%s-%d", o.profile, n.name, k.name, threads)
 }
 
 // settle is the pause between bursts, in which the other side's spinning threads come to rest.

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"runtime/pprof"
 	"time"
 
 	"github.com/neurotrain/neuroquant/internal/arch"
@@ -19,6 +21,23 @@ import (
 type server struct {
 	model  *model.Model
 	engine *generate.Engine
+}
+
+// serveProfiled serves standard input, and writes a profile of the time to a file if one is named.
+func serveProfiled(ctx context.Context, profile string) error {
+	if profile == "" {
+		return serve(ctx, os.Stdin, os.Stdout)
+	}
+	f, err := os.Create(profile)
+	if err != nil {
+		return err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	err = serve(ctx, os.Stdin, os.Stdout)
+	pprof.StopCPUProfile()
+	return errors.Join(err, f.Close())
 }
 
 // serve answers commands until there are no more.

@@ -40,13 +40,13 @@ type answer struct {
 	NS      []float64 `json:"ns,omitempty"`
 }
 
-// startOurs starts this program as the side that is ours.
-func startOurs(threads int) (*side, error) {
+// startOurs starts this program as the side that is ours; with profile it writes one to that file.
+func startOurs(threads int, profile string) (*side, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	c := exec.Command(self, "-serve")
+	c := exec.Command(self, "-serve", "-cpuprofile", profile)
 	c.Env = append(os.Environ(), "GOMAXPROCS="+strconv.Itoa(threads))
 	return start(c, func() error { return nil })
 }

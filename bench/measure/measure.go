@@ -64,3 +64,17 @@ func CPUName() string {
 	}
 	return runtime.GOARCH
 }
+
+// CPUs is the number of processors of the machine, also where this process may use fewer.
+func CPUs() int {
+	raw, err := os.ReadFile(filepath.FromSlash("/proc/stat"))
+	n := 0
+	if err == nil {
+		for line := range strings.SplitSeq(string(raw), "\n") {
+			if len(line) > 3 && strings.HasPrefix(line, "cpu") && line[3] >= '0' && line[3] <= '9' {
+				n++
+			}
+		}
+	}
+	return max(n, runtime.NumCPU())
+}

@@ -4,7 +4,6 @@ package measure
 import (
 	"bytes"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -36,7 +35,7 @@ func (m *Meter) Stop() float64 {
 		return -1
 	}
 	busy := (all - m.all) - (mine - m.mine)
-	return max(0, busy/ticks/(time.Since(m.begun).Seconds()*float64(runtime.NumCPU())))
+	return max(0, busy/ticks/(time.Since(m.begun).Seconds()*float64(CPUs())))
 }
 
 // read returns the ticks that all processes and ours have used.

@@ -130,12 +130,18 @@ func PackAffine(p *Pool, s AffineShape, read func(row int, into AffineRow), wher
 	m.factor = make([]float32, m.units*unitStrips*affineRows)
 	p.For(m.units*unitStrips, 1, func(lo, hi int) {
 		deep := m.blocks() * block
-		buf := borrow(affineRows*deep*2 + affineRows*m.groups*8)
+		buf := borrow(affineRows*deep*2 + affineRows*m.groups*12)
 		defer buf.release()
 		rows, panel := buf.bytes()[:affineRows*deep], buf.bytes()[affineRows*deep:2*affineRows*deep]
 		floats := view[float32](buf)[affineRows*deep/2:][:2*affineRows*m.groups]
-		for i := lo; i < min(hi, m.strips()); i++ {
+		halves := view[uint16](buf)[affineRows*deep+4*affineRows*m.groups:][:2*affineRows*m.groups]
+		if deep > s.Cols {
 			clear(rows)
+		}
+		for i := lo; i < min(hi, m.strips()); i++ {
+			if n := s.Rows - i*affineRows; n < affineRows {
+				clear(rows)
+			}
 			clear(floats)
 			for r := range min(affineRows, s.Rows-i*affineRows) {
 				into := AffineRow{Codes: rows[r*deep:][:s.Cols], Scale: floats[r*m.groups:][:m.groups]}
@@ -144,7 +150,7 @@ func PackAffine(p *Pool, s AffineShape, read func(row int, into AffineRow), wher
 				}
 				read(i*affineRows+r, into)
 			}
-			m.packStrip(i, rows, panel, floats)
+			m.packStrip(i, rows, panel, floats, halves)
 		}
 	})
 	return m
@@ -170,40 +176,59 @@ func (m *PackedAffine) blocks() int { return m.groups * m.inner }
 func (m *PackedAffine) Bytes() int { return len(m.data) + 4*len(m.factor) }
 
 // packStrip packs the codes of 16 rows, which go through panel, and their scales and mins.
-func (m *PackedAffine) packStrip(i int, rows, panel []byte, floats []float32) {
-	block, size := m.form.block(), m.form.blockBytes()
-	deep := m.blocks() * block
+func (m *PackedAffine) packStrip(i int, rows, panel []byte, floats []float32, halves []uint16) {
+	deep := m.blocks() * m.form.block()
 	packTransposed(bytesAsWords(panel), affineRows, bytesAsWords(rows), deep/4, affineRows, deep/4)
 	scale, mins := floats[:affineRows*m.groups], floats[affineRows*m.groups:]
-	factor := m.factor[i*affineRows : (i+1)*affineRows]
-	for r := range factor {
-		largest := float32(0)
-		for g := range m.groups {
-			largest = max(largest, abs32(scale[r*m.groups+g]), abs32(mins[r*m.groups+g]))
+	for r := range affineRows {
+		s, min := scale[r*m.groups:(r+1)*m.groups], mins[r*m.groups:(r+1)*m.groups]
+		largest := largestOf(s)
+		if m.Mins {
+			largest = max(largest, largestOf(min))
 		}
-		factor[r] = 1
-		if largest > 0 && !math.IsInf(float64(largest), 0) {
+		factor := float32(1)
+		if largest > 0 && !math.IsInf(float64(largest), 0) && largest == largest {
 			_, e := math.Frexp(float64(largest))
-			factor[r] = float32(math.Ldexp(1, max(e-14, -126)))
+			factor = float32(math.Ldexp(1, max(e-14, -126)))
 		}
-	}
-	for g := range m.groups {
-		scales, minima, codes := m.group(i, g)
-		for r, f := range factor {
-			scales[r] = f32ToF16(scale[r*m.groups+g] / f)
+		m.factor[i*affineRows+r] = factor
+		if factor != 1 {
+			Scale(s, s, 1/factor)
 			if m.Mins {
-				minima[r] = f32ToF16(mins[r*m.groups+g] / f)
+				Scale(min, min, 1/factor)
 			}
 		}
-		for b := range m.inner {
-			packAffineBlock(m.form, codes[b*unitStrips*size:][:size], panel[(g*m.inner+b)*16*block:][:16*block])
-		}
 	}
+	F32ToF16(halves, floats)
+	hscale, hmins := halves[:affineRows*m.groups], halves[affineRows*m.groups:]
+	for g := range m.groups {
+		scales, minima, codes := m.group(i, g)
+		for r := range scales {
+			scales[r] = hscale[r*m.groups+g]
+		}
+		for r := range minima {
+			minima[r] = hmins[r*m.groups+g]
+		}
+		packAffine(m.form, m.inner, codes, panel[g*m.inner*16*m.form.block():])
+	}
+}
+
+// largestOf is the largest magnitude; not a number where one is not.
+func largestOf(x []float32) float32 {
+	lo, hi := MinMax(x)
+	return max(-lo, hi)
 }
 
 func abs32(x float32) float32 { return math.Float32frombits(math.Float32bits(x) &^ (1 << 31)) }
 
-// packAffineBlock makes a block of codes from bytes in the order of 8-bit codes.
+// packAffineGeneric makes inner blocks of codes of a strip from bytes in the order of 8-bit codes.
+func packAffineGeneric(f affineForm, inner int, dst, src []byte) {
+	size, panel := f.blockBytes(), 16*f.block()
+	for b := range inner {
+		packAffineBlock(f, dst[b*unitStrips*size:][:size], src[b*panel:][:panel])
+	}
+}
+
 func packAffineBlock(f affineForm, dst, src []byte) {
 	if f.bits() == 8 {
 		copy(dst, src)
@@ -402,9 +427,8 @@ func (m *PackedAffine) tiles(p *Pool, tokens int, x []float32, ldx int, dst []fl
 				}
 			}
 			n := min(count*affineRows, m.Rows-first*affineRows)
-			factor := m.factor[first*affineRows:][:n]
 			for t := t0; t < min(t1, tokens); t++ {
-				Mul(dst[t*ldd+first*affineRows:][:n], c[(t-t0)*panelWidth:][:n], factor)
+				copy(dst[t*ldd+first*affineRows:][:n], c[(t-t0)*panelWidth:][:n])
 			}
 		}
 	})
@@ -436,6 +460,11 @@ func (r *affineRun) add(t0, t1 int, c []float32) {
 	for s := range r.count {
 		_, _, codes := m.group(r.first+s, r.g)
 		unpackAffine(m.form, r.groups, r.inner, gap, r.codes[s*ldw:(s+1)*ldw], codes[r.b*unitStrips*m.form.blockBytes():])
+		factor := m.factor[(r.first+s)*affineRows:][:affineRows]
+		widen := func(dst []float32, halves []uint16) {
+			F16ToF32(dst, halves)
+			Mul(dst, dst, factor)
+		}
 		for g := range r.groups {
 			scales, minima, _ := m.group(r.first+s, r.g+g)
 			for i := range r.inner {
@@ -443,10 +472,10 @@ func (r *affineRun) add(t0, t1 int, c []float32) {
 				if i > 0 {
 					copy(r.scale[at:at+affineRows], r.scale[at-r.count*affineRows:])
 				} else {
-					F16ToF32(r.scale[at:at+affineRows], scales)
+					widen(r.scale[at:at+affineRows], scales)
 				}
 				if mins != nil {
-					F16ToF32(mins[at:at+affineRows], minima)
+					widen(mins[at:at+affineRows], minima)
 				}
 			}
 		}

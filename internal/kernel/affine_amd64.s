@@ -257,6 +257,42 @@ block:
 	VZEROUPPER
 	RET
 
+// func packAffine4x32AVX512(inner int, dst *byte, src *byte)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·packAffine4x32AVX512(SB), NOSPLIT, $0-24
+	MOVQ         inner+0(FP), AX
+	MOVQ         dst+8(FP), CX
+	MOVQ         src+16(FP), DX
+	VBROADCASTSS word0f0f0f0f<>+0(SB), Z0
+
+block:
+	VMOVDQU32 (DX), Z0
+	VMOVDQU32 64(DX), Z1
+	VPSLLW    $0x04, Z1, Z1
+	VPORD     Z0, Z1, Z1
+	VMOVDQU32 Z1, (CX)
+	VMOVDQU32 128(DX), Z0
+	VMOVDQU32 192(DX), Z1
+	VPSLLW    $0x04, Z1, Z1
+	VPORD     Z0, Z1, Z1
+	VMOVDQU32 Z1, 64(CX)
+	VMOVDQU32 256(DX), Z0
+	VMOVDQU32 320(DX), Z1
+	VPSLLW    $0x04, Z1, Z1
+	VPORD     Z0, Z1, Z1
+	VMOVDQU32 Z1, 128(CX)
+	VMOVDQU32 384(DX), Z0
+	VMOVDQU32 448(DX), Z1
+	VPSLLW    $0x04, Z1, Z1
+	VPORD     Z0, Z1, Z1
+	VMOVDQU32 Z1, 192(CX)
+	ADDQ      $0x00000400, CX
+	ADDQ      $0x00000200, DX
+	DECQ      AX
+	JNZ       block
+	VZEROUPPER
+	RET
+
 // func vectorAffine4x16x4AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·vectorAffine4x16x4AVX512VNNI(SB), NOSPLIT, $0-72
@@ -432,6 +468,32 @@ block:
 	ADDQ      DX, SI
 	DECQ      AX
 	JNZ       group
+	VZEROUPPER
+	RET
+
+// func packAffine4x16AVX512(inner int, dst *byte, src *byte)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·packAffine4x16AVX512(SB), NOSPLIT, $0-24
+	MOVQ         inner+0(FP), AX
+	MOVQ         dst+8(FP), CX
+	MOVQ         src+16(FP), DX
+	VBROADCASTSS word0f0f0f0f<>+0(SB), Z0
+
+block:
+	VMOVDQU32 (DX), Z0
+	VMOVDQU32 64(DX), Z1
+	VPSLLW    $0x04, Z1, Z1
+	VPORD     Z0, Z1, Z1
+	VMOVDQU32 Z1, (CX)
+	VMOVDQU32 128(DX), Z0
+	VMOVDQU32 192(DX), Z1
+	VPSLLW    $0x04, Z1, Z1
+	VPORD     Z0, Z1, Z1
+	VMOVDQU32 Z1, 64(CX)
+	ADDQ      $0x00000200, CX
+	ADDQ      $0x00000100, DX
+	DECQ      AX
+	JNZ       block
 	VZEROUPPER
 	RET
 
@@ -774,6 +836,86 @@ block:
 	VZEROUPPER
 	RET
 
+// func packAffine5x32AVX512(inner int, dst *byte, src *byte)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·packAffine5x32AVX512(SB), NOSPLIT, $0-24
+	MOVQ         inner+0(FP), AX
+	MOVQ         dst+8(FP), CX
+	MOVQ         src+16(FP), DX
+	VBROADCASTSS word01010101<>+0(SB), Z0
+	VBROADCASTSS word0f0f0f0f<>+0(SB), Z5
+
+block:
+	VMOVDQU32 (DX), Z1
+	VPSRLW    $0x04, Z1, Z3
+	VPANDD    Z0, Z3, Z3
+	VMOVDQA32 Z3, Z4
+	VPANDD    Z5, Z1, Z1
+	VMOVDQU32 64(DX), Z2
+	VPSRLW    $0x04, Z2, Z3
+	VPANDD    Z0, Z3, Z3
+	VPSLLW    $0x01, Z3, Z3
+	VPORD     Z3, Z4, Z4
+	VPANDD    Z5, Z2, Z2
+	VPSLLW    $0x04, Z2, Z2
+	VPORD     Z1, Z2, Z2
+	VMOVDQU32 Z2, (CX)
+	VMOVDQU32 128(DX), Z1
+	VPSRLW    $0x04, Z1, Z3
+	VPANDD    Z0, Z3, Z3
+	VPSLLW    $0x02, Z3, Z3
+	VPORD     Z3, Z4, Z4
+	VPANDD    Z5, Z1, Z1
+	VMOVDQU32 192(DX), Z2
+	VPSRLW    $0x04, Z2, Z3
+	VPANDD    Z0, Z3, Z3
+	VPSLLW    $0x03, Z3, Z3
+	VPORD     Z3, Z4, Z4
+	VPANDD    Z5, Z2, Z2
+	VPSLLW    $0x04, Z2, Z2
+	VPORD     Z1, Z2, Z2
+	VMOVDQU32 Z2, 64(CX)
+	VMOVDQU32 256(DX), Z1
+	VPSRLW    $0x04, Z1, Z3
+	VPANDD    Z0, Z3, Z3
+	VPSLLW    $0x04, Z3, Z3
+	VPORD     Z3, Z4, Z4
+	VPANDD    Z5, Z1, Z1
+	VMOVDQU32 320(DX), Z2
+	VPSRLW    $0x04, Z2, Z3
+	VPANDD    Z0, Z3, Z3
+	VPSLLW    $0x05, Z3, Z3
+	VPORD     Z3, Z4, Z4
+	VPANDD    Z5, Z2, Z2
+	VPSLLW    $0x04, Z2, Z2
+	VPORD     Z1, Z2, Z2
+	VMOVDQU32 Z2, 128(CX)
+	VMOVDQU32 384(DX), Z1
+	VPSRLW    $0x04, Z1, Z3
+	VPANDD    Z0, Z3, Z3
+	VPSLLW    $0x06, Z3, Z3
+	VPORD     Z3, Z4, Z4
+	VPANDD    Z5, Z1, Z1
+	VMOVDQU32 448(DX), Z2
+	VPSRLW    $0x04, Z2, Z3
+	VPANDD    Z0, Z3, Z3
+	VPSLLW    $0x07, Z3, Z3
+	VPORD     Z3, Z4, Z4
+	VMOVDQU32 Z4, 256(CX)
+	VPANDD    Z5, Z2, Z2
+	VPSLLW    $0x04, Z2, Z2
+	VPORD     Z1, Z2, Z2
+	VMOVDQU32 Z2, 192(CX)
+	ADDQ      $0x00000500, CX
+	ADDQ      $0x00000200, DX
+	DECQ      AX
+	JNZ       block
+	VZEROUPPER
+	RET
+
+DATA word01010101<>+0(SB)/4, $0x01010101
+GLOBL word01010101<>(SB), RODATA|NOPTR, $4
+
 // func vectorAffine6x16x4AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·vectorAffine6x16x4AVX512VNNI(SB), NOSPLIT, $0-72
@@ -1000,6 +1142,56 @@ block:
 	JNZ        group
 	VZEROUPPER
 	RET
+
+// func packAffine6x16AVX512(inner int, dst *byte, src *byte)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·packAffine6x16AVX512(SB), NOSPLIT, $0-24
+	MOVQ         inner+0(FP), AX
+	MOVQ         dst+8(FP), CX
+	MOVQ         src+16(FP), DX
+	VBROADCASTSS word03030303<>+0(SB), Z0
+	VBROADCASTSS word0f0f0f0f<>+0(SB), Z5
+
+block:
+	VMOVDQU32 (DX), Z1
+	VPSRLW    $0x04, Z1, Z3
+	VPANDD    Z0, Z3, Z3
+	VMOVDQA32 Z3, Z4
+	VPANDD    Z5, Z1, Z1
+	VMOVDQU32 64(DX), Z2
+	VPSRLW    $0x04, Z2, Z3
+	VPANDD    Z0, Z3, Z3
+	VPSLLW    $0x02, Z3, Z3
+	VPORD     Z3, Z4, Z4
+	VPANDD    Z5, Z2, Z2
+	VPSLLW    $0x04, Z2, Z2
+	VPORD     Z1, Z2, Z2
+	VMOVDQU32 Z2, (CX)
+	VMOVDQU32 128(DX), Z1
+	VPSRLW    $0x04, Z1, Z3
+	VPANDD    Z0, Z3, Z3
+	VPSLLW    $0x04, Z3, Z3
+	VPORD     Z3, Z4, Z4
+	VPANDD    Z5, Z1, Z1
+	VMOVDQU32 192(DX), Z2
+	VPSRLW    $0x04, Z2, Z3
+	VPANDD    Z0, Z3, Z3
+	VPSLLW    $0x06, Z3, Z3
+	VPORD     Z3, Z4, Z4
+	VMOVDQU32 Z4, 128(CX)
+	VPANDD    Z5, Z2, Z2
+	VPSLLW    $0x04, Z2, Z2
+	VPORD     Z1, Z2, Z2
+	VMOVDQU32 Z2, 64(CX)
+	ADDQ      $0x00000300, CX
+	ADDQ      $0x00000100, DX
+	DECQ      AX
+	JNZ       block
+	VZEROUPPER
+	RET
+
+DATA word03030303<>+0(SB)/4, $0x03030303
+GLOBL word03030303<>(SB), RODATA|NOPTR, $4
 
 // func vectorAffine8x32x4AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+

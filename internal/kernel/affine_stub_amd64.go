@@ -20,6 +20,11 @@ func vectorAffine4x32x4AVX512VNNI(groups int, inner int, header int, scale *byte
 //go:noescape
 func unpackAffine4x32AVX512(groups int, inner int, header int, dst *byte, src *byte)
 
+// packAffine4x32AVX512 computes packs the codes of inner blocks of 32 columns, of a strip, from bytes in the order of 8-bit codes.
+//
+//go:noescape
+func packAffine4x32AVX512(inner int, dst *byte, src *byte)
+
 // vectorAffine4x16x4AVX512VNNI computes the product of a unit of 4-bit codes in blocks of 16 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
@@ -35,6 +40,11 @@ func vectorAffine4x16x4AVX512VNNI(groups int, inner int, header int, scale *byte
 //
 //go:noescape
 func unpackAffine4x16AVX512(groups int, inner int, header int, dst *byte, src *byte)
+
+// packAffine4x16AVX512 computes packs the codes of inner blocks of 16 columns, of a strip, from bytes in the order of 8-bit codes.
+//
+//go:noescape
+func packAffine4x16AVX512(inner int, dst *byte, src *byte)
 
 // vectorAffine5x32x4AVX512VNNI computes the product of a unit of 5-bit codes in blocks of 32 columns with one row of activations
 //
@@ -52,6 +62,11 @@ func vectorAffine5x32x4AVX512VNNI(groups int, inner int, header int, scale *byte
 //go:noescape
 func unpackAffine5x32AVX512(groups int, inner int, header int, dst *byte, src *byte)
 
+// packAffine5x32AVX512 computes packs the codes of inner blocks of 32 columns, of a strip, from bytes in the order of 8-bit codes.
+//
+//go:noescape
+func packAffine5x32AVX512(inner int, dst *byte, src *byte)
+
 // vectorAffine6x16x4AVX512VNNI computes the product of a unit of 6-bit codes in blocks of 16 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
@@ -67,6 +82,11 @@ func vectorAffine6x16x4AVX512VNNI(groups int, inner int, header int, scale *byte
 //
 //go:noescape
 func unpackAffine6x16AVX512(groups int, inner int, header int, dst *byte, src *byte)
+
+// packAffine6x16AVX512 computes packs the codes of inner blocks of 16 columns, of a strip, from bytes in the order of 8-bit codes.
+//
+//go:noescape
+func packAffine6x16AVX512(inner int, dst *byte, src *byte)
 
 // vectorAffine8x32x4AVX512VNNI computes the product of a unit of 8-bit codes in blocks of 32 columns with one row of activations
 //

@@ -110,6 +110,18 @@ func unpackAffine(f affineForm, groups, inner, header int, dst, src []byte) {
 	}
 }
 
+// packAffine packs the codes of inner blocks of a strip; see packAffineGeneric.
+func packAffine(f affineForm, inner int, dst, src []byte) {
+	needLen("affine codes", len(dst), (inner-1)*unitStrips*f.blockBytes()+f.blockBytes())
+	needLen("affine bytes", len(src), inner*16*f.block())
+	pack := [affineFormCount]func(inner int, dst, src *byte){packAffine4x32AVX512, packAffine4x16AVX512, packAffine5x32AVX512, packAffine6x16AVX512}[f]
+	if pack == nil || !useAffineVNNI || inner == 0 {
+		packAffineGeneric(f, inner, dst, src)
+		return
+	}
+	pack(inner, &dst[0], &src[0])
+}
+
 func tileAffine(block, strips, blocks int, w []byte, ldw int, scale, mins []float32, x []byte, ldx int, info []blockInfo, ldi int, c []float32) {
 	needLen("affine codes", len(w), (strips-1)*ldw+blocks*16*block)
 	needLen("affine scales", len(scale), strips*blocks*affineRows)

@@ -12,6 +12,8 @@ func unpackAffine(f affineForm, groups, inner, header int, dst, src []byte) {
 	unpackAffineGeneric(f, groups, inner, header, dst, src)
 }
 
+func packAffine(f affineForm, inner int, dst, src []byte) { packAffineGeneric(f, inner, dst, src) }
+
 func tileAffine(block, strips, blocks int, w []byte, ldw int, scale, mins []float32, x []byte, ldx int, info []blockInfo, ldi int, c []float32) {
 	tileAffineGeneric(block, strips, blocks, w, ldw, scale, mins, x, ldx, info, ldi, c)
 }

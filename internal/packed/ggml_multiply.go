@@ -10,34 +10,40 @@ import (
 type affineKind struct {
 	bits, group, offset int
 	mins                bool
-	// read takes a block apart.
+	// read takes a block apart; one of whole rows, where there is one, is faster.
 	read func(src, codes []byte, scale, mins []float32)
+	rows func(src, codes []byte, scale []float32)
 }
 
 var affineKinds = map[Kind]affineKind{
-	Q8_0: {8, 32, 128, false, func(src, codes []byte, scale, _ []float32) {
-		scale[0] = half(src)
-		for i, q := range src[2:34] {
-			codes[i] = q ^ 0x80
+	Q8_0: {bits: 8, group: 32, offset: 128, rows: func(src, codes []byte, scale []float32) {
+		for b := range scale {
+			from, to := src[34*b+2:][:32], codes[32*b:][:32]
+			for i := 0; i < 32; i += 8 {
+				binary.LittleEndian.PutUint64(to[i:], binary.LittleEndian.Uint64(from[i:])^0x8080808080808080)
+			}
 		}
+		blockScales(scale, src, 34)
 	}},
-	Q4_0: {4, 32, 8, false, func(src, codes []byte, scale, _ []float32) {
-		scale[0] = half(src)
-		splitNibbles(codes[:16], codes[16:32], src[2:18])
+	Q4_0: {bits: 4, group: 32, offset: 8, rows: func(src, codes []byte, scale []float32) {
+		for b := range scale {
+			splitNibbles(codes[32*b:][:16], codes[32*b+16:][:16], src[18*b+2:][:16])
+		}
+		blockScales(scale, src, 18)
 	}},
-	Q4_1: {4, 32, 0, true, func(src, codes []byte, scale, mins []float32) {
+	Q4_1: {bits: 4, group: 32, offset: 0, mins: true, read: func(src, codes []byte, scale, mins []float32) {
 		scale[0], mins[0] = half(src), half(src[2:])
 		splitNibbles(codes[:16], codes[16:32], src[4:20])
 	}},
-	Q5_0: {5, 32, 16, false, func(src, codes []byte, scale, _ []float32) {
+	Q5_0: {bits: 5, group: 32, offset: 16, read: func(src, codes []byte, scale, _ []float32) {
 		scale[0] = half(src)
 		codes5(codes, src[6:22], binary.LittleEndian.Uint32(src[2:]))
 	}},
-	Q5_1: {5, 32, 0, true, func(src, codes []byte, scale, mins []float32) {
+	Q5_1: {bits: 5, group: 32, offset: 0, mins: true, read: func(src, codes []byte, scale, mins []float32) {
 		scale[0], mins[0] = half(src), half(src[2:])
 		codes5(codes, src[8:24], binary.LittleEndian.Uint32(src[4:]))
 	}},
-	Q2_K: {2, 16, 0, true, func(src, codes []byte, scale, mins []float32) {
+	Q2_K: {bits: 2, group: 16, offset: 0, mins: true, read: func(src, codes []byte, scale, mins []float32) {
 		d, dmin := half(src[80:]), half(src[82:])
 		for j, sc := range src[:16] {
 			scale[j], mins[j] = d*float32(sc&15), -dmin*float32(sc>>4)
@@ -46,7 +52,7 @@ var affineKinds = map[Kind]affineKind{
 			codes[e] = src[16+e/128*32+e%32] >> (e % 128 / 32 * 2) & 3
 		}
 	}},
-	Q3_K: {3, 16, 4, false, func(src, codes []byte, scale, _ []float32) {
+	Q3_K: {bits: 3, group: 16, offset: 4, read: func(src, codes []byte, scale, _ []float32) {
 		d := half(src[108:])
 		for j, sc := range scalesQ3K(src[96:108]) {
 			scale[j] = d * float32(sc)
@@ -55,13 +61,13 @@ var affineKinds = map[Kind]affineKind{
 			codes[e] = src[32+e/128*32+e%32]>>(e%128/32*2)&3 | src[e%32]>>(e/32)&1<<2
 		}
 	}},
-	Q4_K: {4, 32, 0, true, func(src, codes []byte, scale, mins []float32) {
+	Q4_K: {bits: 4, group: 32, offset: 0, mins: true, read: func(src, codes []byte, scale, mins []float32) {
 		scalesK(src, scale, mins)
 		for c := range 4 {
 			splitNibbles(codes[64*c:64*c+32], codes[64*c+32:64*c+64], src[16+32*c:48+32*c])
 		}
 	}},
-	Q5_K: {5, 32, 0, true, func(src, codes []byte, scale, mins []float32) {
+	Q5_K: {bits: 5, group: 32, offset: 0, mins: true, read: func(src, codes []byte, scale, mins []float32) {
 		scalesK(src, scale, mins)
 		high := src[16:48]
 		for c := range 4 {
@@ -72,7 +78,7 @@ var affineKinds = map[Kind]affineKind{
 			}
 		}
 	}},
-	Q6_K: {6, 16, 32, false, func(src, codes []byte, scale, _ []float32) {
+	Q6_K: {bits: 6, group: 16, offset: 32, read: func(src, codes []byte, scale, _ []float32) {
 		d := half(src[208:])
 		for j, sc := range src[192:208] {
 			scale[j] = d * float32(int8(sc))
@@ -80,14 +86,28 @@ var affineKinds = map[Kind]affineKind{
 		for h := range 2 {
 			low, high, to := src[64*h:64*h+64], src[128+32*h:160+32*h], codes[128*h:128*h+128]
 			splitNibbles(to[:64], to[64:], low)
-			for l, b := range high {
-				to[l] |= b & 3 << 4
-				to[l+32] |= b >> 2 & 3 << 4
-				to[l+64] |= b >> 4 & 3 << 4
-				to[l+96] |= b >> 6 << 4
+			for l := 0; l < 32; l += 8 {
+				b := binary.LittleEndian.Uint64(high[l:])
+				const mask = 0x3030303030303030
+				for q, v := range [4]uint64{b << 4 & mask, b << 2 & mask, b & mask, b >> 2 & mask} {
+					at := to[l+32*q:]
+					binary.LittleEndian.PutUint64(at, binary.LittleEndian.Uint64(at)|v)
+				}
 			}
 		}
 	}},
+}
+
+// blockScales reads the binary16 at the front of each block.
+func blockScales(scale []float32, src []byte, bytes int) {
+	var halves [64]uint16
+	for b := 0; b < len(scale); b += len(halves) {
+		part := halves[:min(len(halves), len(scale)-b)]
+		for i := range part {
+			part[i] = binary.LittleEndian.Uint16(src[(b+i)*bytes:])
+		}
+		kernel.F16ToF32(scale[b:b+len(part)], part)
+	}
 }
 
 // splitNibbles sets low and high, whose length is a multiple of 8, to the halves of the bytes of src.
@@ -128,6 +148,10 @@ func (b *Blocks) prepare(p *kernel.Pool) Multiplier {
 	per := size / k.group
 	return kernel.PackAffine(p, s, func(row int, into kernel.AffineRow) {
 		src := b.Bytes(row, row+1)
+		if k.rows != nil {
+			k.rows(src, into.Codes, into.Scale)
+			return
+		}
 		for i := range b.Cols / size {
 			var mins []float32
 			if k.mins {

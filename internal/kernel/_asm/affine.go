@@ -60,6 +60,9 @@ func affine(g *gen) {
 			if isa != affineVNNI256 {
 				a.unpack()
 			}
+			if isa.wide() && f.bits < 8 {
+				a.pack()
+			}
 		}
 		for _, block := range []int{32, 16} {
 			a := &affineGen{gen: g, isa: isa, bits: 8, block: block}
@@ -354,6 +357,56 @@ func (a *affineGen) unpack() {
 	a.ADDQ(header, src)
 	a.DECQ(groups)
 	a.JNZ(LabelRef("group"))
+	a.VZEROUPPER()
+	a.RET()
+}
+
+// pack is the inverse of unpack for a group.
+func (a *affineGen) pack() {
+	a.function(name("packAffine%dx%dAVX512", a.bits, a.block), "func(inner int, dst, src *byte)",
+		name("packs the codes of inner blocks of %d columns, of a strip, from bytes in the order of 8-bit codes.", a.block))
+	inner, dst, src := a.arg("inner"), a.arg("dst"), a.arg("src")
+	high := a.bits - 4
+	var mask reg.VecVirtual
+	if high > 0 {
+		mask = a.every(1<<high - 1)
+	}
+	low, t := []reg.VecVirtual{a.reg(), a.reg()}, a.reg()
+	var plane reg.VecVirtual
+	if high > 0 {
+		plane = a.reg()
+	}
+	nibble := a.every(0x0f)
+	a.Label("block")
+	for step := range a.steps() {
+		v := low[step%2]
+		a.load(at(src, 64*step), v)
+		if high > 0 {
+			per := 8 / high
+			a.VPSRLW(Imm(4), v, t)
+			a.and(mask, t, t)
+			shift := step % per * high
+			if shift > 0 {
+				a.VPSLLW(Imm(uint64(shift)), t, t)
+				a.VPORD(t, plane, plane)
+			} else {
+				a.VMOVDQA32(t, plane)
+			}
+			if step%per == per-1 || step == a.steps()-1 {
+				a.VMOVDQU32(plane, at(dst, 32*a.steps()+step/per*64))
+			}
+			a.and(nibble, v, v)
+		}
+		if step%2 == 1 {
+			a.VPSLLW(Imm(4), v, v) // codes are below 16, so that no bit leaves its byte
+			a.VPORD(low[0], v, v)
+			a.VMOVDQU32(v, at(dst, 32*(step-1)))
+		}
+	}
+	a.ADDQ(U32(uint32(unitStrips*a.blockBytes())), dst)
+	a.ADDQ(U32(uint32(16*a.block)), src)
+	a.DECQ(inner)
+	a.JNZ(LabelRef("block"))
 	a.VZEROUPPER()
 	a.RET()
 }
