@@ -16,6 +16,9 @@ import (
 type GeneratorOptions struct {
 	Cache   string // element type of the key-value cache: float16 (also ""), int8 or float32
 	Context int    // most tokens of prompt and answer together; 0: what the model was made for
+	// Products says how prompts are multiplied by weights that are stored in 16 bits: bfloat16 (also "") rounds both factors to that type where
+	// the processor has instructions for it, at about twice the speed; float32 does not.
+	Products string
 }
 
 // GenerateOptions say what is generated. A field that is nil or 0 is as generation_config.json says, or else off.
@@ -72,7 +75,12 @@ func (m *Model) NewGenerator(o GeneratorOptions) (*Generator, error) {
 	if o.Context == 0 {
 		o.Context = l.context
 	}
-	e, err := generate.New(m.m.Graph, generate.Options{Cache: cache, Threads: m.threads, Context: o.Context, Positions: arch.Positions})
+	if o.Products != "" && o.Products != tensor.BFloat16.String() && o.Products != tensor.Float32.String() {
+		return nil, fmt.Errorf("products: unknown type %q; accepted: bfloat16, float32", o.Products)
+	}
+	e, err := generate.New(m.m.Graph, generate.Options{
+		Cache: cache, Threads: m.threads, Context: o.Context, Positions: arch.Positions, Exact: o.Products == tensor.Float32.String(),
+	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", m.name(), err)
 	}
