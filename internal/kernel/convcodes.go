@@ -1,7 +1,5 @@
 package kernel
 
-import "slices"
-
 // AddedCodes are codes that are added to those of a convolution as [AddCodes] does: the result is quantized as Sum, what is added as
 // Code. All are signed or all unsigned.
 type AddedCodes struct {
@@ -172,25 +170,25 @@ const stripRows = 8
 func (c *nhwcPlan) starts(starts []int, i0, i1 int) (reach int) {
 	last := len(c.out) - 1
 	width, step := c.out[last], axisOr(c.s.Stride, last, 1)*c.step[last]
+	lowest, highest := c.position(i0), 0
 	for i := i0; i < i1; {
 		at := c.position(i)
-		for end := min(i1, i+width-i%width); i < end; i++ {
-			starts[i-i0] = at
+		row := starts[i-i0 : min(i1, i+width-i%width)-i0]
+		lowest = min(lowest, at)
+		for k := range row {
+			row[k] = at
 			at += step
 		}
+		highest = max(highest, at-step)
+		i += len(row)
 	}
 	for i := i1 - i0; i < len(starts); i++ {
 		starts[i] = starts[i1-i0-1]
 	}
-	return reachOf(starts, c.offs)
-}
-
-// reachOf returns the greatest sum of a start and an offset; it panics if one is negative.
-func reachOf(starts, offs []int) int {
-	if slices.Min(starts)+slices.Min(offs) < 0 {
+	if lowest+c.nearest < 0 {
 		panic("kernel: strip of a convolution: it begins before the image")
 	}
-	return slices.Max(starts) + slices.Max(offs)
+	return highest + c.farthest
 }
 
 // checkStrip panics unless all that strip reads and writes is there; dst may be nil where it is checked elsewhere. reach is that of

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"encoding/binary"
+	"slices"
 	"unsafe"
 )
 
@@ -96,6 +97,8 @@ type nhwcPlan struct {
 	plane     int // output positions of an image
 	runs      runShape
 	offs      []int // of each run from the first byte of an output position
+	nearest   int   // the least and the greatest of them
+	farthest  int
 	step      []int // bytes between neighbours along each axis
 	image     int   // bytes of a padded image
 	padded    bool
@@ -133,6 +136,9 @@ func planNHWC(s *ConvShape, xSigned bool, xzp int32) *nhwcPlan {
 			rest /= kernel[i]
 		}
 	}
+	if len(c.offs) > 0 {
+		c.nearest, c.farthest = slices.Min(c.offs), slices.Max(c.offs)
+	}
 	return c
 }
 
@@ -156,18 +162,25 @@ func (c *nhwcPlan) bring(p *Pool, x []byte) ([]byte, *buffer) {
 	}
 	buf := borrow(s.Batch*c.image + 4)
 	dst := buf.bytes()[:s.Batch*c.image+4]
-	last := len(s.In) - 1
-	line := s.In[last] * s.InC // bytes of a row as given and, in the middle, as padded
-	before, row := axisOr(s.PadBegin, last, 0)*s.InC, (s.In[last]+axisOr(s.PadBegin, last, 0)+axisOr(s.PadEnd, last, 0))*s.InC
+	a := c.bringer(x, dst)
 	rows := 0
-	if row > 0 {
-		rows = s.Batch * c.image / row
+	if a.row > 0 {
+		rows = s.Batch * c.image / a.row
 	}
-	if rows*row < 1<<15 {
+	if rows*a.row < 1<<15 {
 		p = nil
 	}
-	bringing.For(p, rows, max(1, (1<<14)/max(row, 1)), bringArgs{c, x, dst, line, before, row}, (*bringArgs).rows)
+	bringing.For(p, rows, max(1, (1<<14)/max(a.row, 1)), a, (*bringArgs).rows)
 	return dst, buf
+}
+
+// bringer copies rows of padded images to dst.
+func (c *nhwcPlan) bringer(x, dst []byte) bringArgs {
+	s, last := c.s, len(c.s.In)-1
+	return bringArgs{
+		c: c, x: x, dst: dst, line: s.In[last] * s.InC, before: axisOr(s.PadBegin, last, 0) * s.InC,
+		row: (s.In[last] + axisOr(s.PadBegin, last, 0) + axisOr(s.PadEnd, last, 0)) * s.InC,
+	}
 }
 
 var bringing Jobs[bringArgs]
@@ -176,6 +189,7 @@ type bringArgs struct {
 	c                 *nhwcPlan
 	x, dst            []byte
 	line, before, row int // bytes of a row as given, of the pad before it, and of it all
+	first             int // the row that dst begins with
 }
 
 // rows copies rows of padded images.
@@ -183,7 +197,7 @@ func (a *bringArgs) rows(lo, hi int) {
 	c, s := a.c, a.c.s
 	last := len(s.In) - 1
 	for r := lo; r < hi; r++ {
-		to := a.dst[r*a.row : (r+1)*a.row]
+		to := a.dst[(r-a.first)*a.row : (r-a.first+1)*a.row]
 		from, rest, inside, size := 0, r, true, 1
 		for i := last - 1; i >= 0; i-- {
 			n := s.In[i] + axisOr(s.PadBegin, i, 0) + axisOr(s.PadEnd, i, 0)
@@ -281,10 +295,6 @@ func ConvInt8NHWCRequant(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int3
 	if c.positions == 0 {
 		return
 	}
-	image, buf := c.bring(p, x)
-	if buf != nil {
-		defer buf.release()
-	}
 	if w.depth != nil {
 		scale := q.Scale
 		if len(scale) == 1 {
@@ -293,11 +303,15 @@ func ConvInt8NHWCRequant(p *Pool, s *ConvShape, x []byte, xSigned bool, xzp int3
 			scale = full.Data
 			fillWith(scale, q.Scale[0])
 		}
-		if !c.depthwiseCodes(p, image, w.depth, bias, scale, q, lo, hi, y) {
-			c.depthwiseExact(p, image, w.depth, bias, scale, lo, hi, q.Zero, y)
+		if !c.depthwiseCodes(p, x, w.depth, bias, scale, q, lo, hi, y) {
+			c.depthwiseExact(p, x, w.depth, bias, scale, lo, hi, q.Zero, y)
 		}
 		addInPlace(p, add, other, y)
 		return
+	}
+	image, buf := c.bring(p, x)
+	if buf != nil {
+		defer buf.release()
 	}
 	end := newCodesEnd(q, lo, hi, add)
 	whole := true
@@ -370,13 +384,13 @@ func (c *nhwcPlan) run(p *Pool, x []byte, w *PackedConvNHWC, bias []int32, scale
 	if c.positions == 0 {
 		return
 	}
+	if w.depth != nil {
+		c.depthwise(p, x, w.depth, bias, scale, finish)
+		return
+	}
 	image, buf := c.bring(p, x)
 	if buf != nil {
 		defer buf.release()
-	}
-	if w.depth != nil {
-		c.depthwise(p, image, w.depth, bias, scale, finish)
-		return
 	}
 	for g, b := range w.groups {
 		columns := borrow(4 * len(b.shift))

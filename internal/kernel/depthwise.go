@@ -85,8 +85,12 @@ func (c *nhwcPlan) tapRows(p *Pool, work int, f func(from, first, count, step in
 }
 
 // depthwise computes the exact sums in tiles of up to 48 channels.
-func (c *nhwcPlan) depthwise(p *Pool, image []byte, d *depthwiseInt8, bias []int32, scale []float32, finish finishTile) {
+func (c *nhwcPlan) depthwise(p *Pool, x []byte, d *depthwiseInt8, bias []int32, scale []float32, finish finishTile) {
 	const rows = 8
+	image, buf := c.bring(p, x)
+	if buf != nil {
+		defer buf.release()
+	}
 	columns := borrow(4 * d.padded)
 	defer columns.release()
 	whole := columns.i32()[:d.padded]
@@ -111,8 +115,8 @@ func (c *nhwcPlan) depthwise(p *Pool, image []byte, d *depthwiseInt8, bias []int
 }
 
 // depthwiseExact computes codes from the exact sums.
-func (c *nhwcPlan) depthwiseExact(p *Pool, image []byte, d *depthwiseInt8, bias []int32, scale []float32, lo, hi float32, zero int32, y []byte) {
-	c.depthwise(p, image, d, bias, scale, func(rows, n, at int, acc []int32, terms []finishRow, u, v []int32, scale []float32) {
+func (c *nhwcPlan) depthwiseExact(p *Pool, x []byte, d *depthwiseInt8, bias []int32, scale []float32, lo, hi float32, zero int32, y []byte) {
+	c.depthwise(p, x, d, bias, scale, func(rows, n, at int, acc []int32, terms []finishRow, u, v []int32, scale []float32) {
 		finishCodes(rows, n, acc, terms, u, v, scale, lo, hi, zero, y[at:], c.s.OutC)
 	})
 }
@@ -129,7 +133,7 @@ func (d *depthwiseInt8) columns(dst []int32, zero int32, bias []int32) {
 }
 
 // depthwiseCodes computes codes in blocks of 64 channels where there is a kernel for that; it reports whether there is.
-func (c *nhwcPlan) depthwiseCodes(p *Pool, image []byte, d *depthwiseInt8, bias []int32, scale []float32, q *Requant, lo, hi float32, y []byte) bool {
+func (c *nhwcPlan) depthwiseCodes(p *Pool, x []byte, d *depthwiseInt8, bias []int32, scale []float32, q *Requant, lo, hi float32, y []byte) bool {
 	if d.quads == nil || !useDepthwiseBlocks() {
 		return false
 	}
@@ -159,7 +163,7 @@ func (c *nhwcPlan) depthwiseCodes(p *Pool, image []byte, d *depthwiseInt8, bias 
 		offs[t] = c.offs[min(t, d.taps-1)] // beyond the taps weights are zero
 	}
 	a := depthArgs{
-		c: c, d: d, image: image, starts: starts, factors: factors, offs: offs, lo: lo, hi: hi, zero: q.Zero, y: y,
+		c: c, d: d, starts: starts, factors: factors, offs: offs, lo: lo, hi: hi, zero: q.Zero, y: y,
 		end: newCodesEnd(&Requant{Scale: scale, Zero: q.Zero, Signed: q.Signed}, lo, hi, nil),
 	}
 	a.slides = d.slide != nil && a.end.small != 0 && c.room(3, 3)
@@ -167,7 +171,18 @@ func (c *nhwcPlan) depthwiseCodes(p *Pool, image []byte, d *depthwiseInt8, bias 
 	if c.positions*d.channels*d.taps < 2*minTask {
 		p = nil
 	}
-	deep.For(p, rows, max(1, rows/(8*p.Threads())), a, (*depthArgs).rows)
+	grain := max(1, rows/(8*p.Threads()))
+	if c.padded && len(c.out) == 2 {
+		a.brings = c.bringer(x, nil)
+		grain = max(2*grain, min(4, (rows+p.Threads()-1)/p.Threads())) // each chunk brings rows of its neighbour as well
+	} else {
+		image, buf := c.bring(p, x)
+		if buf != nil {
+			defer buf.release()
+		}
+		a.image = image
+	}
+	deep.For(p, rows, grain, a, (*depthArgs).rows)
 	return true
 }
 
@@ -177,7 +192,8 @@ var deep Jobs[depthArgs]
 type depthArgs struct {
 	c       *nhwcPlan
 	d       *depthwiseInt8
-	image   []byte
+	image   []byte    // nil: rows are brought as they are needed
+	brings  bringArgs // by which
 	starts  []int32
 	factors []float32
 	offs    []int
@@ -188,20 +204,45 @@ type depthArgs struct {
 	y       []byte
 }
 
+// broughtBytes is about how much of an image is brought at a time: it stays in the second-level cache until it is read.
+const broughtBytes = 1 << 17
+
+// rows computes rows [lo, hi) of outputs.
 func (a *depthArgs) rows(lo, hi int) {
+	if a.image != nil {
+		a.compute(a.image, 0, lo, hi)
+		return
+	}
+	s, high, row := a.c.s, a.c.out[0], a.brings.row
+	stride, span := axisOr(s.Stride, 0, 1), axisOr(s.Dilation, 0, 1)*(s.Kernel[0]-1)+1
+	most := max(4, broughtBytes/(stride*row))
+	buf := borrow(((min(most, hi-lo)-1)*stride+span)*row + 4)
+	defer buf.release()
+	brings := a.brings
+	brings.dst = buf.bytes()
+	for n := 0; lo < hi; lo += n {
+		n = min(most, hi-lo, high-lo%high)
+		brings.first = lo/high*(a.c.image/row) + lo%high*stride
+		brings.rows(brings.first, brings.first+(n-1)*stride+span)
+		a.compute(brings.dst, brings.first*row, lo, lo+n)
+	}
+}
+
+// compute computes rows [lo, hi) of outputs from images of which the first bytes are left out.
+func (a *depthArgs) compute(image []byte, leftOut, lo, hi int) {
 	c, d := a.c, a.d
 	last := len(c.out) - 1
 	count, step := c.out[last], axisOr(c.s.Stride, last, 1)*c.step[last]
 	for r := lo; r < hi; r++ {
-		from, first := c.position(r*count), r*count
+		from, first := c.position(r*count)-leftOut, r*count
 		for ch := 0; ch < d.channels; ch += channelBlock {
 			n := min(channelBlock, d.channels-ch)
 			if a.slides {
-				depthwiseSlide(axisOr(c.s.Stride, 1, 1), count, n, a.image[from+ch:], c.step[1], axisOr(c.s.Dilation, 0, 1)*c.step[0], d.slide[ch/channelBlock*slideBytes:],
+				depthwiseSlide(axisOr(c.s.Stride, 1, 1), count, n, image[from+ch:], c.step[1], axisOr(c.s.Dilation, 0, 1)*c.step[0], d.slide[ch/channelBlock*slideBytes:],
 					a.starts[ch:ch+channelBlock], a.factors[ch:ch+channelBlock], &a.end, a.y[first*d.channels+ch:], d.channels)
 				continue
 			}
-			depthwiseBlock(count, n, a.image[from+ch:], step, a.offs, d.quads[ch*len(a.offs):],
+			depthwiseBlock(count, n, image[from+ch:], step, a.offs, d.quads[ch*len(a.offs):],
 				a.starts[ch:ch+channelBlock], a.factors[ch:ch+channelBlock], a.lo, a.hi, a.zero, a.y[first*d.channels+ch:], d.channels)
 		}
 	}

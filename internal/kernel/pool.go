@@ -17,7 +17,8 @@ const spinTime = 40 * time.Microsecond
 //
 // Workers are goroutines locked to OS threads (see parker). After a job they spin for some 40 microseconds and then
 // park, so that loops in quick succession start within a microsecond or two and an idle pool costs
-// nothing. Work is handed out in chunks through an atomic counter, and a loop never waits for a
+// nothing. Work is handed out in chunks: each thread takes those of its own share of the range first, so that what one loop
+// left in a core's cache is found there by the next, and then what others have left. A loop never waits for a
 // worker that has not begun: a core that another process takes costs its share and not the whole run.
 //
 // A nil *Pool runs everything on the calling goroutine.
@@ -28,18 +29,24 @@ type Pool struct {
 	closed  atomic.Bool
 
 	// The job. Written by the caller while state is closed; read by workers that joined.
-	body  func(lo, hi int)
-	n     int
-	chunk int
+	body   func(lo, hi int)
+	n      int
+	chunk  int
+	shares []share // of as many threads as there are chunks for
 
-	_     [64]byte
-	next  atomic.Int64 // first index not yet handed out
 	_     [64]byte
 	state atomic.Uint64 // epoch<<32 | open bit | number of workers inside
 	_     [64]byte
 
 	failure atomic.Pointer[failure]
 	labels  atomic.Pointer[context.Context]
+}
+
+// share is a part of the range of a loop.
+type share struct {
+	next atomic.Int64 // first index not yet handed out
+	end  int64
+	_    [48]byte // a cache line of its own
 }
 
 type failure struct{ value any }
@@ -57,10 +64,11 @@ func NewPool(threads int) *Pool {
 		threads = runtime.GOMAXPROCS(0)
 	}
 	p := &Pool{threads: threads, workers: make([]*parker, threads-1)}
+	p.shares = make([]share, threads)
 	for i := range p.workers {
 		w := newParker()
 		p.workers[i] = w
-		go p.run(w)
+		go p.run(w, i+1)
 	}
 	return p
 }
@@ -108,8 +116,7 @@ func (p *Pool) For(n, grain int, body func(lo, hi int)) {
 		body(0, n)
 		return
 	}
-	p.body, p.n, p.chunk = body, n, grain
-	p.next.Store(0)
+	p.open(n, grain, body)
 	p.state.Store((p.state.Load()/stateEpoch+1)*stateEpoch | stateOpen)
 	for i, w := range p.workers {
 		if (i+1)*grain >= n {
@@ -117,7 +124,7 @@ func (p *Pool) For(n, grain int, body func(lo, hi int)) {
 		}
 		w.wake()
 	}
-	p.work()
+	p.work(0)
 	p.state.And(^uint64(stateOpen))
 	for i := 0; p.state.Load()&stateInside != 0; i++ {
 		pause()
@@ -151,28 +158,45 @@ func (p *Pool) Close() {
 	}
 }
 
-// work takes chunks until none is left.
-func (p *Pool) work() {
+// open sets the job.
+func (p *Pool) open(n, grain int, body func(lo, hi int)) {
+	p.body, p.n, p.chunk = body, n, grain
+	chunks := (n + grain - 1) / grain
+	p.shares = p.shares[:min(chunks, p.threads)]
+	for i := range p.shares {
+		s := &p.shares[i]
+		s.next.Store(int64(chunks * i / len(p.shares) * grain))
+		s.end = int64(min(chunks*(i+1)/len(p.shares)*grain, n))
+	}
+}
+
+// work takes chunks until none is left, those of a thread's own share first.
+func (p *Pool) work(thread int) {
 	done := false
 	defer func() {
 		if !done { // body panicked or called runtime.Goexit
 			p.failure.CompareAndSwap(nil, &failure{recover()})
-			p.next.Store(int64(p.n))
+			for i := range p.shares {
+				p.shares[i].next.Store(p.shares[i].end)
+			}
 		}
 	}()
-	n, chunk, body := p.n, p.chunk, p.body
-	for {
-		lo := int(p.next.Add(int64(chunk))) - chunk
-		if lo >= n {
-			break
+	chunk, body := int64(p.chunk), p.body
+	for i := range p.shares {
+		s := &p.shares[(thread+i)%len(p.shares)]
+		for s.next.Load() < s.end {
+			lo := s.next.Add(chunk) - chunk
+			if lo >= s.end {
+				break
+			}
+			body(int(lo), int(min(lo+chunk, s.end)))
 		}
-		body(lo, min(lo+chunk, n))
 	}
 	done = true
 }
 
 // run is a worker's life: spin for a job, join it, work, leave; park when nothing comes.
-func (p *Pool) run(w *parker) {
+func (p *Pool) run(w *parker, thread int) {
 	runtime.LockOSThread()
 	var seen uint64
 	var labels *context.Context
@@ -186,7 +210,7 @@ func (p *Pool) run(w *parker) {
 					labels = l
 					pprof.SetGoroutineLabels(*l)
 				}
-				p.work()
+				p.work(thread)
 				p.state.Add(^uint64(0))
 				idle, i = time.Now(), 0
 			}

@@ -26,7 +26,7 @@ func TestStripsInt8(t *testing.T) {
 				for j := range start {
 					start[j], scale[j] = r.Int32N(2000)-1000, scale[j]/500
 				}
-				reach, ldd := reachOf(rows, offs), n+r.IntN(5)
+				reach, ldd := slices.Max(rows)+slices.Max(offs), n+r.IntN(5)
 				q := randomRequant(r, n, 4*words)
 				lo, hi := q.check(n)
 				other := randomBytes(r, make([]byte, count*ldd))
