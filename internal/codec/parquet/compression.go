@@ -9,6 +9,7 @@ import (
 
 	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
 )
 
 // codecs by number.
@@ -40,7 +41,13 @@ func decompress(codec int64, b []byte, size int) (out []byte, err error) {
 			z.Close()
 		}
 	case "LZ4_RAW":
-		out, err = lz4(b, size)
+		if size/256 > len(b) { // a byte stands for 255 at most
+			return nil, fmt.Errorf("a page of %d bytes that %s makes %d", len(b), name, size)
+		}
+		out = make([]byte, size)
+		var n int
+		n, err = lz4.UncompressBlock(b, out)
+		out = out[:max(n, 0)]
 	default:
 		return nil, fmt.Errorf("pages compressed by %s; UNCOMPRESSED, SNAPPY, GZIP, ZSTD and LZ4_RAW are read", name)
 	}
@@ -51,35 +58,4 @@ func decompress(codec int64, b []byte, size int) (out []byte, err error) {
 		return nil, fmt.Errorf("a page by %s: %w", name, err)
 	}
 	return out, nil
-}
-
-// lz4 decodes a block (https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md) of at most size bytes.
-func lz4(b []byte, size int) ([]byte, error) {
-	var out []byte
-	r := reader{b: b}
-	length := func(n byte) (total int) { // 15 goes on in bytes, of which 255 goes on
-		total = int(n)
-		for more := byte(255); n == 15 && more == 255 && r.err == nil; {
-			more = r.byte()
-			total += int(more)
-		}
-		return total
-	}
-	for len(r.b) > 0 {
-		token := r.byte()
-		out = append(out, r.take(uint64(length(token>>4)))...)
-		if len(r.b) == 0 || len(out) > size {
-			break // the last sequence is literals alone
-		}
-		distance := int(r.byte()) | int(r.byte())<<8
-		n := length(token&15) + 4
-		if distance == 0 || distance > len(out) || n > size-len(out) {
-			r.fail(fmt.Errorf("%d bytes from %d back at %d of %d", n, distance, len(out), size))
-			break
-		}
-		for range n {
-			out = append(out, out[len(out)-distance])
-		}
-	}
-	return out, r.err
 }

@@ -1,5 +1,6 @@
 // Package parquet reads columns of texts from Apache Parquet files, after the format's own description
-// (https://parquet.apache.org/docs/file-format/): plain, dictionary and delta encodings; pages uncompressed or by Snappy, gzip, zstd or LZ4.
+// (https://parquet.apache.org/docs/file-format/): plain, dictionary and delta encodings; pages uncompressed or by Snappy, gzip,
+// zstd or LZ4.
 package parquet
 
 import (
