@@ -5,7 +5,7 @@ PEERS  ?= .peers
 FUZZTIME ?= 1m
 TOOL    = go tool -modfile=tools/go.mod
 
-.PHONY: build test test-all lint format generate bench interop interop-gguf interop-full conformance example-models fuzz bench-size bench-memory report-check bench-peers bench-llm bench-torch bench-layer bench-perplexity
+.PHONY: build test test-all lint format generate bench interop interop-gguf interop-full interop-resume conformance example-models fuzz bench-size bench-memory report-check bench-peers bench-llm bench-torch bench-layer bench-perplexity
 
 build: ; go build -trimpath -o bin/neuroquant ./cmd/neuroquant
 
@@ -46,6 +46,8 @@ interop-gguf: build $(PEERS)/llamacpp/ready ; node interop/check_gguf.mjs bin/ne
 interop-full: interop interop-gguf $(PEERS)/full/ready ; $(PEERS)/full/bin/python interop/check_torchvision.py bin/neuroquant $(if $(OLDTORCH),&& $(OLDTORCH) interop/check_torchvision.py bin/neuroquant) && $(PEERS)/full/bin/python interop/check_pytorch.py bin/neuroquant $(OLDTORCH) && $(PEERS)/full/bin/python interop/check_statedict.py bin/neuroquant $(SHARED) && $(PEERS)/full/bin/python interop/check_torch.py bin/neuroquant $(SHARED) && go build -o bin/layer ./bench/layer && $(PEERS)/full/bin/python interop/check_layers.py bin/layer
 
 interop-llm: build $(PEERS)/llm/ready ; $(PEERS)/llm/bin/python interop/check_bitsandbytes.py bin/neuroquant $(SHARED) && $(PEERS)/llm/bin/python interop/check_transformers.py bin/neuroquant
+
+interop-resume: build ; python3 interop/check_resume.py bin/neuroquant $(SHARED)
 
 example-models: $(PEERS)/example/ready ; go run ./internal/example/gen -out $(PEERS)/example-data && $(PEERS)/example/bin/python internal/example/train/train.py $(PEERS)/example-data internal/example/models internal/example/testdata/expected.json
 

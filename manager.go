@@ -33,6 +33,8 @@ type Manager struct {
 	evaluation  data.Set
 	output      string
 	threads     int
+	workBeside  string // the output folder beside which unfinished work is kept; empty: none is
+	workFolder  string // where work was last kept
 }
 
 // NewManager returns a manager; wrong settings are reported when they are first used.
@@ -83,11 +85,16 @@ type Result struct {
 
 	original *model.Model
 	input    inputRecord
+	work     *quantize.Work // that holds its codes; nil: memory does
 }
 
-// Close releases the result and the original that it was made from.
+// Close releases the result and the original that it was made from. Work that was not saved stays on the disk.
 func (r *Result) Close() error {
-	return errors.Join(r.Model.Close(), r.original.Close())
+	err := errors.Join(r.Model.Close(), r.original.Close())
+	if r.work != nil {
+		err = errors.Join(err, r.work.Close())
+	}
+	return err
 }
 
 // InputBytes returns what the original takes on disk.
@@ -145,7 +152,11 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 			return nil, err
 		}
 		m.resolved = m.config.resolve(orig)
-		return m.result(ctx, orig, orig.With(orig.Graph), &quantize.Plan{Decisions: []Decision{}})
+		in, err := recordInput(ctx, orig)
+		if err != nil {
+			return nil, errors.Join(err, orig.Close())
+		}
+		return m.result(orig, orig.With(orig.Graph), &quantize.Plan{Decisions: []Decision{}}, in), nil
 	}
 	if m.config.Search {
 		return m.search(ctx, path, "", false)
@@ -153,6 +164,10 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 	orig, work, p, err := m.plan(ctx, path)
 	if err != nil {
 		return nil, err
+	}
+	in, err := recordInput(ctx, orig)
+	if err != nil {
+		return nil, errors.Join(err, orig.Close())
 	}
 	float := work.Graph.Clone()
 	var c *quantize.Calibration
@@ -169,6 +184,9 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 	} else {
 		var samples quantize.Samples
 		if samples, err = m.samples(orig, work.Graph); err == nil {
+			p.Work, err = m.openWork(ctx, in, samples, p)
+		}
+		if err == nil {
 			err = quantize.Run(ctx, work, p, samples)
 		}
 	}
@@ -182,25 +200,22 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 		err = quantize.ToMatMulNBits(work.Graph)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), orig.Close())
-	}
-	r, err := m.result(ctx, orig, work, p)
-	if err == nil && c != nil {
-		r.Calibration, r.Repairs, r.Sensitivity = calibrate.Diagnose(c.Values), repairs, lost
-	}
-	if err == nil {
-		r.Errors = p.Errors
-	}
-	return r, err
-}
-
-func (m *Manager) result(ctx context.Context, orig, work *model.Model, p *quantize.Plan) (*Result, error) {
-	in, err := recordInput(ctx, orig)
-	if err != nil {
+		err = fmt.Errorf("%s: %w", path, err)
+		if p.Work != nil {
+			err = errors.Join(err, p.Work.Close())
+		}
 		return nil, errors.Join(err, orig.Close())
 	}
-	m.last = &Result{Model: &Model{m: work}, Decisions: p.Decisions, FrozenInputs: p.Frozen, Config: m.resolved, original: orig, input: in}
-	return m.last, nil
+	r := m.result(orig, work, p, in)
+	if c != nil {
+		r.Calibration, r.Repairs, r.Sensitivity = calibrate.Diagnose(c.Values), repairs, lost
+	}
+	return r, nil
+}
+
+func (m *Manager) result(orig, work *model.Model, p *quantize.Plan, in inputRecord) *Result {
+	m.last = &Result{Model: &Model{m: work}, Decisions: p.Decisions, FrozenInputs: p.Frozen, Config: m.resolved, Errors: p.Errors, original: orig, input: in, work: p.Work}
+	return m.last
 }
 
 const (
@@ -294,6 +309,10 @@ func (m *Manager) Save(ctx context.Context, r *Result, out string, overwrite boo
 				return err
 			}
 		}
+	}
+	if r.work != nil {
+		r.work.Remove()
+		m.workFolder = ""
 	}
 	r.m.Path, r.m.Dir, r.m.Files = filepath.Join(out, modelFile(r.Config.Format)), out, files
 	r.bytes = diskBytes(r.m)

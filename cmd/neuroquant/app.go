@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
 	"runtime/pprof"
 	"strings"
 	"unicode"
@@ -76,6 +77,9 @@ Compare with the original:            neuroquant analyze model.onnx out/ report/
 func (a *app) start(cmd *cobra.Command) error {
 	if a.threads < 0 {
 		return usagef("--threads: want 0 or more, got %d", a.threads)
+	}
+	if a.threads > 0 { // for the pool that all work shares
+		runtime.GOMAXPROCS(a.threads)
 	}
 	if a.cpuProfile != "" {
 		f, err := os.Create(a.cpuProfile)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -18,6 +19,7 @@ import (
 	"github.com/neurotrain/neuroquant/data"
 	"github.com/neurotrain/neuroquant/internal/codec/protobuf"
 	"github.com/neurotrain/neuroquant/internal/example"
+	"github.com/neurotrain/neuroquant/internal/material"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -278,6 +280,89 @@ func TestInterruptedEvaluation(t *testing.T) {
 		}
 		if after := files(t, dir); after != before {
 			t.Errorf("%s: left behind:\n%s\nwas:\n%s", args[0], after, before)
+		}
+	}
+}
+
+// A run that is killed goes on from the layers that are finished when the same command is given again, and ends with the same bytes, whatever
+// the number of threads.
+func TestKilledWorkGoesOn(t *testing.T) {
+	folder := material.Path(t, "data/stories260k")
+	dir := t.TempDir()
+	quantize := func(out, method, threads string, more ...string) []string {
+		return append([]string{
+			"quantize", folder, out, "--method", method, "--threads", threads, "--group-size", "32",
+			"--data", filepath.Join(folder, "eval", "tinystories-calib.json"), "--num-calibration-samples", "24",
+		}, more...)
+	}
+	contents := func(out string) string {
+		var all strings.Builder
+		entries, err := os.ReadDir(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			b, err := os.ReadFile(filepath.Join(out, e.Name()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(&all, "%s %x\n", e.Name(), sha256.Sum256(b))
+		}
+		return all.String()
+	}
+	for _, method := range []string{"gptq", "awq"} {
+		whole := filepath.Join(dir, method)
+		if code, _, stderr := child(t, nil, quantize(whole, method, "1")...); code != exitDone {
+			t.Fatal(stderr)
+		}
+		want := contents(whole)
+		for i, lines := range []int{1, 2, 9, 17} {
+			out := filepath.Join(dir, fmt.Sprint(method, lines))
+			journal := filepath.Join(dir, fmt.Sprintf(".%s%d.neuroquant-work", method, lines), "journal.jsonl")
+			c := exec.Command("neuroquant", quantize(out, method, fmt.Sprint(1+i%2))...)
+			if err := c.Start(); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- c.Wait() }()
+			for running := true; running; {
+				select {
+				case <-ended:
+					running = false
+				case <-time.After(time.Millisecond):
+					if text, _ := os.ReadFile(journal); bytes.Count(text, []byte("\n")) >= lines {
+						_ = c.Process.Kill()
+					}
+				}
+			}
+			if i == 2 { // other settings begin anew
+				if code, _, stderr := child(t, nil, quantize(filepath.Join(dir, fmt.Sprint(method, lines)), method, "1", "--group-size", "64")...); code != exitDone || !strings.Contains(stderr, "with other settings; starting over") {
+					t.Errorf("exit code %d, stderr %q", code, stderr)
+				}
+				continue
+			}
+			code, _, stderr := child(t, nil, quantize(out, method, fmt.Sprint(1+(i+1)%2))...)
+			if code != exitDone || lines > 2 && !strings.Contains(stderr, "going on from there") {
+				t.Errorf("%s, %d lines: exit code %d, stderr %q", method, lines, code, stderr)
+			}
+			if got := contents(out); got != want {
+				t.Errorf("%s, %d lines: the bytes are not those of a whole run:\n%s\n%s", method, lines, got, want)
+			}
+		}
+		out := filepath.Join(dir, "full"+method)
+		before := files(t, dir)
+		code, _, stderr := child(t, []string{envFileSize + "=30000"}, quantize(out, method, "1")...)
+		if code != exitFailed || !strings.Contains(stderr, "cannot write there") || !strings.Contains(stderr, "goes on from there") {
+			t.Errorf("%s on a full disk: exit code %d, stderr %q", method, code, stderr)
+		}
+		if code, _, stderr := child(t, nil, quantize(out, method, "2")...); code != exitDone || !strings.Contains(stderr, "going on from there") || contents(out) != want {
+			t.Errorf("%s after a full disk: exit code %d, stderr %q", method, code, stderr)
+		}
+		if err := os.RemoveAll(out); err != nil {
+			t.Fatal(err)
+		}
+		if after := files(t, dir); after != before {
+			t.Errorf("left behind:\n%s\nwas:\n%s", after, before)
 		}
 	}
 }

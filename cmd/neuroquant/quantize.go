@@ -49,6 +49,9 @@ float, so that it shows in Python what the rounding costs; it is not smaller, an
 
 Methods that calibrate take --data for it, or --stats: what 'neuroquant calibrate' wrote. With --data the result is also compared with the original on those samples; --report DIR writes the full analysis.
 
+gptq and awq keep each layer that is finished in a hidden folder beside OUT until OUT is written. A run that was stopped, killed or had no space left
+goes on from there when the same command is given again, and ends with the same bytes.
+
 --search leaves as few layers in float as the accuracy of --search-target takes, and chooses the calibrators. The best so far is in OUT at any time;
 a search that was stopped goes on when the same command is given again.`,
 		Example: `  neuroquant quantize model.onnx out/ --method dynamic
@@ -76,6 +79,9 @@ a search that was stopped goes on when the same command is given again.`,
 				return err
 			}
 			m := neuroquant.NewManager(cfg)
+			if cfg.SaveQuantizedModel {
+				m.KeepWork(out)
+			}
 			if dryRun {
 				return a.dryRun(cmd.Context(), m, args[0], out)
 			}
@@ -118,14 +124,14 @@ a search that was stopped goes on when the same command is given again.`,
 				res, err = m.Quantize(cmd.Context(), args[0])
 			}
 			if err != nil {
-				return err
+				return goesOn(m, err)
 			}
 			defer res.Close()
 			doc := &quantizeResult{Method: cfg.Method, DType: cfg.StoredAs(), Decisions: res.Decisions, OriginalBytes: res.InputBytes(), Calibration: res.Calibration, Repairs: res.Repairs, Search: res.SearchPicture}
 			if cfg.SaveQuantizedModel {
 				if !cfg.Search { // which has written it
 					if err := m.Save(cmd.Context(), res, out, force); err != nil {
-						return err
+						return goesOn(m, err)
 					}
 				}
 				doc.Output, doc.File, doc.QuantizedBytes = out, filepath.Base(res.Path()), res.DiskBytes()
@@ -160,6 +166,14 @@ a search that was stopped goes on when the same command is given again.`,
 	complete(c, "quant-format", "qdq", "qoperator")
 	complete(c, "reduce-range", "none", "needed", "all")
 	return c
+}
+
+// goesOn says of an interrupted run that keeps its work how it goes on.
+func goesOn(m *neuroquant.Manager, err error) error {
+	if dir := m.WorkFolder(); dir != "" && errors.Is(err, context.Canceled) {
+		return &interruptedError{fmt.Sprintf("interrupted; what is finished is in %s: the same command goes on from there", dir)}
+	}
+	return err
 }
 
 func needsData(method string) bool {

@@ -17,7 +17,7 @@ const module = "github.com/neurotrain/neuroquant"
 // layers lists our packages from the lowest up; a trailing /* stands for all packages below a folder. It is a statement of
 // policy: a build that violates it is mended, not this list.
 var layers = []string{
-	"tensor internal/impl internal/progress internal/config internal/jinja internal/material",
+	"tensor internal/impl internal/progress internal/config internal/journal internal/jinja internal/material",
 	"internal/codec/mmap internal/codec/outfile",
 	"internal/codec/*",
 	"internal/kernel internal/checkpoint",

@@ -165,6 +165,21 @@ type Coded interface {
 	Affine() (*Affine, error)
 }
 
+// Formed is a source of codes that knows what they are like before it has them: Form is the matrix without the contents of its codes, scales,
+// zero points and index; the last two are nil or not as they will be.
+type Formed interface {
+	Coded
+	Form() *Affine
+}
+
+// FormOf returns what is known of the codes of a source, all of it where the source tells nothing before.
+func FormOf(c Coded) (*Affine, error) {
+	if f, ok := c.(Formed); ok {
+		return f.Form(), nil
+	}
+	return c.Affine()
+}
+
 // Source returns the matrix as a source of float32 values.
 func (a *Affine) Source() tensor.Source { return affineSource{a} }
 

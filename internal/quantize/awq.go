@@ -38,7 +38,7 @@ type awqRun struct {
 	factors map[int]float64
 	pending []awqSet // whose outputs may still be scaled
 	next    []awqSet
-	done    map[string]*solve.Result
+	done    map[string]tensor.Source // the weights of finished layers, by node
 }
 
 // awqSet are layers that share their inputs, and those, divided by the scales.
@@ -54,8 +54,7 @@ func runAWQ(ctx context.Context, m *model.Model, p *Plan, samples Samples) error
 	if err != nil {
 		return err
 	}
-	o := p.Recipe.WeightOnly
-	a := &awqRun{m: m, p: p, layers: map[string]*weightLayer{}, groups: equalize.Find(m.Graph), uses: m.Graph.Uses(), factors: map[int]float64{}, done: map[string]*solve.Result{}}
+	a := &awqRun{m: m, p: p, layers: map[string]*weightLayer{}, groups: equalize.Find(m.Graph), uses: m.Graph.Uses(), factors: map[int]float64{}, done: map[string]tensor.Source{}}
 	for i := range layers {
 		a.layers[layers[i].node.Name] = &layers[i]
 	}
@@ -66,16 +65,8 @@ func runAWQ(ctx context.Context, m *model.Model, p *Plan, samples Samples) error
 	if err != nil {
 		return err
 	}
-	err = w.run(ctx, func(ctx context.Context, x *graph.Value, set []*weightLayer) error {
-		in := solve.NewInputs(set[0].cols, sampledTokens)
-		err := w.each(ctx, x, func(_ int, rows []float32) error {
-			in.Add(rows)
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		return a.search(ctx, in, set)
+	err = w.run(ctx, func(l *weightLayer) bool { return p.finished(a.layers[l.node.Name]) }, func(ctx context.Context, x *graph.Value, set []*weightLayer) error {
+		return a.search(ctx, w, x, set)
 	}, func() error { return a.turn(ctx) })
 	if err != nil {
 		return err
@@ -98,50 +89,86 @@ func runAWQ(ctx context.Context, m *model.Model, p *Plan, samples Samples) error
 		delete(p.Changes, before[layers[i].w])
 	}
 	for i := range layers {
-		l := &layers[i]
-		if err := l.keep(p, a.done[l.node.Name], o); err != nil {
-			return err
-		}
+		layers[i].replace(a.done[layers[i].node.Name])
 	}
 	return nil
 }
 
-// search finds the scales of the inputs of a set of layers.
-func (a *awqRun) search(ctx context.Context, in *solve.Inputs, set []*weightLayer) error {
-	s := awqSet{in: in}
+// search finds the scales of the input of a set of layers.
+func (a *awqRun) search(ctx context.Context, w *walk, x *graph.Value, set []*weightLayer) error {
+	s := awqSet{}
+	left := false
 	for _, l := range set {
-		s.layers = append(s.layers, a.layers[l.node.Name])
+		l = a.layers[l.node.Name]
+		s.layers, left = append(s.layers, l), left || !a.p.finished(l)
 	}
-	x := s.layers[0].x
-	tied, ok := a.groups.Tied(x, len(x.Type.Dims)-1)
+	if left {
+		s.in = solve.NewInputs(set[0].cols, sampledTokens)
+		err := w.each(ctx, x, func(_ int, rows []float32) error {
+			s.in.Add(rows)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	tied, ok := a.groups.Tied(s.layers[0].x, len(x.Type.Dims)-1)
+	var found *scaleWork
+	if a.p.Work != nil {
+		found = a.p.Work.scales[x.Name]
+	}
+	if found == nil {
+		var err error
+		if found, err = a.find(ctx, &s, ok); err != nil {
+			return err
+		}
+		found.Value = x.Name
+		if a.p.Work != nil {
+			if err := a.p.Work.putScales(found); err != nil {
+				return err
+			}
+		}
+	}
+	s.roundings = found.Roundings
+	switch {
+	case found.Why != "":
+		a.say(s.layers, found.Why)
+	default:
+		s.scales = slices.Clone(found.Scales)
+		a.scale(tied, s.scales)
+		if s.in != nil {
+			s.in.Scale(s.scales)
+		}
+	}
+	a.next = append(a.next, s)
+	return nil
+}
+
+// find searches the scales of the input of a set of layers, which what makes the input can take or not.
+func (a *awqRun) find(ctx context.Context, s *awqSet, scalable bool) (*scaleWork, error) {
 	var weights []solve.Matrix
 	for _, l := range s.layers {
 		w, err := l.weights()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		weights = append(weights, solve.Matrix{Rows: l.rows, W: w})
 	}
 	o := a.p.Recipe.WeightOnly.rounding()
-	if !ok {
+	if !scalable {
 		o.Steps = 1 // what no scaling costs, alone
 	}
-	found, err := solve.AWQScales(ctx, kernel.Shared(), weights, in, o)
+	found, err := solve.AWQScales(ctx, kernel.Shared(), weights, s.in, o)
 	if err != nil {
-		return fmt.Errorf("inputs of layer %q: %w", s.layers[0].name(), err)
+		return nil, fmt.Errorf("inputs of layer %q: %w", s.layers[0].name(), err)
 	}
-	s.roundings = found.Roundings
 	switch {
-	case !ok:
-		a.say(s.layers, "inputs not scaled: what makes them cannot take it")
+	case !scalable:
+		return &scaleWork{Roundings: found.Roundings, Why: "inputs not scaled: what makes them cannot take it"}, nil
 	case found.S == nil:
-		a.say(s.layers, "inputs not scaled: no scaling loses less")
-	default:
-		a.scale(tied, found.S, in)
-		s.scales = found.S
+		return &scaleWork{Roundings: found.Roundings, Why: "inputs not scaled: no scaling loses less"}, nil
 	}
-	a.next = append(a.next, s)
-	return nil
+	return &scaleWork{Roundings: found.Roundings, Scales: found.S}, nil
 }
 
 func (a *awqRun) say(layers []*weightLayer, why string) {
@@ -151,7 +178,7 @@ func (a *awqRun) say(layers []*weightLayer, why string) {
 }
 
 // scale notes the factors of the channels. Those that share one get the geometric mean of what each would have.
-func (a *awqRun) scale(tied []int, s []float32, in *solve.Inputs) {
+func (a *awqRun) scale(tied []int, s []float32) {
 	sums, counts := map[int]float64{}, map[int]int{}
 	for i, n := range tied {
 		sums[n] += math.Log(float64(s[i]))
@@ -163,7 +190,6 @@ func (a *awqRun) scale(tied []int, s []float32, in *solve.Inputs) {
 	for i, n := range tied {
 		s[i] = float32(a.factors[n])
 	}
-	in.Scale(s)
 }
 
 // turn rounds the layers of the stage before: all that scales their outputs is known by now.
@@ -175,6 +201,10 @@ func (a *awqRun) turn(ctx context.Context) error {
 	}
 	for _, s := range ready {
 		for i, l := range s.layers {
+			if done := a.p.restored(l); done != nil {
+				a.done[l.node.Name] = done
+				continue
+			}
 			if err := a.round(ctx, &s, l, s.roundings[i]); err != nil {
 				return fmt.Errorf("layer %q: %w", l.name(), err)
 			}
@@ -234,8 +264,8 @@ func (a *awqRun) round(ctx context.Context, s *awqSet, l *weightLayer, rounding 
 	if best.Error > rounding {
 		a.say([]*weightLayer{l}, "loses more than plain rounding, for the sake of layers that share its inputs or read its output")
 	}
-	a.done[l.node.Name] = best
-	return nil
+	a.done[l.node.Name], err = a.p.keep(l, best)
+	return err
 }
 
 // outputs are the factors that the outputs of a layer are divided by; nil: 1.

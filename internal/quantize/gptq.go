@@ -8,7 +8,6 @@ import (
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/kernel"
 	"github.com/neurotrain/neuroquant/internal/model"
-	"github.com/neurotrain/neuroquant/internal/packed"
 	"github.com/neurotrain/neuroquant/internal/solve"
 	"github.com/neurotrain/neuroquant/tensor"
 )
@@ -51,12 +50,17 @@ func (o *WeightSettings) scheme() tensor.Scheme {
 	return tensor.Scheme{Code: "int", Bits: o.Bits, Group: o.Group, Symmetric: o.Symmetric, Reordered: o.Order == solve.ActOrder && o.Group > 0}
 }
 
+// group is how many of so many columns share a scale.
+func (o *WeightSettings) group(cols int) int {
+	if o.Group == 0 || o.Group > cols {
+		return max(cols, 1)
+	}
+	return o.Group
+}
+
 // bytes is what a layer takes in this scheme.
 func (o *WeightSettings) bytes(l *weightLayer) int {
-	group := o.Group
-	if group == 0 {
-		group = l.cols
-	}
+	group := o.group(l.cols)
 	groups := (l.cols + group - 1) / group
 	n := l.rows*((l.cols*o.Bits+7)/8) + o.ScaleType.ByteLen(l.rows*groups)
 	if !o.Symmetric {
@@ -69,7 +73,6 @@ func (o *WeightSettings) bytes(l *weightLayer) int {
 }
 
 func runGPTQ(ctx context.Context, m *model.Model, p *Plan, samples Samples) (err error) {
-	o := p.Recipe.WeightOnly
 	layers, _, err := fewBits(m, p.Recipe)
 	if err != nil {
 		return err
@@ -80,7 +83,7 @@ func runGPTQ(ctx context.Context, m *model.Model, p *Plan, samples Samples) (err
 	if err != nil {
 		return err
 	}
-	if o.Asymmetric {
+	if p.Recipe.WeightOnly.Asymmetric {
 		whole := m.Graph.Clone()
 		kept := activations.New(activationBytes, "")
 		defer kept.Close()
@@ -88,45 +91,63 @@ func runGPTQ(ctx context.Context, m *model.Model, p *Plan, samples Samples) (err
 			return err
 		}
 	}
-	pool := kernel.Shared()
-	return w.run(ctx, func(ctx context.Context, x *graph.Value, set []*weightLayer) error {
-		h := solve.NewHessian(set[0].cols)
-		var drift *solve.Drift
-		if w.twin != nil {
-			drift = solve.NewDrift(set[0].cols)
+	return w.run(ctx, p.finished, func(ctx context.Context, x *graph.Value, set []*weightLayer) error {
+		var left []*weightLayer
+		for _, l := range set {
+			if s := p.restored(l); s != nil {
+				l.replace(s)
+				continue
+			}
+			left = append(left, l)
 		}
-		err := w.each(ctx, x, func(sample int, rows []float32) error {
-			h.Add(pool, rows)
-			if drift == nil {
-				return nil
-			}
-			original, err := w.twin.rows(x.Name, sample)
-			if err == nil {
-				drift.Add(pool, original, rows)
-			}
-			return err
-		})
+		if len(left) == 0 {
+			return nil
+		}
+		return w.solve(ctx, p, x, left)
+	}, nil)
+}
+
+// solve quantizes layers that share their input x.
+func (w *walk) solve(ctx context.Context, p *Plan, x *graph.Value, set []*weightLayer) error {
+	o, pool := p.Recipe.WeightOnly, kernel.Shared()
+	h := solve.NewHessian(set[0].cols)
+	var drift *solve.Drift
+	if w.twin != nil {
+		drift = solve.NewDrift(set[0].cols)
+	}
+	err := w.each(ctx, x, func(sample int, rows []float32) error {
+		h.Add(pool, rows)
+		if drift == nil {
+			return nil
+		}
+		original, err := w.twin.rows(x.Name, sample)
+		if err == nil {
+			drift.Add(pool, original, rows)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, l := range set {
+		weights, err := l.weights()
 		if err != nil {
 			return err
 		}
-		for _, l := range set {
-			weights, err := l.weights()
-			if err != nil {
-				return err
-			}
-			r, err := solve.GPTQ(ctx, pool, l.rows, l.cols, weights, h, drift, solve.GPTQOptions{
-				Bits: o.Bits, Group: o.Group, Symmetric: o.Symmetric, Order: o.Order, Damp: o.Damp, DampStep: 0.01,
-				Norm: o.Norm, ScaleType: o.ScaleType, LeastZero: o.LeastZero, Alpha: 0.25,
-			})
-			if err != nil {
-				return fmt.Errorf("layer %q: %w", l.name(), err)
-			}
-			if err := l.keep(p, r, o); err != nil {
-				return err
-			}
+		r, err := solve.GPTQ(ctx, pool, l.rows, l.cols, weights, h, drift, solve.GPTQOptions{
+			Bits: o.Bits, Group: o.Group, Symmetric: o.Symmetric, Order: o.Order, Damp: o.Damp, DampStep: 0.01,
+			Norm: o.Norm, ScaleType: o.ScaleType, LeastZero: o.LeastZero, Alpha: 0.25,
+		})
+		if err != nil {
+			return fmt.Errorf("layer %q: %w", l.name(), err)
 		}
-		return nil
-	}, nil)
+		s, err := p.keep(l, r)
+		if err != nil {
+			return err
+		}
+		l.replace(s)
+	}
+	return nil
 }
 
 // sameLayers returns the layers of a copy of their graph.
@@ -142,36 +163,4 @@ func sameLayers(g *graph.Graph, layers []weightLayer) []weightLayer {
 		out[i].node, out[i].x, out[i].w = n, n.In[0], n.In[1]
 	}
 	return out
-}
-
-// keep makes a layer compute with what was solved, and notes it in the plan.
-func (l *weightLayer) keep(p *Plan, r *solve.Result, o WeightSettings) error {
-	group := o.Group
-	if group == 0 || group > l.cols {
-		group = l.cols
-	}
-	zeros := r.Zeros
-	if o.Symmetric {
-		zeros = nil
-	}
-	a, err := packed.NewAffine(o.Bits, l.rows, l.cols, group, r.Codes, r.Scales, o.ScaleType, zeros, r.Index)
-	if err != nil {
-		return fmt.Errorf("layer %q: %w", l.name(), err)
-	}
-	d := &p.Decisions[l.decision]
-	e := LayerErrors{Layer: l.name(), Rounding: r.Rounding, Method: r.Error, Stored: r.Error}
-	if r.Rounded {
-		e.Stored = r.Rounding
-		d.Why = "weight only; plain rounding, which loses less than the method here"
-	}
-	if r.Dead > 0 {
-		d.Why += fmt.Sprintf("; %d columns whose inputs are always 0", r.Dead)
-	}
-	if r.Damp > o.Damp {
-		d.Why += fmt.Sprintf("; damping raised to %.3g", r.Damp)
-	}
-	p.Errors = append(p.Errors, e)
-	tensor.Release(l.w.Data)
-	l.replace(a.Source())
-	return nil
 }

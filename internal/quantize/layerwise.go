@@ -77,20 +77,21 @@ type shared struct {
 }
 
 // run calls solve for each set of layers that read the same value, in the order in which their inputs become known, and after at the
-// end of each stage; it may be nil. What solve makes of the layers' nodes is what later stages compute with.
-func (w *walk) run(ctx context.Context, solve func(ctx context.Context, x *graph.Value, layers []*weightLayer) error, after func() error) error {
-	last := 0
+// end of each stage; it may be nil. What solve makes of the layers' nodes is what later stages compute with. Values are not computed behind
+// the last stage with a layer that is not finished.
+func (w *walk) run(ctx context.Context, finished func(l *weightLayer) bool, solve func(ctx context.Context, x *graph.Value, layers []*weightLayer) error, after func() error) error {
+	last := -1
 	for i, s := range w.stages {
-		if len(s.Layers) > 0 {
+		if slices.ContainsFunc(s.Layers, func(n *graph.Node) bool { return !finished(w.layers[n]) }) {
 			last = i
 		}
 	}
 	task := progress.From(ctx).Start("quantize", int64(len(w.layers)), "layers")
 	defer task.Done()
-	for i := range last + 1 {
+	for i := range w.stages {
 		s := &w.stages[i]
 		for _, each := range []*walk{w, w.twin} {
-			if each == nil {
+			if each == nil || i > last {
 				continue
 			}
 			if err := each.compute(ctx, &each.stages[i]); err != nil {
@@ -119,7 +120,7 @@ func (w *walk) run(ctx context.Context, solve func(ctx context.Context, x *graph
 			}
 		}
 		for _, each := range []*walk{w, w.twin} {
-			if each == nil {
+			if each == nil || i > last {
 				continue
 			}
 			if err := each.forget(i, last); err != nil {

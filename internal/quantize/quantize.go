@@ -117,6 +117,8 @@ type Plan struct {
 	// Of methods that quantize weights alone, once the plan is carried out: what layers lost, and parameters that became others.
 	Errors  []LayerErrors
 	Changes map[tensor.Source]tensor.Source
+	// Work keeps what methods that solve layer after layer have finished; nil: memory does.
+	Work *Work
 
 	place *placement // of methods that calibrate
 }

@@ -6,8 +6,9 @@ import (
 
 	"github.com/neurotrain/neuroquant/internal/kernel"
 	"github.com/neurotrain/neuroquant/internal/model"
-	"github.com/neurotrain/neuroquant/internal/progress"
+	"github.com/neurotrain/neuroquant/internal/packed"
 	"github.com/neurotrain/neuroquant/internal/solve"
+	"github.com/neurotrain/neuroquant/tensor"
 )
 
 // rtn rounds weights to the nearest code of few bits: the baseline of methods that quantize weights alone.
@@ -36,30 +37,79 @@ func (o *WeightSettings) rounding() solve.AWQOptions {
 	return solve.AWQOptions{Bits: o.Bits, Group: o.Group, Symmetric: o.Symmetric, ScaleType: o.ScaleType, LeastZero: o.LeastZero}
 }
 
-func runRTN(ctx context.Context, m *model.Model, p *Plan, _ Samples) error {
+func runRTN(_ context.Context, m *model.Model, p *Plan, _ Samples) error {
 	layers, _, err := fewBits(m, p.Recipe)
 	if err != nil {
 		return err
 	}
-	task := progress.From(ctx).Start("quantize", int64(len(layers)), "layers")
-	defer task.Done()
 	for i := range layers {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
 		l := &layers[i]
-		w, err := l.weights()
-		if err != nil {
-			return err
-		}
-		r, err := solve.Round(kernel.Shared(), solve.Matrix{Rows: l.rows, W: w}, l.cols, nil, p.Recipe.WeightOnly.rounding())
-		if err != nil {
-			return fmt.Errorf("layer %q: %w", l.name(), err)
-		}
-		if err := l.keep(p, r, p.Recipe.WeightOnly); err != nil {
-			return err
-		}
-		task.Add(1)
+		l.replace(&nearest{*l, p.Recipe.WeightOnly})
 	}
 	return nil
 }
+
+// nearest is the weight of a layer rounded to nearest when it is loaded, so that a model of any size takes the memory of one matrix of codes.
+type nearest struct {
+	l weightLayer
+	o WeightSettings
+}
+
+// Shape implements [tensor.Source].
+func (n *nearest) Shape() tensor.Shape { return tensor.Shape{n.l.rows, n.l.cols} }
+
+// DType implements [tensor.Source].
+func (n *nearest) DType() tensor.DType { return tensor.Float32 }
+
+// Form implements [packed.Formed].
+func (n *nearest) Form() *packed.Affine {
+	a := &packed.Affine{Bits: n.o.Bits, Rows: n.l.rows, Cols: n.l.cols, Group: n.o.group(n.l.cols), ScaleType: n.o.ScaleType}
+	if !n.o.Symmetric {
+		a.Zeros = []byte{}
+	}
+	return a
+}
+
+// Affine implements [packed.Coded]: some rows at a time.
+func (n *nearest) Affine() (*packed.Affine, error) {
+	defer tensor.Release(n.l.w.Data)
+	const once = 1 << 20 // values
+	a, l := n.Form(), &n.l
+	step := max(once/l.cols, 1)
+	for first := 0; first < l.rows; first += step {
+		rows := min(step, l.rows-first)
+		w, err := l.some(first, rows)
+		if err != nil {
+			return nil, err
+		}
+		r, err := solve.Round(kernel.Shared(), solve.Matrix{Rows: rows, W: w}, l.cols, nil, n.o.rounding())
+		if err != nil {
+			return nil, fmt.Errorf("layer %q: %w", l.name(), err)
+		}
+		zeros := r.Zeros
+		if n.o.Symmetric {
+			zeros = nil
+		}
+		part, err := packed.NewAffine(n.o.Bits, rows, l.cols, a.Group, r.Codes, r.Scales, n.o.ScaleType, zeros, nil)
+		if err != nil {
+			return nil, fmt.Errorf("layer %q: %w", l.name(), err)
+		}
+		a.Codes, a.Scales = append(a.Codes, part.Codes...), append(a.Scales, part.Scales...)
+		if zeros != nil {
+			a.Zeros = append(a.Zeros, zeros...)
+		}
+	}
+	return a, nil
+}
+
+// Load implements [tensor.Source].
+func (n *nearest) Load() (*tensor.Tensor, error) {
+	a, err := n.Affine()
+	if err != nil {
+		return nil, err
+	}
+	return tensor.NewPacked(tensor.Float32, n.Shape(), a), nil
+}
+
+// Release implements [tensor.Releaser].
+func (n *nearest) Release() { tensor.Release(n.l.w.Data) }

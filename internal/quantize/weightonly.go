@@ -155,26 +155,41 @@ func storedBytes(s tensor.Source) int {
 }
 
 // weights returns a copy of the rows x cols weight in float32.
-func (l *weightLayer) weights() ([]float32, error) {
+func (l *weightLayer) weights() ([]float32, error) { return l.some(0, l.rows) }
+
+// some returns a copy of n rows of the weight from the first on, in float32.
+func (l *weightLayer) some(first, n int) ([]float32, error) {
 	t, err := l.w.Data.Load()
 	if err != nil {
 		return nil, fmt.Errorf("weight %q: %w", l.w.Name, err)
 	}
-	f, err := t.Floats()
-	if err != nil {
-		return nil, fmt.Errorf("weight %q: %w", l.w.Name, err)
+	out := make([]float32, n*l.cols)
+	if t.Packed != nil && !l.byInput {
+		kernel.Shared().For(n, 16, func(lo, hi int) {
+			for r := lo; r < hi; r++ {
+				t.Packed.Row(out[r*l.cols:(r+1)*l.cols], first+r)
+			}
+		})
+	} else {
+		f, err := t.Floats()
+		if err != nil {
+			return nil, fmt.Errorf("weight %q: %w", l.w.Name, err)
+		}
+		if l.byInput {
+			kernel.Transpose(out, l.cols, f[first:], l.rows, l.cols, n)
+		} else {
+			copy(out, f[first*l.cols:(first+n)*l.cols])
+		}
 	}
-	out := make([]float32, l.rows*l.cols)
-	if !l.byInput {
-		copy(out, f)
-		return out, nil
+	if at := notFinite(out); at >= 0 {
+		return nil, fmt.Errorf("weight %q: %v in row %d and column %d; a quantized weight needs finite values", l.w.Name, out[at], first+at/l.cols, at%l.cols)
 	}
-	kernel.Transpose(out, l.cols, f, l.rows, l.cols, l.rows)
 	return out, nil
 }
 
 // replace makes the layer compute with another weight, rows x cols.
 func (l *weightLayer) replace(s tensor.Source) {
+	tensor.Release(l.w.Data)
 	w := graph.FromSource(l.w.Name, s)
 	l.w, l.node.In[1] = w, w
 	if l.byInput {

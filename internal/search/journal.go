@@ -1,15 +1,13 @@
 package search
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
+
+	"github.com/neurotrain/neuroquant/internal/journal"
 )
 
 // Key names what a search measures by content: where keys are equal, equal choices have equal measures.
@@ -41,23 +39,13 @@ func (k Key) differs(o Key) string {
 // Journal is the file that a search writes what it measured to, a line each, flushed to the disk before the search goes on. Times
 // of whole models stand in it too.
 type Journal struct {
-	f        *os.File
+	f        *journal.File
 	measures map[string]Measure
 	seconds  map[string]float64 // spent until then
 	timings  map[string]Timing
 }
 
-const (
-	journalKind   = "neuroquant search"
-	journalSchema = 1
-)
-
-// head is the first line.
-type head struct {
-	Kind   string `json:"kind"`
-	Schema int    `json:"schema"`
-	Key    Key    `json:"key"`
-}
+var journals = journal.Kind{Name: "neuroquant search", Schema: 1}
 
 // entry is any other line.
 type entry struct {
@@ -101,20 +89,8 @@ func OpenJournal(path string, key Key, restart bool) (*Journal, error) {
 		}
 		whole = n
 	}
-	if j.f, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o666); err != nil {
-		return nil, err
-	}
-	// What a line that was cut off left behind goes.
-	if err = j.f.Truncate(int64(whole)); err == nil {
-		_, err = j.f.Seek(int64(whole), io.SeekStart)
-	}
-	if err == nil && whole == 0 {
-		err = j.line(head{journalKind, journalSchema, key})
-	}
-	if err != nil {
-		return nil, errors.Join(err, j.f.Close())
-	}
-	return j, nil
+	j.f, err = journals.Open(path, whole, key)
+	return j, err
 }
 
 func (j *Journal) fill(entries []entry) {
@@ -136,21 +112,7 @@ func (j *Journal) add(e entry) error {
 	if e.Timing == nil {
 		j.seconds[k] = e.Seconds
 	}
-	return j.line(e)
-}
-
-func (j *Journal) line(v any) error {
-	text, err := json.Marshal(v)
-	if err == nil {
-		_, err = j.f.Write(append(text, '\n'))
-	}
-	if err == nil {
-		err = j.f.Sync()
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", filepath.Base(j.f.Name()), err)
-	}
-	return nil
+	return j.f.Add(e)
 }
 
 // Close closes the file, which is complete at any time.
@@ -165,40 +127,14 @@ func IsJournal(text []byte) bool {
 // parseJournal reads a journal and returns how many bytes of it are whole lines. The last line may have been cut off, every other
 // one must be right.
 func parseJournal(text []byte) (key Key, entries []entry, whole int, err error) {
-	for n := 1; ; n++ {
-		end := bytes.IndexByte(text[whole:], '\n')
-		if end < 0 {
-			return key, entries, whole, nil
-		}
-		line := text[whole : whole+end]
-		if n == 1 {
-			var h head
-			if err := strict(line, &h); err != nil || h.Kind != journalKind {
-				return key, nil, 0, errors.Join(errors.New("line 1: this is no journal of a search"), err)
-			}
-			if h.Schema != journalSchema {
-				return key, nil, 0, fmt.Errorf("line 1: a journal of schema %d; this version reads schema %d", h.Schema, journalSchema)
-			}
-			key = h.Key
-		} else {
-			var e entry
-			if err := strict(line, &e); err != nil {
-				return key, nil, 0, fmt.Errorf("line %d: %w", n, err)
-			}
-			entries = append(entries, e)
-		}
-		whole += end + 1
-	}
-}
-
-func strict(line []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(line))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
+	whole, err = journals.Parse(text, &key, func(line []byte) error {
+		var e entry
+		err := journal.Strict(line, &e)
+		entries = append(entries, e)
 		return err
+	})
+	if err != nil {
+		return key, nil, 0, err
 	}
-	if _, err := d.Token(); err != io.EOF {
-		return errors.New("more than one value in a line")
-	}
-	return nil
+	return key, entries, whole, nil
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -81,7 +82,7 @@ func CheckFolder(path string, overwrite bool) error {
 		if err != nil {
 			return cannotWrite(path, err)
 		}
-		if len(entries) > 0 {
+		if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() != workFolder }) {
 			return fmt.Errorf("%s: the folder exists and is not empty; choose another or pass --force to replace its files", path)
 		}
 	}
@@ -90,6 +91,19 @@ func CheckFolder(path string, overwrite bool) error {
 		return cannotWrite(path, err)
 	}
 	return os.Remove(probe)
+}
+
+// workFolder is the ending of the names of folders for unfinished work.
+const workFolder = ".neuroquant-work"
+
+// WorkFolder names the folder for unfinished work on the folder at path: inside of it if it exists, where [CheckFolder] does not mind it, else
+// beside it.
+func WorkFolder(path string) string {
+	path = filepath.Clean(path)
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return filepath.Join(path, workFolder)
+	}
+	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+workFolder)
 }
 
 // cannotWrite words an error of the system for the folder that the user named; the temporary name would say nothing.

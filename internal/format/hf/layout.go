@@ -83,19 +83,16 @@ func findLayout(name string) (*layout, error) {
 	return nil, fmt.Errorf("unknown layout %q; known are %s", name, strings.Join(LayoutNames(), ", "))
 }
 
-// affine returns the matrix of codes that a source is, nil if it is none.
-func affine(s tensor.Source) (*packed.Affine, error) {
+// asCoded returns a source as one of a matrix of codes, nil if it is none.
+func asCoded(s tensor.Source) packed.Coded {
 	if s.DType() != tensor.Float32 {
-		return nil, nil
+		return nil
 	}
 	if _, stored := s.(*safetensors.Tensor); stored {
-		return nil, nil
+		return nil
 	}
-	c, ok := s.(packed.Coded)
-	if !ok {
-		return nil, nil
-	}
-	return c.Affine()
+	c, _ := s.(packed.Coded)
+	return c
 }
 
 // laidOut is a model's state with its matrices of codes taken apart, and the configuration that says so.
@@ -105,16 +102,17 @@ func (l *layout) laidOut(m *model.Model, settings map[string]any) (state []model
 	var kept []string
 	for _, e := range m.StateDict() {
 		module, isWeight := strings.CutSuffix(e.Name, ".weight")
-		a, err := affine(e.Source)
-		if err != nil {
-			return nil, nil, fmt.Errorf("tensor %q: %w", e.Name, err)
-		}
-		if a == nil {
+		c := asCoded(e.Source)
+		if c == nil {
 			if isWeight && len(e.Shape()) == 2 {
 				kept = append(kept, module)
 			}
 			state = append(state, e)
 			continue
+		}
+		a, err := packed.FormOf(c)
+		if err != nil {
+			return nil, nil, fmt.Errorf("tensor %q: %w", e.Name, err)
 		}
 		if !isWeight {
 			errs = append(errs, fmt.Errorf("tensor %q: only tensors called MODULE.weight can be stored in codes", e.Name))
@@ -130,9 +128,11 @@ func (l *layout) laidOut(m *model.Model, settings map[string]any) (state []model
 		if a.Bits != first.Bits || (a.Zeros == nil) != (first.Zeros == nil) {
 			errs = append(errs, fmt.Errorf("layer %q: %v; layout %s holds one scheme, that of the first layer, %v", module, a.Scheme(), l.name, first.Scheme()))
 		}
+		matrix := &matrix{source: c, form: a, refuse: l.refuse}
 		for _, p := range l.parts {
 			if p.has == nil || p.has(a) {
-				state = append(state, model.Entry{Name: module + "." + p.end, Source: &partSource{a, p}})
+				matrix.parts++
+				state = append(state, model.Entry{Name: module + "." + p.end, Source: &partSource{matrix, p}})
 			}
 		}
 	}
@@ -150,15 +150,57 @@ func (l *layout) laidOut(m *model.Model, settings map[string]any) (state []model
 	return state, config, nil
 }
 
+// matrix is a matrix of codes whose parts are written one after the other: it is loaded with the first and let go of with the last.
+type matrix struct {
+	source      packed.Coded
+	form        *packed.Affine
+	refuse      func(a *packed.Affine) string
+	parts, done int
+	loaded      *packed.Affine
+}
+
+func (m *matrix) load() (*packed.Affine, error) {
+	if m.loaded != nil {
+		return m.loaded, nil
+	}
+	a, err := m.source.Affine()
+	if err != nil {
+		return nil, err
+	}
+	if why := m.refuse(a); why != "" {
+		return nil, errors.New(why)
+	}
+	m.loaded = a
+	return a, nil
+}
+
+func (m *matrix) release() {
+	if m.done++; m.done >= m.parts {
+		m.loaded, m.done = nil, 0
+		tensor.Release(m.source)
+	}
+}
+
 // partSource is a tensor of a matrix of codes, made when it is written.
 type partSource struct {
-	a *packed.Affine
+	m *matrix
 	p part
 }
 
-func (s *partSource) Shape() tensor.Shape           { return s.p.shape(s.a) }
-func (s *partSource) DType() tensor.DType           { return s.p.dtype }
-func (s *partSource) Load() (*tensor.Tensor, error) { return s.p.data(s.a), nil }
+func (s *partSource) Shape() tensor.Shape { return s.p.shape(s.m.form) }
+func (s *partSource) DType() tensor.DType { return s.p.dtype }
+
+// Load implements [tensor.Source].
+func (s *partSource) Load() (*tensor.Tensor, error) {
+	a, err := s.m.load()
+	if err != nil {
+		return nil, err
+	}
+	return s.p.data(a), nil
+}
+
+// Release implements [tensor.Releaser].
+func (s *partSource) Release() { s.m.release() }
 
 // codedWeights are the tensors of a checkpoint in which some matrices are stored in codes: by the names that they have in the float model.
 type codedWeights struct {
