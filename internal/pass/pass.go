@@ -37,6 +37,7 @@ var lowering = []Named{
 	{"fuse static quantization", FuseQDQ},
 	{"remove dead nodes", RemoveDead}, // dequantized weights that nobody reads any more need not be decoded
 	{"decode weights", DecodeWeights},
+	{"fuse gates", FuseGates},
 	{"fuse convolutions", FuseConv},
 	{"fuse matrix products", FuseMatMul},
 	{"remove dead nodes", RemoveDead},
