@@ -1,57 +1,113 @@
 package kernel
 
+import "fmt"
+
 // A matrix of 16-bit floats, row after row as checkpoints have it, is multiplied where it lies: by few vectors at the speed of memory, by
 // many in blocks that are packed on the way.
 
-// MultiplyNarrow sets dst[t*ldd+r], for each row t of x and each row r of w, to the sum over c of x[t*ldx+c]*w[r*cols+c]. w holds
-// bfloat16 bits, or those of binary16.
+// NarrowProduct is a product of rows of x with a matrix: Dst[t*Ldd+r], for each row t of x and each row r of W, becomes the sum over c of
+// x[t*ldx+c]*W[r*cols+c]. W holds bfloat16 bits, or those of binary16.
+type NarrowProduct struct {
+	Rows int
+	W    []uint16
+	Dst  []float32
+	Ldd  int
+}
+
+// MultiplyNarrow makes up to MostProducts products with the same x.
 //
-// The result is that of a float32 product. With rounded, x may be rounded to bfloat16 first, and w if it is binary16, where more than three
+// The results are those of float32 products. With rounded, x may be rounded to bfloat16 first, and W if it is binary16, where more than three
 // rows of x and instructions for bfloat16 make that faster; see GemmBF16.
-func MultiplyNarrow(p *Pool, bfloat, rounded bool, rows, cols int, w []uint16, tokens int, x []float32, ldx int, dst []float32, ldd int) {
-	need("narrow w", len(w), rows, cols, cols)
+func MultiplyNarrow(p *Pool, bfloat, rounded bool, cols, tokens int, x []float32, ldx int, products []NarrowProduct) {
 	need("narrow x", len(x), tokens, cols, ldx)
-	need("narrow dst", len(dst), tokens, rows, ldd)
+	if len(products) > MostProducts {
+		panic(fmt.Sprintf("kernel: %d products together", len(products)))
+	}
+	j := narrowJob{bfloat: bfloat, cols: cols, tokens: tokens, x: x, ldx: ldx, count: len(products)}
+	units, words := 0, 0
+	for i, q := range products {
+		need("narrow w", len(q.W), q.Rows, cols, cols)
+		need("narrow dst", len(q.Dst), tokens, q.Rows, q.Ldd)
+		units += narrowUnits(q.Rows)
+		words += len(q.W)
+		j.products[i] = q
+	}
 	switch {
-	case tokens == 0 || rows == 0:
+	case tokens == 0 || units == 0:
 	case cols == 0:
-		scaleC(tokens, rows, 0, dst, ldd)
+		for _, q := range products {
+			scaleC(tokens, q.Rows, 0, q.Dst, q.Ldd)
+		}
 	case tokens <= vectorRows:
-		const unit = 16
-		if 2*len(w) < 64<<10 {
+		if 2*words < 64<<10 {
 			p = nil
 		}
-		units := (rows + unit - 1) / unit
-		p.For(units, max(1, min(16, units/(8*p.Threads()))), func(lo, hi int) {
-			for u := lo; u < hi; u++ { // a unit stays in the cache for the next row of x
-				r0, r1 := u*unit, min((u+1)*unit, rows)
-				for t := range tokens {
-					dotNarrow(bfloat, cols, x[t*ldx:t*ldx+cols], w[r0*cols:r1*cols], dst[t*ldd+r0:t*ldd+r1])
-				}
+		narrowJobs.For(p, units, max(1, min(16, units/(8*p.Threads()))), j, (*narrowJob).units)
+	default:
+		for _, q := range products {
+			if q.Rows > 0 {
+				q.block(p, bfloat, rounded, cols, tokens, x, ldx)
 			}
-		})
-	case rounded && nativeBF16():
+		}
+	}
+}
+
+// narrowUnit is how many rows of a matrix stay in the cache for the next row of x.
+const narrowUnit = 16
+
+func narrowUnits(rows int) int { return (rows + narrowUnit - 1) / narrowUnit }
+
+// narrowJob is products of few rows.
+type narrowJob struct {
+	bfloat       bool
+	cols, tokens int
+	x            []float32
+	ldx          int
+	products     [MostProducts]NarrowProduct
+	count        int
+}
+
+var narrowJobs Jobs[narrowJob]
+
+// units multiplies by the units from lo to hi, counted through all matrices.
+func (j *narrowJob) units(lo, hi int) {
+	for _, q := range j.products[:j.count] {
+		n := narrowUnits(q.Rows)
+		for u := max(lo, 0); u < min(hi, n); u++ {
+			r0, r1 := u*narrowUnit, min((u+1)*narrowUnit, q.Rows)
+			for t := range j.tokens {
+				dotNarrow(j.bfloat, j.cols, j.x[t*j.ldx:t*j.ldx+j.cols], q.W[r0*j.cols:r1*j.cols], q.Dst[t*q.Ldd+r0:t*q.Ldd+r1])
+			}
+		}
+		lo, hi = lo-n, hi-n
+	}
+}
+
+// block makes a product of many rows, for which the matrix is packed on the way.
+func (q *NarrowProduct) block(p *Pool, bfloat, rounded bool, cols, tokens int, x []float32, ldx int) {
+	w := q.W
+	if rounded && nativeBF16() {
 		right := halfOperand(w, cols, true, cols)
 		right.binary16 = !bfloat
-		productBF16(false, tokens, rows, cols, 1, x, ldx, 0, dst, ldd).run(p, right.packRight)
-	default:
-		f := kernelF32()
-		f.product(false, tokens, rows, cols, 1, x, ldx, 0, dst, ldd).run(p, func(to []float32, width, k0, k1, col, n int) {
-			k := k1 - k0
-			buf := borrow(4 * n * k)
-			defer buf.release()
-			wide := buf.f32()[:n*k]
-			for j := range n {
-				row := w[(col+j)*cols+k0 : (col+j)*cols+k1]
-				if bfloat {
-					BF16ToF32(wide[j*k:(j+1)*k], row)
-				} else {
-					F16ToF32(wide[j*k:(j+1)*k], row)
-				}
-			}
-			f.columns(to, width, wide, k, k, n)
-		})
+		productBF16(false, tokens, q.Rows, cols, 1, x, ldx, 0, q.Dst, q.Ldd).run(p, right.packRight)
+		return
 	}
+	f := kernelF32()
+	f.product(false, tokens, q.Rows, cols, 1, x, ldx, 0, q.Dst, q.Ldd).run(p, func(to []float32, width, k0, k1, col, n int) {
+		k := k1 - k0
+		buf := borrow(4 * n * k)
+		defer buf.release()
+		wide := buf.f32()[:n*k]
+		for j := range n {
+			row := w[(col+j)*cols+k0 : (col+j)*cols+k1]
+			if bfloat {
+				BF16ToF32(wide[j*k:(j+1)*k], row)
+			} else {
+				F16ToF32(wide[j*k:(j+1)*k], row)
+			}
+		}
+		f.columns(to, width, wide, k, k, n)
+	})
 }
 
 // dotNarrow sets dst[r] to the product of x with the r-th row of w.

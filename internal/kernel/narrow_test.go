@@ -46,7 +46,7 @@ func checkNarrow(t *testing.T, r *rand.Rand, ps []*Pool, bfloat bool, rows, cols
 	var first []float32
 	for _, p := range ps {
 		dst, check := guarded[float32]((tokens-1)*ldd+rows, r.IntN(16))
-		MultiplyNarrow(p, bfloat, rounded, rows, cols, w, tokens, x, ldx, dst, ldd)
+		MultiplyNarrow(p, bfloat, rounded, cols, tokens, x, ldx, []NarrowProduct{{rows, w, dst, ldd}})
 		if err := check(); err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
@@ -88,7 +88,7 @@ func BenchmarkNarrow(b *testing.B) {
 					w[i] = uint16(random[i&(1<<20-1)])<<5 | 0x2000
 				}
 				return 2 * len(w), func(p *Pool, tokens int, x, dst []float32) {
-					MultiplyNarrow(p, bfloat, rounded, rows, cols, w, tokens, x, cols, dst, rows)
+					MultiplyNarrow(p, bfloat, rounded, cols, tokens, x, cols, []NarrowProduct{{rows, w, dst, rows}})
 				}
 			})
 		})

@@ -55,16 +55,13 @@ func (o *PackedMatMul) Rounded() *PackedMatMul {
 	return &c
 }
 
-// multiply sets y to alpha times the product of rows rows of x with the weight.
+// multiply sets y to the product of rows rows of x with the weight, times alpha unless the weight is encoded.
 func (w *MatMulWeight) multiply(e *graph.Env, rows int, alpha float32, x, y []float32) {
 	if w.encoded == nil {
 		kernel.GemmF32Packed(e.Workers(), false, rows, alpha, x, max(w.k, 1), w.packed, 0, y, max(w.n, 1))
 		return
 	}
 	w.encoded.Multiply(e.Workers(), rows, x, max(w.k, 1), y, max(w.n, 1))
-	if alpha != 1 {
-		kernel.Scale(y, y, alpha)
-	}
 }
 
 // PackedMatMul is a lowered MatMul or Gemm with a constant right operand: activation(Alpha*x*W + bias + residual) for x float32
@@ -148,7 +145,16 @@ func (o *PackedMatMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor
 	y := tensor.Data[float32](t)
 	o.weight.multiply(e, rows, o.alpha, tensor.Data[float32](in[0]), y)
 	runtime.KeepAlive(o) // and with it the packed weights
-	return e.Single(o.activation.finish(e, t, n, o.bias, residual))
+	return e.Single(o.end(e, t, residual))
+}
+
+// end does what follows the product y.
+func (o *PackedMatMul) end(e *graph.Env, y *tensor.Tensor, residual *tensor.Tensor) (*tensor.Tensor, error) {
+	if o.alpha != 1 && o.weight.encoded != nil {
+		data := tensor.Data[float32](y)
+		kernel.Scale(data, data, o.alpha)
+	}
+	return o.activation.finish(e, y, o.weight.n, o.bias, residual)
 }
 
 // QuantMatMulWeight is a constant 8-bit matrix [K, N] packed for integer products, with its scale per tensor or per column.

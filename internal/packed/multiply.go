@@ -100,7 +100,8 @@ func (n *narrowMultiplier) Rounded() Multiplier { return &narrowMultiplier{n.m, 
 func (n *narrowMultiplier) Bytes() int { return 0 }
 
 func (n *narrowMultiplier) Multiply(p *kernel.Pool, tokens int, x []float32, ldx int, dst []float32, ldd int) {
-	kernel.MultiplyNarrow(p, n.m.DType == tensor.BFloat16, n.rounded, n.rows, n.m.Cols, n.m.Halves(), tokens, x, ldx, dst, ldd)
+	one := [...]kernel.NarrowProduct{{Rows: n.rows, W: n.m.Halves(), Dst: dst, Ldd: ldd}}
+	kernel.MultiplyNarrow(p, n.m.DType == tensor.BFloat16, n.rounded, n.m.Cols, tokens, x, ldx, one[:])
 }
 
 // prepare packs the codes for the kernels, with the columns of a group brought together. It returns nil where groups do not fit.

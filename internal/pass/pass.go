@@ -41,6 +41,7 @@ var lowering = []Named{
 	{"fuse convolutions", FuseConv},
 	{"fuse matrix products", FuseMatMul},
 	{"remove dead nodes", RemoveDead},
+	{"join matrix products", JoinProducts},
 	{"choose layouts", ChooseLayouts},
 }
 

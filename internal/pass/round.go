@@ -11,7 +11,10 @@ import (
 // 1 (bfloat16 weights) to 6 (float16) of 1,000 places.
 func RoundProducts(g *graph.Graph) {
 	for _, n := range g.Nodes {
-		if o, ok := n.Op.(*op.PackedMatMul); ok {
+		switch o := n.Op.(type) {
+		case *op.PackedMatMul:
+			n.Op = o.Rounded()
+		case *op.JoinedMatMul:
 			n.Op = o.Rounded()
 		}
 	}
