@@ -167,11 +167,20 @@ type Op interface {
 	Eval(e *Env, in []*tensor.Tensor) ([]*tensor.Tensor, error)
 }
 
-// Differentiable is an operator that may be trained through. Backward returns the gradients of the inputs (nil where an
-// input has none) from those of the outputs (nil where an output is not used).
+// Differentiable is an operator that may be trained through. Backward returns the gradients of the inputs, nil where an input has
+// none or its gradient is not wanted (see [Env.Wants], which counts inputs here), from those of the outputs, nil where an output is not
+// used. An input or output that it does not read (see [Recalling]) may be an outline: a tensor with its shape and type and without
+// elements. What Backward is given is read-only; a gradient may be returned as that of an input as it is.
 type Differentiable interface {
 	Op
 	Backward(e *Env, in, out, dOut []*tensor.Tensor) (dIn []*tensor.Tensor, err error)
+}
+
+// Recalling says which elements Backward reads, as sets of bits by input and by output; the others need not be kept until then. An operator
+// that does not say so reads all inputs and no output.
+type Recalling interface {
+	Differentiable
+	Recalls() (in, out uint64)
 }
 
 // Stateful is an operator that remembers earlier runs of a session, such as attention with its key-value cache.

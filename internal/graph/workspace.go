@@ -29,10 +29,14 @@ type Kept[T any] struct {
 // Keep returns the value of its type that belongs to the node that is being computed, the zero value the first time, until
 // [Kept.Done]. It is never one that is in use.
 func Keep[T any](e *Env) *Kept[T] {
-	if e == nil || e.Work == nil || len(e.Out) == 0 || e.Out[0] == nil {
+	if e == nil || e.Work == nil {
 		return &Kept[T]{}
 	}
-	w, node := e.Work, e.Out[0]
+	i := slices.IndexFunc(e.Out, func(v *Value) bool { return v != nil })
+	if i < 0 {
+		return &Kept[T]{}
+	}
+	w, node := e.Work, e.Out[i]
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, k := range w.kept[node] {

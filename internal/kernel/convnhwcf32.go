@@ -16,9 +16,7 @@ type PackedConvF32NHWC struct {
 // referenced afterwards.
 func PackConvF32NHWC(s *ConvShape, w []float32, where ...Storage) *PackedConvF32NHWC {
 	s.check()
-	perIn, perOut, kernel := s.InC/s.Group, s.OutC/s.Group, product(s.Kernel)
-	terms := perIn * kernel
-	needLen("convolution weights", len(w), s.OutC*terms)
+	perOut := s.OutC / s.Group
 	if s.depthwise() && perOut == 1 {
 		return &PackedConvF32NHWC{depth: PackDepthwiseF32(s, w)}
 	}
@@ -26,7 +24,24 @@ func PackConvF32NHWC(s *ConvShape, w []float32, where ...Storage) *PackedConvF32
 	if q.winograd {
 		q.cols = splitLanes(perOut, panelWidth/3, 2)
 	}
-	q.data = store[float32](q, s.Group*terms*q.cols.padded(), where)
+	q.data = store[float32](q, s.Group*s.InC/s.Group*product(s.Kernel)*q.cols.padded(), where)
+	q.fill(s, w)
+	return q
+}
+
+// Repack packs other weights of the convolution that q was packed for, in its place. Nobody else uses q meanwhile.
+func (q *PackedConvF32NHWC) Repack(s *ConvShape, w []float32) {
+	if q.depth != nil {
+		q.depth.fill(s, w)
+		return
+	}
+	q.fill(s, w)
+}
+
+func (q *PackedConvF32NHWC) fill(s *ConvShape, w []float32) {
+	perIn, perOut, kernel := s.InC/s.Group, s.OutC/s.Group, product(s.Kernel)
+	terms := perIn * kernel
+	needLen("convolution weights", len(w), s.OutC*terms)
 	for g := range s.Group {
 		for i := range q.cols.panels() {
 			panel, col, width := q.panel(terms, g, i)
@@ -44,7 +59,6 @@ func PackConvF32NHWC(s *ConvShape, w []float32, where ...Storage) *PackedConvF32
 			}
 		}
 	}
-	return q
 }
 
 // panel returns panel i of a group: its weights, first column and width.

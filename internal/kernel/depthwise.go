@@ -292,12 +292,17 @@ func PackDepthwiseF32(s *ConvShape, w []float32) *PackedDepthwiseF32 {
 	needLen("convolution weights", len(w), s.InC*taps)
 	d := &PackedDepthwiseF32{channels: s.InC, padded: (s.InC + 15) &^ 15}
 	d.w = make([]float32, taps*d.padded)
+	d.fill(s, w)
+	return d
+}
+
+func (d *PackedDepthwiseF32) fill(s *ConvShape, w []float32) {
+	taps := product(s.Kernel)
 	for c := range s.InC {
 		for t := range taps {
 			d.w[t*d.padded+c] = w[c*taps+t]
 		}
 	}
-	return d
 }
 
 // DepthwiseF32NHWC is ConvF32 of a depthwise convolution for channels-last images: x is [Batch, In..., InC], y [Batch, Out()..., InC].

@@ -20,6 +20,9 @@ var convOps = table{
 type Conv struct {
 	Window
 	Group int `attr:"group,1"`
+
+	// ChannelsLast says that X is [batch, spatial..., channels] and so is the result; both are float32 then. Training sets it.
+	ChannelsLast bool
 }
 
 func (*Conv) Kind() string { return "Conv" }
@@ -29,7 +32,8 @@ func (o *Conv) Infer(in []graph.Type) ([]graph.Type, error) {
 	if err != nil {
 		return nil, err
 	}
-	return one(inferConv(d, &o.Window, o.Group, in[0], in[1]))
+	t, err := inferConv(d, &o.Window, o.Group, channelsSecond(in[0], o.ChannelsLast), in[1])
+	return one(channelsBack(t, o.ChannelsLast), err)
 }
 
 // inferConv returns the type of a convolution of element type d.
@@ -120,6 +124,9 @@ func (o *Conv) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error)
 	x, w, b := in[0], in[1], arg(in, 2)
 	if err := sameElems(x, w, b); err != nil {
 		return nil, err
+	}
+	if o.ChannelsLast {
+		return o.evalLast(e, x, w, b)
 	}
 	s, out, err := newConvShape(&o.Window, o.Group, x.Shape, w.Shape)
 	if err == nil {

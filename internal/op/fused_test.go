@@ -247,7 +247,7 @@ func TestPackedConv(t *testing.T) {
 	for name, activation := range activations(t) {
 		for _, group := range []int{1, 2, 4} {
 			for _, residual := range []bool{false, true} {
-				conv := &Conv{Window{Strides: []int{1, 2}, Dilations: []int{2, 1}, Pads: []int{1, 1, 2, 1}}, group}
+				conv := &Conv{Window{Strides: []int{1, 2}, Dilations: []int{2, 1}, Pads: []int{1, 1, 2, 1}}, group, false}
 				x, w, bias := randomFloats(r, 2, 4, 7, 6), randomFloats(r, 8, 4/group, 3, 3), randomFloats(r, 8)
 				y := c.run(conv, x, w, bias)
 				in := []*tensor.Tensor{x}

@@ -107,6 +107,12 @@ type BatchNormalization struct {
 	Epsilon      float32 `attr:"epsilon,1e-5"`
 	Momentum     float32 `attr:"momentum,0.9"`
 	TrainingMode bool    `attr:"training_mode,0"`
+
+	// ChannelsLast says that X is [batch, spatial..., channels], float32, and so is Y. Training sets it.
+	ChannelsLast bool
+	// Saved adds two outputs, for Backward: the mean of each channel that X was normalized by, and the inverse of its standard deviation.
+	// Training sets it.
+	Saved bool
 }
 
 func (*BatchNormalization) Kind() string { return "BatchNormalization" }
@@ -116,13 +122,20 @@ func (o *BatchNormalization) Infer(in []graph.Type) ([]graph.Type, error) {
 	if err != nil || !o.TrainingMode {
 		return out, err
 	}
-	return append(out, retyped(in[3], in[3].DType), retyped(in[4], in[4].DType)), nil
+	out = append(out, retyped(in[3], in[3].DType), retyped(in[4], in[4].DType))
+	if o.Saved {
+		out = append(out, retyped(in[3], in[0].DType), retyped(in[4], in[0].DType))
+	}
+	return out, nil
 }
 
 func (o *BatchNormalization) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
 	in, err := args(in, 5, 5)
 	if err != nil {
 		return nil, err
+	}
+	if o.ChannelsLast {
+		return o.evalLast(e, in)
 	}
 	return byReal(in,
 		func() ([]*tensor.Tensor, error) { return evalBatchNorm[float32](e, o, in) },
@@ -162,6 +175,14 @@ func evalBatchNorm[T float32 | float64](e *graph.Env, o *BatchNormalization, in 
 		}
 		mean, variance = m, v
 		outputs = []*tensor.Tensor{meanDone(), varDone()}
+		if o.Saved {
+			savedMean, savedInverse := e.New(t.DType, channels), e.New(t.DType, channels)
+			copy(tensor.Data[T](savedMean), m)
+			for c, x := range v {
+				tensor.Data[T](savedInverse)[c] = T(1 / math.Sqrt(float64(x)+float64(o.Epsilon)))
+			}
+			outputs = append(outputs, savedMean, savedInverse)
+		}
 	}
 	e.For(batch*channels, max(1, elementGrain/max(plane, 1)), func(lo, hi int) {
 		for r := lo; r < hi; r++ {

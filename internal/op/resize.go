@@ -201,21 +201,7 @@ func (o *Resize) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, erro
 		return nil, err
 	}
 	x := in[0]
-	var roi, scales []float64
-	for i, to := range []*[]float64{&roi, &scales} {
-		if t := arg(in, 1+i); t != nil && t.Len() > 0 {
-			if *to, err = t.Float64s(); err != nil {
-				return nil, fmt.Errorf("%s: %w", []string{"roi", "scales"}[i], err)
-			}
-		}
-	}
-	var sizes []int
-	if t := arg(in, 3); t != nil && t.Len() > 0 {
-		if sizes, err = intsOf(t); err != nil {
-			return nil, fmt.Errorf("sizes: %w", err)
-		}
-	}
-	plan, err := o.plan(x.Shape, roi, scales, sizes)
+	plan, err := o.resolved(in)
 	if err != nil {
 		return nil, err
 	}
@@ -244,6 +230,27 @@ func (o *Resize) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, erro
 		return one(interpolate[float32](e, o, x, plan))
 	}
 	return nil, fmt.Errorf("mode %q: element type %v cannot be interpolated", o.Mode, x.DType)
+}
+
+// resolved returns how each axis is resized for given inputs.
+func (o *Resize) resolved(in []*tensor.Tensor) ([]resizeAxis, error) {
+	x := in[0]
+	var err error
+	var roi, scales []float64
+	for i, to := range []*[]float64{&roi, &scales} {
+		if t := arg(in, 1+i); t != nil && t.Len() > 0 {
+			if *to, err = t.Float64s(); err != nil {
+				return nil, fmt.Errorf("%s: %w", []string{"roi", "scales"}[i], err)
+			}
+		}
+	}
+	var sizes []int
+	if t := arg(in, 3); t != nil && t.Len() > 0 {
+		if sizes, err = intsOf(t); err != nil {
+			return nil, fmt.Errorf("sizes: %w", err)
+		}
+	}
+	return o.plan(x.Shape, roi, scales, sizes)
 }
 
 // nearest copies the element that each output position falls on.

@@ -140,6 +140,16 @@ func (s *Slice) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error
 	if err != nil {
 		return nil, err
 	}
+	spans, err := s.spans(in)
+	if err != nil {
+		return nil, err
+	}
+	return one(sliceSpans(e, in[0], spans))
+}
+
+// spans returns the part of each dimension that is taken of given inputs.
+func (s *Slice) spans(in []*tensor.Tensor) ([]span, error) {
+	var err error
 	var v [5][]int
 	for i, name := range []string{"", "starts", "ends", "axes", "steps"} {
 		if i > 0 {
@@ -159,7 +169,7 @@ func (s *Slice) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error
 	for i, axis := range a.axes {
 		spans[axis] = spanOf(in[0].Shape[axis], a.starts[i], a.ends[i], a.steps[i])
 	}
-	return one(sliceSpans(e, in[0], spans))
+	return spans, nil
 }
 
 func wholeSpans(shape tensor.Shape) []span {

@@ -5,16 +5,34 @@ import (
 
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/op"
+	"github.com/neurotrain/neuroquant/tensor"
 )
 
 // ChooseLayouts gives the operators that compute on channels-last images (see [op.ChannelsLast]) images in that order. What lies
 // between them follows where it can, so that images change their order only where they enter and leave such a region.
-func ChooseLayouts(g *graph.Graph) error {
-	l := &layouts{
+func ChooseLayouts(g *graph.Graph) error { return newLayouts(g).choose() }
+
+// ChooseTrainingLayouts is [ChooseLayouts] for a graph in portable form that is trained: convolutions with weights that are computed are
+// among the operators that it is done for, and the values in trained stay what they are.
+func ChooseTrainingLayouts(g *graph.Graph, trained func(v *graph.Value) bool) error {
+	l := newLayouts(g)
+	l.trained = trained
+	return l.choose()
+}
+
+func newLayouts(g *graph.Graph) *layouts {
+	return &layouts{
 		g: g, values: g.ValueNames(), nodes: g.NodeNames(),
 		last: map[*graph.Value]*graph.Value{}, twins: map[*graph.Value]bool{}, pending: map[*graph.Value]bool{},
 	}
+}
+
+func (l *layouts) choose() error {
+	g := l.g
 	for _, n := range g.Nodes {
+		if l.trained != nil && l.train(n) {
+			continue
+		}
 		if c, ok := n.Op.(op.ChannelsLast); ok && c.ImageRank() > 0 {
 			l.put(n, c, c.ImageRank(), n.In)
 			continue
@@ -44,7 +62,8 @@ type layouts struct {
 	values, nodes graph.Names
 	last          map[*graph.Value]*graph.Value // the channels-last twin of a value
 	twins         map[*graph.Value]bool
-	pending       map[*graph.Value]bool // values of which there is only the twin so far
+	pending       map[*graph.Value]bool     // values of which there is only the twin so far
+	trained       func(v *graph.Value) bool // nil: the graph is not trained
 	out           []*graph.Node
 	err           error
 }
@@ -98,9 +117,17 @@ func (l *layouts) put(n *graph.Node, o graph.Op, rank int, in []*graph.Value) {
 			m.In[i] = l.twin(v)
 		}
 	}
+	l.emit(n, m, rank)
+}
+
+// emit adds m, which computes the outputs of n, those of the given rank as their twins.
+func (l *layouts) emit(n, m *graph.Node, rank int) {
 	for _, v := range n.Out {
-		if v == nil {
-			m.Out = append(m.Out, nil)
+		if v == nil || len(v.Type.Dims) != rank {
+			if v != nil {
+				v.Node = m
+			}
+			m.Out = append(m.Out, v)
 			continue
 		}
 		t := l.newTwin(v)
@@ -108,6 +135,42 @@ func (l *layouts) put(n *graph.Node, o graph.Op, rank int, in []*graph.Value) {
 		m.Out = append(m.Out, t)
 	}
 	l.out = append(l.out, m)
+}
+
+// train emits a convolution or normalization of a graph that is trained on channels-last images, if it is to be.
+func (l *layouts) train(n *graph.Node) bool {
+	x := n.In[0]
+	if x == nil || !x.Type.Ranked || x.Type.DType != tensor.Float32 {
+		return false
+	}
+	m := &graph.Node{Name: n.Name, In: slices.Clone(n.In)}
+	switch o := n.Op.(type) {
+	case *op.Conv:
+		w, known := n.In[1].Type.Shape()
+		if !known || !o.TrainsChannelsLast(w) {
+			return false
+		}
+		p := *o
+		p.ChannelsLast = true
+		m.Op = &p
+	case *op.BatchNormalization:
+		if l.last[x] == nil {
+			return false
+		}
+		p := *o
+		p.ChannelsLast = true
+		m.Op = &p
+	default:
+		return false
+	}
+	for _, v := range n.In[1:] {
+		if v != nil {
+			l.back(v)
+		}
+	}
+	m.In[0] = l.twin(x)
+	l.emit(n, m, len(x.Type.Dims))
+	return true
 }
 
 // twin returns v in channels-last order.

@@ -43,6 +43,8 @@ func (l *layouts) form(n *graph.Node) (graph.Op, []*graph.Value, bool) {
 		p := *o
 		p.Axis = axis(o.Axis)
 		return &p, n.In, o.BlockSize == 0 && l.constants(n.In[1:], false)
+	case *op.FakeQuantize:
+		return n.Op, n.In, o.Axis < 0
 	case *op.MaxPool:
 		p := *o
 		p.ChannelsLast, p.OmitIndices = true, true
@@ -149,6 +151,9 @@ func (l *layouts) operands(in []*graph.Value) ([]*graph.Value, bool) {
 	shape := other.Data.Shape()
 	if shape.Len() == 1 && len(shape) <= rank {
 		return in, true
+	}
+	if l.trained != nil && l.trained(other) {
+		return nil, false
 	}
 	channel := len(shape) - (rank - 1)
 	if channel < 0 || channel > 1 || shape.Len() != shape[channel] {

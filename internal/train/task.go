@@ -1,0 +1,239 @@
+package train
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/op"
+	"github.com/neurotrain/neuroquant/internal/pass"
+	"github.com/neurotrain/neuroquant/tensor"
+)
+
+// Task is a model and what it is trained to do.
+type Task struct {
+	// Graph is in portable form; it is not changed until [Trainer.Store].
+	Graph *graph.Graph
+	// Trained are the parameters of Graph that change; nil stands for [Trainable].
+	Trained []*graph.Value
+	// Loss is one of [Losses], "" the first, of the first output and the labels; Smoothing is that of cross entropy.
+	Loss      string
+	Smoothing float64
+	// FreezeNorm lets batch normalizations keep their statistics, in place of those of each batch.
+	FreezeNorm bool
+	// Teacher, if it is not nil, is a model of the same inputs whose first output is distilled: Distill from 0 to 1 is the share of that in
+	// the loss, at a temperature (0 stands for 1).
+	Teacher     *graph.Graph
+	Distill     float64
+	Temperature float64
+	// Recompute above 1 computes values again for the gradients, in so many parts of the graph, in place of keeping them.
+	Recompute int
+	// After, if it is not nil, is called behind every update with the number of updates so far.
+	After func(update int)
+}
+
+// weights lists which inputs of operators are weights, beside the operands of sums and products.
+var weights = map[string][]int{
+	"Conv": {1, 2}, "ConvTranspose": {1, 2}, "Gemm": {0, 1, 2}, "MatMul": {0, 1}, "BatchNormalization": {1, 2}, "InstanceNormalization": {1, 2},
+	"GroupNormalization": {1, 2}, "LayerNormalization": {1, 2}, "RMSNormalization": {1}, "PRelu": {1}, "Gather": {0}, "RNN": {1, 2, 3}, "LSTM": {1, 2, 3},
+	"GRU": {1, 2, 3}, "Add": {0, 1}, "Sub": {0, 1}, "Mul": {0, 1}, "Div": {0, 1}, "FakeQuantize": {0, 1},
+}
+
+// Trainable returns the float32 parameters of a graph that training may change: weights and biases, and constants of more than one value that
+// are added or multiplied.
+func Trainable(g *graph.Graph) []*graph.Value {
+	var out []*graph.Value
+	for _, n := range g.Nodes {
+		kind := n.Op.Kind()
+		for _, i := range weights[kind] {
+			if i >= len(n.In) || !g.IsParam(n.In[i]) || slices.Contains(out, n.In[i]) {
+				continue
+			}
+			v := n.In[i]
+			single := v.Data.Shape().Len() <= 1 && kind != "Conv" && kind != "ConvTranspose" && kind != "BatchNormalization" && kind != "FakeQuantize"
+			if v.Data.DType() == tensor.Float32 && !single {
+				out = append(out, v)
+			}
+		}
+	}
+	return out
+}
+
+// program is a graph that computes a step for inputs of given shapes.
+type program struct {
+	g *graph.Graph
+	// Inputs are those of the model, the target, the teacher's scores if there is one, the parameters and the statistics; outputs the loss, the
+	// scores, new statistics and the gradients.
+	grads []int // by parameter: which output; -1: none
+	stats int   // the first output of statistics
+}
+
+// build makes the program for a batch.
+func (t *Task) build(trained []*graph.Value, stats []string, in []*tensor.Tensor, target, teacher *tensor.Tensor) (*program, error) {
+	g := t.Graph.Clone()
+	if len(in) != len(g.Inputs) {
+		return nil, fmt.Errorf("want %d inputs, got %d", len(g.Inputs), len(in))
+	}
+	for i, v := range g.Inputs {
+		v.Type = graph.Shaped(in[i].DType, in[i].Shape)
+	}
+	if err := g.Infer(); err != nil {
+		return nil, err
+	}
+	byName := map[string]*graph.Value{}
+	for _, v := range g.Params() {
+		byName[v.Name] = v
+	}
+	isTrained := map[*graph.Value]bool{}
+	params := make([]*graph.Value, len(trained))
+	for i, v := range trained {
+		params[i] = byName[v.Name]
+		isTrained[params[i]] = true
+	}
+	running := t.trainModes(g)
+	b := appender{g: g, values: g.ValueNames(), nodes: g.NodeNames()}
+	scores := g.Outputs[0]
+	targetIn := b.input("target", target)
+	kind, err := lossOf(t.Loss, t.Smoothing)
+	if err != nil {
+		return nil, err
+	}
+	loss := b.node("loss", kind, scores, targetIn)
+	inputs := append(slices.Clone(g.Inputs), targetIn)
+	if teacher != nil {
+		teacherIn := b.input("teacher", teacher)
+		temperature := t.Temperature
+		if temperature == 0 {
+			temperature = 1
+		}
+		soft := b.node("distillation", &distillation{temperature}, scores, teacherIn)
+		loss = b.node("total_loss", &mix{1 - t.Distill, t.Distill}, loss, soft)
+		inputs = append(inputs, teacherIn)
+	}
+	g.Inputs = inputs
+	g.Outputs = []*graph.Value{loss, scores}
+	if err := pass.ChooseTrainingLayouts(g, func(v *graph.Value) bool { return isTrained[v] }); err != nil {
+		return nil, err
+	}
+	loss = g.Outputs[0]
+	// From here on what changes between runs is no constant.
+	for _, v := range params {
+		v.Type, v.Data = graph.Shaped(v.Data.DType(), v.Data.Shape()), nil
+	}
+	g.Inputs = append(g.Inputs, params...)
+	p := &program{g: g, stats: 2}
+	for _, name := range stats {
+		v := byName[name]
+		v.Type, v.Data = graph.Shaped(v.Data.DType(), v.Data.Shape()), nil
+		g.Inputs = append(g.Inputs, v)
+		g.Outputs = append(g.Outputs, running[name])
+	}
+	forgetConstants(g)
+	sums, err := differentiate(g, loss, params, t.Recompute)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range params {
+		s := sums[v]
+		if s == nil {
+			p.grads = append(p.grads, -1)
+			continue
+		}
+		p.grads = append(p.grads, len(g.Outputs))
+		g.Outputs = append(g.Outputs, s)
+	}
+	if err := pass.RemoveDead(g); err != nil {
+		return nil, err
+	}
+	return p, g.Verify()
+}
+
+// trainModes sets normalizations and dropouts to training and returns the values of the new statistics by the names of the old.
+func (t *Task) trainModes(g *graph.Graph) map[string]*graph.Value {
+	running := map[string]*graph.Value{}
+	names := g.ValueNames()
+	for _, n := range g.Nodes {
+		switch o := n.Op.(type) {
+		case *op.BatchNormalization:
+			if t.FreezeNorm || !g.IsParam(n.In[3]) || !g.IsParam(n.In[4]) {
+				continue
+			}
+			plain := *o
+			plain.TrainingMode, plain.Saved = true, true
+			n.Op = &plain
+			for i := len(n.Out); i < 5; i++ {
+				n.Out = append(n.Out, nil)
+			}
+			channels := n.In[3].Type
+			channels.Const = nil
+			for i, what := range []string{"mean", "var", "batch_mean", "batch_inverse"} {
+				n.Out[1+i] = &graph.Value{Name: names.Fresh(n.Name + "_" + what), Type: channels, Node: n}
+			}
+			running[n.In[3].Name], running[n.In[4].Name] = n.Out[1], n.Out[2]
+		case *op.Dropout:
+			n.In = slices.Clone(n.In)
+			for len(n.In) < 3 {
+				n.In = append(n.In, nil)
+			}
+			n.In[2] = graph.Param(names.Fresh(n.Name+"_training"), tensor.Scalar(true))
+		}
+	}
+	return running
+}
+
+// statistics lists the parameters that normalizations change, in the order of the graph.
+func (t *Task) statistics() []*graph.Value {
+	var out []*graph.Value
+	if t.FreezeNorm {
+		return nil
+	}
+	for _, n := range t.Graph.Nodes {
+		if _, ok := n.Op.(*op.BatchNormalization); ok && t.Graph.IsParam(n.In[3]) && t.Graph.IsParam(n.In[4]) {
+			for _, v := range n.In[3:5] {
+				if !slices.Contains(out, v) {
+					out = append(out, v)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// forgetConstants drops the values of types that depend on inputs.
+func forgetConstants(g *graph.Graph) {
+	for _, n := range g.Nodes {
+		for _, v := range n.Out {
+			if v == nil || v.Type.Const == nil {
+				continue
+			}
+			if slices.ContainsFunc(n.In, func(x *graph.Value) bool { return x != nil && x.Data == nil && x.Type.Const == nil }) {
+				v.Type.Const = nil
+			}
+		}
+	}
+}
+
+// appender adds nodes to a graph.
+type appender struct {
+	g             *graph.Graph
+	values, nodes graph.Names
+}
+
+func (b *appender) input(name string, t *tensor.Tensor) *graph.Value {
+	return &graph.Value{Name: b.values.Fresh(name), Type: graph.Shaped(t.DType, t.Shape)}
+}
+
+func (b *appender) node(name string, o graph.Op, in ...*graph.Value) *graph.Value {
+	n := &graph.Node{Name: b.nodes.Fresh(name), Op: o, In: in}
+	types := make([]graph.Type, len(in))
+	for i, v := range in {
+		types[i] = v.Type
+	}
+	v := &graph.Value{Name: b.values.Fresh(name), Node: n}
+	if out, err := o.Infer(types); err == nil {
+		v.Type = out[0]
+	}
+	n.Out = []*graph.Value{v}
+	b.g.Nodes = append(b.g.Nodes, n)
+	return v
+}
