@@ -145,7 +145,7 @@ func (g *weightGrad) chunks(lo, hi int) {
 		sums := g.sums[k*g.size : (k+1)*g.size]
 		for q := first; q < last; q += block {
 			starts := g.p.starts[q:min(q+block, last)]
-			reach := reachOf(g.p.channels, starts)
+			reach := 4*(perIn-1) + starts[len(starts)-1] // starts ascend
 			for gr := range s.Group {
 				for t, tap := range g.p.taps {
 					src := g.image[tap+4*gr*perIn:]
