@@ -2,7 +2,7 @@
 """Every architecture of language models, on small random checkpoints that transformers saves: the logits of a text, all at once, are within 1e-3
 of the range of those that transformers computes in float32, and the tokens that follow one by one, with a cache on both sides, are the same.
 usage: check_transformers.py NEUROQUANT [--only PART] [--keep FOLDER]   needs interop/requirements-llm.txt"""
-import argparse, copy, json, logging, os, subprocess, sys, tempfile, zlib
+import argparse, copy, json, logging, os, shutil, subprocess, sys, tempfile, zlib
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
@@ -103,8 +103,10 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("tool")
     p.add_argument("--only", default="", help="those whose name contains this")
-    p.add_argument("--keep", help="a folder for the checkpoints, which are left there")
+    p.add_argument("--keep", help="a folder for the checkpoints, which is made anew and left there")
     a = p.parse_args()
+    if a.keep:
+        shutil.rmtree(a.keep, ignore_errors=True)
     failed = done = 0
     print(f"{'':4} {'architecture':14} {'configuration':34} {'logits off':>10}  greedy tokens that agree")
     with tempfile.TemporaryDirectory() as work:

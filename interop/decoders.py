@@ -17,7 +17,7 @@ LLAMA3 = rope("llama3", 500000.0, factor=8.0, low_freq_factor=1.0, high_freq_fac
 YARN = rope("yarn", factor=4.0, original_max_position_embeddings=16)
 YARN_ALL = rope("yarn", factor=4.0, original_max_position_embeddings=16, beta_fast=16.0, beta_slow=2.0, attention_factor=1.3)
 LONG = dict(max_position_embeddings=64, original_max_position_embeddings=16)
-SHORT = dict(max_position_embeddings=256, original_max_position_embeddings=128)
+SHORT = dict(max_position_embeddings=1024, original_max_position_embeddings=512)
 
 
 def longrope(n):
@@ -25,6 +25,7 @@ def longrope(n):
 
 
 QWEN_MOE = dict(BASE, num_experts=5, num_experts_per_tok=2, moe_intermediate_size=24)
+GEMMA = dict(WIDE, query_pre_attn_scalar=16)
 FALCON = dict(hidden_size=48, num_hidden_layers=3, num_attention_heads=8, max_position_embeddings=64)
 BLOOM = dict(hidden_size=48, n_layer=3, n_head=8)
 GPT2 = dict(n_embd=48, n_layer=3, n_head=6, n_positions=64)
@@ -67,14 +68,14 @@ DECODERS = {
         "MQA": dict(WIDE, num_key_value_heads=1), "untied": dict(WIDE, **UNTIED), "biases, gelu": dict(WIDE, attention_bias=True, hidden_act="gelu"),
     },
     "gemma2": {
-        "window": dict(WIDE, sliding_window=7), "low caps": dict(WIDE, sliding_window=7, attn_logit_softcapping=2.0, final_logit_softcapping=3.0),
-        "no caps": dict(WIDE, sliding_window=7, attn_logit_softcapping=None, final_logit_softcapping=None), "query scale": dict(WIDE, query_pre_attn_scalar=12),
-        "own windows": dict(WIDE, sliding_window=5, layer_types=["full_attention", "sliding_attention", "sliding_attention"]),
+        "window": dict(GEMMA, sliding_window=7), "low caps": dict(GEMMA, sliding_window=7, attn_logit_softcapping=2.0, final_logit_softcapping=3.0),
+        "no caps": dict(GEMMA, sliding_window=7, attn_logit_softcapping=None, final_logit_softcapping=None), "query scale": dict(WIDE, query_pre_attn_scalar=12),
+        "own windows": dict(GEMMA, sliding_window=5, layer_types=["full_attention", "sliding_attention", "sliding_attention"]),
     },
     "gemma3_text": {
-        "7 layers": dict(WIDE, num_hidden_layers=7, sliding_window=7), "cap": dict(WIDE, sliding_window=7, final_logit_softcapping=3.0),
-        "own windows": dict(WIDE, sliding_window=5, layer_types=["full_attention", "sliding_attention", "full_attention"]),
-        "global rope linear": dict(WIDE, num_hidden_layers=7, sliding_window=7, rope_parameters={
+        "7 layers": dict(GEMMA, num_hidden_layers=7, sliding_window=7), "cap": dict(GEMMA, sliding_window=7, final_logit_softcapping=3.0),
+        "own windows": dict(GEMMA, sliding_window=5, layer_types=["full_attention", "sliding_attention", "full_attention"]),
+        "global rope linear": dict(GEMMA, num_hidden_layers=7, sliding_window=7, rope_parameters={
             "sliding_attention": dict(rope_type="default", rope_theta=10000.0), "full_attention": dict(rope_type="linear", rope_theta=1000000.0, factor=8.0)}),
     },
     "phi": {
@@ -114,6 +115,7 @@ DECODERS = {
     },
     "cohere": {
         "GQA": BASE, "normalized": dict(BASE, use_qk_norm=True), "biases, untied": dict(BASE, attention_bias=True, **UNTIED), "logit scale": dict(MHA, logit_scale=0.5),
+        "64 layers, normalized": dict(BASE, num_hidden_layers=64, use_qk_norm=True),
     },
     "olmo2": {"GQA": BASE, "MHA, tied": dict(MHA, **TIED), "biases": dict(BASE, attention_bias=True)},
     "granite": {

@@ -1,6 +1,9 @@
 package gguf
 
-import "math"
+import (
+	"fmt"
+	"math"
+)
 
 // shape carries over what all have: the sizes of the model. It returns the size of a head.
 func (f *fields) shape() (heads, kvHeads, size int) {
@@ -68,9 +71,7 @@ func (f *fields) rope(theta float64, rotated int) {
 // writeRope writes base and scaling, from rope_theta with rope_scaling or from rope_parameters.
 func (f *fields) writeRope(theta float64) {
 	sub := f
-	if s, ok := f.config["rope_parameters"].(map[string]any); ok {
-		sub = &fields{writing: true, arch: f.arch, config: s}
-	} else if s, ok := f.config["rope_scaling"].(map[string]any); ok {
+	if s, _ := scaling(f.config); s != nil {
 		sub = &fields{writing: true, arch: f.arch, config: s}
 	}
 	base := theta
@@ -98,15 +99,54 @@ func (f *fields) writeRope(theta float64) {
 		f.put("rope.scaling.type", "linear")
 		f.put("rope.scaling.factor", float32(factor))
 	case "yarn":
+		if factor <= 0 && original > 0 {
+			context, _ := f.number("max_position_embeddings")
+			factor = context / original
+		}
 		f.put("rope.scaling.type", "yarn")
 		f.put("rope.scaling.factor", float32(factor))
 		f.put("rope.scaling.original_context_length", uint32(original))
+		sub.yarn(factor)
+		f.pairs = append(f.pairs, sub.pairs...)
 	case "longrope", "su": // tensors of factors
 		f.put("rope.scaling.original_context_length", uint32(original))
+		if a, ok := sub.number("attention_factor"); ok {
+			f.put("rope.scaling.attn_factor", float32(a))
+		} else if context, _ := f.number("max_position_embeddings"); original > 1 {
+			if factor == 0 {
+				factor = context / original
+			}
+			if factor > 1 {
+				f.put("rope.scaling.attn_factor", float32(math.Sqrt(1+math.Log(factor)/math.Log(original))))
+			}
+		}
 	default:
 		f.fail("config: rotary embeddings scaled by %q cannot be written", kind)
 	}
 	f.errs = append(f.errs, subErrors(f, sub)...)
+}
+
+// yarnMagnitude is what llama.cpp multiplies cosines and sines by beside the attn_factor.
+func yarnMagnitude(factor float64) float64 { return 0.1*math.Log(max(factor, 1)) + 1 }
+
+// yarn writes what a scaling of that kind has beside its factor.
+func (f *fields) yarn(factor float64) {
+	f.only("truncate", true)
+	magnitude, ok := f.number("attention_factor")
+	m, _ := f.number("mscale")
+	all, _ := f.number("mscale_all_dim")
+	if !ok && m != 0 && all != 0 {
+		of := func(m float64) float64 { return m*(yarnMagnitude(factor)-1) + 1 }
+		magnitude, ok = of(m)/of(all), true
+	}
+	if ok {
+		f.put("rope.scaling.attn_factor", float32(magnitude/yarnMagnitude(factor)))
+	}
+	for _, key := range []string{"beta_fast", "beta_slow"} {
+		if v, ok := f.number(key); ok && v != 0 {
+			f.put("rope.scaling.yarn_"+key, float32(v))
+		}
+	}
 }
 
 func subErrors(f, sub *fields) []error {
@@ -137,6 +177,18 @@ func (f *fields) readRope() {
 		if n, ok, _ := f.header.Int(f.arch + ".rope.scaling.original_context_length"); ok {
 			scaling["original_max_position_embeddings"] = n
 		}
+		factor, _ := scaling["factor"].(float64)
+		for key, field := range map[string]string{"attn_factor": "attention_factor", "yarn_beta_fast": "beta_fast", "yarn_beta_slow": "beta_slow"} {
+			v, ok, err := f.header.Float(f.arch + ".rope.scaling." + key)
+			switch {
+			case err != nil:
+				f.fail("metadata: %w", err)
+			case ok && key == "attn_factor":
+				scaling[field] = v * yarnMagnitude(factor)
+			case ok:
+				scaling[field] = shortest(v)
+			}
+		}
 	default:
 		f.fail("metadata: %s.rope.scaling.type %q is not supported; supported: none, linear, yarn", f.arch, kind)
 	}
@@ -159,16 +211,42 @@ func configLlama(f *fields) {
 	f.vocabulary()
 	f.tied()
 	f.only("hidden_act", "silu")
-	if f.writing {
-		// llama.cpp knows no window of this architecture; where a model has one, the context ends with it.
-		if w, ok := f.number("sliding_window"); ok {
-			if c, _ := f.number("max_position_embeddings"); w < c {
-				f.fail("config: a sliding_window of %v below the context of %v cannot be said in GGUF's llama", w, c)
-			}
-		}
-	} else {
+	f.noWindow()
+	if !f.writing {
 		f.config["attention_bias"] = f.has("blk.0.attn_q.bias")
 		f.config["mlp_bias"] = f.has("blk.0.ffn_up.bias")
+	}
+}
+
+// noWindow refuses to write a sliding window that a text can be longer than, for architectures in which llama.cpp knows none.
+func (f *fields) noWindow() {
+	if !f.writing {
+		return
+	}
+	w, ok := f.number("sliding_window")
+	if c, _ := f.number("max_position_embeddings"); ok && w > 0 && w < c {
+		f.fail("config: a sliding_window of %v below the context of %v cannot be said in GGUF's %s", w, c, f.arch)
+	}
+}
+
+// layerTypes refuses to write layers of other types than llama.cpp takes them for.
+func (f *fields) layerTypes(slides func(i int) bool) {
+	list, _ := f.config["layer_types"].([]any)
+	for i, t := range list {
+		if f.writing && (t == "sliding_attention") != slides(i) {
+			f.fail("config: layer_types: that layer %d is of %v cannot be said in GGUF's %s", i, t, f.arch)
+			return
+		}
+	}
+}
+
+func configMixtral(f *fields) {
+	configLlama(f)
+	f.size("num_local_experts", "expert_count", -1)
+	f.size("num_experts_per_tok", "expert_used_count", -1)
+	if !f.writing {
+		delete(f.config, "attention_bias")
+		delete(f.config, "mlp_bias")
 	}
 }
 
@@ -186,10 +264,44 @@ func configQwen3(f *fields) {
 	f.only("attention_bias", false)
 }
 
+// moe carries over a mixture of experts as Qwen's models have it; llama.cpp knows it in all layers, with the probabilities of those
+// chosen made to sum to 1 or not.
+func (f *fields) moe(key string, normalized bool) {
+	f.size(key, "expert_count", -1)
+	f.size("num_experts_per_tok", "expert_used_count", -1)
+	f.size("moe_intermediate_size", "expert_feed_forward_length", -1)
+	f.only("norm_topk_prob", normalized)
+	f.only("decoder_sparse_step", 1)
+	f.only("mlp_only_layers", []any{})
+	f.set("norm_topk_prob", normalized)
+	if _, there := f.config["norm_topk_prob"]; !there && normalized {
+		f.fail("config: norm_topk_prob is false, which GGUF's %s cannot say", f.arch)
+	}
+}
+
+func configQwen2MoE(f *fields) {
+	configQwen2(f)
+	f.moe("num_experts", false)
+	f.size("shared_expert_intermediate_size", "expert_shared_feed_forward_length", -1)
+	if !f.writing {
+		f.config["qkv_bias"] = f.has("blk.0.attn_q.bias")
+	}
+}
+
+func configQwen3MoE(f *fields) {
+	configQwen3(f)
+	key := "num_experts"
+	if _, there := f.config["num_local_experts"]; there {
+		key = "num_local_experts"
+	}
+	f.moe(key, true)
+}
+
 func (f *fields) gemma(theta float64) {
 	_, _, size := f.shape()
 	f.rms()
 	f.rope(theta, size)
+	f.only("tie_word_embeddings", true)
 	f.set("tie_word_embeddings", true)
 	f.set("hidden_activation", "gelu_pytorch_tanh")
 	f.only("hidden_activation", "gelu_pytorch_tanh")
@@ -200,54 +312,103 @@ func configGemma(f *fields) { f.gemma(10000) }
 
 func configGemma2(f *fields) {
 	f.gemma(10000)
-	f.float("attn_logit_softcapping", "attn_logit_softcapping", 50)
-	f.float("final_logit_softcapping", "final_logit_softcapping", 30)
-	f.size("sliding_window", "attention.sliding_window", 4096)
-	if !f.writing {
-		_, _, size := f.headSizes()
-		f.config["query_pre_attn_scalar"] = size
+	for _, c := range []struct {
+		name string
+		def  float64
+	}{{"attn_logit_softcapping", 50}, {"final_logit_softcapping", 30}} {
+		if v, there := f.config[c.name]; there && v == nil {
+			f.fail("config: that %s is null cannot be said in GGUF's gemma2", c.name)
+		}
+		f.float(c.name, c.name, c.def)
 	}
+	f.size("sliding_window", "attention.sliding_window", 4096)
+	f.layerTypes(func(i int) bool { return i%2 == 0 })
+	f.queryScale(46)
 }
 
-// headSizes returns what [fields.shape] has read.
+// queryScale holds the scale of queries against the one that llama.cpp takes: by the size of a head, but by the share of the hidden
+// size in the largest model, which it tells by its number of layers.
+func (f *fields) queryScale(largest int) {
+	hidden, _ := f.number("hidden_size")
+	heads, _ := f.number("num_attention_heads")
+	layers, _ := f.number("num_hidden_layers")
+	size, ok := f.number("head_dim")
+	if !ok {
+		size = 256
+	}
+	if int(layers) == largest && heads > 0 {
+		size = math.Floor(hidden / heads)
+	}
+	f.only("query_pre_attn_scalar", size)
+	if v, ok := f.number("query_pre_attn_scalar"); f.writing && !ok && size != 256 {
+		f.fail("config: query_pre_attn_scalar is %v, which GGUF's %s cannot say; it can: %v", max(v, 256), f.arch, size)
+	}
+	f.set("query_pre_attn_scalar", int(size))
+}
+
+// headSizes returns what has been read of heads.
 func (f *fields) headSizes() (heads, kvHeads, size int) {
-	heads, _ = f.config["num_attention_heads"].(int)
-	kvHeads, _ = f.config["num_key_value_heads"].(int)
-	if size, _ = f.config["head_dim"].(int); size == 0 && heads > 0 {
-		hidden, _ := f.config["hidden_size"].(int)
-		size = hidden / heads
+	integer := func(keys ...string) int {
+		n, _ := f.config[f.first(keys...)].(int)
+		return n
+	}
+	heads = integer("num_attention_heads", "n_head")
+	if kvHeads = integer("num_key_value_heads", "num_kv_heads"); kvHeads == 0 {
+		kvHeads = heads
+	}
+	if size = integer("head_dim"); size == 0 && heads > 0 {
+		size = integer("hidden_size", "n_embd") / heads
 	}
 	return heads, kvHeads, size
 }
 
 func configGemma3(f *fields) {
 	f.gemma(1e6)
-	f.size("sliding_window", "attention.sliding_window", 512)
-	if !f.writing {
-		_, _, size := f.headSizes()
-		f.config["query_pre_attn_scalar"] = size
-		f.config["rope_local_base_freq"] = 10000.0
-		f.config["sliding_window_pattern"] = 6
+	f.size("sliding_window", "attention.sliding_window", 4096)
+	f.layerTypes(func(i int) bool { return (i+1)%6 != 0 })
+	f.only("sliding_window_pattern", 6)
+	f.only("_sliding_window_pattern", 6)
+	f.only("final_logit_softcapping")
+	f.only("rope_local_base_freq", 10000)
+	if all, ok := f.config["rope_parameters"].(map[string]any); ok && f.writing {
+		local, _ := all["sliding_attention"].(map[string]any)
+		sub := &fields{writing: true, arch: f.arch, config: local}
+		sub.only("rope_type", "default")
+		sub.only("rope_theta", 10000)
+		f.errs = append(f.errs, sub.errs...)
 	}
+	f.queryScale(62)
+	f.set("rope_local_base_freq", 10000.0)
+	f.set("sliding_window_pattern", 6)
+}
+
+func configPhi(f *fields) {
+	_, _, size := f.shape()
+	f.float("layer_norm_eps", "attention.layer_norm_epsilon", 1e-5)
+	f.partialRope("partial_rotary_factor", 0.5, size)
+	f.tied()
+	f.only("hidden_act", "gelu_new")
+	f.only("qk_layernorm", false)
 }
 
 func configPhi3(f *fields) {
 	_, _, size := f.shape()
 	f.rms()
-	rotated := size
-	if f.writing {
-		if p, ok := f.number("partial_rotary_factor"); ok {
-			rotated = int(p * float64(size))
-		}
-		if w, ok := f.number("sliding_window"); ok {
-			f.put("attention.sliding_window", uint32(w))
-		}
-	} else if n, ok, _ := f.header.Int(f.arch + ".rope.dimension_count"); ok && n != size && size > 0 {
-		f.config["partial_rotary_factor"] = float64(n) / float64(size)
-	}
-	f.rope(10000, rotated)
+	f.partialRope("partial_rotary_factor", 1, size)
 	f.tied()
 	f.only("hidden_act", "silu")
+	f.noWindow()
+	if w, ok, _ := f.windowRead(); ok {
+		f.config["sliding_window"] = w
+	}
+}
+
+// windowRead is the sliding window of a file that is read.
+func (f *fields) windowRead() (int, bool, error) {
+	if f.writing {
+		return 0, false, nil
+	}
+	return f.header.Int(f.arch + ".attention.sliding_window")
 }
 
 func configGPT2(f *fields) {
@@ -258,6 +419,8 @@ func configGPT2(f *fields) {
 	f.size("n_head", "attention.head_count", -1)
 	f.float("layer_norm_epsilon", "attention.layer_norm_epsilon", 1e-5)
 	f.only("activation_function", "gelu_new")
+	f.only("scale_attn_weights", true)
+	f.only("scale_attn_by_inverse_layer_idx", false)
 	f.tied()
 }
 
@@ -266,6 +429,7 @@ func configGPTNeoX(f *fields) {
 	f.float("layer_norm_eps", "attention.layer_norm_epsilon", 1e-5)
 	f.partialRope("rotary_pct", 0.25, size)
 	f.only("hidden_act", "gelu")
+	f.only("attention_bias", true)
 	parallel := f.flag("use_parallel_residual", true)
 	if f.writing {
 		f.put("use_parallel_residual", parallel)
@@ -278,6 +442,64 @@ func configGPTNeoX(f *fields) {
 		delete(f.config, "num_key_value_heads")
 	}
 	f.tied()
+}
+
+func configFalcon(f *fields) {
+	f.size(f.first("num_hidden_layers", "n_layer"), "block_count", -1)
+	f.size("max_position_embeddings", "context_length", 2048)
+	hidden := f.size(f.first("hidden_size", "n_embed"), "embedding_length", -1)
+	f.size("ffn_hidden_size", "feed_forward_length", 4*hidden)
+	heads := max(1, f.size(f.first("num_attention_heads", "n_head"), "attention.head_count", -1))
+	f.float("layer_norm_epsilon", "attention.layer_norm_epsilon", 1e-5)
+	f.rope(10000, hidden/heads)
+	f.tied()
+	f.only("activation", "gelu")
+	f.only("bias", false)
+	f.only("alibi", false)
+	f.only("parallel_attn", true)
+	if f.writing {
+		kvHeads := heads
+		if f.flag("new_decoder_architecture", false) {
+			if v, ok := f.number(f.first("num_kv_heads", "n_head_kv")); ok {
+				kvHeads = int(v)
+			}
+		} else if f.flag("multi_query", true) {
+			kvHeads = 1
+		}
+		f.put("attention.head_count_kv", uint32(kvHeads))
+		return
+	}
+	kvHeads := f.size("num_kv_heads", "attention.head_count_kv", heads)
+	two := f.has("blk.0.attn_norm_2.weight")
+	f.config["new_decoder_architecture"] = two || kvHeads != 1 && kvHeads != heads
+	f.config["multi_query"] = kvHeads == 1
+	f.config["num_ln_in_parallel_attn"] = 1
+	if two {
+		f.config["num_ln_in_parallel_attn"] = 2
+	}
+}
+
+func configBloom(f *fields) {
+	f.size(f.first("n_layer", "num_hidden_layers"), "block_count", -1)
+	f.size("seq_length", "context_length", 2048)
+	hidden := f.size(f.first("hidden_size", "n_embed"), "embedding_length", -1)
+	f.size(f.first("n_head", "num_attention_heads"), "attention.head_count", -1)
+	f.float("layer_norm_epsilon", "attention.layer_norm_epsilon", 1e-5)
+	f.tied()
+	f.only("apply_residual_connection_post_layernorm", false)
+	if f.writing {
+		f.put("feed_forward_length", uint32(4*hidden))
+	}
+}
+
+// first is the first of several names of a field that is there, the first of all if none is.
+func (f *fields) first(keys ...string) string {
+	for _, k := range keys {
+		if f.config[k] != nil {
+			return k
+		}
+	}
+	return keys[0]
 }
 
 // partialRope carries over a rotary embedding of a part of each head; def is what a checkpoint that does not say has.
@@ -312,12 +534,12 @@ func configStableLM(f *fields) {
 	f.partialRope("partial_rotary_factor", 0.25, size)
 	f.tied()
 	f.only("hidden_act", "silu")
-	f.only("qk_layernorm", false)
-	f.only("use_parallel_residual", false)
 	if f.writing {
-		f.put("use_parallel_residual", false)
+		f.put("use_parallel_residual", f.flag("use_parallel_residual", false))
 	} else {
 		f.config["use_qkv_bias"] = f.has("blk.0.attn_q.bias")
+		f.config["qk_layernorm"] = f.has("blk.0.attn_q_norm.weight")
+		f.config["use_parallel_residual"] = !f.has("blk.0.ffn_norm.weight")
 	}
 }
 
@@ -328,11 +550,13 @@ func configStarcoder2(f *fields) {
 	f.tied()
 	f.only("hidden_act", "gelu_pytorch_tanh")
 	f.only("use_bias", true)
+	f.noWindow()
 	f.set("hidden_act", "gelu_pytorch_tanh")
 }
 
 func configOlmo2(f *fields) {
 	_, _, size := f.shape()
+	f.only("attention_bias", false)
 	f.rms()
 	f.rope(10000, size)
 	f.tied()
@@ -350,6 +574,10 @@ func configGranite(f *fields) {
 	f.optional("embedding_multiplier", "embedding_scale")
 	f.optional("residual_multiplier", "residual_scale")
 	f.optional("logits_scaling", "logit_scale")
+	if !f.writing {
+		f.config["attention_bias"] = f.has("blk.0.attn_q.bias")
+		f.config["mlp_bias"] = f.has("blk.0.ffn_up.bias")
+	}
 }
 
 func configSmolLM3(f *fields) {
@@ -361,8 +589,15 @@ func configSmolLM3(f *fields) {
 	f.only("hidden_act", "silu")
 	f.only("no_rope_layer_interval", 4) // llama.cpp knows no other
 	f.set("no_rope_layer_interval", 4)
-	if !f.writing {
-		f.config["attention_bias"] = f.has("blk.0.attn_q.bias")
+	f.only("attention_bias", false)
+	f.only("mlp_bias", false)
+	f.only("use_sliding_window", false)
+	list, _ := f.config["no_rope_layers"].([]any)
+	for i, v := range list {
+		if fmt.Sprint(v) != fmt.Sprint(min((i+1)%4, 1)) {
+			f.fail("config: no_rope_layers: %v for layer %d cannot be said in GGUF's smollm3", v, i)
+			break
+		}
 	}
 }
 
@@ -371,8 +606,12 @@ func configCohere(f *fields) {
 	f.float("layer_norm_eps", "attention.layer_norm_epsilon", 1e-5)
 	f.rope(10000, size)
 	f.float("logit_scale", "logit_scale", 0.0625)
-	f.tied()
+	f.set("tie_word_embeddings", true)
+	f.only("tie_word_embeddings", true)
 	f.only("hidden_act", "silu")
+	f.only("attention_bias", false)
+	layers, _ := f.number("num_hidden_layers")
+	f.only("use_qk_norm", layers >= 64) // llama.cpp tells the form by the number of layers
 	if f.writing {
 		f.put("rope.scaling.type", "none")
 	} else {

@@ -161,9 +161,20 @@ func (f *fields) only(field string, accepted ...any) {
 		return
 	}
 	for _, a := range accepted {
-		if fmt.Sprint(v) == fmt.Sprint(a) {
+		if fmt.Sprint(v) == fmt.Sprint(a) || equalNumbers(v, a) {
 			return
 		}
 	}
+	if len(accepted) == 0 {
+		accepted = []any{"null"}
+	}
 	f.fail("config: %s is %v, which GGUF's %s cannot say; it can: %v", field, v, f.arch, accepted)
+}
+
+// equalNumbers reports whether two values are the same number, however written.
+func equalNumbers(a, b any) bool {
+	f := &fields{config: map[string]any{"a": a, "b": b}}
+	x, okX := f.number("a")
+	y, okY := f.number("b")
+	return len(f.errs) == 0 && okX && okY && x == y
 }

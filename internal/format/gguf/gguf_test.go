@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,8 +18,8 @@ func TestRowsOfQueriesComeBack(t *testing.T) {
 		family string
 		name   string
 		rows   int
-	}{{"llama", "blk.0.attn_q.weight", 48}, {"llama", "blk.3.attn_k.bias", 16}, {"gptneox", "blk.1.attn_qkv.weight", 72}} {
-		f, err := familyNamed(c.family)
+	}{{"llama", "blk.0.attn_q.weight", 48}, {"llama", "blk.3.attn_k.bias", 16}, {"gptneox", "blk.1.attn_qkv.weight", 80}, {"falcon", "blk.1.attn_qkv.weight", 80}} {
+		f, err := familyNamed(c.family, func(string) bool { return false })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -42,20 +43,17 @@ func TestRowsOfQueriesComeBack(t *testing.T) {
 
 func TestNamesThereAndBack(t *testing.T) {
 	for _, f := range families {
-		for _, names := range [][][2]string{f.outer, f.inner} {
+		for prefix, names := range map[string][][2]string{"": f.outer, f.block + "12.": slices.Concat(f.inner, f.stacked)} {
 			for _, n := range names {
-				name := n[0] + ".weight"
-				if n[1] != "token_embd" && n[1] != "output" && n[1] != "output_norm" && n[1] != "position_embd" {
-					name = f.block + "12." + name
-				}
-				to, _ := f.toGGUF(name)
-				if to == "" || f.toCheckpoint(to) != name {
-					t.Errorf("%s: %s is %q there and %q back", f.name, name, to, f.toCheckpoint(to))
+				name := prefix + n[0] + ".weight"
+				to := f.toGGUF(strings.ReplaceAll(name, "%d", "7"))
+				if to.name == "" || f.toCheckpoint(to.name) != name || (to.index == 7) != strings.Contains(name, "%d") {
+					t.Errorf("%s: %s is %+v there and %q back", f.name, name, to, f.toCheckpoint(to.name))
 				}
 			}
 		}
-		if to, _ := f.toGGUF("model.layers.x.mlp.up_proj.weight"); to != "" {
-			t.Errorf("%s: a layer that is no number is %q", f.name, to)
+		if to := f.toGGUF("model.layers.x.mlp.up_proj.weight"); to.name != "" {
+			t.Errorf("%s: a layer that is no number is %+v", f.name, to)
 		}
 	}
 }

@@ -52,14 +52,27 @@ func WriteImportance(path string, m *model.Model, squares map[string]Squares, te
 		sizes = append(sizes, 4*len(values))
 		data = append(data, values)
 	}
-	for _, name := range slices.Sorted(maps.Keys(squares)) {
-		to, _ := fam.toGGUF(name)
-		if to == "" {
+	stacks := map[string]map[int]Squares{}
+	for name, s := range squares {
+		to := fam.toGGUF(name)
+		if to.name == "" {
 			continue
 		}
-		s := squares[name]
-		add(to+endSums, s.Sums, 1, len(s.Sums))
-		add(to+endCounts, []float32{float32(s.Tokens)}, 1, 1)
+		if stacks[to.name] == nil {
+			stacks[to.name] = map[int]Squares{}
+		}
+		stacks[to.name][max(to.index, 0)] = s
+	}
+	for _, to := range slices.Sorted(maps.Keys(stacks)) {
+		last := slices.Max(slices.Collect(maps.Keys(stacks[to])))
+		cols := len(stacks[to][last].Sums)
+		sums, counts := make([]float32, (last+1)*cols), make([]float32, last+1)
+		for i, s := range stacks[to] {
+			copy(sums[i*cols:(i+1)*cols], s.Sums)
+			counts[i] = float32(s.Tokens)
+		}
+		add(to+endSums, sums, last+1, cols)
+		add(to+endCounts, counts, last+1, 1)
 	}
 	header, err := gguf.Encode(pairs, tensors, sizes)
 	if err != nil {
@@ -86,7 +99,14 @@ func WriteImportance(path string, m *model.Model, squares map[string]Squares, te
 
 func familyFor(m *model.Model) (*family, error) {
 	modelType, _ := m.Config["model_type"].(string)
-	return familyOf(modelType)
+	names := map[string]bool{}
+	for _, e := range m.StateDict() {
+		names[e.Name] = true
+	}
+	return familyOf(modelType, func(name string) bool {
+		_, short, _ := strings.Cut(name, ".") // of a checkpoint of a model without a head
+		return names[name] || names[short] || names[strings.ReplaceAll(name, "%d", "0")]
+	})
 }
 
 // Importance returns the mean squares by the names of a checkpoint, as [Options] take them.
@@ -122,7 +142,7 @@ func ReadImportance(path string, m *model.Model) (map[string][]float32, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found map[string][]float32
+	var found map[string][][]float32
 	if len(b) >= 4 && string(b[:4]) == gguf.Magic {
 		found, err = parseImportance(b)
 	} else {
@@ -132,14 +152,21 @@ func ReadImportance(path string, m *model.Model) (map[string][]float32, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	out := map[string][]float32{}
-	for name, w := range found {
-		for _, v := range w {
-			if !(v >= 0) || math.IsInf(float64(v), 0) {
-				return nil, fmt.Errorf("%s: tensor %q: an importance of %v", path, name, v)
+	for name, list := range found {
+		to := fam.toCheckpoint(name)
+		for i, w := range list {
+			for _, v := range w {
+				if !(v >= 0) || math.IsInf(float64(v), 0) {
+					return nil, fmt.Errorf("%s: tensor %q: an importance of %v", path, name, v)
+				}
 			}
-		}
-		if to := fam.toCheckpoint(name); to != "" {
-			out[to] = w
+			switch stacked := strings.Contains(to, "%d"); {
+			case to == "" || w == nil:
+			case stacked:
+				out[fmt.Sprintf(to, i)] = w
+			case len(list) == 1:
+				out[to] = w
+			}
 		}
 	}
 	if len(out) == 0 {
@@ -148,7 +175,8 @@ func ReadImportance(path string, m *model.Model) (map[string][]float32, error) {
 	return out, nil
 }
 
-func parseImportance(file []byte) (map[string][]float32, error) {
+// parseImportance returns the importance of each tensor, and of each expert where a tensor has them: nil for those that saw no token.
+func parseImportance(file []byte) (map[string][][]float32, error) {
 	h, err := gguf.Parse(file)
 	if err != nil {
 		return nil, err
@@ -168,24 +196,30 @@ func parseImportance(file []byte) (map[string][]float32, error) {
 		packed.F32.Decode(v, b)
 		values[t.Name] = v
 	}
-	out := map[string][]float32{}
+	out := map[string][][]float32{}
 	for name, sums := range values {
 		base, ok := strings.CutSuffix(name, endSums)
 		counts := values[base+endCounts]
-		if !ok || len(counts) != 1 || counts[0] <= 0 { // several counts: of experts, or none
+		if !ok || len(counts) == 0 || len(sums)%len(counts) != 0 {
 			continue
 		}
-		w := make([]float32, len(sums))
-		for i, v := range sums {
-			w[i] = v / counts[0]
+		cols := len(sums) / len(counts)
+		for i, n := range counts {
+			var w []float32
+			if n > 0 {
+				w = make([]float32, cols)
+				for c, v := range sums[i*cols : (i+1)*cols] {
+					w[c] = v / n
+				}
+			}
+			out[base] = append(out[base], w)
 		}
-		out[base] = w
 	}
 	return out, nil
 }
 
 // parseOldImportance reads a number of entries, each a name, a number of calls, a number of values and sums over the calls.
-func parseOldImportance(b []byte) (map[string][]float32, error) {
+func parseOldImportance(b []byte) (map[string][][]float32, error) {
 	short := errors.New("not a file of importance, or an incomplete one")
 	take := func(n int) []byte {
 		if n < 0 || n > len(b) {
@@ -206,7 +240,7 @@ func parseOldImportance(b []byte) (map[string][]float32, error) {
 	if entries < 1 || entries > len(b)/12 {
 		return nil, short
 	}
-	out := map[string][]float32{}
+	out := map[string][][]float32{}
 	for range entries {
 		name := string(take(number()))
 		calls, n := number(), number()
@@ -218,7 +252,7 @@ func parseOldImportance(b []byte) (map[string][]float32, error) {
 		for i := range w {
 			w[i] /= float32(max(calls, 1))
 		}
-		out[name] = w
+		out[name] = [][]float32{w}
 	}
 	return out, nil
 }
@@ -229,6 +263,6 @@ func IsHead(m *model.Model, name string) bool {
 	if err != nil {
 		return false
 	}
-	to, _ := fam.toGGUF(name)
+	to := fam.toGGUF(name).name
 	return to == "output.weight" || to == "token_embd.weight"
 }

@@ -259,6 +259,12 @@ func (f *File) weights(fam *family, config map[string]any) (*weights, error) {
 		if to == "" {
 			return nil, fmt.Errorf("tensor %q has no place in a model of architecture %q that is known here", name, fam.name)
 		}
+		if strings.Contains(to, "%d") {
+			if err := w.addStack(f.tensors[name], to); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		s := &source{stored: f.tensors[name], shape: slices.Clone(f.tensors[name].Shape)}
 		rows := 1
 		if len(s.shape) > 0 {
@@ -278,10 +284,30 @@ func (f *File) weights(fam *family, config map[string]any) (*weights, error) {
 			s.transpose = true
 			s.shape[0], s.shape[1] = s.shape[1], s.shape[0]
 		}
-		w.byName[to] = s
-		w.entries = append(w.entries, model.Entry{Name: to, Source: s})
+		w.add(to, s)
 	}
 	return w, nil
+}
+
+func (w *weights) add(name string, s *source) {
+	w.byName[name] = s
+	w.entries = append(w.entries, model.Entry{Name: name, Source: s})
+}
+
+// maxStack bounds the tensors of a stack.
+const maxStack = 1 << 12
+
+// addStack adds the tensors that are one in the file.
+func (w *weights) addStack(t stored, name string) error {
+	if len(t.Shape) < 2 || t.Shape[0] < 1 || t.Shape[0] > maxStack || len(t.data)%t.Shape[0] != 0 {
+		return fmt.Errorf("tensor %q of shape %v: want up to %d tensors in one", t.Name, t.Shape, maxStack)
+	}
+	n, shape := len(t.data)/t.Shape[0], t.Shape[1:]
+	for i := range t.Shape[0] {
+		one := stored{Tensor: &gguf.Tensor{Name: t.Name, Type: t.Type, Shape: shape}, kind: t.kind, data: t.data[i*n : (i+1)*n], part: t.part}
+		w.add(fmt.Sprintf(name, i), &source{stored: one, shape: slices.Clone(shape)})
+	}
+	return nil
 }
 
 // Config returns the configuration that a checkpoint of the same model would have.
@@ -290,12 +316,13 @@ func (f *File) config() (map[string]any, *family, error) {
 	if err != nil || !ok {
 		return nil, nil, errors.Join(err, errors.New("the metadata has no general.architecture: not a language model"))
 	}
-	fam, err := familyNamed(name)
+	has := func(t string) bool { return f.tensors[t].Tensor != nil }
+	fam, err := familyNamed(name, has)
 	if err != nil {
 		return nil, nil, err
 	}
 	config := map[string]any{"model_type": fam.types[0]}
-	c := &fields{arch: name, config: config, header: f.Header, has: func(t string) bool { return f.tensors[t].Tensor != nil }}
+	c := &fields{arch: name, config: config, header: f.Header, has: has}
 	fam.config(c)
 	embedding := f.tensors["token_embd.weight"]
 	if embedding.Tensor == nil || len(embedding.Shape) != 2 {

@@ -3,7 +3,6 @@ package gguf
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
@@ -26,15 +25,21 @@ type Options struct {
 // target is a tensor of the file that is written.
 type target struct {
 	name       string
-	from       string // its name in the checkpoint
+	from       string // its name in the checkpoint, the first of several
 	kind       packed.Kind
 	shape      []int
 	rows, cols int
-	source     tensor.Source // nil: values
+	layer      int
+	parts      []item // one, or those of a stack, each with an equal share of the rows; none: values
 	values     []float32
 	order      func(r int) int
 	plusOne    bool
 	transpose  bool
+}
+
+// item is a tensor of the checkpoint. Importance has the mean square of what each column is multiplied by, or is nil.
+type item struct {
+	source     tensor.Source
 	importance []float32
 }
 
@@ -81,8 +86,7 @@ func NewPlan(m *model.Model, o Options) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	modelType, _ := m.Config["model_type"].(string)
-	fam, err := familyOf(modelType)
+	fam, err := familyFor(m)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +108,7 @@ func NewPlan(m *model.Model, o Options) (*Plan, error) {
 	}
 	rules := &mixed{
 		Mixture: mixture, layers: number("block_count"), heads: number("attention.head_count"), kvHeads: number("attention.head_count_kv"),
-		tied: true, weighted: len(o.Importance) > 0,
+		experts: number("expert_count"), tied: true, weighted: len(o.Importance) > 0,
 	}
 	if rules.kvHeads == 0 {
 		rules.kvHeads = rules.heads
@@ -118,7 +122,7 @@ func NewPlan(m *model.Model, o Options) (*Plan, error) {
 	}
 	for i, name := range names {
 		n := len(values[i])
-		p.targets = append(p.targets, &target{name: name, kind: packed.F32, shape: []int{n}, rows: 1, cols: n, values: values[i]})
+		p.targets = append(p.targets, &target{name: name, kind: packed.F32, shape: []int{n}, rows: 1, cols: n, layer: -1, values: values[i]})
 	}
 	for _, t := range p.targets {
 		if _, err := t.size(); err != nil {
@@ -155,57 +159,105 @@ func (p *Plan) general(m *model.Model, fam *family) {
 
 // addTensors gives the tensors of a checkpoint their names, types and order of rows.
 func (p *Plan) addTensors(state []model.Entry, fam *family, rules *mixed) error {
-	layers := map[*target]int{}
+	stacks := map[string]*stack{}
 	var unknown []string
+	var embedding *target
 	for _, e := range state {
-		to, layer := fam.toGGUF(e.Name)
-		if to == "" {
+		to := fam.toGGUF(e.Name)
+		if to.name == "" {
 			if !leftover(e.Name) {
 				unknown = append(unknown, e.Name)
 			}
 			continue
 		}
-		t := &target{name: to, from: e.Name, source: e.Source, shape: slices.Clone(e.Shape()), cols: 1}
-		if len(t.shape) == 0 || len(t.shape) > 2 {
-			return fmt.Errorf("tensor %q of shape %v: want a vector or a matrix", e.Name, t.shape)
+		if to.index >= 0 {
+			s := stacks[to.name]
+			if s == nil {
+				s = &stack{target: &target{name: to.name, layer: to.layer}, items: map[int]model.Entry{}}
+				stacks[to.name] = s
+				p.targets = append(p.targets, s.target)
+			}
+			s.items[to.index] = e
+			continue
 		}
-		first := t.shape[0]
-		t.transpose = fam.transpose && len(t.shape) == 2 && layer >= 0
-		if t.transpose {
-			t.shape[0], t.shape[1] = t.shape[1], t.shape[0]
-			first = t.shape[0]
+		t := &target{name: to.name, from: e.Name, layer: to.layer, shape: slices.Clone(e.Shape())}
+		if err := t.fill(fam, rules, []model.Entry{e}, p.options.Importance); err != nil {
+			return err
 		}
-		t.order = fam.order(to, rules.heads, rules.kvHeads, first)
-		t.plusOne = fam.plusOne && strings.HasSuffix(to, "norm.weight")
-		t.rows, t.cols = 1, first
-		if len(t.shape) == 2 {
-			t.rows, t.cols = first, t.shape[1]
-		}
-		if w := p.options.Importance[e.Name]; len(w) == t.cols && len(t.shape) == 2 {
-			t.importance = w
-		}
-		layers[t] = layer
-		if to == "output.weight" {
+		switch t.name {
+		case "output.weight":
 			rules.tied = false
+		case "token_embd.weight":
+			embedding = t
 		}
 		p.targets = append(p.targets, t)
+	}
+	for _, s := range stacks {
+		if err := s.fill(fam, rules, p.options.Importance); err != nil {
+			return err
+		}
 	}
 	if len(unknown) > 0 {
 		return fmt.Errorf("%d tensors have no place in GGUF's %s: %s", len(unknown), fam.name, strings.Join(unknown[:min(len(unknown), 8)], ", "))
 	}
-	for _, t := range p.targets {
-		t.kind = rules.kind(t.name, layers[t], t.shape)
+	if fam.output && rules.tied && embedding != nil {
+		head := *embedding
+		head.name, rules.tied = "output.weight", false
+		p.targets = append(p.targets, &head)
 	}
-	slices.SortStableFunc(p.targets, func(a, b *target) int { return place(layers[a]) - place(layers[b]) })
+	for _, t := range p.targets {
+		t.kind = rules.kind(t.name, t.layer, t.shape)
+	}
+	// What belongs to no layer comes first.
+	slices.SortStableFunc(p.targets, func(a, b *target) int { return a.layer - b.layer })
 	return nil
 }
 
-// place sorts what belongs to no layer first.
-func place(layer int) int {
-	if layer < 0 {
-		return math.MinInt32
+// stack gathers the tensors of a checkpoint that are one in GGUF.
+type stack struct {
+	*target
+	items map[int]model.Entry
+}
+
+// fill completes the target when all tensors are there.
+func (s *stack) fill(fam *family, rules *mixed, importance map[string][]float32) error {
+	var list []model.Entry
+	for i := range len(s.items) {
+		e, ok := s.items[i]
+		if !ok {
+			return fmt.Errorf("tensor %q of GGUF: number %d of %d is missing in the checkpoint", s.name, i, len(s.items))
+		}
+		if i > 0 && !e.Shape().Equal(list[0].Shape()) {
+			return fmt.Errorf("tensor %q has shape %v, %q has %v", e.Name, e.Shape(), list[0].Name, list[0].Shape())
+		}
+		list = append(list, e)
 	}
-	return layer
+	s.from = list[0].Name
+	s.shape = append([]int{len(list)}, list[0].Shape()...)
+	return s.target.fill(fam, rules, list, importance)
+}
+
+// fill completes the target of tensors of the checkpoint that lie one behind the other.
+func (t *target) fill(fam *family, rules *mixed, list []model.Entry, importance map[string][]float32) error {
+	if n := len(list[0].Shape()); n == 0 || n > 2 {
+		return fmt.Errorf("tensor %q of shape %v: want a vector or a matrix", t.from, list[0].Shape())
+	}
+	t.transpose = fam.transpose && len(t.shape) == 2 && t.layer >= 0
+	if t.transpose {
+		t.shape[0], t.shape[1] = t.shape[1], t.shape[0]
+	}
+	t.order = fam.order(t.name, rules.heads, rules.kvHeads, t.shape[0])
+	t.plusOne = fam.plusOne && strings.HasSuffix(t.name, "norm.weight")
+	last := len(t.shape) - 1
+	t.rows, t.cols = tensor.Shape(t.shape[:last]).Len(), t.shape[last]
+	for _, e := range list {
+		one := item{source: e.Source}
+		if w := importance[e.Name]; len(w) == t.cols && len(t.shape) > 1 {
+			one.importance = w
+		}
+		t.parts = append(t.parts, one)
+	}
+	return nil
 }
 
 // leftover reports whether a tensor of a checkpoint can be computed from the configuration.

@@ -36,6 +36,9 @@ func scaling(config map[string]any) (s map[string]any, kind string) {
 		if !ok {
 			continue
 		}
+		if full, ok := s["full_attention"].(map[string]any); ok { // of the other layers llama.cpp knows by itself
+			s = full
+		}
 		for _, k := range []string{"rope_type", "type"} {
 			if kind, ok := s[k].(string); ok {
 				return s, kind
@@ -108,6 +111,9 @@ func (f *File) ropeFactors(config map[string]any) error {
 		if n, ok, _ := f.Int(arch + ".rope.scaling.original_context_length"); ok {
 			config["original_max_position_embeddings"] = n
 		}
+		if a, ok, _ := f.Float(arch + ".rope.scaling.attn_factor"); ok {
+			s["attention_factor"] = shortest(a)
+		}
 		config["rope_scaling"] = s
 		return nil
 	}
@@ -118,12 +124,16 @@ func (f *File) ropeFactors(config map[string]any) error {
 	if len(have) == 0 {
 		return fmt.Errorf("tensor %q: want a vector of float32", "rope_freqs.weight")
 	}
-	// The file does not say what the factors were computed from; the models that have them differ in the factor alone.
+	// The file does not say what the factors were computed from. Those of Llama 3 differ in one number alone; others are said one by one.
 	theta, _ := config["rope_theta"].(float64)
 	factor := float64(have[len(have)-1])
 	for i, v := range llama3Factors(theta, 2*len(have), factor, 1, 4, 8192) {
 		if math.Abs(float64(v-have[i])) > 1e-4*float64(v) {
-			return fmt.Errorf("tensor %q: factor %d is %v, that of Llama 3 is %v: not supported", "rope_freqs.weight", i, have[i], v)
+			config["rope_scaling"] = map[string]any{
+				"rope_type": "longrope", "short_factor": numbers(have), "long_factor": numbers(have), "attention_factor": 1.0,
+				"original_max_position_embeddings": config["max_position_embeddings"],
+			}
+			return nil
 		}
 	}
 	config["rope_scaling"] = map[string]any{

@@ -172,8 +172,8 @@ func (e *encoder) tensor(ctx context.Context, w io.Writer, t *target, task progr
 			_, err = w.Write(p.data)
 		}
 		task.Add(int64(len(p.values)))
-		if dropped += 4 * len(p.values); dropped > dropBytes && t.source != nil {
-			tensor.Release(t.source)
+		if dropped += 4 * len(p.values); dropped > dropBytes {
+			t.release()
 			dropped = 0
 		}
 		e.free <- p
@@ -197,10 +197,15 @@ func (e *encoder) tensor(ctx context.Context, w io.Writer, t *target, task progr
 	for len(queue) > 0 {
 		err = errors.Join(err, flush())
 	}
-	if t.source != nil {
-		tensor.Release(t.source)
-	}
+	t.release()
 	return err
+}
+
+// release lets go of what the tensor's parts have read.
+func (t *target) release() {
+	for _, p := range t.parts {
+		tensor.Release(p.source)
+	}
 }
 
 func grown[T any](s []T, n int) []T {
@@ -230,49 +235,59 @@ func (p *piece) encode() error {
 		}
 	}
 	for r := range n {
-		t.kind.Encode(p.data[r*size:(r+1)*size], p.values[r*t.cols:(r+1)*t.cols], t.importance)
+		var importance []float32
+		if len(t.parts) > 0 {
+			importance = t.parts[(p.from+r)/(t.rows/len(t.parts))].importance
+		}
+		t.kind.Encode(p.data[r*size:(r+1)*size], p.values[r*t.cols:(r+1)*t.cols], importance)
 	}
 	return nil
 }
 
 // reader returns what gives rows of the tensor as they are in the file.
 func (t *target) reader() (func(dst []float32, from, to int) error, error) {
-	if t.source == nil {
+	if len(t.parts) == 0 {
 		return func(dst []float32, from, to int) error {
 			copy(dst, t.values[from*t.cols:to*t.cols])
 			return nil
 		}, nil
 	}
-	loaded, err := t.source.Load()
-	if err != nil {
-		return nil, err
-	}
 	if t.transpose {
-		return transposed(loaded)
-	}
-	if t.order != nil && len(t.shape) == 1 { // elements of a bias
-		one, err := rowsOf(loaded.Reshape(t.cols, 1))
+		loaded, err := t.parts[0].source.Load()
 		if err != nil {
 			return nil, err
 		}
+		return transposed(loaded)
+	}
+	parts := make([]func(dst []float32, row int), len(t.parts))
+	for i, p := range t.parts {
+		loaded, err := p.source.Load()
+		if err != nil {
+			return nil, err
+		}
+		if t.order != nil && len(t.shape) == 1 { // elements of a bias
+			loaded = loaded.Reshape(t.cols, 1)
+		}
+		if parts[i], err = rowsOf(loaded); err != nil {
+			return nil, err
+		}
+	}
+	if t.order != nil && len(t.shape) == 1 {
 		return func(dst []float32, _, _ int) error {
 			for i := range dst {
-				one(dst[i:i+1], t.order(i))
+				parts[0](dst[i:i+1], t.order(i))
 			}
 			return nil
 		}, nil
 	}
-	row, err := rowsOf(loaded)
-	if err != nil {
-		return nil, err
-	}
+	share := t.rows / len(parts)
 	return func(dst []float32, from, to int) error {
 		for r := from; r < to; r++ {
-			at := r
+			at := r % share
 			if t.order != nil {
-				at = t.order(r)
+				at = t.order(at)
 			}
-			row(dst[(r-from)*t.cols:(r-from+1)*t.cols], at)
+			parts[r/share](dst[(r-from)*t.cols:(r-from+1)*t.cols], at)
 		}
 		return nil
 	}, nil

@@ -18,12 +18,14 @@ from decoders import DECODERS
 logging.disable(logging.WARNING)
 disable_progress_bar()
 CASES = {
-    "llama": ["biases", "rope dynamic", "rope llama3", "rope yarn, all fields"], "mistral": ["wide heads, tied"], "mixtral": ["3 experts, window"],
-    "qwen2": ["window in some"], "qwen2_moe": ["some layers"], "qwen3": ["GQA"], "qwen3_moe": ["normalized, tied"], "gemma": ["MQA"], "gemma2": ["low caps"],
-    "gemma3_text": ["global rope linear"], "phi": ["normalized"], "phi3": ["longrope, long text", "partial"], "gpt2": ["scale by layer"],
-    "gpt_neox": ["parallel", "one after the other"], "opt": ["norms behind, narrow embedding"], "falcon": ["multi query", "new, two norms", "alibi, one after the other"],
-    "bloom": ["residual from norm"], "stablelm": ["parallel, normalized"], "starcoder2": ["untied, window"], "cohere": ["normalized"], "olmo2": ["GQA"],
-    "granite": ["factors"], "smollm3": ["window"],
+    "llama": ["biases", "rope dynamic", "rope llama3", "rope yarn, all fields"], "mistral": ["wide heads, tied"],
+    "mixtral": ["3 experts, window", "all experts, wide heads"], "qwen2": ["window in some", "GQA"], "qwen2_moe": ["some layers", "shared expert"],
+    "qwen3": ["GQA"], "qwen3_moe": ["normalized, tied"], "gemma": ["MQA"], "gemma2": ["low caps"], "gemma3_text": ["global rope linear"],
+    "phi": ["normalized", "GQA, tied"], "phi3": ["longrope, long text", "partial"], "gpt2": ["scale by layer", "tied"],
+    "gpt_neox": ["parallel", "one after the other"], "opt": ["norms behind, narrow embedding"],
+    "falcon": ["multi query", "new, two norms", "alibi, one after the other"], "bloom": ["residual from norm", "tied"],
+    "stablelm": ["parallel, normalized"], "starcoder2": ["untied, window", "GQA, tied"], "cohere": ["normalized", "GQA"], "olmo2": ["GQA"],
+    "granite": ["factors"], "smollm3": ["window", "5 layers"],
 }
 VOCAB, IDS = 32, [(7 * i * i + 3 * i + 5) % 32 for i in range(20)]
 
