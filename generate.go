@@ -55,6 +55,7 @@ type GenerationTiming struct {
 
 // Generator is a language model that is ready to generate text. It is used by one goroutine at a time.
 type Generator struct {
+	m *Model
 	l *language
 	e *generate.Engine
 	o GeneratorOptions
@@ -84,7 +85,7 @@ func (m *Model) NewGenerator(o GeneratorOptions) (*Generator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", m.name(), err)
 	}
-	return &Generator{l, e, o}, nil
+	return &Generator{m, l, e, o}, nil
 }
 
 // Close releases the generator's threads and memory.
@@ -131,11 +132,8 @@ func set[T any](to *T, v *T) {
 	}
 }
 
-// Generate continues prompts, all of them together. Each, which may be nil, is told the text of an answer as it comes.
-func (g *Generator) Generate(ctx context.Context, prompts []string, o GenerateOptions, each func(prompt int, text string) error) ([]Generation, *GenerationTiming, error) {
-	if len(prompts) == 0 {
-		return nil, nil, errors.New("there is no prompt")
-	}
+// request is what options ask for, without prompts.
+func (g *Generator) request(o GenerateOptions) generate.Request {
 	r := generate.Request{Tokens: o.MaxTokens, Sampling: g.sampling(o)}
 	if r.Tokens == 0 {
 		r.Tokens = 256
@@ -144,14 +142,30 @@ func (g *Generator) Generate(ctx context.Context, prompts []string, o GenerateOp
 	if !o.IgnoreEnd {
 		r.End = g.l.end
 	}
-	var answers []*answer
+	return r
+}
+
+// Generate continues prompts, all of them together. Each, which may be nil, is told the text of an answer as it comes.
+func (g *Generator) Generate(ctx context.Context, prompts []string, o GenerateOptions, each func(prompt int, text string) error) ([]Generation, *GenerationTiming, error) {
+	if len(prompts) == 0 {
+		return nil, nil, errors.New("there is no prompt")
+	}
+	r := g.request(o)
 	for i, p := range prompts {
 		ids, err := g.ids(p, o)
 		if err != nil {
 			return nil, nil, fmt.Errorf("prompt %d: %w", i+1, err)
 		}
 		r.Prompts = append(r.Prompts, ids)
-		a := &answer{stream: g.l.tokenizer.t.Stream(true), stop: o.Stop}
+	}
+	return g.run(ctx, r, o.Stop, each)
+}
+
+// run does what is asked for and makes text of it.
+func (g *Generator) run(ctx context.Context, r generate.Request, stop []string, each func(prompt int, text string) error) ([]Generation, *GenerationTiming, error) {
+	var answers []*answer
+	for i := range r.Prompts {
+		a := &answer{stream: g.l.tokenizer.t.Stream(true), stop: stop}
 		if each != nil {
 			a.emit = func(text string) error { return each(i, text) }
 		}
@@ -162,7 +176,7 @@ func (g *Generator) Generate(ctx context.Context, prompts []string, o GenerateOp
 	if err != nil {
 		return nil, nil, err
 	}
-	out := make([]Generation, len(prompts))
+	out := make([]Generation, len(sequences))
 	for i, s := range sequences {
 		if err := answers[i].finish(); err != nil {
 			return nil, nil, err

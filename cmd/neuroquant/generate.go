@@ -18,6 +18,8 @@ import (
 type generateFlags struct {
 	prompts     []string
 	file        string
+	chat        bool
+	system      string
 	cache       string
 	products    string
 	context     int
@@ -30,6 +32,8 @@ type generateFlags struct {
 
 func (g *generateFlags) add(f *pflag.FlagSet) {
 	f.StringArrayVarP(&g.prompts, "prompt", "p", nil, "the text to continue; given several times, all are continued together")
+	f.BoolVar(&g.chat, "chat", false, "talk to the model by its chat template: each prompt is a message, answered in turn; without one messages are read from the terminal, a line each")
+	f.StringVar(&g.system, "system", "", "with --chat, what the model is told before the first message")
 	f.StringVar(&g.file, "prompt-file", "", "file with the text to continue; - is standard input")
 	f.IntVarP(&g.o.MaxTokens, "max-tokens", "n", 0, "most new tokens; default: as the model's generation_config.json says, or 256")
 	f.Float64Var(&g.temperature, "temperature", 0, "0 takes the most probable token; higher is more random; default: as the model says")
@@ -81,17 +85,28 @@ func (g *generateFlags) texts(stdin io.Reader) ([]string, error) {
 func (a *app) generateCommand() *cobra.Command {
 	var g generateFlags
 	c := &cobra.Command{
-		Use:   "generate MODEL --prompt TEXT",
-		Short: "Continue a text with a language model",
-		Long: `Continue a text with a language model: a Hugging Face folder of a known architecture, float or quantized. The text appears as it is
-generated; how tokens are chosen is as the folder's generation_config.json says, unless flags say otherwise.`,
+		Use:   "generate MODEL [--prompt TEXT] [--chat]",
+		Short: "Continue a text with a language model, or talk to it",
+		Long: `Continue a text with a language model: a Hugging Face folder of a known architecture, float or quantized, or a GGUF file. The text appears
+as it is generated; how tokens are chosen is as the model's generation_config.json says, unless flags say otherwise.
+
+With --chat the prompts are messages to the model, written by its chat template, and it answers each; what was computed of the conversation is
+kept from turn to turn. On a terminal, messages are asked for until the input ends (Ctrl-D).`,
 		Example: `  neuroquant generate model/ --prompt "Once upon a time" --max-tokens 100
-  neuroquant generate model/ --prompt "A" --prompt "B" --temperature 0.8 --top-p 0.95 --seed 7 --json`,
+  neuroquant generate model/ --prompt "A" --prompt "B" --temperature 0.8 --top-p 0.95 --seed 7 --json
+  neuroquant generate model.gguf --chat --system "You answer in one sentence."`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			prompts, err := g.texts(cmd.InOrStdin())
-			if err != nil {
-				return err
+			if g.system != "" && !g.chat {
+				return usagef("generate: --system goes with --chat")
+			}
+			asking := g.chat && len(g.prompts) == 0 && g.file == "" && !a.json && isTerminal(cmd.InOrStdin())
+			var prompts []string
+			var err error
+			if !asking {
+				if prompts, err = g.texts(cmd.InOrStdin()); err != nil {
+					return err
+				}
 			}
 			m, err := a.open(cmd.Context(), args[0])
 			if err != nil {
@@ -103,6 +118,16 @@ generated; how tokens are chosen is as the folder's generation_config.json says,
 				return err
 			}
 			defer gen.Close()
+			if g.chat {
+				c, err := gen.NewChat(g.system, g.options(cmd.Flags()))
+				if err != nil {
+					return err
+				}
+				if asking {
+					return a.ask(cmd.Context(), c, cmd.InOrStdin())
+				}
+				return a.chat(cmd.Context(), c, prompts)
+			}
 			var each func(int, string) error
 			if !a.json && len(prompts) == 1 {
 				each = func(_ int, text string) error {

@@ -79,6 +79,19 @@ func (e *Engine) Batch(n int) *Batch { return &Batch{e: e, lengths: make([]int, 
 // Len is how many tokens a sequence has.
 func (b *Batch) Len(sequence int) int { return b.lengths[sequence] }
 
+// Truncate forgets the tokens of a sequence from a number of them on. It fails where earlier ones are needed that a sliding window has left
+// behind; truncation to 0 does not.
+func (b *Batch) Truncate(sequence, tokens int) error {
+	if tokens < 0 || tokens > b.lengths[sequence] {
+		return fmt.Errorf("truncation of %d tokens to %d", b.lengths[sequence], tokens)
+	}
+	if err := b.history.Truncate(sequence, tokens); err != nil {
+		return err
+	}
+	b.lengths[sequence] = tokens
+	return nil
+}
+
 // CacheBytes is the memory that keys and values take.
 func (b *Batch) CacheBytes() int { return b.history.Bytes() }
 

@@ -16,7 +16,10 @@ const (
 
 // Request is what is to be generated.
 type Request struct {
-	Prompts  [][]int
+	Prompts [][]int
+	// Batch, if it is set, holds a sequence for each prompt, of which Before are the tokens; the prompts continue them.
+	Batch    *Batch
+	Before   [][]int
 	Tokens   int   // most new ones of each
 	End      []int // tokens that end a sequence; they are not part of what is returned
 	Sampling Sampling
@@ -46,7 +49,10 @@ func (e *Engine) Run(ctx context.Context, r Request) ([]Sequence, Timing, error)
 	if r.Tokens < 1 {
 		return nil, t, errors.New("want at least one new token")
 	}
-	l := &loop{e: e, r: r, batch: e.Batch(len(r.Prompts)), end: map[int]bool{}, out: make([]Sequence, len(r.Prompts))}
+	l := &loop{e: e, r: r, batch: r.Batch, end: map[int]bool{}, out: make([]Sequence, len(r.Prompts))}
+	if l.batch == nil {
+		l.batch = e.Batch(len(r.Prompts))
+	}
 	for _, id := range r.End {
 		l.end[id] = true
 	}
@@ -82,6 +88,9 @@ func (l *loop) prefill(ctx context.Context, t *Timing) error {
 		}
 		t.Prompt += len(p)
 		s := NewSampler(l.r.Sampling, i)
+		if l.r.Before != nil {
+			s.Saw(l.r.Before[i]...)
+		}
 		s.Saw(p...)
 		l.samplers = append(l.samplers, s)
 		id, done, err := l.next(i, logits)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/neurotrain/neuroquant/internal/chat"
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/tokenizer"
 	"github.com/neurotrain/neuroquant/tensor"
@@ -33,7 +34,9 @@ type Model struct {
 	Config map[string]any // configuration of the architecture
 	// Tokenizer makes the tokenizer of a language model that holds its own; nil: it is in files of Dir, or there is none.
 	Tokenizer func() (*tokenizer.Tokenizer, error)
-	State     []Entry // the tensors of the file under their names there; nil where that is a graph with its parameters
+	// Chat makes the chat template of a language model that holds its own, as Tokenizer does.
+	Chat  func() (*chat.Template, error)
+	State []Entry // the tensors of the file under their names there; nil where that is a graph with its parameters
 	// Versions are those of the modules of a state dict by path, which PyTorch keeps beside the tensors.
 	Versions map[string]int
 
@@ -46,6 +49,14 @@ func (m *Model) OpenTokenizer() (*tokenizer.Tokenizer, error) {
 		return m.Tokenizer()
 	}
 	return tokenizer.Open(m.Dir)
+}
+
+// OpenChat opens the chat template of a language model: its own, or that in files of its folder.
+func (m *Model) OpenChat() (*chat.Template, error) {
+	if m.Chat != nil {
+		return m.Chat()
+	}
+	return chat.Open(m.Dir)
 }
 
 // Own makes c be closed with the model.

@@ -77,9 +77,13 @@ func (s *cachedState) Truncate(row, tokens int) error {
 	if tokens < 0 {
 		return fmt.Errorf("truncation to %d tokens", tokens)
 	}
-	if s.store != nil {
-		s.store.truncate(row, tokens)
+	if s.store == nil {
+		return nil
 	}
+	if w := s.op.Window; w > 0 && !s.store.holds(row, max(0, tokens-w+1), tokens) {
+		return fmt.Errorf("truncation to %d tokens: the window of %d has left earlier ones behind", tokens, w)
+	}
+	s.store.truncate(row, tokens)
 	return nil
 }
 

@@ -98,6 +98,17 @@ func (s *kvStore) truncate(row, tokens int) {
 	r.pages = r.pages[:min(keep, len(r.pages))]
 }
 
+// holds reports whether the tokens at positions from lo to hi of a sequence are there.
+func (s *kvStore) holds(row, lo, hi int) bool {
+	r := s.rows[row]
+	for at := lo; at < hi; at = (at/kvPage + 1) * kvPage {
+		if r == nil || at/kvPage >= len(r.pages) || r.pages[at/kvPage] == nil {
+			return false
+		}
+	}
+	return true
+}
+
 // bytes is the memory of all pages.
 func (s *kvStore) bytes() int {
 	n := len(s.free)

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/neurotrain/neuroquant/internal/arch"
+	"github.com/neurotrain/neuroquant/internal/chat"
 	"github.com/neurotrain/neuroquant/internal/codec/gguf"
 	"github.com/neurotrain/neuroquant/internal/codec/mmap"
 	"github.com/neurotrain/neuroquant/internal/model"
@@ -374,6 +375,7 @@ func Open(ctx context.Context, path string) (*model.Model, error) {
 		m.Metadata["name"] = s
 	}
 	m.Tokenizer = func() (*tokenizer.Tokenizer, error) { return openTokenizer(path) }
+	m.Chat = func() (*chat.Template, error) { return openChat(path) }
 	m.Own(f)
 	return m, nil
 }

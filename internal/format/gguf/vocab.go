@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/neurotrain/neuroquant/internal/chat"
 	"github.com/neurotrain/neuroquant/internal/codec/gguf"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/tokenizer"
@@ -193,6 +194,28 @@ func chatTemplate(dir string) (string, error) {
 	}
 	s, _ := c.Template.(string) // several by name are not for one file
 	return s, nil
+}
+
+// openChat makes the chat template of a file.
+func openChat(path string) (*chat.Template, error) {
+	v, source, err := ReadVocab(path)
+	if err != nil {
+		return nil, err
+	}
+	if source == "" {
+		return nil, fmt.Errorf("%s: %w: the metadata has no tokenizer.chat_template", path, chat.ErrNone)
+	}
+	specials := map[string]string{}
+	for role, id := range map[string]int{"bos_token": v.BOS, "eos_token": v.EOS, "unk_token": v.UNK, "sep_token": v.SEP, "pad_token": v.PAD} {
+		if id >= 0 && id < len(v.Tokens) {
+			specials[role] = v.Tokens[id]
+		}
+	}
+	t, err := chat.Parse(source, specials)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return t, nil
 }
 
 // openTokenizer makes the tokenizer of a file.
