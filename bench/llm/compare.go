@@ -21,6 +21,7 @@ const (
 	promptTokens = 512
 	shortPrompt  = 8 // before the first token
 	burst        = 600 * time.Millisecond
+	patience     = 15 * time.Second // after which two rounds are enough
 	bufferBytes  = 256 << 20 // read to measure the bandwidth: far more than caches hold
 )
 
@@ -116,7 +117,8 @@ func (c *comparison) turns(r *result, rounds int, run func(*side) (float64, erro
 	if warm {
 		first = -1
 	}
-	for round := first; round < rounds; round++ {
+	begun := time.Now()
+	for round := first; round < rounds && (round < 2 || time.Since(begun) < patience); round++ {
 		if round == 0 {
 			c.meter.Start()
 		}
