@@ -31,7 +31,7 @@ func (c Calibrator) Check() error {
 
 // Range returns the range of a value. It never reaches beyond what was seen; it is empty for a value that was always zero.
 func (c Calibrator) Range(s *Stats) (lo, hi float32) {
-	if s.Count == 0 || s.All.Bins == nil {
+	if s.Count == 0 || s.All.empty() {
 		return s.Min, s.Max
 	}
 	l, h := float64(s.Min), float64(s.Max)
@@ -44,7 +44,7 @@ func (c Calibrator) Range(s *Stats) (lo, hi float32) {
 		l, h = s.All.entropy(min(l, 0), max(h, 0), max(c.Levels, 2))
 	case "mse":
 		felt := &s.All
-		if s.Felt != nil && s.Felt.Bins != nil {
+		if s.Felt != nil && !s.Felt.empty() {
 			felt = s.Felt
 			from, to := felt.reach()
 			l, h = max(l, from), min(h, to)
@@ -93,7 +93,7 @@ func (h *Histogram) percentile(p float64) (lo, hi float64) {
 	total := float64(h.count())
 	lo, hi = h.edge(0), h.edge(histogramBins)
 	sum, low := 0.0, false
-	for i, n := range h.Bins {
+	for i, n := range h.bins() {
 		if i == histogramBins/2 {
 			n += h.Zeros
 		}
@@ -118,7 +118,8 @@ const errorPower = 2.4
 // is off by up to half a step, one outside by what is clipped. Zeros have a code of their own and lose nothing.
 func (h *Histogram) leastError(least, most float64, levels int, symmetric bool) (lo, hi float64) {
 	const steps = 128
-	n, w := len(h.Bins), h.width()
+	bins, w := h.bins(), h.width()
+	n := len(bins)
 	// power[k] is the error of a value in the middle of the k-th bin beyond the range.
 	power := make([]float64, n)
 	for k := range power {
@@ -130,21 +131,21 @@ func (h *Histogram) leastError(least, most float64, levels int, symmetric bool) 
 		var out []end
 		before := -1
 		for i := 1; i <= steps; i++ {
-			bins := int(math.Ceil(math.Abs(limit)*float64(i)/steps/w - 1e-9)) // of this side that the range covers
-			if bins == before {
+			inside := int(math.Ceil(math.Abs(limit)*float64(i)/steps/w - 1e-9)) // bins of this side that the range covers
+			if inside == before {
 				continue
 			}
-			before = bins
-			e := end{at: math.Copysign(min(float64(bins)*w, math.Abs(limit)), limit)}
-			for k := bins; k < n/2; k++ {
+			before = inside
+			e := end{at: math.Copysign(min(float64(inside)*w, math.Abs(limit)), limit)}
+			for k := inside; k < n/2; k++ {
 				c := float64(0)
 				if up {
-					c = float64(h.Bins[n/2+k])
+					c = float64(bins[n/2+k])
 				} else {
-					c = float64(h.Bins[n/2-1-k])
+					c = float64(bins[n/2-1-k])
 				}
 				e.cut += c
-				e.loss += c * power[k-bins]
+				e.loss += c * power[k-inside]
 			}
 			out = append(out, e)
 		}

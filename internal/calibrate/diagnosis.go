@@ -61,7 +61,7 @@ func Diagnose(values map[string]*Stats) *Diagnosis {
 		s := values[name]
 		d.Values++
 		d.Samples = max(d.Samples, s.High.samples())
-		if s.All.Bins == nil {
+		if s.All.empty() {
 			if s.Count > 0 {
 				d.Dead = append(d.Dead, name)
 			}

@@ -10,8 +10,8 @@ const entropySteps = 256
 
 // entropy searches windows [-t, t] within [least, most].
 func (h *Histogram) entropy(least, most float64, levels int) (lo, hi float64) {
-	w, half := h.width(), len(h.Bins)/2
-	sums := newEntropySums(h.Bins)
+	w, half := h.width(), histogramBins/2
+	sums := newEntropySums(h.bins())
 	reach := max(-least, most)
 	bin := func(x float64) int { return int(math.Ceil(x/w - 1e-9)) }
 	lo, hi = least, most

@@ -26,11 +26,11 @@ func (l Loss) SQNR() *float64 {
 // Loss returns what codes lose that cover [lo, hi] in steps of the given size. Zero has a code; rounding is taken to be off by up to
 // half a step, all errors as likely, except that of zero, which is none. What a clamp behind the value swallows is no loss.
 func (s *Stats) Loss(lo, hi, step float64) Loss {
-	if s.All.Bins == nil {
+	if s.All.empty() {
 		return Loss{}
 	}
 	l := s.loss(&s.All, lo, hi, step)
-	if s.Felt != nil && s.Felt.Bins != nil {
+	if s.Felt != nil && !s.Felt.empty() {
 		signal := l.Signal
 		l = s.loss(s.Felt, lo, hi, step)
 		l.Signal = signal
@@ -42,7 +42,7 @@ func (s *Stats) loss(h *Histogram, lo, hi, step float64) Loss {
 	total := float64(h.count())
 	var l Loss
 	inside := 0.0
-	for i, n := range h.Bins {
+	for i, n := range h.bins() {
 		if n == 0 {
 			continue
 		}
@@ -69,20 +69,20 @@ func (s *Stats) loss(h *Histogram, lo, hi, step float64) Loss {
 func (s *Stats) Holds(share float64) (lo, hi float64) {
 	h := &s.All
 	total := float64(h.count() - h.Zeros)
-	if total == 0 || h.Bins == nil {
+	if total == 0 {
 		return 0, 0
 	}
 	cut := (1 - share) / 2 * total
-	sum := 0.0
-	for i, n := range h.Bins {
+	bins, sum := h.bins(), 0.0
+	for i, n := range bins {
 		if sum += float64(n); sum > cut {
 			lo = max(h.edge(i), float64(s.Min))
 			break
 		}
 	}
 	sum = 0
-	for i := len(h.Bins) - 1; i >= 0; i-- {
-		if sum += float64(h.Bins[i]); sum > cut {
+	for i := len(bins) - 1; i >= 0; i-- {
+		if sum += float64(bins[i]); sum > cut {
 			hi = min(h.edge(i+1), float64(s.Max))
 			break
 		}

@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/neurotrain/neuroquant/internal/exec"
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/op"
+	"github.com/neurotrain/neuroquant/internal/pass"
 	"github.com/neurotrain/neuroquant/internal/progress"
 	"github.com/neurotrain/neuroquant/tensor"
 )
@@ -29,7 +32,11 @@ type Call struct {
 // Run runs a graph on samples and returns their number and the statistics of the given values by name. What is kept does not grow with the number
 // of samples, nor does it depend on how many are run at once, as long as the first dimension of a value counts them.
 func Run(ctx context.Context, g *graph.Graph, values []*graph.Value, samples Samples) (seen int64, stats map[string]*Stats, err error) {
+	g, values = g.CloneWith(values)
 	w := newWatch(g, values)
+	if err := pass.Pack(g, w.watched()); err != nil {
+		return 0, nil, err
+	}
 	s, err := exec.NewSession(g, exec.Options{Tap: w.node})
 	if err != nil {
 		return 0, nil, err
@@ -107,6 +114,15 @@ func newWatch(g *graph.Graph, values []*graph.Value) *watch {
 		w.felt[add] = append(w.felt[add], felt{at, s, lo, hi})
 	}
 	return w
+}
+
+// watched lists the values that are looked at when they are computed.
+func (w *watch) watched() []*graph.Value {
+	list := slices.Collect(maps.Keys(w.of))
+	for n := range w.felt {
+		list = append(list, n.In...)
+	}
+	return list
 }
 
 // clamp returns the bounds of a Relu or of a Clip with constant bounds.

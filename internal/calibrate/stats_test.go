@@ -2,12 +2,14 @@ package calibrate
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // normal returns n values of a normal distribution; the first is replaced by outlier, if that is not zero.
@@ -58,7 +60,7 @@ func TestStatsDoNotDependOnOrderAndMerge(t *testing.T) {
 	if n := whole.All.count(); n != whole.Count {
 		t.Errorf("bins hold %d of %d values", n, whole.Count)
 	}
-	for i, n := range whole.All.Bins {
+	for i, n := range whole.All.bins() {
 		if n > 0 && (whole.All.edge(i) > 700 || whole.All.edge(i+1) < float64(whole.Min)) {
 			t.Errorf("bin %d [%v, %v) lies outside the data", i, whole.All.edge(i), whole.All.edge(i+1))
 		}
@@ -91,8 +93,43 @@ func TestBinsAgainstDefinition(t *testing.T) {
 	for _, v := range x {
 		want[int(math.Floor(float64(v)/s.All.width()))+histogramBins/2]++
 	}
-	if !slices.Equal(s.All.Bins, want) {
+	if !slices.Equal(s.All.bins(), want) {
 		t.Error("bins differ from floor(x/width)")
+	}
+}
+
+// Bins hold 32 bits of their counts; the rest is carried through whatever happens to a histogram.
+func TestCountsBeyond32Bits(t *testing.T) {
+	const many = 1<<32 - 2
+	h := &Histogram{}
+	h.add([]float32{1.5, -1.5, 0.75}, 1.5)
+	for i := range h.Counts {
+		if h.at(i) > 0 {
+			h.set(i, many)
+		}
+	}
+	check := func(what string, total int64) {
+		t.Helper()
+		w := h.wire()
+		back := w.histogram()
+		if d := cmp.Diff(*h, back, cmpopts.EquateEmpty()); d != "" {
+			t.Errorf("%s: stored otherwise:\n%s", what, d)
+		}
+		if n := h.count(); n != total {
+			t.Errorf("%s: %d values, want %d", what, n, total)
+		}
+	}
+	check("set", 3*many)
+	h.add([]float32{1.5, 1.5, 1.5, -1.5}, 1.5)
+	check("counted", 3*many+4)
+	twice := *h
+	twice.Counts, twice.Overflow = slices.Clone(h.Counts), maps.Clone(h.Overflow)
+	h.merge(&twice)
+	check("merged", 6*many+8)
+	h.add([]float32{3e4}, 3e4) // joins all others in the two bins at zero
+	check("widened", 6*many+9)
+	if lo, hi := h.at(histogramBins/2-1), h.at(histogramBins/2); lo != 2*many+2 || hi != 4*many+6 {
+		t.Errorf("%d values below zero and %d above", lo, hi)
 	}
 }
 

@@ -65,17 +65,17 @@ func (s *Stats) wire() *wireStats {
 
 func (h *Histogram) wire() wireHistogram {
 	w := wireHistogram{Zeros: h.Zeros}
-	if h.Bins == nil {
-		return w
-	}
-	from, to := 0, len(h.Bins)
-	for from < to && h.Bins[from] == 0 {
+	from, to := 0, len(h.Counts)
+	for from < to && h.at(from) == 0 {
 		from++
 	}
-	for to > from && h.Bins[to-1] == 0 {
+	for to > from && h.at(to-1) == 0 {
 		to--
 	}
-	w.Exp, w.First, w.Bins = h.Exp, from, slices.Clone(h.Bins[from:to])
+	if from == to {
+		return w
+	}
+	w.Exp, w.First, w.Bins = h.Exp, from, slices.Clone(h.bins()[from:to])
 	return w
 }
 
@@ -119,8 +119,10 @@ func (w *wireStats) stats() *Stats {
 func (w wireHistogram) histogram() Histogram {
 	h := Histogram{Zeros: w.Zeros}
 	if w.Bins != nil {
-		h.Exp, h.Bins = w.Exp, make([]int64, histogramBins)
-		copy(h.Bins[w.First:], w.Bins)
+		h.Exp, h.Counts = w.Exp, make([]uint32, histogramBins)
+		for i, n := range w.Bins {
+			h.set(w.First+i, n)
+		}
 	}
 	return h
 }

@@ -268,6 +268,12 @@ func (s Names) Fresh(name string) string {
 // Clone returns a copy of the graph that may be rewritten without touching the original. Operators and parameter data are
 // shared; subgraphs are shared too (passes replace the operator to change them).
 func (g *Graph) Clone() *Graph {
+	c, _ := g.CloneWith(nil)
+	return c
+}
+
+// CloneWith is [Graph.Clone] that also returns what stands for the given values of g in the copy.
+func (g *Graph) CloneWith(values []*Value) (*Graph, []*Value) {
 	m := map[*Value]*Value{}
 	val := func(v *Value) *Value {
 		if v == nil {
@@ -299,5 +305,5 @@ func (g *Graph) Clone() *Graph {
 		c.Nodes = append(c.Nodes, nn)
 	}
 	c.Outputs = list(g.Outputs)
-	return c
+	return c, list(values)
 }

@@ -155,8 +155,9 @@ type PackedConv struct {
 	packedLast   *kernel.PackedConvF32NHWC // nil: images are channels first
 }
 
-// NewPackedConv packs the float32 weight [M, C/group, kernel...] of o. bias, which may be nil, has M values or one.
-func NewPackedConv(o *Conv, w, bias *tensor.Tensor, residual bool, a Activation) (*PackedConv, error) {
+// NewPackedConv packs the float32 weight [M, C/group, kernel...] of o. bias, which may be nil, has M values or one. Images are in
+// the order that suits this machine, see [ChannelsLast], or, if second, [batch, channels, spatial...].
+func NewPackedConv(o *Conv, w, bias *tensor.Tensor, residual bool, a Activation, second bool) (*PackedConv, error) {
 	if w.DType != tensor.Float32 {
 		return nil, fmt.Errorf("weight: want float32, got %v", w)
 	}
@@ -168,6 +169,7 @@ func NewPackedConv(o *Conv, w, bias *tensor.Tensor, residual bool, a Activation)
 	if err != nil {
 		return nil, fmt.Errorf("weight: %w", err)
 	}
+	c.last = c.last && !second
 	if c.last {
 		return &PackedConv{c, nil, kernel.PackConvF32NHWC(s, v, kernel.Lasting)}, nil
 	}

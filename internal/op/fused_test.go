@@ -184,7 +184,7 @@ func TestResidual(t *testing.T) {
 	image, kernels := randomFloats(r, 2, 3, 5, 5), randomFloats(r, 4, 3, 3, 3)
 	for _, shape := range []tensor.Shape{{2, 4, 3, 3}, {4, 1, 1}, {1, 4, 3, 1}} {
 		residual := randomFloats(r, shape...)
-		o, err := NewPackedConv(conv, kernels, nil, true, relu)
+		o, err := NewPackedConv(conv, kernels, nil, true, relu, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -256,7 +256,7 @@ func TestPackedConv(t *testing.T) {
 					y = c.run(&Add{}, y, in[1])
 				}
 				a, want := activation(c, y)
-				o, err := NewPackedConv(conv, w, bias, residual, a)
+				o, err := NewPackedConv(conv, w, bias, residual, a, false)
 				if err != nil {
 					t.Fatal(err)
 				}

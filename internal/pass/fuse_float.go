@@ -9,7 +9,12 @@ import (
 )
 
 // FuseConv packs the weights of float32 convolutions once and takes bias, residual Add and activation into them.
-func FuseConv(g *graph.Graph) error {
+func FuseConv(g *graph.Graph) error { return fuseConv(g, false) }
+
+// fuseConvSecond is [FuseConv] of convolutions that go on computing on images [batch, channels, spatial...].
+func fuseConvSecond(g *graph.Graph) error { return fuseConv(g, true) }
+
+func fuseConv(g *graph.Graph, second bool) error {
 	f := newFuser(g)
 	defer f.close()
 	for _, n := range g.Nodes {
@@ -28,7 +33,7 @@ func FuseConv(g *graph.Graph) error {
 			}
 		}
 		chain, bias, residual, a := f.tail([]*graph.Node{n}, bias, channelBias(w.Shape[0], len(w.Shape)-2), len(w.Shape))
-		o, err := op.NewPackedConv(c, w, bias, residual != nil, a)
+		o, err := op.NewPackedConv(c, w, bias, residual != nil, a, second)
 		if err != nil {
 			return fmt.Errorf("node %q (Conv): %w", n.Name, err)
 		}

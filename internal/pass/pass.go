@@ -4,6 +4,7 @@ package pass
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
 )
@@ -45,6 +46,13 @@ var lowering = []Named{
 	{"choose layouts", ChooseLayouts},
 }
 
+// packing is the part of lowering that leaves every value with the bits and the layout that it has in the portable form.
+var packing = []Named{
+	{"fuse convolutions", fuseConvSecond},
+	{"fuse matrix products", FuseMatMul},
+	{"remove dead nodes", RemoveDead},
+}
+
 // Clean rewrites g to the portable form, subgraphs included.
 func Clean(g *graph.Graph) error { return apply(g, cleaning) }
 
@@ -58,6 +66,16 @@ func Lower(g *graph.Graph) (*graph.Graph, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// Pack rewrites g, which is in the portable form, so that its weights are packed once, and what follows products becomes part of
+// them as far as nobody watches the values between.
+func Pack(g *graph.Graph, watched []*graph.Value) error {
+	outputs := g.Outputs
+	g.Outputs = slices.Concat(outputs, watched) // no chain of nodes goes on behind an output
+	err := apply(g, packing)
+	g.Outputs = outputs
+	return err
 }
 
 // apply runs the passes on copies of the subgraphs, then on g.
