@@ -172,11 +172,12 @@ func (m *Manager) calibrated(ctx context.Context, orig, work *model.Model, p *qu
 			return fail(err)
 		}
 	}
-	if p.Recipe.Repairs.Bias {
-		if samples.All == nil {
-			return fail(errors.New("bias correction needs samples"))
-		}
-		if err := quantize.CorrectBias(ctx, work, p, c, samples); err != nil {
+	switch {
+	case !p.Recipe.Repairs.Bias:
+	case samples.All == nil:
+		done = append(done, "no bias correction: statistics alone do not show what layers are off by")
+	default:
+		if err := quantize.CorrectBias(ctx, work, p, c, samples, m.config.Search); err != nil {
 			return fail(err)
 		}
 		done = append(done, fmt.Sprintf("bias correction of %d layers on %d samples", len(c.Correction), samples.Len))

@@ -20,6 +20,9 @@ var weightOnly = map[string]string{"rtn": "compressed-tensors", "gptq": "gptq", 
 
 // resolve returns the settings with the format that is meant for a model.
 func (c Config) resolve(m *model.Model) Config {
+	if c.Format == formatPT {
+		c.BiasCorrection = false // it holds weights as they were rounded and biases as they are
+	}
 	if c.Format != formatAuto {
 		return c
 	}

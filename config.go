@@ -56,7 +56,7 @@ type Config struct {
 	CrossLayerEqualization bool    `yaml:"cross_layer_equalization" json:"cross_layer_equalization,omitempty" doc:"scale channels inside the model so that weights which follow each other have equal ranges (static)"`
 	SmoothQuant            bool    `yaml:"smooth_quant" json:"smooth_quant,omitempty" doc:"scale channels so that activations with outlying channels become even (static; calibrates twice)"`
 	SmoothQuantAlpha       float64 `yaml:"smooth_quant_alpha" json:"smooth_quant_alpha,omitempty" doc:"how much of the difference smooth_quant moves from activations into weights, between 0 and 1 (static)"`
-	BiasCorrection         bool    `yaml:"bias_correction" json:"bias_correction,omitempty" doc:"correct biases and scales of weights by what layers are off by on average on the samples (static; runs them twice more)"`
+	BiasCorrection         bool    `yaml:"bias_correction" json:"bias_correction" doc:"correct biases and scales of weights by what layers are off by on average on the samples (static; runs them twice more; not with statistics alone or format pt)"`
 
 	Activations          string `yaml:"activations" json:"activations,omitempty" enum:"quint8,qint8,quint16,qint16" doc:"what activations are held in; those of 16 bits are for runtimes that have integer operators for them, others compute in float between the codes (static)"`
 	SymmetricActivations bool   `yaml:"symmetric_activations" json:"symmetric_activations,omitempty" doc:"give activations codes with zero in the middle (static)"`
@@ -95,7 +95,7 @@ func DefaultConfig() Config {
 	return Config{
 		Enabled: true, Method: "dynamic", DType: "qint8", Device: "auto", PerChannel: true,
 		Bits: 4, GroupSize: 128, BnB4BitComputeDType: "float16", BnB4BitQuantType: "nf4", BnB4BitBlockSize: 64, LLMInt8Threshold: 6,
-		NumCalibrationSamples: 100, CalibrationBatchSize: 1, SmoothQuantAlpha: 0.5, WeightRanges: "minmax", Calibrator: quantize.Calibrators[0], Percentile: 99.999, ReduceRange: quantize.ReduceRanges[0], QuantFormat: quantize.Formats[0], Activations: quantize.ActivationTypes[0], SearchSamples: 300,
+		NumCalibrationSamples: 100, CalibrationBatchSize: 1, SmoothQuantAlpha: 0.5, BiasCorrection: true, WeightRanges: "minmax", Calibrator: quantize.Calibrators[0], Percentile: 99.999, ReduceRange: quantize.ReduceRanges[0], QuantFormat: quantize.Formats[0], Activations: quantize.ActivationTypes[0], SearchSamples: 300,
 		Sym: true, ActGroupAware: true, DampPercent: 0.01, MSE: 2.4, CalibrationLength: 512,
 		Format: formatAuto, SaveQuantizedModel: true,
 	}
@@ -196,7 +196,7 @@ var keysOf = []struct {
 	{"cross_layer_equalization", []string{"static"}, func(c, d Config) bool { return c.CrossLayerEqualization }},
 	{"smooth_quant", []string{"static"}, func(c, d Config) bool { return c.SmoothQuant }},
 	{"smooth_quant_alpha", []string{"static"}, func(c, d Config) bool { return c.SmoothQuantAlpha != d.SmoothQuantAlpha }},
-	{"bias_correction", []string{"static"}, func(c, d Config) bool { return c.BiasCorrection }},
+	{"bias_correction", []string{"static"}, func(c, d Config) bool { return c.BiasCorrection != d.BiasCorrection }},
 	{"activations", []string{"static"}, func(c, d Config) bool { return c.Activations != d.Activations }},
 	{"symmetric_activations", []string{"static"}, func(c, d Config) bool { return c.SymmetricActivations }},
 	{"block_size", []string{"static"}, func(c, d Config) bool { return c.BlockSize != d.BlockSize }},
@@ -250,8 +250,6 @@ func (c Config) Validate() error {
 		bad("format", "method %s writes onnx or %s", c.Method, strings.Join(hf.LayoutNames(), ", "))
 	} else if c.Search && f != formatONNX && f != formatAuto {
 		bad("format", "a search measures quantized graphs and writes onnx")
-	} else if f == formatPT && c.BiasCorrection {
-		bad("format", "pt holds weights as they were rounded, and biases as they are: bias correction changes those; write onnx")
 	}
 	if c.PTQint8 && (c.Format != formatPT || c.Method != "dynamic" || c.DType != "qint8") {
 		bad("pt_qint8", "want format pt, method dynamic and dtype qint8: PyTorch's quantized linear layers hold nothing else")

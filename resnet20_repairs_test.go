@@ -20,8 +20,9 @@ func TestResNet20FourBitRepairs(t *testing.T) {
 	for _, repaired := range []bool{false, true} {
 		c := neuroquant.StaticConfig()
 		c.DType, c.NumCalibrationSamples, c.CalibrationBatchSize = "qint4", 512, 16
+		c.BiasCorrection = repaired
 		if repaired {
-			c.CrossLayerEqualization, c.WeightRanges, c.BiasCorrection = true, "mse", true
+			c.CrossLayerEqualization, c.WeightRanges = true, "mse"
 		}
 		m := neuroquant.NewManager(c)
 		m.Calibrate(train)

@@ -4,7 +4,7 @@ quantizer, from the same calibration samples, is nearer to the float model.
 usage: check_static.py BINARY SHARED [CHECK...]
   BINARY  the neuroquant program
   SHARED  folder of the shared material
-  CHECK   models, operators, calibrators, four_bits or forms; all if none is named
+  CHECK   models, operators, calibrators, accuracy, four_bits or forms; all if none is named
 
 Prints every figure with its limit; the exit status is 1 if one is missed or if nothing was checked.
 """
@@ -112,7 +112,7 @@ def peer(path, images, method, out):
 
 
 def check_calibrators(table, binary, shared, work):
-    """ResNet-20 from 512 images of the kind that it is tested on: which file is nearer to the float model, both in ONNX Runtime."""
+    """ResNet-20 from 512 images of the kind that it is tested on: which file is nearer to the float model, both in ONNX Runtime. Neither corrects biases."""
     kinds = (
         ("resnet20", "raw", material.training_images(shared, "raw"), material.raw_images(shared)),
         ("resnet20", "jpeg", material.training_images(shared, "jpeg"), material.jpeg_images(shared)),
@@ -121,9 +121,38 @@ def check_calibrators(table, binary, shared, work):
         path = shared / "data/cifar10" / f"{name}.onnx"
         exact = logits(path, test)
         for ours, theirs in CALIBRATORS.items():
-            model, _ = quantize(binary, path, work / f"{kind}-{ours}", {"input": images}, len(images), "--calibrator", ours)
+            model, _ = quantize(binary, path, work / f"{kind}-{ours}", {"input": images}, len(images), "--calibrator", ours, "--bias-correction=false")
             rival = logits(peer(path, images, theirs, work / f"{kind}-{ours}" / "peer.onnx"), test)
             table.at_least(f"{name}, {kind}", f"{ours}: logit SNR (dB); the limit is ONNX Runtime's", snr(exact, logits(model, test)), snr(exact, rival))
+
+
+METHODS = ("mse", "minmax", "moving_average", "percentile", "entropy")  # the default first
+
+
+def check_accuracy(table, binary, shared, work):
+    """ResNet-20 by every calibrator, from 512 images of the kind that it is tested on: the classes and logits that it keeps."""
+    path = shared / "data/cifar10/resnet20.onnx"
+    for kind, test, least_agreement, least_snr in (
+        ("raw", material.raw_images(shared), 0.992, 30),
+        ("jpeg", material.jpeg_images(shared), 0.986, 29),
+    ):
+        subject, exact, seen = f"resnet20, {kind}", logits(path, test), {}
+        images = material.training_images(shared, kind)
+        for method in METHODS:
+            flags = () if method == METHODS[0] else ("--calibrator", method)
+            model, _ = quantize(binary, path, work / f"{kind}-{method}", {"input": images}, len(images), "--calibration-batch-size", 16, *flags)
+            got = logits(model, test)
+            seen[method] = snr(exact, got)
+            if method == METHODS[0]:
+                limits = (least_agreement, least_snr)
+            else:
+                limits = (0.98, 26) if kind == "jpeg" else (None, None)
+            for what, figure, limit in zip(("same class as float", "logit SNR (dB)"), (agreement(got, exact), seen[method]), limits):
+                if limit is None:
+                    table.note(subject, f"{method}: {what}", figure)
+                else:
+                    table.at_least(subject, f"{method}: {what}", figure, limit)
+        table.at_least(subject, "logit SNR of the default (dB); the limit is the best of the others", seen.pop(METHODS[0]), max(seen.values()))
 
 
 def apart(model, path):
@@ -178,11 +207,20 @@ def check_operators(table, binary, shared, work):
 
 
 def check_four_bits(table, binary, shared, work):
-    """Weights of 4 bits with all repairs: ONNX Runtime loads the file and sees the same classes."""
+    """Weights of 4 bits: what equalization, ranges of least error and bias correction gain over the extremes of the weights, alone
+    and together, and that ONNX Runtime sees the same classes."""
     train, raw = material.training_images(shared, "raw"), material.raw_images(shared)
-    flags = ("--dtype", "qint4", "--weight-ranges", "mse", "--cross-layer-equalization", "--bias-correction")
-    model, _ = quantize(binary, shared / "data/cifar10/resnet20.onnx", work / "resnet20", {"input": train}, len(train), *flags)
-    table.at_least("resnet20", "4-bit weights: top-1 agreement with ONNX Runtime", agreement(binary.run(model, {"input": raw}, ["logits"], work / "out")["logits"], logits(model, raw)), 0.998)
+    path = shared / "data/cifar10/resnet20.onnx"
+    exact, seen = logits(path, raw), {}
+    repairs = {"equalization": ("--cross-layer-equalization",), "ranges of least error": ("--weight-ranges", "mse"), "bias correction": ("--bias-correction",)}
+    for what, flags in {"plain": (), **repairs, "all three": sum(repairs.values(), ())}.items():
+        flags = ("--dtype", "qint4", "--calibration-batch-size", 16, "--bias-correction=false", *flags)
+        model, _ = quantize(binary, path, work / what.replace(" ", "-"), {"input": train}, len(train), *flags)
+        seen[what] = got = logits(model, raw)
+        table.note("resnet20", f"4-bit weights, {what}: logit SNR (dB)", snr(exact, got))
+    table.at_least("resnet20", "4-bit weights, all three: gain over plain (dB)", snr(exact, seen["all three"]) - snr(exact, seen["plain"]), 4)
+    ours = binary.run(model, {"input": raw}, ["logits"], work / "out")["logits"]
+    table.at_least("resnet20", "4-bit weights, all three: top-1 agreement with ONNX Runtime", agreement(ours, seen["all three"]), 0.998)
 
 
 FORMS = (
@@ -220,7 +258,7 @@ def check_forms(table, binary, shared, work):
                 table.error(name, f"{what}: quantizes, loads and runs", e)
 
 
-CHECKS = {f.__name__.removeprefix("check_"): f for f in (check_models, check_operators, check_calibrators, check_four_bits, check_forms)}
+CHECKS = {f.__name__.removeprefix("check_"): f for f in (check_models, check_operators, check_calibrators, check_accuracy, check_four_bits, check_forms)}
 
 
 def main(binary, shared, *chosen):

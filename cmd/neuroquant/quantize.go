@@ -104,7 +104,7 @@ a search that was stopped goes on when the same command is given again.`,
 			}
 			if needsData(cfg.Method) {
 				none := c == nil || c.set == nil
-				if none && cfg.BiasCorrection {
+				if none && cfg.BiasCorrection && cmd.Flags().Changed("bias-correction") {
 					return usagef("--bias-correction needs samples: give them with --data")
 				}
 				if none && len(cfg.Stats) == 0 {
@@ -215,7 +215,7 @@ func configFlags(f *pflag.FlagSet, c *neuroquant.Config) {
 	f.StringVar(&c.Calibrator, "calibrator", c.Calibrator, "how ranges follow from calibration: mse, minmax, moving_average, percentile or entropy (static)")
 	f.Float64Var(&c.Percentile, "percentile", c.Percentile, "percentage of values inside the range, for the calibrator percentile (static)")
 	f.StringVar(&c.WeightRanges, "weight-ranges", c.WeightRanges, "what scales of weights cover: minmax, all values; mse, the range that loses least (static)")
-	f.BoolVar(&c.BiasCorrection, "bias-correction", c.BiasCorrection, "correct biases and scales of weights by what layers are off by on average on the samples (static)")
+	f.BoolVar(&c.BiasCorrection, "bias-correction", c.BiasCorrection, "correct biases and scales of weights by what layers are off by on average on the samples of --data (static)")
 	f.StringVar(&c.Activations, "activations", c.Activations, "what activations are held in: quint8, qint8, quint16 or qint16; those of 16 bits are computed in float between the codes where a runtime has no integer operators for them (static)")
 	f.BoolVar(&c.SymmetricActivations, "symmetric-activations", c.SymmetricActivations, "codes of activations with zero in the middle (static)")
 	f.IntVar(&c.BlockSize, "block-size", c.BlockSize, "weights along the inputs of a layer that share a scale, a power of two of at least 16; 0: all of a channel (static)")

@@ -16,9 +16,10 @@ import (
 // [Apply] takes it out of their biases; see Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction"
 // (2019), whose empirical form this is. Where a channel's weights have a scale of their own, that is corrected too: the line from
 // quantized to float outputs that is nearest in the mean square gives both. Both models are run on every call of the samples,
-// whose layers' outputs are held meanwhile. What is found of a layer is taken out of it at once, so that the layers behind it do
-// not see it. m is not changed.
-func CorrectBias(ctx context.Context, m *model.Model, p *Plan, c *Calibration, samples Samples) error {
+// whose layers' outputs are held meanwhile. Few values say little: what could be chance is left out, see [fit.line]. What is found of a layer is taken out of it at once, so that the layers behind it do
+// not see it. With alone, every layer is corrected for itself, behind others that lose nothing: that gains less, and serves every choice
+// of layers that stay in float. m is not changed.
+func CorrectBias(ctx context.Context, m *model.Model, p *Plan, c *Calibration, samples Samples, alone bool) error {
 	layers := map[string]int{} // axis of the output's channels
 	for _, l := range p.place.layers {
 		if l.why == "" && p.place.correctable(l) {
@@ -64,6 +65,10 @@ func CorrectBias(ctx context.Context, m *model.Model, p *Plan, c *Calibration, s
 			f[c].add(x, ref[at:at+len(x)])
 			at += len(x)
 		})
+		if alone {
+			copy(tensor.Data[float32](out[0]), ref)
+			return
+		}
 		channelBlocks(out[0], axis, func(c int, x []float32) {
 			a, b := f[c].line(!p.Recipe.PerTensor)
 			for i, v := range x {
@@ -109,7 +114,7 @@ func CorrectBias(ctx context.Context, m *model.Model, p *Plan, c *Calibration, s
 type Correction struct{ Gain, Bias []float32 }
 
 // fit finds the line a*x+b nearest to y.
-type fit struct{ n, x, y, xx, xy float64 }
+type fit struct{ n, x, y, xx, xy, yy float64 }
 
 func (f *fit) add(x, y []float32) {
 	for i, v := range x {
@@ -119,23 +124,39 @@ func (f *fit) add(x, y []float32) {
 		f.y += b
 		f.xx += a * a
 		f.xy += a * b
+		f.yy += b * b
 	}
 }
 
 // mostGain bounds the factors of a correction: what is further off is no error of rounding.
 const mostGain = 2
 
-// line returns the line, with a slope of 1 unless it is free.
+// line returns the line, with a slope of 1 unless it is free. What is found is moved towards no correction by as much as it could
+// be off by chance (the positive-part estimator of James and Stein): with few values, or large errors without a direction, nothing
+// is left of it.
 func (f *fit) line(free bool) (a, b float64) {
-	if f.n == 0 {
+	if f.n < 3 {
 		return 1, 0
 	}
 	x, y := f.x/f.n, f.y/f.n
+	xx, xy, yy := f.xx/f.n-x*x, f.xy/f.n-x*y, f.yy/f.n-y*y
 	a = 1
-	if v := f.xx - f.n*x*x; free && v > 1e-9*f.xx {
-		a = min(max((f.xy-f.n*x*y)/v, 1./mostGain), mostGain)
+	noise := yy - 2*xy + xx
+	if free && xx > 1e-9*f.xx/f.n {
+		slope := xy / xx
+		noise = yy - slope*xy
+		a = 1 + shrunk(slope-1, noise/(xx*(f.n-2)))
+		a = min(max(a, 1./mostGain), mostGain)
 	}
-	return a, y - a*x
+	return a, x + shrunk(y-x, noise/(f.n-2)) - a*x
+}
+
+// shrunk moves an estimate towards zero that is off by chance with the given variance.
+func shrunk(estimate, variance float64) float64 {
+	if square := estimate * estimate; square > variance {
+		return estimate * (1 - max(variance, 0)/square)
+	}
+	return 0
 }
 
 // outputChannels returns the axis of the channels of a product's output; -1 is the last.

@@ -196,7 +196,7 @@ func runStatic(ctx context.Context, m *model.Model, p *Plan, samples Samples) er
 		return err
 	}
 	if p.Recipe.Repairs.Bias {
-		if err := CorrectBias(ctx, m, p, c, samples); err != nil {
+		if err := CorrectBias(ctx, m, p, c, samples, false); err != nil {
 			return err
 		}
 	}
