@@ -143,107 +143,37 @@ func (o *Attention) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, e
 }
 
 func evalAttention[T float32 | float64](e *graph.Env, o *Attention, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
-	q, k, v := in[0], in[1], in[2]
-	if q.Rank() != k.Rank() || q.Rank() != v.Rank() {
-		return nil, fmt.Errorf("Q, K and V: want the same rank, got shapes %v, %v and %v", q.Shape, k.Shape, v.Shape)
-	}
-	qs, err := o.headShape(q, true)
-	if err != nil {
-		return nil, fmt.Errorf("Q: %w", err)
-	}
-	ks, err := o.headShape(k, false)
-	if err != nil {
-		return nil, fmt.Errorf("K: %w", err)
-	}
-	vs, err := o.headShape(v, false)
-	if err != nil {
-		return nil, fmt.Errorf("V: %w", err)
-	}
-	batch, n, kvHeads, queries := qs[0], qs[1], ks[1], qs[2]
-	switch {
-	case ks[0] != batch || vs[0] != batch:
-		return nil, fmt.Errorf("Q, K and V: want the same batch, got %d, %d and %d", batch, ks[0], vs[0])
-	case ks[3] != qs[3]:
-		return nil, fmt.Errorf("K: want a head size of %d as in Q, got %d", qs[3], ks[3])
-	case vs[1] != kvHeads || vs[2] != ks[2]:
-		return nil, fmt.Errorf("V: want %d heads of %d tokens as in K, got %d of %d", kvHeads, ks[2], vs[1], vs[2])
-	case n != 0 && (kvHeads == 0 || n%kvHeads != 0):
-		return nil, fmt.Errorf("Q: %d heads are not a multiple of the %d of K", n, kvHeads)
-	}
 	kept := graph.Keep[keptAttention[T]](e)
 	defer kept.Done()
 	a := &kept.V.attention
-	*a = attention[T]{
-		e: e, batch: batch, heads: n, kvHeads: kvHeads, queries: queries, size: qs[3], vSize: vs[3],
-		softcap: float64(o.Softcap), scale: 1 / math.Sqrt(float64(qs[3])), masks: a.masks[:0], shares: a.shares,
-	}
 	defer a.forget()
-	if o.Scale != nil {
-		a.scale = float64(*o.Scale)
-	}
-
-	// A key-value cache inside the operator is a concatenation; present_key and present_value are what is attended.
 	wantPresent := e.Wants(1) || e.Wants(2)
-	pastKey, pastValue := arg(in, 4), arg(in, 5)
-	if (pastKey == nil) != (pastValue == nil) {
-		return nil, errors.New("past_key and past_value must be given together")
-	}
-	past := 0
-	presentK, presentV := k, v
-	if pastKey != nil || wantPresent && k.Rank() == 3 {
-		if presentK, past, err = appendTokens(e, pastKey, k, ks); err != nil {
-			return nil, fmt.Errorf("past_key: %w", err)
-		}
-		var pv int
-		if presentV, pv, err = appendTokens(e, pastValue, v, vs); err != nil {
-			return nil, fmt.Errorf("past_value: %w", err)
-		}
-		if pv != past {
-			return nil, fmt.Errorf("past_value: want %d tokens as in past_key, got %d", past, pv)
-		}
-	}
-	a.keys = past + ks[2]
-	if a.q, err = headsOf[T](q, n, queries, qs[3]); err != nil {
-		return nil, fmt.Errorf("Q: %w", err)
-	}
-	if a.k, err = headsOf[T](presentK, kvHeads, a.keys, ks[3]); err != nil {
-		return nil, fmt.Errorf("K: %w", err)
-	}
-	if a.v, err = headsOf[T](presentV, kvHeads, a.keys, vs[3]); err != nil {
-		return nil, fmt.Errorf("V: %w", err)
-	}
-	if a.visible, err = o.visibility(&kept.V.visibility, arg(in, 6), pastKey != nil, batch, queries, a.keys, past); err != nil {
+	presentK, presentV, err := kept.V.set(e, o, in, wantPresent)
+	if err != nil {
 		return nil, err
 	}
-	if m := arg(in, 3); m != nil {
-		if kept.V.mask, err = attentionMaskOf[T](m, batch, n, queries, a.keys); err != nil {
-			return nil, fmt.Errorf("attn_mask: %w", err)
-		}
-		a.masks = append(a.masks, &kept.V.mask)
-	}
-	if o.SoftmaxPrecision != nil {
-		a.round = roundTo[T](tensor.DType(*o.SoftmaxPrecision))
-	}
+	q := in[0]
+	batch, n, queries, vSize := a.batch, a.heads, a.queries, a.vSize
 	yShape := e.Ints(q.Rank())
 	if q.Rank() == 3 {
-		yShape[0], yShape[1], yShape[2] = batch, queries, n*vs[3]
+		yShape[0], yShape[1], yShape[2] = batch, queries, n*vSize
 	} else {
-		yShape[0], yShape[1], yShape[2], yShape[3] = batch, n, queries, vs[3]
+		yShape[0], yShape[1], yShape[2], yShape[3] = batch, n, queries, vSize
 	}
 	if q.DType == tensor.DTypeOf[T]() && !wantPresent && !e.Wants(3) {
 		t := e.New(q.DType, yShape...)
-		a.y = headMajor(tensor.Data[T](t), n, queries, vs[3])
+		a.y = headMajor(tensor.Data[T](t), n, queries, vSize)
 		if q.Rank() == 3 {
-			a.y = tokenMajor(tensor.Data[T](t), n, queries, vs[3])
+			a.y = tokenMajor(tensor.Data[T](t), n, queries, vSize)
 		}
 		a.run()
 		kept.V.out = [4]*tensor.Tensor{t}
 		return kept.V.out[:], nil
 	}
 	y, yTensor := realOutput[T](e, q.DType, yShape)
-	a.y = headMajor(y, n, queries, vs[3])
+	a.y = headMajor(y, n, queries, vSize)
 	if q.Rank() == 3 {
-		a.y = tokenMajor(y, n, queries, vs[3])
+		a.y = tokenMajor(y, n, queries, vSize)
 	}
 	scoresTensor := func() *tensor.Tensor { return nil }
 	if e.Wants(3) {
@@ -258,6 +188,89 @@ func evalAttention[T float32 | float64](e *graph.Env, o *Attention, in []*tensor
 		presentK, presentV = nil, nil
 	}
 	return []*tensor.Tensor{yTensor(), presentK, presentV, scoresTensor()}, nil
+}
+
+// set makes the attention of an operator's inputs, all but where its results go. Keys and values are those of the past, if there is one, and the new
+// ones; with wantPresent they are by heads.
+func (kept *keptAttention[T]) set(e *graph.Env, o *Attention, in []*tensor.Tensor, wantPresent bool) (presentK, presentV *tensor.Tensor, err error) {
+	q, k, v := in[0], in[1], in[2]
+	if q.Rank() != k.Rank() || q.Rank() != v.Rank() {
+		return nil, nil, fmt.Errorf("Q, K and V: want the same rank, got shapes %v, %v and %v", q.Shape, k.Shape, v.Shape)
+	}
+	qs, err := o.headShape(q, true)
+	if err != nil {
+		return nil, nil, fmt.Errorf("Q: %w", err)
+	}
+	ks, err := o.headShape(k, false)
+	if err != nil {
+		return nil, nil, fmt.Errorf("K: %w", err)
+	}
+	vs, err := o.headShape(v, false)
+	if err != nil {
+		return nil, nil, fmt.Errorf("V: %w", err)
+	}
+	batch, n, kvHeads, queries := qs[0], qs[1], ks[1], qs[2]
+	switch {
+	case ks[0] != batch || vs[0] != batch:
+		return nil, nil, fmt.Errorf("Q, K and V: want the same batch, got %d, %d and %d", batch, ks[0], vs[0])
+	case ks[3] != qs[3]:
+		return nil, nil, fmt.Errorf("K: want a head size of %d as in Q, got %d", qs[3], ks[3])
+	case vs[1] != kvHeads || vs[2] != ks[2]:
+		return nil, nil, fmt.Errorf("V: want %d heads of %d tokens as in K, got %d of %d", kvHeads, ks[2], vs[1], vs[2])
+	case n != 0 && (kvHeads == 0 || n%kvHeads != 0):
+		return nil, nil, fmt.Errorf("Q: %d heads are not a multiple of the %d of K", n, kvHeads)
+	}
+	a := &kept.attention
+	*a = attention[T]{
+		e: e, batch: batch, heads: n, kvHeads: kvHeads, queries: queries, size: qs[3], vSize: vs[3],
+		softcap: float64(o.Softcap), scale: 1 / math.Sqrt(float64(qs[3])), masks: a.masks[:0], shares: a.shares,
+	}
+	if o.Scale != nil {
+		a.scale = float64(*o.Scale)
+	}
+
+	// A key-value cache inside the operator is a concatenation; present_key and present_value are what is attended.
+	pastKey, pastValue := arg(in, 4), arg(in, 5)
+	if (pastKey == nil) != (pastValue == nil) {
+		return nil, nil, errors.New("past_key and past_value must be given together")
+	}
+	past := 0
+	presentK, presentV = k, v
+	if pastKey != nil || wantPresent && k.Rank() == 3 {
+		if presentK, past, err = appendTokens(e, pastKey, k, ks); err != nil {
+			return nil, nil, fmt.Errorf("past_key: %w", err)
+		}
+		var pv int
+		if presentV, pv, err = appendTokens(e, pastValue, v, vs); err != nil {
+			return nil, nil, fmt.Errorf("past_value: %w", err)
+		}
+		if pv != past {
+			return nil, nil, fmt.Errorf("past_value: want %d tokens as in past_key, got %d", past, pv)
+		}
+	}
+	a.keys = past + ks[2]
+	if a.q, err = headsOf[T](q, n, queries, qs[3]); err != nil {
+		return nil, nil, fmt.Errorf("Q: %w", err)
+	}
+	if a.k, err = headsOf[T](presentK, kvHeads, a.keys, ks[3]); err != nil {
+		return nil, nil, fmt.Errorf("K: %w", err)
+	}
+	if a.v, err = headsOf[T](presentV, kvHeads, a.keys, vs[3]); err != nil {
+		return nil, nil, fmt.Errorf("V: %w", err)
+	}
+	if a.visible, err = o.visibility(&kept.visibility, arg(in, 6), pastKey != nil, batch, queries, a.keys, past); err != nil {
+		return nil, nil, err
+	}
+	if m := arg(in, 3); m != nil {
+		if kept.mask, err = attentionMaskOf[T](m, batch, n, queries, a.keys); err != nil {
+			return nil, nil, fmt.Errorf("attn_mask: %w", err)
+		}
+		a.masks = append(a.masks, &kept.mask)
+	}
+	if o.SoftmaxPrecision != nil {
+		a.round = roundTo[T](tensor.DType(*o.SoftmaxPrecision))
+	}
+	return presentK, presentV, nil
 }
 
 // visibility returns the function that tells which keys a query may attend for reasons of position. A query's position is its

@@ -287,6 +287,15 @@ func (o *MatMulBnb4) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, 
 	if err != nil {
 		return nil, err
 	}
+	decode, err := o.decoder(in)
+	if err != nil {
+		return nil, err
+	}
+	return one(evalDecoded(e, in[0], nil, o.N, o.K, decode))
+}
+
+// decoder returns the function that decodes a row of the weight.
+func (o *MatMulBnb4) decoder(in []*tensor.Tensor) (func(dst []float32, row int), error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
@@ -302,7 +311,7 @@ func (o *MatMulBnb4) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, 
 		return nil, fmt.Errorf("absmax: want %d values, got %d", wantLen, len(absmax))
 	}
 	table, codes := &bnb4Tables[o.QuantType], in[1].Bytes()
-	return one(evalDecoded(e, in[0], nil, o.N, o.K, func(dst []float32, row int) {
+	return func(dst []float32, row int) {
 		at, step := row*o.K, 1
 		if !o.TransB {
 			at, step = row, o.N
@@ -311,5 +320,5 @@ func (o *MatMulBnb4) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, 
 			dst[i] = table[codes[at/2]>>(4-at%2*4)&15] * absmax[at/o.BlockSize]
 			at += step
 		}
-	}))
+	}, nil
 }

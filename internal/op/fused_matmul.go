@@ -16,6 +16,7 @@ type MatMulWeight struct {
 	k, n    int
 	packed  *kernel.PackedF32
 	encoded packed.Multiplier // instead of packed
+	rows    tensor.Packed     // what encoded multiplies by, if gradients go through it
 }
 
 // NewMatMulWeight packs a float32 matrix: [K, N], or with trans [N, K]. An encoded one is taken with trans only.
@@ -37,6 +38,18 @@ func NewMatMulWeight(t *tensor.Tensor, trans bool) (*MatMulWeight, error) {
 		k, n = n, k
 	}
 	return &MatMulWeight{k: k, n: n, packed: kernel.PackB(trans, k, n, v, ldb, kernel.Lasting)}, nil
+}
+
+// NewFrozenWeight takes an encoded float32 matrix [N, K] that training goes through and does not change.
+func NewFrozenWeight(t *tensor.Tensor) (*MatMulWeight, error) {
+	if t.Packed == nil {
+		return nil, fmt.Errorf("weight: want an encoded matrix, got %v", t)
+	}
+	w, err := NewMatMulWeight(t, true)
+	if err == nil {
+		w.rows = t.Packed
+	}
+	return w, err
 }
 
 // InPlace reports whether the weight is read where it lies, and not a copy of it.

@@ -42,6 +42,14 @@ func (o *RotaryEmbedding) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Ten
 }
 
 func evalRotary[T float32 | float64](e *graph.Env, o *RotaryEmbedding, in []*tensor.Tensor) (*tensor.Tensor, error) {
+	r, err := newRotation[T](o, in)
+	if err != nil {
+		return nil, err
+	}
+	return r.run(e, in[0])
+}
+
+func newRotation[T float32 | float64](o *RotaryEmbedding, in []*tensor.Tensor) (*rotation[T], error) {
 	x, ids := in[0], arg(in, 3)
 	r := &rotation[T]{interleaved: o.Interleaved, rotated: o.Rotated}
 	var err error
@@ -59,7 +67,7 @@ func evalRotary[T float32 | float64](e *graph.Env, o *RotaryEmbedding, in []*ten
 	} else if r.position, err = rotaryPositions(ids, in[1].Shape, r.batch, r.tokens); err != nil {
 		return nil, err
 	}
-	return r.run(e, x)
+	return r, nil
 }
 
 // ScaledRotaryEmbedding is the ONNX Runtime operator com.microsoft.RotaryEmbedding. Inputs: input, position_ids, cos_cache,
@@ -97,6 +105,14 @@ func (o *ScaledRotaryEmbedding) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tens
 }
 
 func evalScaledRotary[T float32 | float64](e *graph.Env, o *ScaledRotaryEmbedding, in []*tensor.Tensor) (*tensor.Tensor, error) {
+	r, err := newScaledRotation[T](o, in)
+	if err != nil {
+		return nil, err
+	}
+	return r.run(e, in[0])
+}
+
+func newScaledRotation[T float32 | float64](o *ScaledRotaryEmbedding, in []*tensor.Tensor) (*rotation[T], error) {
 	x, ids, cos, sin := in[0], in[1], in[2], in[3]
 	n := o.Heads
 	if n == 0 && x.Rank() == 3 && cos.Rank() == 2 && cos.Shape[1] > 0 {
@@ -119,7 +135,7 @@ func evalScaledRotary[T float32 | float64](e *graph.Env, o *ScaledRotaryEmbeddin
 	} else if r.position, err = rotaryPositions(ids, cos.Shape, r.batch, r.tokens); err != nil {
 		return nil, err
 	}
-	return r.run(e, x)
+	return r, nil
 }
 
 // rotaryShape returns the dimensions by heads of X.
