@@ -17,6 +17,9 @@ type AffineShape struct {
 	Group      int // columns that share a scale; below 1 or beyond Cols: the whole row
 	Offset     int
 	Mins       bool // whether there are mins
+	// Values, if they are there, are what codes of 4 bits stand for: the weight is scale[r][g]*Values[code]. There is no offset then, and there
+	// are no mins.
+	Values *[16]int8
 }
 
 // AffineRow receives a row of a matrix of codes in groups.
@@ -45,6 +48,7 @@ type PackedAffine struct {
 	groupBytes, unitBytes int
 	data                  []byte
 	factor                []float32
+	table                 [16]byte // what codes stand for, 128 more than Values
 }
 
 // affineForm is an index of the forms of codes that there are kernels for.
@@ -57,12 +61,21 @@ const (
 	affine6x16
 	affine8x32
 	affine8x16
+	table4x32 // of which codes stand for bytes of a table
 	affineFormCount
 )
 
 // bits is the width of codes as stored, block the columns of a block.
-func (f affineForm) bits() int  { return [...]int{4, 4, 5, 6, 8, 8}[f] }
-func (f affineForm) block() int { return [...]int{32, 16, 32, 16, 32, 16}[f] }
+func (f affineForm) bits() int  { return [...]int{4, 4, 5, 6, 8, 8, 4}[f] }
+func (f affineForm) block() int { return [...]int{32, 16, 32, 16, 32, 16, 32}[f] }
+
+// wide is the width of what is multiplied by.
+func (f affineForm) wide() int {
+	if f == table4x32 {
+		return 8
+	}
+	return f.bits()
+}
 
 // blockBytes is the size of the codes of a block of a strip, planeAt the place of the high bits in them.
 func (f affineForm) blockBytes() int { return 2 * f.block() * f.bits() }
@@ -101,6 +114,9 @@ const (
 
 // CanPackAffine reports whether there is a packed form of the shape: groups are whole rows or multiples of 16 columns.
 func CanPackAffine(s AffineShape) bool {
+	if s.Values != nil && (s.Bits != 4 || s.Offset != 0 || s.Mins || s.Group < 1 || s.Group%32 != 0) {
+		return false
+	}
 	return s.Rows > 0 && s.Cols > 0 && s.Bits >= 1 && s.Bits <= 8 && s.Offset >= 0 && s.Offset <= 255 && (s.Group < 1 || s.Group >= s.Cols || s.Group%16 == 0)
 }
 
@@ -115,6 +131,12 @@ func PackAffine(p *Pool, s AffineShape, read func(row int, into AffineRow), wher
 		m.Group = (s.Cols + 31) / 32 * 32
 	}
 	m.form = affineFormOf(s.Bits, m.Group)
+	if s.Values != nil {
+		m.form, m.Offset = table4x32, 128
+		for i, v := range s.Values {
+			m.table[i] = byte(v) ^ 0x80
+		}
+	}
 	block := m.form.block()
 	m.groups, m.inner = (s.Cols+m.Group-1)/m.Group, m.Group/block
 	m.units = (s.Rows + unitStrips*affineRows - 1) / (unitStrips * affineRows)
@@ -256,7 +278,8 @@ func packAffineBlock(f affineForm, dst, src []byte) {
 }
 
 // unpackAffineGeneric is the inverse of packAffineBlock for inner blocks of a strip in each of some groups, which are header bytes apart.
-func unpackAffineGeneric(f affineForm, groups, inner, header int, dst, src []byte) {
+// Those of table4x32 become bytes of the table.
+func unpackAffineGeneric(f affineForm, table *[16]byte, groups, inner, header int, dst, src []byte) {
 	steps, high := f.block()/4, f.bits()-4
 	for b := range groups * inner {
 		codes := dst[b*16*f.block():][:16*f.block()]
@@ -271,6 +294,9 @@ func unpackAffineGeneric(f affineForm, groups, inner, header int, dst, src []byt
 				if high > 0 {
 					per := 8 / high
 					c |= line[f.planeAt()+s/per*64+j] >> (s % per * high) & byte(1<<high-1) << 4
+				}
+				if f == table4x32 {
+					c = table[c]
 				}
 				codes[s*64+j] = c
 			}

@@ -1581,6 +1581,300 @@ block:
 	VZEROUPPER
 	RET
 
+// func vectorTable4x32x4AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32, table *byte)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
+TEXT ·vectorTable4x32x4AVX512VNNI(SB), NOSPLIT, $0-80
+	MOVQ            groups+0(FP), AX
+	MOVQ            inner+8(FP), CX
+	MOVQ            header+16(FP), DX
+	MOVQ            scale+24(FP), BX
+	MOVQ            w+32(FP), SI
+	MOVQ            x+40(FP), DI
+	MOVQ            info+48(FP), R8
+	VBROADCASTSS    word0f0f0f0f<>+0(SB), Z1
+	MOVQ            table+72(FP), R9
+	VBROADCASTI32X4 (R9), Z3
+	IMUL3Q          $0x00000400, CX, R9
+	ADDQ            DX, R9
+	VPXORD          Z5, Z5, Z5
+	VPXORD          Z7, Z7, Z7
+	VPXORD          Z9, Z9, Z9
+	VPXORD          Z11, Z11, Z11
+
+group:
+	MOVQ CX, R10
+
+block:
+	VPBROADCASTD (R8), Z4
+	VPBROADCASTD (R8), Z6
+	VPBROADCASTD (R8), Z8
+	VPBROADCASTD (R8), Z10
+	VPBROADCASTD (DI), Z12
+	VPBROADCASTD 4(DI), Z13
+	PREFETCHT0   6144(SI)
+	VMOVDQU32    (SI), Z2
+	VPANDD       Z1, Z2, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z12, Z0, Z4
+	VPSRLD       $0x04, Z2, Z0
+	VPANDD       Z1, Z0, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z13, Z0, Z4
+	PREFETCHT0   6400(SI)
+	VMOVDQU32    256(SI), Z2
+	VPANDD       Z1, Z2, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z12, Z0, Z6
+	VPSRLD       $0x04, Z2, Z0
+	VPANDD       Z1, Z0, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z13, Z0, Z6
+	PREFETCHT0   6656(SI)
+	VMOVDQU32    512(SI), Z2
+	VPANDD       Z1, Z2, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z12, Z0, Z8
+	VPSRLD       $0x04, Z2, Z0
+	VPANDD       Z1, Z0, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z13, Z0, Z8
+	PREFETCHT0   6912(SI)
+	VMOVDQU32    768(SI), Z2
+	VPANDD       Z1, Z2, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z12, Z0, Z10
+	VPSRLD       $0x04, Z2, Z0
+	VPANDD       Z1, Z0, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z13, Z0, Z10
+	VPBROADCASTD 8(DI), Z12
+	VPBROADCASTD 12(DI), Z13
+	PREFETCHT0   6208(SI)
+	VMOVDQU32    64(SI), Z2
+	VPANDD       Z1, Z2, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z12, Z0, Z4
+	VPSRLD       $0x04, Z2, Z0
+	VPANDD       Z1, Z0, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z13, Z0, Z4
+	PREFETCHT0   6464(SI)
+	VMOVDQU32    320(SI), Z2
+	VPANDD       Z1, Z2, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z12, Z0, Z6
+	VPSRLD       $0x04, Z2, Z0
+	VPANDD       Z1, Z0, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z13, Z0, Z6
+	PREFETCHT0   6720(SI)
+	VMOVDQU32    576(SI), Z2
+	VPANDD       Z1, Z2, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z12, Z0, Z8
+	VPSRLD       $0x04, Z2, Z0
+	VPANDD       Z1, Z0, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z13, Z0, Z8
+	PREFETCHT0   6976(SI)
+	VMOVDQU32    832(SI), Z2
+	VPANDD       Z1, Z2, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z12, Z0, Z10
+	VPSRLD       $0x04, Z2, Z0
+	VPANDD       Z1, Z0, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z13, Z0, Z10
+	VPBROADCASTD 16(DI), Z12
+	VPBROADCASTD 20(DI), Z13
+	PREFETCHT0   6272(SI)
+	VMOVDQU32    128(SI), Z2
+	VPANDD       Z1, Z2, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z12, Z0, Z4
+	VPSRLD       $0x04, Z2, Z0
+	VPANDD       Z1, Z0, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z13, Z0, Z4
+	PREFETCHT0   6528(SI)
+	VMOVDQU32    384(SI), Z2
+	VPANDD       Z1, Z2, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z12, Z0, Z6
+	VPSRLD       $0x04, Z2, Z0
+	VPANDD       Z1, Z0, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z13, Z0, Z6
+	PREFETCHT0   6784(SI)
+	VMOVDQU32    640(SI), Z2
+	VPANDD       Z1, Z2, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z12, Z0, Z8
+	VPSRLD       $0x04, Z2, Z0
+	VPANDD       Z1, Z0, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z13, Z0, Z8
+	PREFETCHT0   7040(SI)
+	VMOVDQU32    896(SI), Z2
+	VPANDD       Z1, Z2, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z12, Z0, Z10
+	VPSRLD       $0x04, Z2, Z0
+	VPANDD       Z1, Z0, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z13, Z0, Z10
+	VPBROADCASTD 24(DI), Z12
+	VPBROADCASTD 28(DI), Z13
+	PREFETCHT0   6336(SI)
+	VMOVDQU32    192(SI), Z2
+	VPANDD       Z1, Z2, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z12, Z0, Z4
+	VPSRLD       $0x04, Z2, Z0
+	VPANDD       Z1, Z0, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z13, Z0, Z4
+	PREFETCHT0   6592(SI)
+	VMOVDQU32    448(SI), Z2
+	VPANDD       Z1, Z2, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z12, Z0, Z6
+	VPSRLD       $0x04, Z2, Z0
+	VPANDD       Z1, Z0, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z13, Z0, Z6
+	PREFETCHT0   6848(SI)
+	VMOVDQU32    704(SI), Z2
+	VPANDD       Z1, Z2, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z12, Z0, Z8
+	VPSRLD       $0x04, Z2, Z0
+	VPANDD       Z1, Z0, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z13, Z0, Z8
+	PREFETCHT0   7104(SI)
+	VMOVDQU32    960(SI), Z2
+	VPANDD       Z1, Z2, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z12, Z0, Z10
+	VPSRLD       $0x04, Z2, Z0
+	VPANDD       Z1, Z0, Z0
+	VPSHUFB      Z0, Z3, Z0
+	VPDPBUSD     Z13, Z0, Z10
+	VBROADCASTSS 4(R8), Z12
+	PREFETCHT0   6144(BX)
+	PREFETCHT0   6208(BX)
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z12, Z4, Z4
+	VCVTPH2PS    (BX), Z0
+	VFMADD231PS  Z0, Z4, Z5
+	VCVTDQ2PS    Z6, Z6
+	VMULPS       Z12, Z6, Z6
+	VCVTPH2PS    32(BX), Z0
+	VFMADD231PS  Z0, Z6, Z7
+	VCVTDQ2PS    Z8, Z8
+	VMULPS       Z12, Z8, Z8
+	VCVTPH2PS    64(BX), Z0
+	VFMADD231PS  Z0, Z8, Z9
+	VCVTDQ2PS    Z10, Z10
+	VMULPS       Z12, Z10, Z10
+	VCVTPH2PS    96(BX), Z0
+	VFMADD231PS  Z0, Z10, Z11
+	CMPQ         DX, $0x00000080
+	JE           next
+	VBROADCASTSS 8(R8), Z12
+	PREFETCHT0   6272(BX)
+	PREFETCHT0   6336(BX)
+	VCVTPH2PS    128(BX), Z0
+	VFMADD231PS  Z12, Z0, Z5
+	VCVTPH2PS    160(BX), Z0
+	VFMADD231PS  Z12, Z0, Z7
+	VCVTPH2PS    192(BX), Z0
+	VFMADD231PS  Z12, Z0, Z9
+	VCVTPH2PS    224(BX), Z0
+	VFMADD231PS  Z12, Z0, Z11
+
+next:
+	ADDQ    $0x00000400, SI
+	ADDQ    $0x20, DI
+	ADDQ    $0x10, R8
+	DECQ    R10
+	JNZ     block
+	ADDQ    R9, BX
+	ADDQ    DX, SI
+	DECQ    AX
+	JNZ     group
+	MOVQ    factor+56(FP), AX
+	MOVQ    dst+64(FP), CX
+	VMULPS  (AX), Z5, Z5
+	VMOVUPS Z5, (CX)
+	VMULPS  64(AX), Z7, Z7
+	VMOVUPS Z7, 64(CX)
+	VMULPS  128(AX), Z9, Z9
+	VMOVUPS Z9, 128(CX)
+	VMULPS  192(AX), Z11, Z11
+	VMOVUPS Z11, 192(CX)
+	VZEROUPPER
+	RET
+
+// func unpackTable4x32AVX512(groups int, inner int, header int, dst *byte, src *byte, table *byte)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·unpackTable4x32AVX512(SB), NOSPLIT, $0-48
+	MOVQ            groups+0(FP), AX
+	MOVQ            inner+8(FP), CX
+	MOVQ            header+16(FP), DX
+	MOVQ            dst+24(FP), BX
+	MOVQ            src+32(FP), SI
+	VBROADCASTSS    word0f0f0f0f<>+0(SB), Z1
+	MOVQ            table+40(FP), DI
+	VBROADCASTI32X4 (DI), Z3
+
+group:
+	MOVQ CX, DI
+
+block:
+	VMOVDQU32 (SI), Z2
+	VPANDD    Z1, Z2, Z0
+	VPSHUFB   Z0, Z3, Z0
+	VMOVUPS   Z0, (BX)
+	VPSRLD    $0x04, Z2, Z0
+	VPANDD    Z1, Z0, Z0
+	VPSHUFB   Z0, Z3, Z0
+	VMOVUPS   Z0, 64(BX)
+	VMOVDQU32 64(SI), Z2
+	VPANDD    Z1, Z2, Z0
+	VPSHUFB   Z0, Z3, Z0
+	VMOVUPS   Z0, 128(BX)
+	VPSRLD    $0x04, Z2, Z0
+	VPANDD    Z1, Z0, Z0
+	VPSHUFB   Z0, Z3, Z0
+	VMOVUPS   Z0, 192(BX)
+	VMOVDQU32 128(SI), Z2
+	VPANDD    Z1, Z2, Z0
+	VPSHUFB   Z0, Z3, Z0
+	VMOVUPS   Z0, 256(BX)
+	VPSRLD    $0x04, Z2, Z0
+	VPANDD    Z1, Z0, Z0
+	VPSHUFB   Z0, Z3, Z0
+	VMOVUPS   Z0, 320(BX)
+	VMOVDQU32 192(SI), Z2
+	VPANDD    Z1, Z2, Z0
+	VPSHUFB   Z0, Z3, Z0
+	VMOVUPS   Z0, 384(BX)
+	VPSRLD    $0x04, Z2, Z0
+	VPANDD    Z1, Z0, Z0
+	VPSHUFB   Z0, Z3, Z0
+	VMOVUPS   Z0, 448(BX)
+	ADDQ      $0x00000400, SI
+	ADDQ      $0x00000200, BX
+	DECQ      DI
+	JNZ       block
+	ADDQ      DX, SI
+	DECQ      AX
+	JNZ       group
+	VZEROUPPER
+	RET
+
 // func tileAffine4x1x32AVX512VNNI(blocks int, w *byte, ldw int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
 // Requires: AVX, AVX512F, AVX512VNNI
 TEXT ·tileAffine4x1x32AVX512VNNI(SB), NOSPLIT, $0-80
@@ -3407,6 +3701,142 @@ next:
 	VZEROUPPER
 	RET
 
+// func vectorTable4x32x1AVXVNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32, table *byte)
+// Requires: AVX, AVX2, F16C, FMA3, MMX+
+TEXT ·vectorTable4x32x1AVXVNNI(SB), NOSPLIT, $0-80
+	MOVQ           groups+0(FP), AX
+	MOVQ           inner+8(FP), CX
+	MOVQ           header+16(FP), DX
+	MOVQ           scale+24(FP), BX
+	MOVQ           w+32(FP), SI
+	MOVQ           x+40(FP), DI
+	MOVQ           info+48(FP), R8
+	VBROADCASTSS   word0f0f0f0f<>+0(SB), Y1
+	MOVQ           table+72(FP), R9
+	VBROADCASTI128 (R9), Y3
+	IMUL3Q         $0x00000400, CX, R9
+	ADDQ           DX, R9
+	VPXOR          Y5, Y5, Y5
+	VPXOR          Y7, Y7, Y7
+
+group:
+	MOVQ CX, R10
+
+block:
+	VPBROADCASTD (R8), Y4
+	VPBROADCASTD (R8), Y6
+	VPBROADCASTD (DI), Y8
+	VPBROADCASTD 4(DI), Y9
+	PREFETCHT0   6144(SI)
+	VMOVDQU      (SI), Y2
+	VPAND        Y1, Y2, Y0
+	VPSHUFB      Y0, Y3, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x7d; BYTE $0x50; BYTE $0xe0 // VPDPBUSDVEX  Y8, Y0, Y4
+	VPSRLD       $0x04, Y2, Y0
+	VPAND        Y1, Y0, Y0
+	VPSHUFB      Y0, Y3, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x7d; BYTE $0x50; BYTE $0xe1 // VPDPBUSDVEX  Y9, Y0, Y4
+	VMOVDQU      32(SI), Y2
+	VPAND        Y1, Y2, Y0
+	VPSHUFB      Y0, Y3, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x7d; BYTE $0x50; BYTE $0xf0 // VPDPBUSDVEX  Y8, Y0, Y6
+	VPSRLD       $0x04, Y2, Y0
+	VPAND        Y1, Y0, Y0
+	VPSHUFB      Y0, Y3, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x7d; BYTE $0x50; BYTE $0xf1 // VPDPBUSDVEX  Y9, Y0, Y6
+	VPBROADCASTD 8(DI), Y8
+	VPBROADCASTD 12(DI), Y9
+	PREFETCHT0   6208(SI)
+	VMOVDQU      64(SI), Y2
+	VPAND        Y1, Y2, Y0
+	VPSHUFB      Y0, Y3, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x7d; BYTE $0x50; BYTE $0xe0 // VPDPBUSDVEX  Y8, Y0, Y4
+	VPSRLD       $0x04, Y2, Y0
+	VPAND        Y1, Y0, Y0
+	VPSHUFB      Y0, Y3, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x7d; BYTE $0x50; BYTE $0xe1 // VPDPBUSDVEX  Y9, Y0, Y4
+	VMOVDQU      96(SI), Y2
+	VPAND        Y1, Y2, Y0
+	VPSHUFB      Y0, Y3, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x7d; BYTE $0x50; BYTE $0xf0 // VPDPBUSDVEX  Y8, Y0, Y6
+	VPSRLD       $0x04, Y2, Y0
+	VPAND        Y1, Y0, Y0
+	VPSHUFB      Y0, Y3, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x7d; BYTE $0x50; BYTE $0xf1 // VPDPBUSDVEX  Y9, Y0, Y6
+	VPBROADCASTD 16(DI), Y8
+	VPBROADCASTD 20(DI), Y9
+	PREFETCHT0   6272(SI)
+	VMOVDQU      128(SI), Y2
+	VPAND        Y1, Y2, Y0
+	VPSHUFB      Y0, Y3, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x7d; BYTE $0x50; BYTE $0xe0 // VPDPBUSDVEX  Y8, Y0, Y4
+	VPSRLD       $0x04, Y2, Y0
+	VPAND        Y1, Y0, Y0
+	VPSHUFB      Y0, Y3, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x7d; BYTE $0x50; BYTE $0xe1 // VPDPBUSDVEX  Y9, Y0, Y4
+	VMOVDQU      160(SI), Y2
+	VPAND        Y1, Y2, Y0
+	VPSHUFB      Y0, Y3, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x7d; BYTE $0x50; BYTE $0xf0 // VPDPBUSDVEX  Y8, Y0, Y6
+	VPSRLD       $0x04, Y2, Y0
+	VPAND        Y1, Y0, Y0
+	VPSHUFB      Y0, Y3, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x7d; BYTE $0x50; BYTE $0xf1 // VPDPBUSDVEX  Y9, Y0, Y6
+	VPBROADCASTD 24(DI), Y8
+	VPBROADCASTD 28(DI), Y9
+	PREFETCHT0   6336(SI)
+	VMOVDQU      192(SI), Y2
+	VPAND        Y1, Y2, Y0
+	VPSHUFB      Y0, Y3, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x7d; BYTE $0x50; BYTE $0xe0 // VPDPBUSDVEX  Y8, Y0, Y4
+	VPSRLD       $0x04, Y2, Y0
+	VPAND        Y1, Y0, Y0
+	VPSHUFB      Y0, Y3, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x7d; BYTE $0x50; BYTE $0xe1 // VPDPBUSDVEX  Y9, Y0, Y4
+	VMOVDQU      224(SI), Y2
+	VPAND        Y1, Y2, Y0
+	VPSHUFB      Y0, Y3, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x7d; BYTE $0x50; BYTE $0xf0 // VPDPBUSDVEX  Y8, Y0, Y6
+	VPSRLD       $0x04, Y2, Y0
+	VPAND        Y1, Y0, Y0
+	VPSHUFB      Y0, Y3, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x7d; BYTE $0x50; BYTE $0xf1 // VPDPBUSDVEX  Y9, Y0, Y6
+	VBROADCASTSS 4(R8), Y8
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y8, Y4, Y4
+	VCVTPH2PS    (BX), Y0
+	VFMADD231PS  Y0, Y4, Y5
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y8, Y6, Y6
+	VCVTPH2PS    16(BX), Y0
+	VFMADD231PS  Y0, Y6, Y7
+	CMPQ         DX, $0x00000080
+	JE           next
+	VBROADCASTSS 8(R8), Y8
+	VCVTPH2PS    128(BX), Y0
+	VFMADD231PS  Y8, Y0, Y5
+	VCVTPH2PS    144(BX), Y0
+	VFMADD231PS  Y8, Y0, Y7
+
+next:
+	ADDQ    $0x00000400, SI
+	ADDQ    $0x20, DI
+	ADDQ    $0x10, R8
+	DECQ    R10
+	JNZ     block
+	ADDQ    R9, BX
+	ADDQ    DX, SI
+	DECQ    AX
+	JNZ     group
+	MOVQ    factor+56(FP), AX
+	MOVQ    dst+64(FP), CX
+	VMULPS  (AX), Y5, Y5
+	VMOVUPS Y5, (CX)
+	VMULPS  32(AX), Y7, Y7
+	VMOVUPS Y7, 32(CX)
+	VZEROUPPER
+	RET
+
 // func tileAffine2x1x32AVXVNNI(blocks int, w *byte, ldw int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
 // Requires: AVX, AVX2, FMA3
 TEXT ·tileAffine2x1x32AVXVNNI(SB), NOSPLIT, $0-80
@@ -4955,6 +5385,314 @@ block:
 	VMOVUPS Y0, 224(BX)
 	ADDQ    $0x00000400, SI
 	ADDQ    $0x00000100, BX
+	DECQ    DI
+	JNZ     block
+	ADDQ    DX, SI
+	DECQ    AX
+	JNZ     group
+	VZEROUPPER
+	RET
+
+// func vectorTable4x32x1AVX2(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32, table *byte)
+// Requires: AVX, AVX2, F16C, FMA3, MMX+
+TEXT ·vectorTable4x32x1AVX2(SB), NOSPLIT, $0-80
+	MOVQ           groups+0(FP), AX
+	MOVQ           inner+8(FP), CX
+	MOVQ           header+16(FP), DX
+	MOVQ           scale+24(FP), BX
+	MOVQ           w+32(FP), SI
+	MOVQ           x+40(FP), DI
+	MOVQ           info+48(FP), R8
+	VBROADCASTSS   word0f0f0f0f<>+0(SB), Y1
+	MOVQ           table+72(FP), R9
+	VBROADCASTI128 (R9), Y3
+	VBROADCASTSS   word00010001<>+0(SB), Y4
+	VBROADCASTSS   word80808080<>+0(SB), Y5
+	IMUL3Q         $0x00000400, CX, R9
+	ADDQ           DX, R9
+	VPXOR          Y7, Y7, Y7
+	VPXOR          Y9, Y9, Y9
+
+group:
+	MOVQ CX, R10
+
+block:
+	VPBROADCASTD (R8), Y6
+	VPBROADCASTD (R8), Y8
+	VPBROADCASTD (DI), Y10
+	VPBROADCASTD 4(DI), Y11
+	PREFETCHT0   6144(SI)
+	VMOVDQU      (SI), Y2
+	VPAND        Y1, Y2, Y0
+	VPSHUFB      Y0, Y3, Y0
+	VPXOR        Y5, Y0, Y0
+	VPSIGNB      Y0, Y10, Y12
+	VPABSB       Y0, Y0
+	VPMADDUBSW   Y12, Y0, Y12
+	VPMADDWD     Y4, Y12, Y12
+	VPADDD       Y12, Y6, Y6
+	VPSRLD       $0x04, Y2, Y0
+	VPAND        Y1, Y0, Y0
+	VPSHUFB      Y0, Y3, Y0
+	VPXOR        Y5, Y0, Y0
+	VPSIGNB      Y0, Y11, Y12
+	VPABSB       Y0, Y0
+	VPMADDUBSW   Y12, Y0, Y12
+	VPMADDWD     Y4, Y12, Y12
+	VPADDD       Y12, Y6, Y6
+	VMOVDQU      32(SI), Y2
+	VPAND        Y1, Y2, Y0
+	VPSHUFB      Y0, Y3, Y0
+	VPXOR        Y5, Y0, Y0
+	VPSIGNB      Y0, Y10, Y12
+	VPABSB       Y0, Y0
+	VPMADDUBSW   Y12, Y0, Y12
+	VPMADDWD     Y4, Y12, Y12
+	VPADDD       Y12, Y8, Y8
+	VPSRLD       $0x04, Y2, Y0
+	VPAND        Y1, Y0, Y0
+	VPSHUFB      Y0, Y3, Y0
+	VPXOR        Y5, Y0, Y0
+	VPSIGNB      Y0, Y11, Y12
+	VPABSB       Y0, Y0
+	VPMADDUBSW   Y12, Y0, Y12
+	VPMADDWD     Y4, Y12, Y12
+	VPADDD       Y12, Y8, Y8
+	VPBROADCASTD 8(DI), Y10
+	VPBROADCASTD 12(DI), Y11
+	PREFETCHT0   6208(SI)
+	VMOVDQU      64(SI), Y2
+	VPAND        Y1, Y2, Y0
+	VPSHUFB      Y0, Y3, Y0
+	VPXOR        Y5, Y0, Y0
+	VPSIGNB      Y0, Y10, Y12
+	VPABSB       Y0, Y0
+	VPMADDUBSW   Y12, Y0, Y12
+	VPMADDWD     Y4, Y12, Y12
+	VPADDD       Y12, Y6, Y6
+	VPSRLD       $0x04, Y2, Y0
+	VPAND        Y1, Y0, Y0
+	VPSHUFB      Y0, Y3, Y0
+	VPXOR        Y5, Y0, Y0
+	VPSIGNB      Y0, Y11, Y12
+	VPABSB       Y0, Y0
+	VPMADDUBSW   Y12, Y0, Y12
+	VPMADDWD     Y4, Y12, Y12
+	VPADDD       Y12, Y6, Y6
+	VMOVDQU      96(SI), Y2
+	VPAND        Y1, Y2, Y0
+	VPSHUFB      Y0, Y3, Y0
+	VPXOR        Y5, Y0, Y0
+	VPSIGNB      Y0, Y10, Y12
+	VPABSB       Y0, Y0
+	VPMADDUBSW   Y12, Y0, Y12
+	VPMADDWD     Y4, Y12, Y12
+	VPADDD       Y12, Y8, Y8
+	VPSRLD       $0x04, Y2, Y0
+	VPAND        Y1, Y0, Y0
+	VPSHUFB      Y0, Y3, Y0
+	VPXOR        Y5, Y0, Y0
+	VPSIGNB      Y0, Y11, Y12
+	VPABSB       Y0, Y0
+	VPMADDUBSW   Y12, Y0, Y12
+	VPMADDWD     Y4, Y12, Y12
+	VPADDD       Y12, Y8, Y8
+	VPBROADCASTD 16(DI), Y10
+	VPBROADCASTD 20(DI), Y11
+	PREFETCHT0   6272(SI)
+	VMOVDQU      128(SI), Y2
+	VPAND        Y1, Y2, Y0
+	VPSHUFB      Y0, Y3, Y0
+	VPXOR        Y5, Y0, Y0
+	VPSIGNB      Y0, Y10, Y12
+	VPABSB       Y0, Y0
+	VPMADDUBSW   Y12, Y0, Y12
+	VPMADDWD     Y4, Y12, Y12
+	VPADDD       Y12, Y6, Y6
+	VPSRLD       $0x04, Y2, Y0
+	VPAND        Y1, Y0, Y0
+	VPSHUFB      Y0, Y3, Y0
+	VPXOR        Y5, Y0, Y0
+	VPSIGNB      Y0, Y11, Y12
+	VPABSB       Y0, Y0
+	VPMADDUBSW   Y12, Y0, Y12
+	VPMADDWD     Y4, Y12, Y12
+	VPADDD       Y12, Y6, Y6
+	VMOVDQU      160(SI), Y2
+	VPAND        Y1, Y2, Y0
+	VPSHUFB      Y0, Y3, Y0
+	VPXOR        Y5, Y0, Y0
+	VPSIGNB      Y0, Y10, Y12
+	VPABSB       Y0, Y0
+	VPMADDUBSW   Y12, Y0, Y12
+	VPMADDWD     Y4, Y12, Y12
+	VPADDD       Y12, Y8, Y8
+	VPSRLD       $0x04, Y2, Y0
+	VPAND        Y1, Y0, Y0
+	VPSHUFB      Y0, Y3, Y0
+	VPXOR        Y5, Y0, Y0
+	VPSIGNB      Y0, Y11, Y12
+	VPABSB       Y0, Y0
+	VPMADDUBSW   Y12, Y0, Y12
+	VPMADDWD     Y4, Y12, Y12
+	VPADDD       Y12, Y8, Y8
+	VPBROADCASTD 24(DI), Y10
+	VPBROADCASTD 28(DI), Y11
+	PREFETCHT0   6336(SI)
+	VMOVDQU      192(SI), Y2
+	VPAND        Y1, Y2, Y0
+	VPSHUFB      Y0, Y3, Y0
+	VPXOR        Y5, Y0, Y0
+	VPSIGNB      Y0, Y10, Y12
+	VPABSB       Y0, Y0
+	VPMADDUBSW   Y12, Y0, Y12
+	VPMADDWD     Y4, Y12, Y12
+	VPADDD       Y12, Y6, Y6
+	VPSRLD       $0x04, Y2, Y0
+	VPAND        Y1, Y0, Y0
+	VPSHUFB      Y0, Y3, Y0
+	VPXOR        Y5, Y0, Y0
+	VPSIGNB      Y0, Y11, Y12
+	VPABSB       Y0, Y0
+	VPMADDUBSW   Y12, Y0, Y12
+	VPMADDWD     Y4, Y12, Y12
+	VPADDD       Y12, Y6, Y6
+	VMOVDQU      224(SI), Y2
+	VPAND        Y1, Y2, Y0
+	VPSHUFB      Y0, Y3, Y0
+	VPXOR        Y5, Y0, Y0
+	VPSIGNB      Y0, Y10, Y12
+	VPABSB       Y0, Y0
+	VPMADDUBSW   Y12, Y0, Y12
+	VPMADDWD     Y4, Y12, Y12
+	VPADDD       Y12, Y8, Y8
+	VPSRLD       $0x04, Y2, Y0
+	VPAND        Y1, Y0, Y0
+	VPSHUFB      Y0, Y3, Y0
+	VPXOR        Y5, Y0, Y0
+	VPSIGNB      Y0, Y11, Y12
+	VPABSB       Y0, Y0
+	VPMADDUBSW   Y12, Y0, Y12
+	VPMADDWD     Y4, Y12, Y12
+	VPADDD       Y12, Y8, Y8
+	VBROADCASTSS 4(R8), Y10
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y10, Y6, Y6
+	VCVTPH2PS    (BX), Y0
+	VFMADD231PS  Y0, Y6, Y7
+	VCVTDQ2PS    Y8, Y8
+	VMULPS       Y10, Y8, Y8
+	VCVTPH2PS    16(BX), Y0
+	VFMADD231PS  Y0, Y8, Y9
+	CMPQ         DX, $0x00000080
+	JE           next
+	VBROADCASTSS 8(R8), Y10
+	VCVTPH2PS    128(BX), Y0
+	VFMADD231PS  Y10, Y0, Y7
+	VCVTPH2PS    144(BX), Y0
+	VFMADD231PS  Y10, Y0, Y9
+
+next:
+	ADDQ    $0x00000400, SI
+	ADDQ    $0x20, DI
+	ADDQ    $0x10, R8
+	DECQ    R10
+	JNZ     block
+	ADDQ    R9, BX
+	ADDQ    DX, SI
+	DECQ    AX
+	JNZ     group
+	MOVQ    factor+56(FP), AX
+	MOVQ    dst+64(FP), CX
+	VMULPS  (AX), Y7, Y7
+	VMOVUPS Y7, (CX)
+	VMULPS  32(AX), Y9, Y9
+	VMOVUPS Y9, 32(CX)
+	VZEROUPPER
+	RET
+
+// func unpackTable4x32AVX2(groups int, inner int, header int, dst *byte, src *byte, table *byte)
+// Requires: AVX, AVX2
+TEXT ·unpackTable4x32AVX2(SB), NOSPLIT, $0-48
+	MOVQ           groups+0(FP), AX
+	MOVQ           inner+8(FP), CX
+	MOVQ           header+16(FP), DX
+	MOVQ           dst+24(FP), BX
+	MOVQ           src+32(FP), SI
+	VBROADCASTSS   word0f0f0f0f<>+0(SB), Y1
+	MOVQ           table+40(FP), DI
+	VBROADCASTI128 (DI), Y3
+
+group:
+	MOVQ CX, DI
+
+block:
+	VMOVDQU (SI), Y2
+	VPAND   Y1, Y2, Y0
+	VPSHUFB Y0, Y3, Y0
+	VMOVUPS Y0, (BX)
+	VPSRLD  $0x04, Y2, Y0
+	VPAND   Y1, Y0, Y0
+	VPSHUFB Y0, Y3, Y0
+	VMOVUPS Y0, 64(BX)
+	VMOVDQU 64(SI), Y2
+	VPAND   Y1, Y2, Y0
+	VPSHUFB Y0, Y3, Y0
+	VMOVUPS Y0, 128(BX)
+	VPSRLD  $0x04, Y2, Y0
+	VPAND   Y1, Y0, Y0
+	VPSHUFB Y0, Y3, Y0
+	VMOVUPS Y0, 192(BX)
+	VMOVDQU 128(SI), Y2
+	VPAND   Y1, Y2, Y0
+	VPSHUFB Y0, Y3, Y0
+	VMOVUPS Y0, 256(BX)
+	VPSRLD  $0x04, Y2, Y0
+	VPAND   Y1, Y0, Y0
+	VPSHUFB Y0, Y3, Y0
+	VMOVUPS Y0, 320(BX)
+	VMOVDQU 192(SI), Y2
+	VPAND   Y1, Y2, Y0
+	VPSHUFB Y0, Y3, Y0
+	VMOVUPS Y0, 384(BX)
+	VPSRLD  $0x04, Y2, Y0
+	VPAND   Y1, Y0, Y0
+	VPSHUFB Y0, Y3, Y0
+	VMOVUPS Y0, 448(BX)
+	VMOVDQU 32(SI), Y2
+	VPAND   Y1, Y2, Y0
+	VPSHUFB Y0, Y3, Y0
+	VMOVUPS Y0, 32(BX)
+	VPSRLD  $0x04, Y2, Y0
+	VPAND   Y1, Y0, Y0
+	VPSHUFB Y0, Y3, Y0
+	VMOVUPS Y0, 96(BX)
+	VMOVDQU 96(SI), Y2
+	VPAND   Y1, Y2, Y0
+	VPSHUFB Y0, Y3, Y0
+	VMOVUPS Y0, 160(BX)
+	VPSRLD  $0x04, Y2, Y0
+	VPAND   Y1, Y0, Y0
+	VPSHUFB Y0, Y3, Y0
+	VMOVUPS Y0, 224(BX)
+	VMOVDQU 160(SI), Y2
+	VPAND   Y1, Y2, Y0
+	VPSHUFB Y0, Y3, Y0
+	VMOVUPS Y0, 288(BX)
+	VPSRLD  $0x04, Y2, Y0
+	VPAND   Y1, Y0, Y0
+	VPSHUFB Y0, Y3, Y0
+	VMOVUPS Y0, 352(BX)
+	VMOVDQU 224(SI), Y2
+	VPAND   Y1, Y2, Y0
+	VPSHUFB Y0, Y3, Y0
+	VMOVUPS Y0, 416(BX)
+	VPSRLD  $0x04, Y2, Y0
+	VPAND   Y1, Y0, Y0
+	VPSHUFB Y0, Y3, Y0
+	VMOVUPS Y0, 480(BX)
+	ADDQ    $0x00000400, SI
+	ADDQ    $0x00000200, BX
 	DECQ    DI
 	JNZ     block
 	ADDQ    DX, SI

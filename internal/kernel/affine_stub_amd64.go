@@ -120,6 +120,22 @@ func vectorAffine8x16x4AVX512VNNI(groups int, inner int, header int, scale *byte
 //go:noescape
 func unpackAffine8x16AVX512(groups int, inner int, header int, dst *byte, src *byte)
 
+// vectorTable4x32x4AVX512VNNI computes the product of a unit of 4-bit codes in blocks of 32 columns with one row of activations
+//
+//	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
+//
+// where i is info[g*inner+b]. w points to the codes of the first group and scale to its scales; mins follow 128 bytes after those
+// where header, the distance from scales to codes, is 256 and not 128.
+//
+//go:noescape
+func vectorTable4x32x4AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32, table *byte)
+
+// unpackTable4x32AVX512 computes the codes of inner blocks of 32 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
+// The groups are header bytes apart.
+//
+//go:noescape
+func unpackTable4x32AVX512(groups int, inner int, header int, dst *byte, src *byte, table *byte)
+
 // tileAffine4x1x32AVX512VNNI computes the product of 1 strips of unpacked codes with 4 rows of activations, added to c, whose rows lie 48 apart
 //
 //	c[t*48+r] += sum over b<blocks of scale[b*16+r]*i.scale*(i.start + codes*x) + min[b*16+r]*i.sum
@@ -234,6 +250,16 @@ func vectorAffine8x32x1AVXVNNI(groups int, inner int, header int, scale *byte, w
 //go:noescape
 func vectorAffine8x16x1AVXVNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
+// vectorTable4x32x1AVXVNNI computes the product of a strip of a unit of 4-bit codes in blocks of 32 columns with one row of activations
+//
+//	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
+//
+// where i is info[g*inner+b]. w points to the codes of the first group and scale to its scales; mins follow 128 bytes after those
+// where header, the distance from scales to codes, is 256 and not 128.
+//
+//go:noescape
+func vectorTable4x32x1AVXVNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32, table *byte)
+
 // tileAffine2x1x32AVXVNNI computes the product of 1 strips of unpacked codes with 2 rows of activations, added to c, whose rows lie 48 apart
 //
 //	c[t*48+r] += sum over b<blocks of scale[b*16+r]*i.scale*(i.start + codes*x) + min[b*16+r]*i.sum
@@ -347,6 +373,22 @@ func vectorAffine8x16x1AVX2(groups int, inner int, header int, scale *byte, w *b
 //
 //go:noescape
 func unpackAffine8x16AVX2(groups int, inner int, header int, dst *byte, src *byte)
+
+// vectorTable4x32x1AVX2 computes the product of a strip of a unit of 4-bit codes in blocks of 32 columns with one row of activations
+//
+//	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
+//
+// where i is info[g*inner+b]. w points to the codes of the first group and scale to its scales; mins follow 128 bytes after those
+// where header, the distance from scales to codes, is 256 and not 128.
+//
+//go:noescape
+func vectorTable4x32x1AVX2(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32, table *byte)
+
+// unpackTable4x32AVX2 computes the codes of inner blocks of 32 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
+// The groups are header bytes apart.
+//
+//go:noescape
+func unpackTable4x32AVX2(groups int, inner int, header int, dst *byte, src *byte, table *byte)
 
 // tileAffine2x1x32AVX2 computes the product of 1 strips of unpacked codes with 2 rows of activations, added to c, whose rows lie 48 apart
 //

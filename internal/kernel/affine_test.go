@@ -33,7 +33,9 @@ func randomAffine(r *rand.Rand, s AffineShape) *affineCase {
 	for i := range c.codes {
 		c.codes[i] &= byte(1<<s.Bits - 1)
 		g := i/s.Cols*groups + i%s.Cols/group
-		c.weights[i] = c.scale[g] * float32(int(c.codes[i])-s.Offset)
+		if c.weights[i] = c.scale[g] * float32(int(c.codes[i])-s.Offset); s.Values != nil {
+			c.weights[i] = c.scale[g] * float32(s.Values[c.codes[i]])
+		}
 		if s.Mins {
 			c.weights[i] += c.mins[g]
 		}
@@ -81,7 +83,7 @@ func checkAffine(t *testing.T, r *rand.Rand, ps []*Pool, s AffineShape, tokens i
 		}
 	}
 	// The product with the activations as they are rounded, exactly.
-	block := m.form.block()
+	block, offset := m.form.block(), m.Offset
 	for tk := range tokens {
 		rounded := make([]float64, s.Cols)
 		for b := 0; b < s.Cols; b += block {
@@ -102,7 +104,7 @@ func checkAffine(t *testing.T, r *rand.Rand, ps []*Pool, s AffineShape, tokens i
 			for i, v := range rounded {
 				w := float64(c.weights[row*s.Cols+i])
 				sum += v * w
-				size += math.Abs(v) * (math.Abs(w) + float64(1+s.Offset)/8)
+				size += math.Abs(v) * (math.Abs(w) + float64(1+offset)/8)
 			}
 			if d := math.Abs(sum - float64(first[tk*ldd+row])); !(d <= 0x1p-20*size+1e-30) {
 				t.Fatalf("%s: row %d of token %d is %v, want %v", what, row, tk, first[tk*ldd+row], sum)
@@ -128,6 +130,13 @@ func TestPackedAffine(t *testing.T) {
 					}
 				}
 			}
+		}
+		for _, group := range []int{32, 64, 128} {
+			values := &[16]int8{-128, -104, -83, -65, -49, -35, -22, -10, 0, 13, 25, 38, 53, 69, 89, 127}
+			for _, tokens := range []int{1, 3, 5} {
+				checkAffine(t, r, ps, AffineShape{Rows: 70, Cols: 128, Bits: 4, Group: group, Values: values}, tokens)
+			}
+			checkAffine(t, r, ps, AffineShape{Rows: 33, Cols: 1100, Bits: 4, Group: group, Values: values}, 6)
 		}
 		checkAffine(t, r, ps, AffineShape{Rows: 200, Cols: 1100, Bits: 4, Group: 32, Offset: 8}, 70)
 		checkAffine(t, r, ps, AffineShape{Rows: 65, Cols: 1024, Bits: 8, Group: 32, Offset: 128}, 13)

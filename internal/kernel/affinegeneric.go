@@ -43,12 +43,12 @@ func dotBlock(block, row int, codes, x []byte) int32 {
 }
 
 // vectorAffineGeneric is the definition of the product of a unit with one row of activations.
-func vectorAffineGeneric(f affineForm, groups, inner, header int, unit, x []byte, info []blockInfo, factor, dst []float32) {
+func vectorAffineGeneric(f affineForm, table *[16]byte, groups, inner, header int, unit, x []byte, info []blockInfo, factor, dst []float32) {
 	block := f.block()
 	size := header + inner*unitStrips*f.blockBytes()
 	codes := make([]byte, groups*inner*16*block)
 	for s := range unitStrips {
-		unpackAffineGeneric(f, groups, inner, header, codes, unit[header+s*f.blockBytes():])
+		unpackAffineGeneric(f, table, groups, inner, header, codes, unit[header+s*f.blockBytes():])
 		for r := range affineRows {
 			var sum float32
 			for b := range groups * inner {

@@ -31,7 +31,7 @@ func (m *PackedAffine) Multiply(p *Pool, tokens int, x []float32, ldx int, dst [
 // SharesActivations reports whether products of the same x with both matrices can be made together: with the same rounding of x.
 func (m *PackedAffine) SharesActivations(n *PackedAffine) bool {
 	return m.Cols == n.Cols && m.blocks() == n.blocks() && m.form.block() == n.form.block() && m.Offset == n.Offset &&
-		affineBias(m.form.bits()) == affineBias(n.form.bits())
+		affineBias(m.form.wide()) == affineBias(n.form.wide())
 }
 
 // MultiplyAffine makes up to MostProducts products with the same activations, which are rounded once. The matrices share their rounding (see
@@ -134,7 +134,7 @@ func (j *affineJob) vectors(p *Pool) {
 	m := j.products[0].M
 	buf := j.borrow(j.tokens)
 	defer buf.release()
-	j.offset = int32(affineBias(m.form.bits()) - m.Offset)
+	j.offset = int32(affineBias(m.form.wide()) - m.Offset)
 	j.quantize(0, j.tokens)
 	units, bytes := 0, 0
 	for _, q := range j.products[:j.count] {
@@ -160,7 +160,7 @@ func (j *affineJob) units(lo, hi int) {
 				if len(row) < unitRows {
 					sums = out.f32()
 				}
-				vectorAffine(m.form, m.groups, m.inner, m.header, m.data[u*m.unitBytes:(u+1)*m.unitBytes], j.codes[t*j.wide:(t+1)*j.wide],
+				vectorAffine(m.form, &m.table, m.groups, m.inner, m.header, m.data[u*m.unitBytes:(u+1)*m.unitBytes], j.codes[t*j.wide:(t+1)*j.wide],
 					j.info[t*m.blocks():(t+1)*m.blocks()], m.factor[u*unitRows:(u+1)*unitRows], sums)
 				if len(row) < unitRows {
 					copy(row, sums)
@@ -276,7 +276,7 @@ func (r *affineRun) add(t0, t1 int, c []float32) {
 	}
 	for s := range r.count {
 		_, _, codes := m.group(r.first+s, r.g)
-		unpackAffine(m.form, r.groups, r.inner, gap, r.codes[s*ldw:(s+1)*ldw], codes[r.b*unitStrips*m.form.blockBytes():])
+		unpackAffine(m.form, &m.table, r.groups, r.inner, gap, r.codes[s*ldw:(s+1)*ldw], codes[r.b*unitStrips*m.form.blockBytes():])
 		factor := m.factor[(r.first+s)*affineRows:][:affineRows]
 		widen := func(dst []float32, halves []uint16) {
 			F16ToF32(dst, halves)

@@ -63,26 +63,35 @@ func affineBias(bits int) int {
 	return 0
 }
 
-func vectorAffine(f affineForm, groups, inner, header int, unit, x []byte, info []blockInfo, factor, dst []float32) {
+func vectorAffine(f affineForm, codes *[16]byte, groups, inner, header int, unit, x []byte, info []blockInfo, factor, dst []float32) {
 	needLen("affine unit", len(unit), groups*(header+inner*unitStrips*f.blockBytes()))
 	needLen("affine x", len(x), groups*inner*f.block())
 	needLen("affine infos", len(info), groups*inner)
 	needLen("affine factors", len(factor), unitStrips*affineRows)
 	needLen("affine sums", len(dst), unitStrips*affineRows)
 	table := &vectorAVX2
+	byTable := vectorTable4x32x1AVX2
 	switch {
+	case useAffineVNNI && f == table4x32:
+		vectorTable4x32x4AVX512VNNI(groups, inner, header, &unit[0], &unit[header], &x[0], infoBytes(info), &factor[0], &dst[0], &codes[0])
+		return
 	case useAffineVNNI:
 		vectorVNNI[f](groups, inner, header, &unit[0], &unit[header], &x[0], infoBytes(info), &factor[0], &dst[0])
 		return
 	case useAffineAVXVNNI:
-		table = &vectorAVXVNNI
+		table, byTable = &vectorAVXVNNI, vectorTable4x32x1AVXVNNI
 	case useAffineAVX2:
 	default:
-		vectorAffineGeneric(f, groups, inner, header, unit, x, info, factor, dst)
+		vectorAffineGeneric(f, codes, groups, inner, header, unit, x, info, factor, dst)
 		return
 	}
 	for s := range unitStrips {
-		table[f](groups, inner, header, &unit[s*2*affineRows], &unit[header+s*f.blockBytes()], &x[0], infoBytes(info), &factor[s*affineRows], &dst[s*affineRows])
+		scale, w := &unit[s*2*affineRows], &unit[header+s*f.blockBytes()]
+		if f == table4x32 {
+			byTable(groups, inner, header, scale, w, &x[0], infoBytes(info), &factor[s*affineRows], &dst[s*affineRows], &codes[0])
+		} else {
+			table[f](groups, inner, header, scale, w, &x[0], infoBytes(info), &factor[s*affineRows], &dst[s*affineRows])
+		}
 	}
 }
 
@@ -96,22 +105,29 @@ func first[T any](x []T) *T {
 
 func infoBytes(info []blockInfo) *byte { return (*byte)(unsafe.Pointer(&info[0])) }
 
-func unpackAffine(f affineForm, groups, inner, header int, dst, src []byte) {
+func unpackAffine(f affineForm, table *[16]byte, groups, inner, header int, dst, src []byte) {
 	needLen("affine bytes", len(dst), groups*inner*16*f.block())
 	needLen("affine codes", len(src), (groups*inner-1)*unitStrips*f.blockBytes()+(groups-1)*header+f.blockBytes())
 	switch {
 	case groups*inner == 0:
+	case useAffineVNNI && f == table4x32:
+		unpackTable4x32AVX512(groups, inner, header, &dst[0], &src[0], &table[0])
+	case useAffineAVX2 && f == table4x32:
+		unpackTable4x32AVX2(groups, inner, header, &dst[0], &src[0], &table[0])
 	case useAffineVNNI:
 		unpackAVX512[f](groups, inner, header, &dst[0], &src[0])
 	case useAffineAVX2:
 		unpackAVX2[f](groups, inner, header, &dst[0], &src[0])
 	default:
-		unpackAffineGeneric(f, groups, inner, header, dst, src)
+		unpackAffineGeneric(f, table, groups, inner, header, dst, src)
 	}
 }
 
 // packAffine packs the codes of inner blocks of a strip; see packAffineGeneric.
 func packAffine(f affineForm, inner int, dst, src []byte) {
+	if f == table4x32 {
+		f = affine4x32 // the codes lie in the same places
+	}
 	needLen("affine codes", len(dst), (inner-1)*unitStrips*f.blockBytes()+f.blockBytes())
 	needLen("affine bytes", len(src), inner*16*f.block())
 	pack := [affineFormCount]func(inner int, dst, src *byte){packAffine4x32AVX512, packAffine4x16AVX512, packAffine5x32AVX512, packAffine6x16AVX512}[f]

@@ -4,12 +4,12 @@ package kernel
 
 func affineBias(int) int { return 0 }
 
-func vectorAffine(f affineForm, groups, inner, header int, unit, x []byte, info []blockInfo, factor, dst []float32) {
-	vectorAffineGeneric(f, groups, inner, header, unit, x, info, factor, dst)
+func vectorAffine(f affineForm, table *[16]byte, groups, inner, header int, unit, x []byte, info []blockInfo, factor, dst []float32) {
+	vectorAffineGeneric(f, table, groups, inner, header, unit, x, info, factor, dst)
 }
 
-func unpackAffine(f affineForm, groups, inner, header int, dst, src []byte) {
-	unpackAffineGeneric(f, groups, inner, header, dst, src)
+func unpackAffine(f affineForm, table *[16]byte, groups, inner, header int, dst, src []byte) {
+	unpackAffineGeneric(f, table, groups, inner, header, dst, src)
 }
 
 func packAffine(f affineForm, inner int, dst, src []byte) { packAffineGeneric(f, inner, dst, src) }

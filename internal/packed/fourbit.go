@@ -16,11 +16,34 @@ import (
 type FourBitType struct {
 	Name  string // "nf4" or "fp4"
 	Table *kernel.CodeTable
+	// Products are made with values of 8 bits: bytes[code]/scale is Table.Values[code] within 1/250.
+	bytes [16]int8
+	scale float32
+}
+
+// newFourBitType finds the scale of the bytes that has the least sum of squared differences.
+func newFourBitType(name string, table *kernel.CodeTable) *FourBitType {
+	t := &FourBitType{Name: name, Table: table}
+	least := math.Inf(1)
+	for scale := 96.0; scale < 127.25; scale += 1.0 / 16 {
+		sum := 0.0
+		for _, v := range table.Values {
+			d := math.Round(float64(v)*scale)/scale - float64(v)
+			sum += d * d
+		}
+		if sum < least {
+			least, t.scale = sum, float32(scale)
+		}
+	}
+	for i, v := range table.Values {
+		t.bytes[i] = int8(math.Round(float64(v) * float64(t.scale)))
+	}
+	return t
 }
 
 // NF4 has values at the quantiles of the normal distribution; FP4 is a float of a sign, two bits of exponent and one of mantissa.
 var (
-	NF4 = &FourBitType{"nf4", kernel.NewCodeTable(
+	NF4 = newFourBitType("nf4", kernel.NewCodeTable(
 		[16]float32{
 			-1, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0,
 			0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1,
@@ -30,8 +53,8 @@ var (
 			0.03979014977812767, 0.1202552504837513, 0.2035212516784668, 0.2920137718319893, 0.3893125355243683, 0.5016634166240692, 0.6427869200706482, 0.8614784181118011,
 		},
 		[]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
-	)}
-	FP4 = &FourBitType{"fp4", newFP4()}
+	))
+	FP4 = newFourBitType("fp4", newFP4())
 )
 
 // newFP4 has bounds by magnitude: one that equals a bound has the smaller code on both sides.
@@ -163,6 +186,20 @@ func (f *FourBit) ByteLen() int {
 		return len(f.Codes) + len(f.Nested.Codes) + 4*len(f.Nested.Max)
 	}
 	return len(f.Codes) + 4*len(f.Scales)
+}
+
+// prepare packs the codes for the kernels, or returns nil where blocks are not parts of rows.
+func (f *FourBit) prepare(p *kernel.Pool) Multiplier {
+	s := kernel.AffineShape{Rows: f.Rows, Cols: f.Cols, Bits: 4, Group: f.Block, Values: &f.Type.bytes}
+	if f.Block < 1 || f.Cols%max(f.Block, 1) != 0 || !kernel.CanPackAffine(s) {
+		return nil
+	}
+	return kernel.PackAffine(p, s, func(row int, into kernel.AffineRow) {
+		for i, c := range f.Codes[row*f.Cols/2:][:f.Cols/2] {
+			into.Codes[2*i], into.Codes[2*i+1] = c>>4, c&15
+		}
+		kernel.Scale(into.Scale, f.Scales[row*f.Cols/f.Block:][:len(into.Scale)], 1/f.Type.scale)
+	}, kernel.Lasting)
 }
 
 // Row implements [tensor.Packed].

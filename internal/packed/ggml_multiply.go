@@ -10,6 +10,7 @@ import (
 type affineKind struct {
 	bits, group, offset int
 	mins                bool
+	values              *[16]int8 // what codes stand for, if that is no even scale
 	// read takes a block apart; one of whole rows, where there is one, is faster.
 	read func(src, codes []byte, scale, mins []float32)
 	rows func(src, codes []byte, scale []float32)
@@ -30,6 +31,20 @@ var affineKinds = map[Kind]affineKind{
 			splitNibbles(codes[32*b:][:16], codes[32*b+16:][:16], src[18*b+2:][:16])
 		}
 		blockScales(scale, src, 18)
+	}},
+	IQ4NL: {bits: 4, group: 32, values: &bytesIQ4, rows: func(src, codes []byte, scale []float32) {
+		for b := range scale {
+			splitNibbles(codes[32*b:][:16], codes[32*b+16:][:16], src[18*b+2:][:16])
+		}
+		blockScales(scale, src, 18)
+	}},
+	IQ4XS: {bits: 4, group: 32, values: &bytesIQ4, read: func(src, codes []byte, scale, _ []float32) {
+		d, high := half(src), binary.LittleEndian.Uint16(src[2:])
+		for b := range 8 {
+			code := int(src[4+b/2]>>(b%2*4)&15) | int(high>>(2*b)&3)<<4
+			scale[b] = d * float32(code-32)
+			splitNibbles(codes[32*b:][:16], codes[32*b+16:][:16], src[8+16*b:][:16])
+		}
 	}},
 	Q4_1: {bits: 4, group: 32, offset: 0, mins: true, read: func(src, codes []byte, scale, mins []float32) {
 		scale[0], mins[0] = half(src), half(src[2:])
@@ -110,6 +125,14 @@ func blockScales(scale []float32, src []byte, bytes int) {
 	}
 }
 
+// bytesIQ4 are levelsIQ4 as whole numbers.
+var bytesIQ4 = func() (v [16]int8) {
+	for i, l := range levelsIQ4 {
+		v[i] = int8(l)
+	}
+	return v
+}()
+
 // splitNibbles sets low and high, whose length is a multiple of 8, to the halves of the bytes of src.
 func splitNibbles(low, high, src []byte) {
 	const mask = 0x0f0f0f0f0f0f0f0f
@@ -140,7 +163,7 @@ func scalesK(src []byte, scale, mins []float32) {
 // prepare packs the blocks for the kernels, or returns nil if there is none for the type.
 func (b *Blocks) prepare(p *kernel.Pool) Multiplier {
 	k, ok := affineKinds[b.Kind]
-	s := kernel.AffineShape{Rows: b.Rows, Cols: b.Cols, Bits: k.bits, Group: k.group, Offset: k.offset, Mins: k.mins}
+	s := kernel.AffineShape{Rows: b.Rows, Cols: b.Cols, Bits: k.bits, Group: k.group, Offset: k.offset, Mins: k.mins, Values: k.values}
 	if !ok || b.Rows == 0 || !kernel.CanPackAffine(s) {
 		return nil
 	}

@@ -16,7 +16,8 @@ type Multiplier interface {
 }
 
 // Prepare returns a multiplier for a matrix of the given size. Codes on an even scale are reordered once and multiplied as whole numbers,
-// with the other operand rounded to 8 bits in blocks (see [kernel.PackedAffine]); 16-bit floats are multiplied where they lie; what has
+// with the other operand rounded to 8 bits in blocks (see [kernel.PackedAffine]); those of NF4 and FP4 stand
+// for such codes of 8 bits (see [FourBitType]); 16-bit floats are multiplied where they lie; what has
 // no kernel of its own is decoded to float32 by rows.
 func Prepare(p *kernel.Pool, m tensor.Packed, rows, cols int) Multiplier {
 	switch m := m.(type) {
@@ -25,6 +26,10 @@ func Prepare(p *kernel.Pool, m tensor.Packed, rows, cols int) Multiplier {
 			return r
 		}
 	case *Blocks:
+		if r := m.prepare(p); r != nil {
+			return r
+		}
+	case *FourBit:
 		if r := m.prepare(p); r != nil {
 			return r
 		}

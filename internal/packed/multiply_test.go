@@ -120,6 +120,33 @@ func TestMultiplyAffine(t *testing.T) {
 	}
 }
 
+// TestMultiplyFourBit holds products by NF4 and FP4 to what rounding x costs, and the values of codes, which have 8 bits in products.
+func TestMultiplyFourBit(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 7))
+	for _, kind := range []*FourBitType{NF4, FP4} {
+		for i, v := range kind.Table.Values {
+			if d := math.Abs(float64(float32(kind.bytes[i])/kind.scale - v)); d > 1.0/250 {
+				t.Errorf("%s: code %d is %v in products, %v off", kind.Name, i, float32(kind.bytes[i])/kind.scale, d)
+			}
+		}
+		for _, block := range []int{32, 64, 128, 4096} {
+			const rows, cols = 70, 256
+			weights := make([]float32, rows*cols)
+			for i := range weights {
+				weights[i] = float32(r.NormFloat64() * 0.02)
+			}
+			f, err := NewFourBit(nil, kind, rows, cols, block, block == 64, func(dst []float32, row int) { copy(dst, weights[row*cols:]) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (f.prepare(nil) != nil) != (block <= cols) {
+				t.Errorf("%s, blocks of %d: packed: %v", kind.Name, block, f.prepare(nil) != nil)
+			}
+			checkMultiplier(t, fmt.Sprintf("%s, blocks of %d", kind.Name, block), f, rows, cols)
+		}
+	}
+}
+
 func TestMultiplyNarrow(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 6))
 	for _, d := range []tensor.DType{tensor.Float16, tensor.BFloat16, tensor.Float8E4M3FN} {

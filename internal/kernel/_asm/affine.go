@@ -52,17 +52,18 @@ func affine(g *gen) {
 	for _, isa := range []affineISA{affineVNNI512, affineVNNI256, affineAVX2} {
 		for _, f := range affineForms {
 			a := &affineGen{gen: g, isa: isa, bits: f.bits, block: f.block}
-			if isa.wide() {
-				a.vector(unitStrips)
-			} else {
-				a.vector(1)
-			}
+			a.vector()
 			if isa != affineVNNI256 {
 				a.unpack()
 			}
 			if isa.wide() && f.bits < 8 {
 				a.pack()
 			}
+		}
+		t := &affineGen{gen: g, isa: isa, bits: 4, block: 32, tabled: true}
+		t.vector()
+		if isa != affineVNNI256 {
+			t.unpack()
 		}
 		for _, block := range []int{32, 16} {
 			a := &affineGen{gen: g, isa: isa, bits: 8, block: block}
@@ -87,6 +88,9 @@ type affineGen struct {
 	*gen
 	isa         affineISA
 	bits, block int
+	tabled      bool // codes stand for bytes of a table
+
+	table reg.VecVirtual
 
 	low, high reg.VecVirtual // masks of the low and the high bits of a code
 	w, t      reg.VecVirtual // the codes of a step; scratch
@@ -123,10 +127,18 @@ func (a *affineGen) prepare(dots bool) {
 	case 6:
 		a.high = a.every(0x30)
 	}
+	if a.tabled {
+		a.table = a.reg()
+		if table := a.arg("table"); a.isa.wide() {
+			a.VBROADCASTI32X4(at(table, 0), a.table)
+		} else {
+			a.VBROADCASTI128(at(table, 0), a.table)
+		}
+	}
 	if dots && a.isa == affineAVX2 {
 		a.u, a.ones = a.reg(), a.reg()
 		a.VBROADCASTSS(a.word(0x00010001), a.ones)
-		if a.bits == 8 {
+		if a.wholeBytes() {
 			a.flip = a.every(0x80)
 		}
 	}
@@ -192,6 +204,9 @@ func (a *affineGen) codes(v *vectorOf, step int, prefetch bool) {
 		a.and(a.low, a.w, a.w)
 	}
 	if a.bits == 4 {
+		if a.tabled {
+			a.VPSHUFB(a.w, a.table, a.w)
+		}
 		return
 	}
 	shift, t := 4-step, a.t
@@ -223,7 +238,7 @@ func (a *affineGen) dot(w, x, acc reg.VecVirtual) {
 	case a.isa == affineVNNI256:
 		a.raw("VPDPBUSDVEX", x, w, acc)
 	default:
-		if a.bits == 8 {
+		if a.wholeBytes() {
 			a.VPXOR(a.flip, w, a.t)
 			a.VPSIGNB(a.t, x, a.u)
 			a.VPABSB(a.t, a.t)
@@ -236,16 +251,35 @@ func (a *affineGen) dot(w, x, acc reg.VecVirtual) {
 	}
 }
 
+// wholeBytes reports whether what is multiplied by has up to 8 bits.
+func (a *affineGen) wholeBytes() bool { return a.bits == 8 || a.tabled }
+
+// kind is the part of names that says what codes stand for.
+func (a *affineGen) kind() string {
+	if a.tabled {
+		return "Table"
+	}
+	return "Affine"
+}
+
+// signature is a function's, with the table where there is one.
+func (a *affineGen) signature(args string) string {
+	if a.tabled {
+		args += ", table *byte"
+	}
+	return "func(" + args + ")"
+}
+
 // vector is the product of strips with one row of activations, which is bound by memory: all four strips of a unit, whose bytes are
 // read in one stream, or one of them.
-func (a *affineGen) vector(strips int) {
+func (a *affineGen) vector() {
 	halves := a.isa.halves()
-	what := "a unit"
-	if strips == 1 {
-		what = "a strip of a unit"
+	strips, what := unitStrips, "a unit"
+	if !a.isa.wide() {
+		strips, what = 1, "a strip of a unit"
 	}
-	a.function(name("vectorAffine%dx%dx%d%s", a.bits, a.block, strips, a.isa.name()),
-		"func(groups, inner, header int, scale, w, x, info *byte, factor, dst *float32)",
+	a.function(name("vector%s%dx%dx%d%s", a.kind(), a.bits, a.block, strips, a.isa.name()),
+		a.signature("groups, inner, header int, scale, w, x, info *byte, factor, dst *float32"),
 		name("the product of %s of %d-bit codes in blocks of %d columns with one row of activations", what, a.bits, a.block),
 		"",
 		"\tdst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum",
@@ -330,7 +364,7 @@ func (a *affineGen) vector(strips int) {
 // unpack writes codes as bytes, for tile.
 func (a *affineGen) unpack() {
 	isa := isaName(a.isa.wide())
-	a.function(name("unpackAffine%dx%d%s", a.bits, a.block, isa), "func(groups, inner, header int, dst, src *byte)",
+	a.function(name("unpack%s%dx%d%s", a.kind(), a.bits, a.block, isa), a.signature("groups, inner, header int, dst, src *byte"),
 		name("the codes of inner blocks of %d columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.", a.block),
 		"The groups are header bytes apart.")
 	groups, inner, header := a.arg("groups"), a.arg("inner"), a.arg("header")
