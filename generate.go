@@ -17,7 +17,8 @@ type GeneratorOptions struct {
 	Cache   string // element type of the key-value cache: float16 (also ""), int8 or float32
 	Context int    // most tokens of prompt and answer together; 0: what the model was made for
 	// Products says how prompts are multiplied by weights that are stored in 16 bits: bfloat16 (also "") rounds both factors to that type where
-	// the processor has instructions for it, at about twice the speed; float32 does not.
+	// the processor has instructions for it, at about twice the speed; float32 does not. With float32, products with NF4 and FP4 weights are
+	// those of their values in float32, and slow; else they are rounded to 8 bits in blocks, as those with other 4-bit weights are.
 	Products string
 }
 

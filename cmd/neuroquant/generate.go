@@ -44,7 +44,7 @@ func (g *generateFlags) add(f *pflag.FlagSet) {
 	f.Uint64Var(&g.o.Seed, "seed", 0, "of the draws")
 	f.StringArrayVar(&g.o.Stop, "stop", nil, "text that ends the answer; may be given several times")
 	f.StringVar(&g.cache, "cache", "float16", "element type of the key-value cache: float16, int8 or float32")
-	f.StringVar(&g.products, "products", "bfloat16", "how prompts are multiplied by 16-bit weights: bfloat16, rounded and about twice as fast, or float32")
+	f.StringVar(&g.products, "products", "bfloat16", "how prompts are multiplied by 16-bit weights, and all tokens by NF4 and FP4: bfloat16 rounds to it, or these to 8 bits, for speed; float32 does not")
 	f.IntVar(&g.context, "context", 0, "most tokens of prompt and answer together; default: what the model was made for")
 	f.BoolVar(&g.o.Begin, "bos", false, "put the token that begins a text before a prompt whose tokenizer does not")
 	f.BoolVar(&g.o.IgnoreEnd, "ignore-eos", false, "go on after the token that ends a text")

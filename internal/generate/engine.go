@@ -21,7 +21,7 @@ type Options struct {
 	Context   int          // most tokens of a sequence; 0: no limit
 	Chunk     int          // tokens of a prompt that are computed at once; 0: 512
 	Positions string       // name of the value of the graph that holds the positions
-	Exact     bool         // prompts are multiplied by 16-bit weights in float32; see [pass.RoundProducts]
+	Exact     bool         // no rounding of products that are exact without; see [pass.RoundProducts]
 	Profile   func(n *graph.Node, d time.Duration)
 }
 
@@ -48,7 +48,9 @@ func New(g *graph.Graph, o Options) (*Engine, error) {
 		return nil, err
 	}
 	if !o.Exact {
-		pass.RoundProducts(c)
+		if err := pass.RoundProducts(c); err != nil {
+			return nil, err
+		}
 	}
 	e := &Engine{o: o}
 	if t := c.Outputs[0].Type; t.Ranked && len(t.Dims) == 3 && t.Dims[2].IsKnown() {

@@ -16,7 +16,7 @@ import (
 type FourBitType struct {
 	Name  string // "nf4" or "fp4"
 	Table *kernel.CodeTable
-	// Products are made with values of 8 bits: bytes[code]/scale is Table.Values[code] within 1/250.
+	// Products that round are made with values of 8 bits: bytes[code]/scale is Table.Values[code] within 1/250.
 	bytes [16]int8
 	scale float32
 }

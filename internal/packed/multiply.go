@@ -16,8 +16,7 @@ type Multiplier interface {
 }
 
 // Prepare returns a multiplier for a matrix of the given size. Codes on an even scale are reordered once and multiplied as whole numbers,
-// with the other operand rounded to 8 bits in blocks (see [kernel.PackedAffine]); those of NF4 and FP4 stand
-// for such codes of 8 bits (see [FourBitType]); 16-bit floats are multiplied where they lie; what has
+// with the other operand rounded to 8 bits in blocks (see [kernel.PackedAffine]); 16-bit floats are multiplied where they lie; what has
 // no kernel of its own is decoded to float32 by rows.
 func Prepare(p *kernel.Pool, m tensor.Packed, rows, cols int) Multiplier {
 	switch m := m.(type) {
@@ -30,9 +29,7 @@ func Prepare(p *kernel.Pool, m tensor.Packed, rows, cols int) Multiplier {
 			return r
 		}
 	case *FourBit:
-		if r := m.prepare(p); r != nil {
-			return r
-		}
+		return &fourBitMultiplier{decoder{m, rows, cols}, m}
 	case *RowInt8:
 		if m.Rows > 0 && m.Cols > 0 {
 			return m.prepare()
@@ -86,11 +83,26 @@ func decodedProduct(j *product[decoder], lo, hi int) {
 	}
 }
 
-// Rounder is a multiplier that can round the other operand to bfloat16 where that is faster.
+// Rounder is a multiplier that is exact, apart from the rounding of float32, and can be made one that rounds where that is faster: by 16-bit
+// floats it rounds the other operand to bfloat16; by NF4 and FP4 it rounds that to 8 bits in blocks, and the values of the codes too.
 type Rounder interface {
 	Multiplier
 	// Rounded returns such a multiplier by the same matrix.
 	Rounded() Multiplier
+}
+
+// fourBitMultiplier multiplies by the decoded values.
+type fourBitMultiplier struct {
+	decoder
+	m *FourBit
+}
+
+// Rounded implements [Rounder].
+func (f *fourBitMultiplier) Rounded() Multiplier {
+	if r := f.m.prepare(kernel.Shared()); r != nil {
+		return r
+	}
+	return f
 }
 
 type narrowMultiplier struct {

@@ -16,8 +16,15 @@ func checkMultiplier(t *testing.T, what string, m tensor.Packed, rows, cols int)
 	t.Helper()
 	p := kernel.NewPool(2)
 	defer p.Close()
+	checkProducts(t, what, Prepare(p, m, rows, cols), m, rows, cols)
+}
+
+// checkProducts is checkMultiplier of one.
+func checkProducts(t *testing.T, what string, k Multiplier, m tensor.Packed, rows, cols int) {
+	t.Helper()
+	p := kernel.NewPool(2)
+	defer p.Close()
 	r := rand.New(rand.NewPCG(1, 2))
-	k := Prepare(p, m, rows, cols)
 	w := make([]float32, cols)
 	for _, tokens := range []int{1, 6} {
 		x, dst := make([]float32, tokens*cols), make([]float32, tokens*rows)
@@ -142,7 +149,9 @@ func TestMultiplyFourBit(t *testing.T) {
 			if (f.prepare(nil) != nil) != (block <= cols) {
 				t.Errorf("%s, blocks of %d: packed: %v", kind.Name, block, f.prepare(nil) != nil)
 			}
-			checkMultiplier(t, fmt.Sprintf("%s, blocks of %d", kind.Name, block), f, rows, cols)
+			what := fmt.Sprintf("%s, blocks of %d", kind.Name, block)
+			checkMultiplier(t, what, f, rows, cols)
+			checkProducts(t, what+", rounded", Prepare(nil, f, rows, cols).(Rounder).Rounded(), f, rows, cols)
 		}
 	}
 }

@@ -98,8 +98,11 @@ func TestJoinProducts(t *testing.T) {
 			}
 		}
 	}
-	RoundProducts(joined)
-	RoundProducts(apart)
+	for _, g := range []*graph.Graph{joined, apart} {
+		if err := RoundProducts(g); err != nil {
+			t.Fatal(err)
+		}
+	}
 	x := tensor.New(tensor.Float32, 2, 5, 96)
 	for i := range x.Len() {
 		tensor.Data[float32](x)[i] = float32(i%31)/7 - 2
