@@ -5,7 +5,7 @@ PEERS  ?= .peers
 FUZZTIME ?= 1m
 TOOL    = go tool -modfile=tools/go.mod
 
-.PHONY: build test test-all lint format generate bench interop interop-gguf interop-full interop-resume conformance example-models fuzz bench-size bench-memory report-check bench-peers bench-llm bench-torch bench-layer bench-perplexity
+.PHONY: build test test-all lint format generate bench interop interop-gguf interop-full interop-resume conformance example-models fuzz bench-size bench-memory report-check bench-peers bench-llm bench-quantize bench-torch bench-layer bench-perplexity
 
 build: ; go build -trimpath -o bin/neuroquant ./cmd/neuroquant
 
@@ -28,6 +28,8 @@ bench-memory: ; go test -C cmd/neuroquant -count=1 -run 'TestCalibrationMemory$$
 bench-peers: $(PEERS)/interop/ready ; go run ./bench/peers -python $(PEERS)/interop/bin/python -dir $(PEERS)/bench-models $(BENCHFLAGS)
 
 bench-llm: $(PEERS)/llamacpp/ready ; go build -o bin/llm ./bench/llm && bin/llm -packages $(PEERS)/llamacpp -dir $(PEERS)/bench-llm $(BENCHFLAGS)
+
+bench-quantize: $(PEERS)/llamacpp/ready $(PEERS)/full/ready ; go build -o bin/llm ./bench/llm && bin/llm -quantize -python $(PEERS)/full/bin/python -packages $(PEERS)/llamacpp -dir $(PEERS)/bench-llm $(BENCHFLAGS)
 
 bench-torch: $(PEERS)/full/ready ; go run ./bench/peers -python $(PEERS)/full/bin/python -torch $(PEERS)/full/bin/python -dir $(PEERS)/bench-models $(BENCHFLAGS)
 

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -46,6 +48,31 @@ func TestServe(t *testing.T) {
 		if len(got) != 5 || len(got[0].NS) != 1 || got[0].NS[0] <= 0 || got[1].Error != "" || len(got[2].NS) != 1 || len(got[3].NS) != 4 || got[4].Error == "" {
 			t.Errorf("%s: %+v", k.name, got)
 		}
+	}
+}
+
+// TestQuantize makes what is measured of a small model.
+func TestQuantize(t *testing.T) {
+	folder, err := small.folder(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range quantizations {
+		target := filepath.Join(t.TempDir(), "out")
+		if err := quantizeTo(t.Context(), q.name, folder, target); err != nil {
+			t.Fatalf("%s: %v", q.name, err)
+		}
+		if files, err := os.ReadDir(target); err != nil || len(files) == 0 {
+			t.Errorf("%s: %v, %v", q.name, files, err)
+		}
+	}
+	s := summary{Quantized: []quantized{{Kind: "NF4", Peer: "torch", Rate: 2e9, Other: 1e8, Pass: true}}}
+	var text bytes.Buffer
+	if err := measure.Text(&text, s.String(), s.grids()); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(text.String(), "20.00x") {
+		t.Error(text.String())
 	}
 }
 

@@ -28,6 +28,7 @@ type options struct {
 	rounds         int
 	json, markdown string
 	profile        string
+	python         string
 }
 
 func main() {
@@ -54,7 +55,13 @@ func run(ctx context.Context) error {
 	onlyMake := flag.Bool("make", false, "make the model files and end")
 	serving := flag.Bool("serve", false, "be the side that is measured: take commands from standard input")
 	flag.StringVar(&o.profile, "cpuprofile", "", "write profiles of our side, for Go's pprof, to files of this name with the case behind it")
+	quantizing := flag.Bool("quantize", false, "instead, measure how fast models are quantized")
+	flag.StringVar(&o.python, "python", "", "with -quantize, interpreter that has PyTorch, to compare with that and with llama.cpp")
+	quantizeOne := flag.String("quantize-one", "", "quantize the folder that is named to this type, print what that took, and end")
 	flag.Parse()
+	if *quantizeOne != "" {
+		return quantizeHere(ctx, *quantizeOne, flag.Arg(0), o.dir)
+	}
 	if *serving {
 		return serveProfiled(ctx, o.profile)
 	}
@@ -67,7 +74,12 @@ func run(ctx context.Context) error {
 		o.threads[i] = min(n, measure.CPUs())
 	}
 	o.threads = slices.Compact(o.threads)
-	s, err := o.measure(ctx, *onlyMake)
+	s := &summary{CPU: measure.CPUName(), CPUs: measure.CPUs()}
+	if *quantizing {
+		s.Quantized, err = o.quantizeAll(ctx)
+	} else {
+		err = o.measure(ctx, s, *onlyMake)
+	}
 	if err != nil || *onlyMake {
 		return err
 	}
@@ -90,33 +102,32 @@ func run(ctx context.Context) error {
 }
 
 // measure makes the files and compares.
-func (o *options) measure(ctx context.Context, onlyMake bool) (*summary, error) {
-	s := &summary{CPU: measure.CPUName(), CPUs: measure.CPUs()}
+func (o *options) measure(ctx context.Context, s *summary, onlyMake bool) error {
 	for _, name := range o.models {
 		i := slices.IndexFunc(networks, func(n network) bool { return n.name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("-models: %q is none of the networks", name)
+			return fmt.Errorf("-models: %q is none of the networks", name)
 		}
 		for _, kind := range o.kinds {
 			k := slices.IndexFunc(kinds, func(k kindOf) bool { return k.name == kind })
 			if k < 0 {
-				return nil, fmt.Errorf("-types: %q is none of the types", kind)
+				return fmt.Errorf("-types: %q is none of the types", kind)
 			}
 			path, bytes, err := networks[i].file(ctx, o.dir, kind)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if onlyMake {
 				continue
 			}
 			for _, threads := range o.threads {
 				if err := o.one(ctx, s, &networks[i], &kinds[k], path, bytes, threads); err != nil {
-					return nil, fmt.Errorf("%s %s, %d threads: %w", name, kind, threads, err)
+					return fmt.Errorf("%s %s, %d threads: %w", name, kind, threads, err)
 				}
 			}
 		}
 	}
-	return s, nil
+	return nil
 }
 
 // one compares on a file with a number of threads.

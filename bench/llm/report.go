@@ -60,6 +60,8 @@ type summary struct {
 	CPUs    int      `json:"cpus"`
 	Peer    string   `json:"peer,omitempty"`
 	Results []result `json:"results"`
+
+	Quantized []quantized `json:"quantized,omitempty"`
 }
 
 func (s *summary) String() string {
@@ -87,6 +89,9 @@ func (r *result) String() string {
 }
 
 func (s *summary) grids() []measure.Grid {
+	if s.Quantized != nil {
+		return []measure.Grid{quantizeGrid(s.Quantized)}
+	}
 	g := measure.Grid{Title: "Tokens", Header: []string{
 		"model", "type", "threads", "phase", "peer", "ours", "ratio", "limit", "bandwidth or peak", "peer share", "ours share", "limit", "", "others",
 	}}
