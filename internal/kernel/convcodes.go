@@ -125,7 +125,7 @@ type stripArgs struct {
 
 // strips computes every block of output positions times panel of channels of a group.
 func (c *nhwcPlan) strips(p *Pool, a stripArgs) {
-	a.rows, a.parts = splitStrips(p.Threads(), c.positions, a.b.cols.panels(), c.runs.words*c.runs.count)
+	a.rows, a.parts = c.split.of(p.Threads(), c.positions, a.b.cols.panels(), c.runs.words*c.runs.count)
 	rowTasks := (c.positions + a.rows - 1) / a.rows
 	if rowTasks*a.parts == 1 {
 		p = nil

@@ -107,6 +107,7 @@ type nhwcPlan struct {
 	perOut    int
 	perIn     int
 	positions int // output positions of the batch
+	split     lastSplit
 }
 
 func planNHWC(s *ConvShape, xSigned bool, xzp int32) *nhwcPlan {

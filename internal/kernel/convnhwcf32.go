@@ -172,7 +172,7 @@ type stripsF32 struct {
 // floats computes the strips of all groups.
 func (c *nhwcPlan) floats(p *Pool, image []byte, w *PackedConvF32NHWC, begin, residual, y []float32) {
 	a := stripsF32{c: c, w: w, image: image, begin: begin, residual: residual, y: y}
-	a.rows, a.parts = splitStrips(p.Threads(), c.positions, c.s.Group*w.cols.panels(), c.runs.words*c.runs.count)
+	a.rows, a.parts = c.split.of(p.Threads(), c.positions, c.s.Group*w.cols.panels(), c.runs.words*c.runs.count)
 	rowTasks := (c.positions + a.rows - 1) / a.rows
 	if rowTasks*a.parts == 1 {
 		p = nil

@@ -1,5 +1,20 @@
 package kernel
 
+import "sync/atomic"
+
+// lastSplit keeps what splitStrips said last of one product, whose size stays.
+type lastSplit struct{ packed atomic.Uint64 } // threads<<48 | rows<<32 | parts
+
+// of is splitStrips.
+func (l *lastSplit) of(threads, m, panels, words int) (rows, parts int) {
+	if v := l.packed.Load(); v>>48 == uint64(threads) {
+		return int(v >> 32 & 0xffff), int(v & 0xffffffff)
+	}
+	rows, parts = splitStrips(threads, m, panels, words)
+	l.packed.Store(uint64(threads)<<48 | uint64(rows)<<32 | uint64(parts))
+	return rows, parts
+}
+
 // stripHeights are the rows of a task of strips: multiples of the heights of tiles, seven and eight.
 var stripHeights = [...]int{192, 168, 112, 96, 64, 56, 48, 40, 32, 28, 24, 16, 8, 7}
 
