@@ -13,6 +13,10 @@ import (
 // the serial work between two nodes of a graph, short enough to cost a busy machine little.
 const spinTime = 40 * time.Microsecond
 
+// joinTime is how long the caller of a loop looks for the end of the last chunks: longer than one takes, and short beside the time for
+// which a core is given to another process.
+const joinTime = 5 * spinTime
+
 // Pool is a set of worker threads for fork-join loops.
 //
 // Workers are goroutines locked to OS threads (see parker). After a job they spin for some 40 microseconds and then
@@ -25,6 +29,7 @@ const spinTime = 40 * time.Microsecond
 type Pool struct {
 	threads int
 	workers []*parker
+	caller  *parker     // of For, which waits for the last workers
 	busy    atomic.Bool // a For is in progress, or the pool is closed
 	closed  atomic.Bool
 
@@ -63,7 +68,7 @@ func NewPool(threads int) *Pool {
 	if threads < 1 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	p := &Pool{threads: threads, workers: make([]*parker, threads-1)}
+	p := &Pool{threads: threads, workers: make([]*parker, threads-1), caller: newParker()}
 	p.shares = make([]share, threads)
 	for i := range p.workers {
 		w := newParker()
@@ -126,17 +131,32 @@ func (p *Pool) For(n, grain int, body func(lo, hi int)) {
 	}
 	p.work(0)
 	p.state.And(^uint64(stateOpen))
-	for i := 0; p.state.Load()&stateInside != 0; i++ {
-		pause()
-		if i > 1000 {
-			runtime.Gosched()
-		}
-	}
+	p.join()
 	f := p.failure.Swap(nil)
 	p.body = nil
 	p.busy.Store(false)
 	if f != nil {
 		panic(f.value)
+	}
+}
+
+// join waits for the workers that are inside of a closed job. One that does not come back soon has lost its core to another process;
+// the caller then leaves its own core to others, too, and has what it saved when work is to be done.
+func (p *Pool) join() {
+	var began time.Time
+	for i := 1; p.state.Load()&stateInside != 0; i++ {
+		pause()
+		if i%64 != 0 {
+			continue
+		}
+		if i == 64 {
+			began = time.Now()
+		} else if time.Since(began) > joinTime {
+			p.caller.prepare()
+			if p.state.Load()&stateInside != 0 || !p.caller.cancel() {
+				p.caller.sleep()
+			}
+		}
 	}
 }
 
@@ -211,7 +231,9 @@ func (p *Pool) run(w *parker, thread int) {
 					pprof.SetGoroutineLabels(*l)
 				}
 				p.work(thread)
-				p.state.Add(^uint64(0))
+				if p.state.Add(^uint64(0))&stateInside == 0 {
+					p.caller.wake()
+				}
 				idle, i = time.Now(), 0
 			}
 			continue
