@@ -189,3 +189,39 @@ func TestRunIntoFillsWhatFits(t *testing.T) {
 		}
 	}
 }
+
+// TestThreadsDoNotChangeResults compares the bits of what networks compute on one thread and on several, twice each: the second call
+// runs on what the first one left in the memory of values.
+func TestThreadsDoNotChangeResults(t *testing.T) {
+	for _, n := range steadyNets {
+		for _, method := range []string{"", n.method} {
+			g, err := n.build()
+			if err != nil {
+				t.Fatal(err)
+			}
+			in := steadyInput(t, g, n.batch, n.seq)
+			var want map[string]*tensor.Tensor
+			for threads := 1; threads <= 4; threads++ {
+				m := steadyModel(t, n.build, method, in)
+				m.SetThreads(threads)
+				for range 2 {
+					got, err := m.Run(t.Context(), in)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if want == nil {
+						want = got
+					}
+					for name, w := range want {
+						if string(got[name].Bytes()) != string(w.Bytes()) {
+							t.Errorf("%s %s, %d threads: output %s differs from that of one thread", n.name, method, threads, name)
+						}
+					}
+				}
+				if err := m.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+}
