@@ -3,7 +3,9 @@ package neuroquant
 import (
 	"fmt"
 	"slices"
+	"strings"
 
+	"github.com/neurotrain/neuroquant/internal/format/gguf"
 	"github.com/neurotrain/neuroquant/internal/format/hf"
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/model"
@@ -16,10 +18,11 @@ const formatAuto = "auto"
 
 // weightOnly lists the methods that store weights in few bits and leave activations as they are, with the layout of a Hugging Face folder
 // that each writes by itself.
-var weightOnly = map[string]string{"rtn": "compressed-tensors", "gptq": "gptq", "awq": "awq", "bitsandbytes": "bitsandbytes"}
+var weightOnly = map[string]string{"rtn": "compressed-tensors", "gptq": "gptq", "awq": "awq", "bitsandbytes": "bitsandbytes", "w8a8": "compressed-tensors"}
 
 // resolve returns the settings with the format that is meant for a model.
 func (c Config) resolve(m *model.Model) Config {
+	c.Format = c.formats()[0]
 	if c.Format == formatPT {
 		c.BiasCorrection = false // it holds weights as they were rounded and biases as they are
 	}
@@ -33,6 +36,21 @@ func (c Config) resolve(m *model.Model) Config {
 	return c
 }
 
+// formats lists the formats that are asked for, the first that of the result, others what it is converted to.
+func (c Config) formats() []string { return strings.Split(c.Format, ",") }
+
+// holdsAll says which of several formats cannot hold a matrix, and why, or nothing.
+func holdsAll(formats []string) func(s tensor.Scheme, rows, cols int) string {
+	return func(s tensor.Scheme, rows, cols int) string {
+		for _, f := range formats {
+			if why := holds(f)(s, rows, cols); why != "" {
+				return why
+			}
+		}
+		return ""
+	}
+}
+
 // isLayout reports whether a format is a layout of a Hugging Face folder.
 func isLayout(format string) bool { return slices.Contains(hf.LayoutNames(), format) }
 
@@ -44,6 +62,8 @@ func holds(format string) func(s tensor.Scheme, rows, cols int) string {
 			return fmt.Sprintf("%v goes to Hugging Face folders, and this model is of none", s)
 		case format == formatONNX:
 			return quantize.RefuseNBits(s, rows, cols)
+		case format == gguf.Name && (s.Reordered || s.Group%32 != 0 || cols%32 != 0):
+			return fmt.Sprintf("%v of %d inputs; blocks of GGUF files have 32 columns in a row", s, cols)
 		case isLayout(format):
 			if err := hf.CheckLayout(format, s, rows, cols); err != nil {
 				return err.Error()

@@ -3,11 +3,13 @@ package neuroquant
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/neurotrain/neuroquant/internal/config"
+	"github.com/neurotrain/neuroquant/internal/format/gguf"
 	"github.com/neurotrain/neuroquant/internal/format/hf"
 	"github.com/neurotrain/neuroquant/internal/packed"
 	"github.com/neurotrain/neuroquant/internal/quantize"
@@ -19,7 +21,7 @@ import (
 // the flags of the command-line tool. [DefaultConfig] gives the defaults; the zero Config is not valid.
 type Config struct {
 	Enabled bool   `yaml:"enabled" json:"enabled" doc:"false leaves the model as it is"`
-	Method  string `yaml:"method" json:"method" enum:"dynamic,static,qat,gptq,awq,bitsandbytes,rtn" doc:"how to quantize; 'neuroquant list' shows the methods"`
+	Method  string `yaml:"method" json:"method" enum:"dynamic,static,qat,gptq,awq,bitsandbytes,rtn,w8a8" doc:"how to quantize; 'neuroquant list' shows the methods"`
 	DType   string `yaml:"dtype" json:"dtype" enum:"qint8,quint8,qint4,float16,bfloat16" doc:"what weights are stored in"`
 	Device  string `yaml:"device" json:"device" enum:"auto,cpu" doc:"where to compute; this program computes on the CPU"`
 	// TrustRemoteCode exists for files written for other tools. Whatever it says, nothing in a model file is ever executed.
@@ -54,8 +56,8 @@ type Config struct {
 
 	WeightRanges           string  `yaml:"weight_ranges" json:"weight_ranges,omitempty" enum:"minmax,mse" doc:"what scales of weights cover: all values (minmax), or the range that loses least (mse) (static)"`
 	CrossLayerEqualization bool    `yaml:"cross_layer_equalization" json:"cross_layer_equalization,omitempty" doc:"scale channels inside the model so that weights which follow each other have equal ranges (static)"`
-	SmoothQuant            bool    `yaml:"smooth_quant" json:"smooth_quant,omitempty" doc:"scale channels so that activations with outlying channels become even (static; calibrates twice)"`
-	SmoothQuantAlpha       float64 `yaml:"smooth_quant_alpha" json:"smooth_quant_alpha,omitempty" doc:"how much of the difference smooth_quant moves from activations into weights, between 0 and 1 (static)"`
+	SmoothQuant            bool    `yaml:"smooth_quant" json:"smooth_quant,omitempty" doc:"scale channels so that activations with outlying channels become even (static, which then calibrates twice; w8a8)"`
+	SmoothQuantAlpha       float64 `yaml:"smooth_quant_alpha" json:"smooth_quant_alpha,omitempty" doc:"how much of the difference smooth_quant moves from activations into weights, between 0 and 1 (static, w8a8)"`
 	BiasCorrection         bool    `yaml:"bias_correction" json:"bias_correction" doc:"correct biases and scales of weights by what layers are off by on average on the samples (static; runs them twice more; not with statistics alone or format pt)"`
 
 	Activations          string `yaml:"activations" json:"activations,omitempty" enum:"quint8,qint8,quint16,qint16" doc:"what activations are held in; those of 16 bits are for runtimes that have integer operators for them, others compute in float between the codes (static)"`
@@ -66,9 +68,9 @@ type Config struct {
 	QuantFormat string `yaml:"quant_format" json:"quant_format,omitempty" enum:"qdq,qoperator" doc:"how integer operators are written: float ones between QuantizeLinear and DequantizeLinear (qdq), or QLinearConv and its like (qoperator) (static)"`
 	ReduceRange string `yaml:"reduce_range" json:"reduce_range,omitempty" enum:"none,needed,all" doc:"7-bit weights for CPUs that add products in 16 bits (no VNNI): none, only where they can overflow (needed), or all (static)"`
 
-	NumCalibrationSamples int      `yaml:"num_calibration_samples" json:"num_calibration_samples" doc:"samples to calibrate with (static, gptq, awq)"`
+	NumCalibrationSamples int      `yaml:"num_calibration_samples" json:"num_calibration_samples" doc:"samples to calibrate with (static, gptq, awq, w8a8)"`
 	CalibrationBatchSize  int      `yaml:"calibration_batch_size" json:"calibration_batch_size,omitempty" doc:"samples per call while calibrating, where the model leaves it free; more are faster and take more memory (static)"`
-	CalibrationLength     int      `yaml:"calibration_length" json:"calibration_length,omitempty" doc:"tokens of a calibration sample of text (gptq, awq)"`
+	CalibrationLength     int      `yaml:"calibration_length" json:"calibration_length,omitempty" doc:"tokens of a calibration sample of text (gptq, awq, w8a8)"`
 	Stats                 []string `yaml:"stats" json:"stats,omitempty" doc:"files of calibration statistics to use in place of samples, see 'neuroquant calibrate' (static)"`
 
 	Search            bool          `yaml:"search" json:"search,omitempty" doc:"look for the layers to leave in float, as few as the accuracy asked for takes, and for the calibrators of the others (static)"`
@@ -81,7 +83,7 @@ type Config struct {
 	// Format is that of the written file: "auto", what fits the method and the model; "onnx", the quantized graph; "gptq", "gptq_v2", "awq" or
 	// "compressed-tensors", a Hugging Face folder with weights in that layout; or "pt", a PyTorch state dict with the weights as they were
 	// rounded, in their float types: activations are not quantized in it.
-	Format string `yaml:"format" json:"format,omitempty" enum:"auto,onnx,pt,gptq,gptq_v2,awq,compressed-tensors,bitsandbytes" doc:"what is written: onnx, the quantized graph; pt, a PyTorch state dict of the rounded weights in float; gptq, gptq_v2, awq or compressed-tensors, a Hugging Face folder with weights in that layout; auto: what fits the method and the model"`
+	Format string `yaml:"format" json:"format,omitempty" doc:"what is written: onnx, the quantized graph; pt, a PyTorch state dict of the rounded weights in float; gptq, gptq_v2, awq or compressed-tensors, a Hugging Face folder with weights in that layout; auto: what fits the method and the model; several with commas between, such as gptq,awq,gguf: one after the other from the same codes, each in a folder of its name"`
 	// PTQint8 stores the linear layers of a state dict as the packed qint8 tensors of PyTorch's dynamic quantization, in place of
 	// floats: the state dict of a model that torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}) made.
 	PTQint8            bool   `yaml:"pt_qint8" json:"pt_qint8,omitempty" doc:"format pt: linear layers as PyTorch's packed qint8 tensors, the state dict of torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}) (dynamic, dtype qint8)"`
@@ -133,6 +135,9 @@ func BitsAndBytes8BitConfig() Config {
 	return c
 }
 
+// W8A8Config is the preset for 8-bit weights and activations of language models with SmoothQuant.
+func W8A8Config() Config { c := DefaultConfig(); c.Method, c.SmoothQuant = "w8a8", true; return c }
+
 // MethodInfo says what a method is and whether this version has it.
 type MethodInfo struct {
 	Name      string   `json:"name"`
@@ -150,6 +155,7 @@ var catalogue = []MethodInfo{
 	{Name: "gptq", Title: "2 to 8-bit weights of language models, error-compensated (GPTQ)"},
 	{Name: "awq", Title: "4-bit weights of language models, activation-aware scales (AWQ)"},
 	{Name: "rtn", Title: "2- to 8-bit weights, each rounded to the nearest; no calibration data"},
+	{Name: "w8a8", Title: "8-bit weights and activations of language models, a scale for each output and token; with SmoothQuant"},
 	{Name: "bitsandbytes", Title: "NF4, FP4 and LLM.int8() weights, for inference and LoRA training"},
 }
 
@@ -179,7 +185,7 @@ var keysOf = []struct {
 	{"damp_percent", []string{"gptq"}, func(c, d Config) bool { return c.DampPercent != d.DampPercent }},
 	{"mse", []string{"gptq"}, func(c, d Config) bool { return c.MSE != d.MSE }},
 	{"gptaq", []string{"gptq"}, func(c, d Config) bool { return c.GPTAQ }},
-	{"calibration_length", []string{"gptq", "awq"}, func(c, d Config) bool { return c.CalibrationLength != d.CalibrationLength }},
+	{"calibration_length", []string{"gptq", "awq", "w8a8"}, func(c, d Config) bool { return c.CalibrationLength != d.CalibrationLength }},
 	{"load_in_4bit", []string{"bitsandbytes"}, func(c, d Config) bool { return c.LoadIn4Bit }},
 	{"load_in_8bit", []string{"bitsandbytes"}, func(c, d Config) bool { return c.LoadIn8Bit }},
 	{"bnb_4bit_compute_dtype", []string{"bitsandbytes"}, func(c, d Config) bool { return c.BnB4BitComputeDType != d.BnB4BitComputeDType }},
@@ -187,15 +193,15 @@ var keysOf = []struct {
 	{"bnb_4bit_use_double_quant", []string{"bitsandbytes"}, func(c, d Config) bool { return c.BnB4BitUseDoubleQuant }},
 	{"bnb_4bit_blocksize", []string{"bitsandbytes"}, func(c, d Config) bool { return c.BnB4BitBlockSize != d.BnB4BitBlockSize }},
 	{"llm_int8_threshold", []string{"bitsandbytes"}, func(c, d Config) bool { return c.LLMInt8Threshold != d.LLMInt8Threshold }},
-	{"num_calibration_samples", []string{"static", "gptq", "awq"}, func(c, d Config) bool { return c.NumCalibrationSamples != d.NumCalibrationSamples }},
+	{"num_calibration_samples", []string{"static", "gptq", "awq", "w8a8"}, func(c, d Config) bool { return c.NumCalibrationSamples != d.NumCalibrationSamples }},
 	{"calibration_batch_size", []string{"static"}, func(c, d Config) bool { return c.CalibrationBatchSize != d.CalibrationBatchSize }},
 	{"stats", []string{"static"}, func(c, d Config) bool { return len(c.Stats) > 0 }},
 	{"calibrator", []string{"static"}, func(c, d Config) bool { return c.Calibrator != d.Calibrator }},
 	{"percentile", []string{"static"}, func(c, d Config) bool { return c.Percentile != d.Percentile }},
 	{"weight_ranges", []string{"static"}, func(c, d Config) bool { return c.WeightRanges != d.WeightRanges }},
 	{"cross_layer_equalization", []string{"static"}, func(c, d Config) bool { return c.CrossLayerEqualization }},
-	{"smooth_quant", []string{"static"}, func(c, d Config) bool { return c.SmoothQuant }},
-	{"smooth_quant_alpha", []string{"static"}, func(c, d Config) bool { return c.SmoothQuantAlpha != d.SmoothQuantAlpha }},
+	{"smooth_quant", []string{"static", "w8a8"}, func(c, d Config) bool { return c.SmoothQuant }},
+	{"smooth_quant_alpha", []string{"static", "w8a8"}, func(c, d Config) bool { return c.SmoothQuantAlpha != d.SmoothQuantAlpha }},
 	{"bias_correction", []string{"static"}, func(c, d Config) bool { return c.BiasCorrection != d.BiasCorrection }},
 	{"activations", []string{"static"}, func(c, d Config) bool { return c.Activations != d.Activations }},
 	{"symmetric_activations", []string{"static"}, func(c, d Config) bool { return c.SymmetricActivations }},
@@ -242,10 +248,11 @@ func (c Config) Validate() error {
 	if c.Device != "auto" && c.Device != "cpu" {
 		bad("device", "want auto or cpu, got %q: this program computes on the CPU", c.Device)
 	}
-	if f := c.Format; f != formatAuto && f != formatONNX && f != formatPT && !isLayout(f) {
+	c.validateFormats(bad)
+	if f := c.formats()[0]; f != formatAuto && f != formatONNX && f != formatPT && !isLayout(f) {
 		bad("format", "want auto, onnx, pt, %s, got %q", strings.Join(hf.LayoutNames(), ", "), f)
 	} else if isLayout(f) && weightOnly[c.Method] == "" {
-		bad("format", "%s holds weights of few bits, which methods gptq, awq and rtn make", f)
+		bad("format", "%s is of methods %s", f, strings.Join(slices.Sorted(maps.Keys(weightOnly)), ", "))
 	} else if f == formatPT && weightOnly[c.Method] != "" {
 		bad("format", "method %s writes onnx or %s", c.Method, strings.Join(hf.LayoutNames(), ", "))
 	} else if c.Search && f != formatONNX && f != formatAuto {
@@ -263,11 +270,19 @@ func (c Config) Validate() error {
 	if weightOnly[c.Method] != "" {
 		c.validateWeightOnly(bad)
 	}
-	if c.Method == "bitsandbytes" {
+	switch {
+	case c.Method == "bitsandbytes":
 		c.validateBitsAndBytes(bad)
+	case c.Method == "w8a8" && c.Format != formatAuto && c.Format != "compressed-tensors":
+		bad("format", "method w8a8 writes compressed-tensors, got %q", c.Format)
 	}
 	if err == nil && method.Calibrate && c.NumCalibrationSamples < 1 {
 		bad("num_calibration_samples", "want at least 1, got %d", c.NumCalibrationSamples)
+	}
+	if !(c.SmoothQuantAlpha > 0 && c.SmoothQuantAlpha <= 1) {
+		bad("smooth_quant_alpha", "want more than 0 and at most 1, got %v", c.SmoothQuantAlpha)
+	} else if c.SmoothQuantAlpha != def.SmoothQuantAlpha && !c.SmoothQuant {
+		bad("smooth_quant_alpha", "it belongs to smooth_quant, which is off")
 	}
 	if err == nil && c.Method == "static" {
 		if cerr := (quantize.Calibrator{Method: c.Calibrator, Percentile: 99}).Check(); cerr != nil {
@@ -298,11 +313,6 @@ func (c Config) Validate() error {
 		if c.DType == "qint4" && c.ReduceRange != def.ReduceRange {
 			bad("reduce_range", "products with 4-bit weights fit 16 bits as they are")
 		}
-		if !(c.SmoothQuantAlpha > 0 && c.SmoothQuantAlpha <= 1) {
-			bad("smooth_quant_alpha", "want more than 0 and at most 1, got %v", c.SmoothQuantAlpha)
-		} else if c.SmoothQuantAlpha != def.SmoothQuantAlpha && !c.SmoothQuant {
-			bad("smooth_quant_alpha", "it belongs to smooth_quant, which is off")
-		}
 		if c.SmoothQuant && len(c.Stats) > 0 {
 			bad("smooth_quant", "it needs samples: stored statistics are of a model whose channels are not scaled")
 		}
@@ -331,7 +341,7 @@ func MethodNames(available bool) []string {
 // StoredAs names what weights are stored in: DType, or for methods that store them in few bits those.
 func (c Config) StoredAs() string {
 	switch {
-	case c.Method == "bitsandbytes" && c.LoadIn8Bit:
+	case c.Method == "w8a8", c.Method == "bitsandbytes" && c.LoadIn8Bit:
 		return "int8"
 	case c.Method == "bitsandbytes":
 		return c.BnB4BitQuantType
@@ -363,13 +373,33 @@ func (c Config) validateWeightOnly(bad func(key, format string, a ...any)) {
 	}
 }
 
+// validateFormats checks formats that are written beside the first.
+func (c Config) validateFormats(bad func(key, format string, a ...any)) {
+	list := c.formats()
+	others := append(gridFormats(), gguf.Name, formatONNX)
+	for i, f := range list {
+		switch {
+		case len(list) > 1 && (c.Method != "gptq" && c.Method != "awq" && c.Method != "rtn" || list[0] == formatPT || list[0] == formatAuto):
+			bad("format", "several formats are for the codes of methods gptq, awq and rtn, got %q", c.Format)
+			return
+		case i > 0 && !slices.Contains(others, f):
+			bad("format", "want one of %s after the first, got %q", strings.Join(others, ", "), f)
+		case slices.Contains(list[:i], f):
+			bad("format", "%s is there twice", f)
+		case list[0] == formatONNX && i > 0:
+			bad("format", "onnx comes after the formats of Hugging Face folders, got %q", c.Format)
+			return
+		}
+	}
+}
+
 // weights are the settings of methods that store weights in few bits.
 func (c Config) weights() quantize.WeightSettings {
 	o := quantize.WeightSettings{
 		Bits: c.Bits, Group: max(c.GroupSize, 0), Symmetric: c.Sym && c.Method != "awq", Damp: c.DampPercent, Norm: c.MSE, Asymmetric: c.GPTAQ, ScaleType: tensor.Float16,
-		Refuse: holds(c.Format),
+		Refuse: holdsAll(c.formats()),
 	}
-	if c.Format == "gptq" && !o.Symmetric {
+	if slices.Contains(c.formats(), "gptq") && !o.Symmetric {
 		o.LeastZero = 1 // zero points are stored less one
 	}
 	if c.Method == "gptq" {

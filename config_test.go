@@ -76,7 +76,7 @@ func TestValidate(t *testing.T) {
 		{"every dtype", func(c *neuroquant.Config) { c.DType = "bfloat16" }, nil},
 		{"cpu", func(c *neuroquant.Config) { c.Device = "cpu" }, nil},
 		{"trust", func(c *neuroquant.Config) { c.TrustRemoteCode = true }, nil},
-		{"unknown method", func(c *neuroquant.Config) { c.Method = "int8" }, []string{`method: unknown method "int8"; the methods are dynamic, static, qat, gptq, awq, rtn, bitsandbytes`}},
+		{"unknown method", func(c *neuroquant.Config) { c.Method = "int8" }, []string{`method: unknown method "int8"; the methods are dynamic, static, qat, gptq, awq, rtn, w8a8, bitsandbytes`}},
 		{"a method of later versions", func(c *neuroquant.Config) { c.Method = "qat" }, []string{"method: qat is not available in this version; available: dynamic"}},
 		{"unknown dtype", func(c *neuroquant.Config) { c.DType = "q_int8" }, []string{`dtype: unknown dtype "q_int8" (did you mean "qint8"?); method dynamic stores qint8, quint8, float16, bfloat16`}},
 		{"device", func(c *neuroquant.Config) { c.Device = "cuda" }, []string{`device: want auto or cpu, got "cuda": this program computes on the CPU`}},
@@ -173,7 +173,7 @@ func TestMethods(t *testing.T) {
 			}
 		}
 	}
-	if got := strings.Join(names, " "); got != "dynamic static qat gptq awq rtn bitsandbytes" {
+	if got := strings.Join(names, " "); got != "dynamic static qat gptq awq rtn w8a8 bitsandbytes" {
 		t.Errorf("methods %s", got)
 	}
 }

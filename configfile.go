@@ -64,7 +64,7 @@ func placed(doc *config.Document, err error) error {
 
 // ExampleConfig returns a YAML file for a method with its settings, their defaults and what they mean.
 func ExampleConfig(method string) ([]byte, error) {
-	presets := map[string]func() Config{"dynamic": DynamicConfig, "static": StaticConfig, "qat": QATConfig, "gptq": GPTQ4BitConfig, "awq": AWQ4BitConfig, "rtn": RTN4BitConfig, "bitsandbytes": BitsAndBytes4BitConfig}
+	presets := map[string]func() Config{"dynamic": DynamicConfig, "static": StaticConfig, "qat": QATConfig, "gptq": GPTQ4BitConfig, "awq": AWQ4BitConfig, "rtn": RTN4BitConfig, "bitsandbytes": BitsAndBytes4BitConfig, "w8a8": W8A8Config}
 	preset := presets[method]
 	if preset == nil {
 		return nil, fmt.Errorf("unknown method %q%s; the methods are %s", method, config.Suggest(method, MethodNames(false)), strings.Join(MethodNames(false), ", "))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,14 +16,22 @@ import (
 	"github.com/neurotrain/neuroquant/internal/format/gguf"
 	"github.com/neurotrain/neuroquant/internal/format/hf"
 	"github.com/neurotrain/neuroquant/internal/model"
+	"github.com/neurotrain/neuroquant/internal/packed"
+	"github.com/neurotrain/neuroquant/tensor"
 )
 
 // ConvertOptions say what a model is converted to.
 type ConvertOptions struct {
-	// To is the format: "gguf", a file, or "hf", a folder. Empty: what the ending of the output says.
+	// To is the format: "gguf", a file; "hf", a folder of floats; "gptq", "gptq_v2", "awq" or "compressed-tensors", a folder with the matrices in that
+	// layout; or "onnx", a file with them as MatMulNBits. Empty: what the ending of the output says.
 	To string
-	// Type is the block type or mixture of a GGUF file, such as Q4_K_M; see [ConvertTypes]. Empty: F16.
+	// Type is the block type or mixture of a GGUF file, such as Q4_K_M; see [ConvertTypes]. Empty: F16, or for a model whose matrices are
+	// codes the types that hold those.
 	Type string
+	// Like is the checkpoint that an ONNX file was made from, of which configuration, tokenizer and the names of tensors are taken.
+	Like string
+	// Lossy rounds matrices again that the format does not hold as they are.
+	Lossy bool
 	// SplitBytes is how much tensor data a GGUF file holds at most; 0: all in one file.
 	SplitBytes int64
 	// Importance is a file of this program's or of llama.cpp's imatrix program: errors of weights count by what they are multiplied by.
@@ -36,11 +46,15 @@ type ConvertOptions struct {
 
 // Conversion is what [Convert] did.
 type Conversion struct {
-	Input   string            `json:"input"`
-	Output  string            `json:"output"`
-	Format  string            `json:"format"`
-	Type    string            `json:"type,omitempty"`
-	Bytes   int64             `json:"bytes"` // of the tensors
+	Input  string `json:"input"`
+	Output string `json:"output"`
+	Format string `json:"format"`
+	Type   string `json:"type,omitempty"`
+	Bytes  int64  `json:"bytes"` // of the tensors
+	// Equal and Differ count tensors that the written file decodes to the same values as the input, and those that it does not; both are 0 where
+	// the input has no matrices of codes.
+	Equal   int               `json:"equal,omitempty"`
+	Differ  int               `json:"differ,omitempty"`
 	Tensors []ConvertedTensor `json:"tensors,omitempty"`
 }
 
@@ -51,6 +65,11 @@ type ConvertedTensor struct {
 	Type  string `json:"type"`
 	Shape []int  `json:"shape"`
 	Bytes int64  `json:"bytes"`
+	// Equal is whether the written tensor decodes to the same values, nil where that was not compared; Why says why it does not, MaxDiff how
+	// far off it is.
+	Equal   *bool   `json:"equal,omitempty"`
+	Why     string  `json:"why,omitempty"`
+	MaxDiff float64 `json:"max_diff,omitempty"`
 }
 
 // ConvertTypes lists the types of GGUF files.
@@ -60,15 +79,18 @@ func ConvertTypes() []string { return gguf.Mixtures() }
 // takes does not depend on the size of the model.
 func Convert(ctx context.Context, path, output string, o ConvertOptions) (*Conversion, error) {
 	if o.To == "" {
-		o.To = hf.Name
-		if strings.HasSuffix(output, ".gguf") {
+		switch o.To = hf.Name; filepath.Ext(output) {
+		case ".gguf":
 			o.To = gguf.Name
+		case ".onnx":
+			o.To = formatONNX
 		}
 	}
-	if o.To != gguf.Name && o.To != hf.Name {
-		return nil, fmt.Errorf("unknown format %q; formats are %s, %s", o.To, gguf.Name, hf.Name)
+	known := append([]string{gguf.Name, hf.Name, formatONNX}, gridFormats()...)
+	if !slices.Contains(known, o.To) {
+		return nil, fmt.Errorf("unknown format %q; formats are %s", o.To, strings.Join(known, ", "))
 	}
-	if o.To == hf.Name && (o.Type != "" || o.Importance != "" || o.ImportanceText != "" || o.SplitBytes != 0) {
+	if o.To != gguf.Name && (o.Type != "" || o.Importance != "" || o.ImportanceText != "" || o.SplitBytes != 0) {
 		return nil, fmt.Errorf("%s: a type, importance and sizes of files are for %s", output, gguf.Name)
 	}
 	m, err := format.Open(ctx, path)
@@ -76,23 +98,94 @@ func Convert(ctx context.Context, path, output string, o ConvertOptions) (*Conve
 		return nil, err
 	}
 	defer m.Close()
-	c := &Conversion{Input: path, Output: output, Format: o.To}
-	if o.To == hf.Name {
-		return c, convertToFolder(ctx, m, c, o)
+	if o.Like != "" {
+		like, err := format.Open(ctx, o.Like)
+		if err != nil {
+			return nil, err
+		}
+		defer like.Close()
+		if m, err = likeFolder(m, like); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
 	}
-	return c, convertToGGUF(ctx, m, c, o)
+	if m.Config == nil {
+		return nil, fmt.Errorf("%s: has no configuration of a language model; that of the folder which it was made from can be given (like)", path)
+	}
+	c := &Conversion{Input: path, Output: output, Format: o.To}
+	switch o.To {
+	case gguf.Name:
+		err = convertToGGUF(ctx, m, c, o)
+	case hf.Name:
+		err = convertToFolder(ctx, m, c, o)
+	default:
+		err = convertCodes(ctx, m, c, o)
+	}
+	if err == nil && !o.DryRun {
+		err = c.compare(ctx, m)
+	}
+	return c, err
+}
+
+// gridFormats are the formats of matrices in codes, beside GGUF files.
+func gridFormats() []string {
+	return slices.DeleteFunc(hf.LayoutNames(), func(name string) bool { return name == "bitsandbytes" })
+}
+
+// list notes the tensors of a state.
+func (c *Conversion) list(state []model.Entry, why map[string]string) {
+	for _, e := range state {
+		kind, n := e.DType().String(), int64(e.DType().ByteLen(e.Shape().Len()))
+		if s, ok := e.Source.(packed.Coded); ok {
+			if a, err := s.Affine(); err == nil {
+				kind, n = a.Scheme().String(), int64(a.ByteLen())
+			}
+		}
+		c.Bytes += n
+		c.Tensors = append(c.Tensors, ConvertedTensor{Name: e.Name, From: e.Name, Type: kind, Shape: e.Shape(), Bytes: n, Why: why[e.Name]})
+	}
 }
 
 func convertToFolder(ctx context.Context, m *model.Model, c *Conversion, o ConvertOptions) error {
-	for _, e := range m.StateDict() {
+	for _, e := range m.StateDict() { // matrices of codes as float32
 		n := int64(e.DType().ByteLen(e.Shape().Len()))
 		c.Bytes += n
-		c.Tensors = append(c.Tensors, ConvertedTensor{e.Name, e.Name, e.DType().String(), e.Shape(), n})
+		c.Tensors = append(c.Tensors, ConvertedTensor{Name: e.Name, From: e.Name, Type: e.DType().String(), Shape: e.Shape(), Bytes: n})
 	}
 	if o.DryRun {
 		return nil
 	}
 	return outfile.WriteFolder(c.Output, o.Overwrite, func(dir string) error { return hf.Save(ctx, dir, m, model.SaveOptions{}) })
+}
+
+// convertCodes writes the matrices of codes of a model in another layout.
+func convertCodes(ctx context.Context, m *model.Model, c *Conversion, o ConvertOptions) error {
+	state, why, err := regrid(m.StateDict(), o.To, o.Lossy)
+	if err != nil {
+		return fmt.Errorf("%s: %w", m.Path, err)
+	}
+	c.list(state, why)
+	if o.DryRun {
+		return nil
+	}
+	work := withState(m, state)
+	if o.To != formatONNX {
+		return outfile.WriteFolder(c.Output, o.Overwrite, func(dir string) error { return saveLayout(ctx, dir, work, o.To) })
+	}
+	if err := c.free(m, o); err != nil {
+		return err
+	}
+	return saveMatMulNBits(ctx, c.Output, work)
+}
+
+// free reports why the output cannot be written.
+func (c *Conversion) free(m *model.Model, o ConvertOptions) error {
+	if _, err := os.Stat(c.Output); err == nil && !o.Overwrite {
+		return fmt.Errorf("%s: is there already; choose another name or pass --force to replace it", c.Output)
+	}
+	if sameFile(m, c.Output) {
+		return fmt.Errorf("%s: is what is read; choose another name", c.Output)
+	}
+	return nil
 }
 
 func convertToGGUF(ctx context.Context, m *model.Model, c *Conversion, o ConvertOptions) error {
@@ -119,6 +212,21 @@ func convertToGGUF(ctx context.Context, m *model.Model, c *Conversion, o Convert
 		}
 		options.Importance = gguf.Importance(squares)
 	}
+	why := map[string]string{}
+	if list, err := codedState(m.StateDict()); err != nil {
+		return fmt.Errorf("%s: %w", m.Path, err)
+	} else if o.Type == "" && len(list) > 0 {
+		var state []model.Entry
+		if state, options.Kinds, why, err = asBlocks(m.StateDict()); err != nil {
+			return fmt.Errorf("%s: %w", m.Path, err)
+		}
+		if len(why) > 0 && !o.Lossy {
+			name := slices.Sorted(maps.Keys(why))[0]
+			return fmt.Errorf("%s: %d of %d matrices have no blocks of the same values; %s: %s; with lossy they are rounded", m.Path, len(why), len(list), name, why[name])
+		}
+		m = withState(m, state)
+		options.Type = mostOf(options.Kinds).String()
+	}
 	p, err := gguf.NewPlan(m, options)
 	if err != nil {
 		return fmt.Errorf("%s: %w", m.Path, err)
@@ -126,18 +234,114 @@ func convertToGGUF(ctx context.Context, m *model.Model, c *Conversion, o Convert
 	c.Type = p.Type()
 	for _, t := range p.Tensors() {
 		c.Bytes += int64(t.Bytes)
-		c.Tensors = append(c.Tensors, ConvertedTensor{t.Name, t.From, t.Kind.String(), t.Shape, int64(t.Bytes)})
+		c.Tensors = append(c.Tensors, ConvertedTensor{Name: t.Name, From: t.From, Type: t.Kind.String(), Shape: t.Shape, Bytes: int64(t.Bytes), Why: why[t.From]})
 	}
 	if o.DryRun {
 		return nil
 	}
-	if _, err := os.Stat(c.Output); err == nil && !o.Overwrite {
-		return fmt.Errorf("%s: is there already; choose another name or pass --force to replace it", c.Output)
-	}
-	if sameFile(m, c.Output) {
-		return fmt.Errorf("%s: is what is read; choose another name", c.Output)
+	if err := c.free(m, o); err != nil {
+		return err
 	}
 	return p.Write(ctx, c.Output)
+}
+
+// mostOf is the type of which there are most.
+func mostOf(kinds map[string]packed.Kind) packed.Kind {
+	count := map[packed.Kind]int{}
+	best := packed.F16
+	for _, name := range slices.Sorted(maps.Keys(kinds)) {
+		k := kinds[name]
+		if count[k]++; count[k] > count[best] {
+			best = k
+		}
+	}
+	return best
+}
+
+// compare opens what was written and compares its tensors with those of the input, where that has matrices of codes.
+func (c *Conversion) compare(ctx context.Context, m *model.Model) error {
+	list, err := codedState(m.StateDict())
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	out, err := format.Open(ctx, c.Output)
+	if err != nil {
+		return fmt.Errorf("reading back what was written: %w", err)
+	}
+	defer out.Close()
+	if c.Format == formatONNX {
+		if out, err = likeFolder(out, m); err != nil {
+			return fmt.Errorf("reading back what was written: %w", err)
+		}
+	}
+	written := map[string]tensor.Source{}
+	for _, e := range out.StateDict() {
+		written[e.Name] = e.Source
+	}
+	before := map[string]tensor.Source{}
+	for _, e := range m.StateDict() {
+		before[e.Name] = e.Source
+	}
+	listed := map[string]*ConvertedTensor{} // of tensors that are stacked only the first
+	for i := range c.Tensors {
+		listed[c.Tensors[i].From] = &c.Tensors[i]
+	}
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		if written[name] == nil {
+			if listed[name] == nil { // what the configuration says
+				continue
+			}
+			return fmt.Errorf("reading back what was written: tensor %q is not there", name)
+		}
+		diff, err := largestDifference(before[name], written[name])
+		if err != nil {
+			return fmt.Errorf("tensor %q: %w", name, err)
+		}
+		same := diff == 0
+		if same {
+			c.Equal++
+		} else {
+			c.Differ++
+		}
+		if t := listed[name]; t != nil {
+			if t.Equal, t.MaxDiff = &same, diff; !same && t.Why == "" {
+				t.Why = "rounded to " + t.Type
+			}
+		}
+	}
+	return nil
+}
+
+// largestDifference compares the values of two tensors.
+func largestDifference(a, b tensor.Source) (float64, error) {
+	x, err := a.Load()
+	if err != nil {
+		return 0, err
+	}
+	y, err := b.Load()
+	if err != nil {
+		return 0, err
+	}
+	if !x.Shape.Equal(y.Shape) {
+		return 0, fmt.Errorf("shape %v became %v", []int(x.Shape), []int(y.Shape))
+	}
+	p, err := x.Floats()
+	if err != nil {
+		return 0, err
+	}
+	q, err := y.Floats()
+	if err != nil {
+		return 0, err
+	}
+	most := 0.0
+	for i, v := range p {
+		if v != q[i] {
+			most = max(most, math.Abs(float64(v)-float64(q[i])))
+		}
+	}
+	tensor.Release(a)
+	tensor.Release(b)
+	return most, nil
 }
 
 // sameFile reports whether path is a file of the model.

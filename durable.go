@@ -29,6 +29,7 @@ func (m *Manager) openWork(ctx context.Context, in inputRecord, samples quantize
 		return nil, nil
 	}
 	settings := m.resolved
+	settings.Format = m.config.Format
 	settings.QuantizedModelPath, settings.AnalysisReportPath, settings.SaveQuantizedModel = "", "", true
 	text, err := json.Marshal(settings)
 	if err != nil {

@@ -124,8 +124,8 @@ func ExampleConfig_Validate() {
 	c.Method, c.Bits = "qat", 4
 	fmt.Println(c.Validate())
 	// Output:
-	// method: unknown method "dynamik" (did you mean "dynamic"?); the methods are dynamic, static, qat, gptq, awq, rtn, bitsandbytes
-	// method: qat is not available in this version; available: dynamic, static, gptq, awq, rtn, bitsandbytes
+	// method: unknown method "dynamik" (did you mean "dynamic"?); the methods are dynamic, static, qat, gptq, awq, rtn, w8a8, bitsandbytes
+	// method: qat is not available in this version; available: dynamic, static, gptq, awq, rtn, w8a8, bitsandbytes
 }
 
 func ExampleRecommend() {

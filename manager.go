@@ -15,6 +15,7 @@ import (
 	"github.com/neurotrain/neuroquant/internal/calibrate"
 	"github.com/neurotrain/neuroquant/internal/codec/outfile"
 	"github.com/neurotrain/neuroquant/internal/format"
+	"github.com/neurotrain/neuroquant/internal/format/gguf"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/pass"
 	"github.com/neurotrain/neuroquant/internal/quantize"
@@ -85,6 +86,7 @@ type Result struct {
 
 	original *model.Model
 	input    inputRecord
+	also     []string       // formats that it is converted to when it is saved
 	work     *quantize.Work // that holds its codes; nil: memory does
 }
 
@@ -136,7 +138,13 @@ func (m *Manager) plan(ctx context.Context, path string) (orig, work *model.Mode
 	if err := pass.Clean(work.Graph); err != nil {
 		return fail(err)
 	}
-	if p, err = quantize.NewPlan(work, m.resolved.recipe()); err != nil {
+	recipe := m.resolved.recipe()
+	if len(m.config.formats()) > 1 { // all of which have to hold the codes
+		all := m.resolved
+		all.Format = m.config.Format
+		recipe.WeightOnly = all.weights()
+	}
+	if p, err = quantize.NewPlan(work, recipe); err != nil {
 		return fail(err)
 	}
 	p.Frozen = frozen
@@ -214,7 +222,7 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 }
 
 func (m *Manager) result(orig, work *model.Model, p *quantize.Plan, in inputRecord) *Result {
-	m.last = &Result{Model: &Model{m: work}, Decisions: p.Decisions, FrozenInputs: p.Frozen, Config: m.resolved, Errors: p.Errors, original: orig, input: in, work: p.Work}
+	m.last = &Result{Model: &Model{m: work}, Decisions: p.Decisions, FrozenInputs: p.Frozen, Config: m.resolved, Errors: p.Errors, original: orig, input: in, work: p.Work, also: m.config.formats()[1:]}
 	return m.last
 }
 
@@ -260,8 +268,37 @@ type sizeRecord struct {
 }
 
 // Save writes a result to the folder out: the model and neuroquant.json. The folder appears as a whole or not at all; one
-// that exists and is not empty is refused unless overwrite is set, and then replaced only by what is written.
+// that exists and is not empty is refused unless overwrite is set, and then replaced only by what is written. Of several formats each is a
+// folder in out of the format's name.
 func (m *Manager) Save(ctx context.Context, r *Result, out string, overwrite bool) error {
+	if len(r.also) == 0 {
+		return m.save(ctx, r, out, overwrite)
+	}
+	first := filepath.Join(out, r.Config.Format)
+	if err := m.save(ctx, r, first, overwrite); err != nil {
+		return err
+	}
+	for _, f := range r.also {
+		path := filepath.Join(out, f)
+		if f == gguf.Name || f == formatONNX {
+			if err := os.MkdirAll(path, 0o755); err != nil {
+				return err
+			}
+			path = filepath.Join(path, modelStem+"."+f)
+		}
+		c, err := Convert(ctx, first, path, ConvertOptions{To: f, Overwrite: overwrite})
+		if err != nil {
+			return fmt.Errorf("%s is written; format %s: %w", first, f, err)
+		}
+		if c.Differ > 0 {
+			return fmt.Errorf("%s is written, but %d of its tensors decode to other values than those of %s", path, c.Differ, first)
+		}
+	}
+	return nil
+}
+
+// save writes a result in one format.
+func (m *Manager) save(ctx context.Context, r *Result, out string, overwrite bool) error {
 	if r.Config.Format == formatONNX {
 		if err := r.checkRuntime(ctx); err != nil {
 			return err

@@ -18,7 +18,7 @@ func (a *app) convertCommand() *cobra.Command {
 	var tensors bool
 	c := &cobra.Command{
 		Use:   "convert MODEL OUTPUT",
-		Short: "Write a language model as a GGUF file for llama.cpp, or as a Hugging Face folder",
+		Short: "Write a language model as a GGUF file, a Hugging Face folder, or in another layout of its codes",
 		Args:  cobra.ExactArgs(2),
 		Long: `Write a language model, a Hugging Face folder or a GGUF file, in another format: as a GGUF file for llama.cpp, quantized or not, or as
 a Hugging Face folder. The types of GGUF files are llama.cpp's:
@@ -26,10 +26,17 @@ a Hugging Face folder. The types of GGUF files are llama.cpp's:
   ` + strings.Join(neuroquant.ConvertTypes(), " ") + `
 
 A K type ends in S, M or L for the mixture, in which some tensors get more bits; Q4_K is short for Q4_K_M. Rows that are no multiple of 256
-get another type of about the same size. The bytes are those of llama.cpp's own program.`,
+get another type of about the same size. The bytes are those of llama.cpp's own program.
+
+A model whose matrices are codes, of GPTQ, AWQ, compressed-tensors, MatMulNBits or the blocks Q4_0, Q5_0 and Q8_0, goes to another such layout
+without loss: with --to gptq, gptq_v2, awq, compressed-tensors or onnx, or as a GGUF file without --type. What was written is read back and
+compared tensor by tensor. Matrices that the layout does not hold as they are are an error that says why, or are rounded again with --lossy.
+An ONNX file needs --like: the folder that it was made from.`,
 		Example: `  neuroquant convert ./Llama-3.2-1B model.gguf --type Q4_K_M
   neuroquant convert model-f16.gguf model-q8.gguf --type Q8_0
-  neuroquant convert model.gguf ./folder --to hf`,
+  neuroquant convert model.gguf ./folder --to hf
+  neuroquant convert ./llama-gptq ./llama-awq --to awq
+  neuroquant convert ./llama-gptq llama.gguf`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if splitMB < 0 {
 				return usagef("convert: --split-mb: want 0 or more, got %d", splitMB)
@@ -46,8 +53,10 @@ get another type of about the same size. The bytes are those of llama.cpp's own 
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&o.To, "to", "", "format: gguf or hf; by default gguf for an output that ends in .gguf, else hf")
-	f.StringVar(&o.Type, "type", "", "type of a GGUF file; by default F16")
+	f.StringVar(&o.To, "to", "", "format: gguf, hf (floats), gptq, gptq_v2, awq, compressed-tensors or onnx; by default what the output ends in, .gguf or .onnx, else hf")
+	f.StringVar(&o.Like, "like", "", "folder that an ONNX file was made from: its configuration, tokenizer and names of tensors")
+	f.BoolVar(&o.Lossy, "lossy", false, "round matrices again that the format does not hold as they are")
+	f.StringVar(&o.Type, "type", "", "type of a GGUF file; by default F16, or the blocks that hold the codes of the model")
 	f.StringVar(&o.Importance, "importance", "", "file with what columns of weights are multiplied by, of this program or of llama.cpp's imatrix")
 	f.StringVar(&o.ImportanceText, "importance-text", "", "file of texts, as of eval --text, that the model is run on to find what columns of weights are multiplied by")
 	f.StringVar(&o.SaveImportance, "save-importance", "", "file to keep what --importance-text found in, which llama.cpp reads as well")
@@ -88,5 +97,18 @@ func (a *app) conversion(c *neuroquant.Conversion, all, dry bool) error {
 		verb = "would write"
 	}
 	a.printf("\n%s %s: %s in %d tensors\n", verb, c.Output, report.Bytes(c.Bytes), len(c.Tensors))
+	if c.Equal+c.Differ == 0 {
+		return nil
+	}
+	a.printf("%d tensors decode to the same values as those of %s, %d do not\n", c.Equal, c.Input, c.Differ)
+	rows = nil
+	for _, t := range c.Tensors {
+		if t.Equal != nil && !*t.Equal {
+			rows = append(rows, []string{t.From, t.Type, fmt.Sprintf("%.3g", t.MaxDiff), t.Why})
+		}
+	}
+	if len(rows) > 0 {
+		a.table([]string{"tensor", "stored as", "largest difference", "why"}, rows, 2)
+	}
 	return nil
 }

@@ -58,6 +58,7 @@ a search that was stopped goes on when the same command is given again.`,
   neuroquant quantize model.onnx out/ --method dynamic --keep 'head*' --dry-run
   neuroquant quantize model.onnx out/ --method static --data images/ --search --search-target drop=0.005
   neuroquant quantize model.pt out/ --method dynamic --format pt
+  neuroquant quantize ./llama out/ --method gptq --format gptq,awq,gguf --data calibration.txt
   neuroquant quantize model.onnx out/ --config run.yaml --data images/ --size 256 --crop 224`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -102,7 +103,7 @@ a search that was stopped goes on when the same command is given again.`,
 				}
 				defer c.close()
 			}
-			if needsData(cfg.Method) {
+			if needsData(cfg.Method) || cfg.SmoothQuant {
 				none := c == nil || c.set == nil
 				if none && cfg.BiasCorrection && cmd.Flags().Changed("bias-correction") {
 					return usagef("--bias-correction needs samples: give them with --data")
@@ -135,6 +136,9 @@ a search that was stopped goes on when the same command is given again.`,
 					}
 				}
 				doc.Output, doc.File, doc.QuantizedBytes = out, filepath.Base(res.Path()), res.DiskBytes()
+				if dir := filepath.Dir(res.Path()); dir != filepath.Clean(out) { // the first of several formats
+					doc.Output = dir
+				}
 				doc.CompressionRatio = float64(doc.OriginalBytes) / float64(max(doc.QuantizedBytes, 1))
 			}
 			if c != nil && !(d.text() && report == "") {
@@ -191,7 +195,7 @@ func configFlags(f *pflag.FlagSet, c *neuroquant.Config) {
 	f.StringVar(&c.DType, "dtype", c.DType, "what weights are stored in: qint8, quint8, qint4, float16, bfloat16")
 	f.StringVar(&c.Device, "device", c.Device, "auto or cpu")
 	f.BoolVar(&c.TrustRemoteCode, "trust-remote-code", c.TrustRemoteCode, "accepted for compatibility: code in a model is never executed")
-	f.StringVar(&c.Format, "format", c.Format, "what is written: onnx, the quantized graph; pt, a PyTorch state dict of the rounded weights in float; gptq, gptq_v2, awq, compressed-tensors, a Hugging Face folder in that layout; auto: what fits")
+	f.StringVar(&c.Format, "format", c.Format, "what is written: onnx, the quantized graph; pt, a PyTorch state dict of the rounded weights in float; gptq, gptq_v2, awq, compressed-tensors, a Hugging Face folder in that layout; auto: what fits; several with commas between, such as gptq,awq,gguf: each in a folder of its name, from the same codes")
 	f.BoolVar(&c.PTQint8, "pt-qint8", c.PTQint8, "format pt: linear layers as PyTorch's packed qint8 tensors, the state dict of torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}) (dynamic, dtype qint8)")
 	f.BoolVar(&c.PerChannel, "per-channel", c.PerChannel, "one scale per output channel; --per-channel=false: one per weight")
 	f.StringArrayVar(&c.Keep, "keep", nil, "layers to leave in float: a pattern over layer names, weight names and operators; may be given several times")
@@ -227,10 +231,10 @@ func configFlags(f *pflag.FlagSet, c *neuroquant.Config) {
 
 // calibrationFlags binds the settings of how values are observed.
 func calibrationFlags(f *pflag.FlagSet, c *neuroquant.Config) {
-	f.BoolVar(&c.SmoothQuant, "smooth-quant", c.SmoothQuant, "scale channels so that activations with outlying channels become even (static)")
-	f.Float64Var(&c.SmoothQuantAlpha, "smooth-quant-alpha", c.SmoothQuantAlpha, "how much of the difference --smooth-quant moves from activations into weights, between 0 and 1 (static)")
-	f.IntVar(&c.NumCalibrationSamples, "num-calibration-samples", c.NumCalibrationSamples, "samples to calibrate with (static, gptq, awq)")
-	f.IntVar(&c.CalibrationLength, "calibration-length", c.CalibrationLength, "tokens of a calibration sample of text (gptq, awq)")
+	f.BoolVar(&c.SmoothQuant, "smooth-quant", c.SmoothQuant, "scale channels so that activations with outlying channels become even (static, w8a8)")
+	f.Float64Var(&c.SmoothQuantAlpha, "smooth-quant-alpha", c.SmoothQuantAlpha, "how much of the difference --smooth-quant moves from activations into weights, between 0 and 1 (static, w8a8)")
+	f.IntVar(&c.NumCalibrationSamples, "num-calibration-samples", c.NumCalibrationSamples, "samples to calibrate with (static, gptq, awq, w8a8)")
+	f.IntVar(&c.CalibrationLength, "calibration-length", c.CalibrationLength, "tokens of a calibration sample of text (gptq, awq, w8a8)")
 	f.IntVar(&c.CalibrationBatchSize, "calibration-batch-size", c.CalibrationBatchSize, "samples per call while calibrating; more are faster and take more memory (static)")
 	f.BoolVar(&c.CrossLayerEqualization, "cross-layer-equalization", c.CrossLayerEqualization, "scale channels so that weights which follow each other have equal ranges (static)")
 	f.StringArrayVar(&c.Stats, "stats", nil, "a file of calibration statistics that 'neuroquant calibrate' wrote, in place of samples; may be given several times, they are merged (static)")

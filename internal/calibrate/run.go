@@ -154,7 +154,7 @@ func channelAxis(v *graph.Value, uses []*graph.Node) int {
 		return -1
 	}
 	for _, n := range uses {
-		if k := n.Op.Kind(); (k == "MatMul" || k == "Gemm") && n.In[0] == v {
+		if k := n.Op.Kind(); (k == "MatMul" || k == "Gemm" || k == "com.microsoft.FusedMatMul") && n.In[0] == v {
 			return len(v.Type.Dims) - 1
 		}
 	}

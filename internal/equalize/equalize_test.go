@@ -140,7 +140,7 @@ func TestFunctionStays(t *testing.T) {
 		for method, scale := range map[string]func(g *Groups) error{
 			"cross-layer": (*Groups).CrossLayer,
 			"smooth": func(g *Groups) error {
-				return g.Smooth(0.7, func(string, int) []float64 { return []float64{1, 2, 30, 4, 0.5, 6, 7, 8, 9, 10} })
+				return g.Smooth(0.7, false, func(string, int) []float64 { return []float64{1, 2, 30, 4, 0.5, 6, 7, 8, 9, 10} })
 			},
 			"random": func(g *Groups) error {
 				r := rand.New(rand.NewPCG(5, 6))

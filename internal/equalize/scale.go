@@ -83,8 +83,8 @@ func (g *Groups) ranges(factors []float64) (func(x *group) (made, read float64),
 // Smooth chooses factors from activations and weights: for a channel of an activation with the largest magnitude a, read by
 // weights with the largest magnitude w, the factor a^alpha / w^(1-alpha). See Xiao et al., "SmoothQuant" (2022). activation
 // returns the largest magnitude of every channel of a value along an axis, nil if it is not known; groups without any stay as
-// they are.
-func (g *Groups) Smooth(alpha float64, activation func(value string, axis int) []float64) error {
+// they are. With exact, factors are the nearest powers of two, which parameters take without rounding.
+func (g *Groups) Smooth(alpha float64, exact bool, activation func(value string, axis int) []float64) error {
 	type key struct {
 		name string
 		axis int
@@ -123,6 +123,9 @@ func (g *Groups) Smooth(alpha float64, activation func(value string, axis int) [
 		}
 		if a > 0 && w > 0 {
 			factors[i] = math.Pow(a, alpha) / math.Pow(w, 1-alpha)
+			if exact {
+				factors[i] = math.Exp2(math.Round(math.Log2(factors[i])))
+			}
 		}
 	}
 	g.apply(factors)

@@ -191,3 +191,6 @@ func (s affineSource) Affine() (*Affine, error) { return s.a, nil }
 func (s affineSource) Load() (*tensor.Tensor, error) {
 	return tensor.NewPacked(tensor.Float32, s.Shape(), s.a), nil
 }
+
+// GroupScales are the scales of all groups, rows x groups.
+func (a *Affine) GroupScales() []float32 { return a.Scales }

@@ -57,20 +57,31 @@ var (
 	FP4 = newFourBitType("fp4", newFP4())
 )
 
-// newFP4 has bounds by magnitude: one that equals a bound has the smaller code on both sides.
+// newFP4 has bounds in the middle of two values in float32, as bitsandbytes for CPUs: what equals one has the lower code.
 func newFP4() *kernel.CodeTable {
 	var values [16]float32
 	for c, v := range []float32{0, 0.0625, 8, 12, 4, 6, 2, 3} {
 		values[c], values[c|8] = v/12, -v/12
 	}
-	bounds := []float32{0.00260417, 0.0859375, 0.20833333, 0.29166667, 0.4166667, 0.583333, 0.8333333}
-	codes := []byte{1, 6, 7, 4, 5, 2, 3}
-	var all []float32
-	var order []byte
-	for i := len(bounds) - 1; i >= 0; i-- {
-		all, order = append(all, math.Nextafter32(-bounds[i], -1)), append(order, codes[i]|8)
+	order := []byte{11, 10, 13, 12, 15, 14, 9, 0, 1, 6, 7, 4, 5, 2, 3} // by value
+	bounds := make([]float32, len(order)-1)
+	for i := range bounds {
+		bounds[i] = (values[order[i]] + values[order[i+1]]) / 2
 	}
-	return kernel.NewCodeTable(values, append(all, bounds...), append(append(order, 0), codes...))
+	return kernel.NewCodeTable(values, bounds, order)
+}
+
+// encode rounds whole blocks. FP4 has two zeros, the second of which bitsandbytes for CPUs gives what is above 0.
+func (t *FourBitType) encode(block int, codes []byte, scales, x []float32) {
+	t.Table.Encode(block, codes, scales, x)
+	if t != FP4 {
+		return
+	}
+	for i, v := range x {
+		if high := byte(4 * (1 - i%2)); v > 0 && codes[i/2]>>high&15 == 0 && v*(1/max(scales[i/block], 1e-38)) > 0 {
+			codes[i/2] |= 8 << high
+		}
+	}
 }
 
 // ParseFourBit returns the type of a name.
@@ -132,11 +143,11 @@ func NewFourBit(p *kernel.Pool, t *FourBitType, rows, cols, block int, double bo
 			clear(room.Data[count:whole])
 			codes, at := f.Codes[first*cols/2:], first*cols/block
 			if whole == count {
-				t.Table.Encode(block, codes[:count/2], f.Scales[at:at+count/block], room.Data[:count])
+				t.encode(block, codes[:count/2], f.Scales[at:at+count/block], room.Data[:count])
 				continue
 			}
 			cut := kernel.Borrow[byte](whole / 2) // the last block is not whole
-			t.Table.Encode(block, cut.Data, f.Scales[at:], room.Data[:whole])
+			t.encode(block, cut.Data, f.Scales[at:], room.Data[:whole])
 			copy(codes, cut.Data[:(count+1)/2])
 			cut.Release()
 		}
@@ -239,9 +250,9 @@ func nest(scales []float32) *NestedMax {
 		sum += float64(s)
 	}
 	n.Offset = float32(sum / float64(max(len(scales), 1)))
-	bounds := make([]float32, len(n.Map)-1)
+	bounds := make([]float64, len(n.Map)-1)
 	for i := range bounds {
-		bounds[i] = (n.Map[i] + n.Map[i+1]) / 2
+		bounds[i] = (float64(n.Map[i]) + float64(n.Map[i+1])) / 2
 	}
 	for b := range n.Max {
 		part := scales[b*NestedBlock : min((b+1)*NestedBlock, len(scales))]
@@ -252,8 +263,11 @@ func nest(scales []float32) *NestedMax {
 		n.Max[b] = largest
 		inverse := 1 / max(largest, 1e-38)
 		for i, s := range part {
+			// bitsandbytes for CPUs looks codes up in a table of 65,536 steps from -1 to 1.
 			v := min(max((s-n.Offset)*inverse, -1), 1)
-			n.Codes[b*NestedBlock+i] = byte(sort.Search(len(bounds), func(k int) bool { return bounds[k] >= v }))
+			step := math.Floor(float64(float32((v+1)*32767.5) + 0.5))
+			nearest := step/32767.5 - 1
+			n.Codes[b*NestedBlock+i] = byte(sort.Search(len(bounds), func(k int) bool { return bounds[k] >= nearest }))
 		}
 	}
 	return n
@@ -299,3 +313,6 @@ func DynamicMap() []float32 {
 	sort.Slice(out, func(a, b int) bool { return out[a] < out[b] })
 	return out
 }
+
+// GroupScales are the scales of the blocks.
+func (f *FourBit) GroupScales() []float32 { return f.Scales }

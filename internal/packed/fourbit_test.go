@@ -162,14 +162,14 @@ func TestFourBitAgainstBitsAndBytes(t *testing.T) {
 
 func TestRowInt8AgainstBitsAndBytes(t *testing.T) {
 	for _, c := range readMaterial(t).Int8 {
-		m, err := NewRowInt8(nil, c.Rows, c.Cols, 6, halvesRow(t, c.Weight, c.Rows, c.Cols))
+		m, err := NewLLMInt8(nil, c.Rows, c.Cols, 6, halvesRow(t, c.Weight, c.Rows, c.Cols))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := m.Check(); err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Equal(m.Scales, c.Scales.floats(t)) || !slices.Equal(m.Codes, []byte(c.Codes)) {
+		if !slices.Equal(m.Max, c.Scales.floats(t)) || !slices.Equal(m.Codes, []byte(c.Codes)) {
 			t.Errorf("%d x %d: codes or scales differ", c.Rows, c.Cols)
 		}
 	}
@@ -185,7 +185,7 @@ func TestRowInt8Outliers(t *testing.T) {
 	for i := range w {
 		w[i] = float32(r.NormFloat64() * 0.05)
 	}
-	m, err := NewRowInt8(p, rows, cols, 6, func(dst []float32, row int) { copy(dst, w[row*cols:]) })
+	m, err := NewLLMInt8(p, rows, cols, 6, func(dst []float32, row int) { copy(dst, w[row*cols:]) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,7 +236,7 @@ func TestNotFinite(t *testing.T) {
 	if _, err := NewFourBit(nil, NF4, 5, 64, 64, true, bad); err == nil {
 		t.Error("FourBit took infinity")
 	}
-	if _, err := NewRowInt8(nil, 5, 64, 6, bad); err == nil {
+	if _, err := NewLLMInt8(nil, 5, 64, 6, bad); err == nil {
 		t.Error("RowInt8 took infinity")
 	}
 }

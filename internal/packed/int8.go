@@ -9,21 +9,27 @@ import (
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
-// RowInt8 is a matrix of 8-bit codes with a scale for each row, as LLM.int8() has it (Dettmers et al., "LLM.int8(): 8-bit Matrix
-// Multiplication for Transformers at Scale"): the value of a code q is q*Scales[row]/127.
+// W8A8 names matrices of 8 bits whose products round activations to 8 bits by tokens.
+const W8A8 = "w8a8"
+
+// RowInt8 is a matrix of 8-bit codes with a scale for each row: the value of a code q is q*Scales[row]. In products the other operand is
+// rounded to 8 bits by rows, too.
 //
-// In products the other operand is rounded to 8 bits by rows, too, except for the columns in which it has outliers: values of at least
-// Threshold, whose columns are multiplied in float32.
+// LLM.int8() (Dettmers et al., "LLM.int8(): 8-bit Matrix Multiplication for Transformers at Scale") is such a matrix whose scales are the
+// largest magnitudes of the rows by 127, and whose columns with outliers, values of the other operand of at least Threshold, are
+// multiplied in float32.
 type RowInt8 struct {
 	Rows, Cols int
 	Codes      []byte // int8, row after row
 	Scales     []float32
-	Threshold  float32 // 0: no column is treated apart
+	ScaleType  tensor.DType // what the scales are stored as, which each can be without loss; of LLM.int8() Max is stored
+	Max        []float32    // the largest magnitudes of the rows, of LLM.int8(); else nil
+	Threshold  float32      // 0: no column is treated apart
 }
 
-// NewRowInt8 rounds a matrix of which row gives the rows, after they were rounded to float16. It fails on values that are not finite there.
-func NewRowInt8(p *kernel.Pool, rows, cols int, threshold float32, row func(dst []float32, row int)) (*RowInt8, error) {
-	m := &RowInt8{Rows: rows, Cols: cols, Codes: make([]byte, rows*cols), Scales: make([]float32, rows), Threshold: threshold}
+// NewLLMInt8 rounds a matrix of which row gives the rows, after they were rounded to float16. It fails on values that are not finite there.
+func NewLLMInt8(p *kernel.Pool, rows, cols int, threshold float32, row func(dst []float32, row int)) (*RowInt8, error) {
+	m := &RowInt8{Rows: rows, Cols: cols, Codes: make([]byte, rows*cols), Scales: make([]float32, rows), ScaleType: tensor.Float32, Max: make([]float32, rows), Threshold: threshold}
 	p.For(rows, 8, func(lo, hi int) {
 		room := kernel.Borrow[float32](cols)
 		halves := kernel.Borrow[uint16](cols)
@@ -33,15 +39,71 @@ func NewRowInt8(p *kernel.Pool, rows, cols int, threshold float32, row func(dst 
 			row(room.Data, r)
 			kernel.F32ToF16(halves.Data, room.Data)
 			kernel.F16ToF32(room.Data, halves.Data)
-			m.Scales[r] = roundRow(m.Codes[r*cols:(r+1)*cols], room.Data)
+			m.Max[r] = roundRow(m.Codes[r*cols:(r+1)*cols], room.Data)
 		}
 	})
-	for r, s := range m.Scales {
+	for r, s := range m.Max {
 		if s-s != 0 {
 			return nil, fmt.Errorf("row %d holds values that are not finite in float16", r)
 		}
+		m.Scales[r] = s / 127
 	}
 	return m, nil
+}
+
+// NewRowInt8 rounds a matrix of which row gives the rows to codes of -127 to 127 with scales of an element type, those that are stored. It
+// fails on rows whose values, or scales in that type, are not finite.
+func NewRowInt8(p *kernel.Pool, rows, cols int, scales tensor.DType, row func(dst []float32, row int)) (*RowInt8, error) {
+	m := &RowInt8{Rows: rows, Cols: cols, Codes: make([]byte, rows*cols), ScaleType: scales}
+	room := make([]float32, cols)
+	wide := make([]float64, rows)
+	for r := range rows {
+		row(room, r)
+		if err := kernel.CheckFinite(room); err != nil {
+			return nil, fmt.Errorf("row %d: %w", r, err)
+		}
+		lo, hi := kernel.MinMax(room)
+		wide[r] = float64(max(-lo, hi) / 127)
+	}
+	stored, err := tensor.FromFloat64s(scales, tensor.Shape{rows}, wide)
+	if err != nil {
+		return nil, err
+	}
+	rounded, err := stored.Floats()
+	if err != nil {
+		return nil, err
+	}
+	m.Scales = slices.Clone(rounded)
+	for r, s := range m.Scales {
+		if s-s != 0 {
+			return nil, fmt.Errorf("row %d has a scale of %v, which %v cannot hold", r, wide[r], scales)
+		}
+		if s == 0 && wide[r] > 0 {
+			m.Scales[r] = float32(smallest(scales))
+		}
+	}
+	p.For(rows, 8, func(lo, hi int) {
+		room := kernel.Borrow[float32](cols)
+		defer room.Release()
+		for r := lo; r < hi; r++ {
+			row(room.Data, r)
+			s := m.Scales[r]
+			for i, v := range room.Data {
+				if s > 0 {
+					m.Codes[r*cols+i] = byte(int8(max(-127, min(127, math.RoundToEven(float64(v/s))))))
+				}
+			}
+		}
+	})
+	return m, nil
+}
+
+// smallest is the least positive number of an element type.
+func smallest(d tensor.DType) float64 {
+	if d == tensor.Float16 {
+		return 0x1p-24
+	}
+	return 0x1p-126
 }
 
 // roundRow rounds values to codes of 8 bits, half to even, and returns their largest magnitude, which has code 127; not a number where
@@ -64,7 +126,7 @@ func roundRow(codes []byte, x []float32) float32 {
 
 // Check reports sizes that do not fit, as they may come from files.
 func (m *RowInt8) Check() error {
-	if m.Rows < 0 || m.Cols < 0 || len(m.Codes) != m.Rows*m.Cols || len(m.Scales) != m.Rows {
+	if m.Rows < 0 || m.Cols < 0 || len(m.Codes) != m.Rows*m.Cols || len(m.Scales) != m.Rows || m.Max != nil && len(m.Max) != m.Rows {
 		return fmt.Errorf("%d codes and %d scales; want %d x %d and %d", len(m.Codes), len(m.Scales), m.Rows, m.Cols, m.Rows)
 	}
 	return nil
@@ -72,15 +134,18 @@ func (m *RowInt8) Check() error {
 
 // Scheme implements [tensor.Packed].
 func (m *RowInt8) Scheme() tensor.Scheme {
-	return tensor.Scheme{Code: "llm.int8", Bits: 8, Symmetric: true}
+	if m.Max != nil {
+		return tensor.Scheme{Code: "llm.int8", Bits: 8, Symmetric: true}
+	}
+	return tensor.Scheme{Code: W8A8, Bits: 8, Symmetric: true}
 }
 
 // ByteLen implements [tensor.Packed].
-func (m *RowInt8) ByteLen() int { return len(m.Codes) + 4*len(m.Scales) }
+func (m *RowInt8) ByteLen() int { return len(m.Codes) + m.ScaleType.ByteLen(len(m.Scales)) }
 
 // Row implements [tensor.Packed].
 func (m *RowInt8) Row(dst []float32, row int) {
-	scale := m.Scales[row] / 127
+	scale := m.Scales[row]
 	for i, c := range m.Codes[row*m.Cols : (row+1)*m.Cols] {
 		dst[i] = scale * float32(int8(c))
 	}
@@ -90,20 +155,16 @@ func (m *RowInt8) Row(dst []float32, row int) {
 type rowInt8Multiplier struct {
 	*RowInt8
 	packed *kernel.PackedInt8
-	scales []float32 // of codes
 }
 
 func (m *RowInt8) prepare() *rowInt8Multiplier {
-	r := &rowInt8Multiplier{RowInt8: m, scales: make([]float32, m.Rows)}
+	r := &rowInt8Multiplier{RowInt8: m}
 	r.packed = kernel.PackInt8(m.Cols, m.Rows, m.Codes, max(m.Cols, 1), true, true, nil, kernel.Lasting)
-	for i, s := range m.Scales {
-		r.scales[i] = s / 127
-	}
 	return r
 }
 
 // Bytes implements [Multiplier].
-func (r *rowInt8Multiplier) Bytes() int { return r.packed.Bytes() + 4*len(r.scales) }
+func (r *rowInt8Multiplier) Bytes() int { return r.packed.Bytes() }
 
 // Multiply implements [Multiplier].
 func (r *rowInt8Multiplier) Multiply(p *kernel.Pool, tokens int, x []float32, ldx int, dst []float32, ldd int) {
@@ -114,7 +175,7 @@ func (r *rowInt8Multiplier) Multiply(p *kernel.Pool, tokens int, x []float32, ld
 	defer scales.Release()
 	apart := r.outliers(tokens, x, ldx)
 	int8Roundings.For(p, tokens, 4, int8Rounding{r, x, ldx, apart, codes.Data, scales.Data}, roundInt8)
-	kernel.GemmInt8F32(p, tokens, r.Rows, cols, codes.Data, max(cols, 1), true, nil, scales.Data, r.packed, r.scales, nil, nil, dst, ldd)
+	kernel.GemmInt8F32(p, tokens, r.Rows, cols, codes.Data, max(cols, 1), true, nil, scales.Data, r.packed, r.Scales, nil, nil, dst, ldd)
 	if len(apart) > 0 {
 		r.addOutliers(p, apart, tokens, x, ldx, dst, ldd)
 	}
@@ -184,10 +245,13 @@ func (r *rowInt8Multiplier) addOutliers(p *kernel.Pool, apart []int, tokens int,
 			xs.Data[t*n+i] = x[t*ldx+c]
 		}
 	}
-	for row, s := range r.scales {
+	for row, s := range r.Scales {
 		for i, c := range apart {
 			ws.Data[row*n+i] = s * float32(int8(r.Codes[row*r.Cols+c]))
 		}
 	}
 	kernel.GemmF32(p, false, true, tokens, r.Rows, n, 1, xs.Data, n, ws.Data, n, 1, dst, ldd)
 }
+
+// GroupScales are the scales of the rows.
+func (m *RowInt8) GroupScales() []float32 { return m.Scales }

@@ -7,8 +7,9 @@ import (
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
-// Rounding is one of bitsandbytes' encodings with its settings.
+// Rounding is an encoding that each matrix is rounded to by itself, with its settings: one of bitsandbytes, or a scale for each row.
 type Rounding struct {
+	Scales tensor.DType // of 8-bit codes whose products round activations as well; Invalid: an encoding of bitsandbytes
 	Type   *FourBitType // nil: LLM.int8()
 	Block  int          // values that share a scale, with 4 bits
 	Double bool         // scales are rounded too, with 4 bits
@@ -18,14 +19,20 @@ type Rounding struct {
 
 // Scheme describes the encoding.
 func (r Rounding) Scheme() tensor.Scheme {
-	if r.Type == nil {
+	switch {
+	case r.Scales != tensor.Invalid:
 		return (&RowInt8{}).Scheme()
+	case r.Type == nil:
+		return (&RowInt8{Max: []float32{}}).Scheme()
 	}
 	return (&FourBit{Type: r.Type, Block: r.Block}).Scheme()
 }
 
 // ByteLen is the memory of a matrix in the encoding.
 func (r Rounding) ByteLen(rows, cols int) int {
+	if r.Scales != tensor.Invalid {
+		return rows*cols + r.Scales.ByteLen(rows)
+	}
 	if r.Type == nil {
 		return rows*cols + 4*rows
 	}
@@ -98,7 +105,12 @@ func (r *Rounded) Round() (tensor.Packed, error) {
 	}
 	p := kernel.Shared()
 	if r.Type == nil {
-		m, err := NewRowInt8(p, rows, cols, r.Threshold, row)
+		m, err := (*RowInt8)(nil), error(nil)
+		if r.Scales != tensor.Invalid {
+			m, err = NewRowInt8(p, rows, cols, r.Scales, row)
+		} else {
+			m, err = NewLLMInt8(p, rows, cols, r.Threshold, row)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -74,19 +74,12 @@ func runAWQ(ctx context.Context, m *model.Model, p *Plan, samples Samples) error
 	if err := a.turn(ctx); err != nil { // the last sets
 		return err
 	}
-	before := map[*graph.Value]tensor.Source{}
-	for _, v := range m.Graph.Params() {
-		before[v] = v.Data
-	}
-	a.groups.Scale(a.factors)
-	p.Changes = map[tensor.Source]tensor.Source{}
-	for v, s := range before {
-		if v.Data != s {
-			p.Changes[s] = v.Data
-		}
-	}
-	for i := range layers { // their codes have the scales in them
-		delete(p.Changes, before[layers[i].w])
+	err = p.changing(m.Graph, layers, func() error {
+		a.groups.Scale(a.factors)
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	for i := range layers {
 		layers[i].replace(a.done[layers[i].node.Name])

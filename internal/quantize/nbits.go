@@ -46,7 +46,7 @@ func ToMatMulNBits(g *graph.Graph) error {
 		param := func(end string, t *tensor.Tensor) *graph.Value {
 			return graph.Param(values.Fresh(l.w.Name+end), t)
 		}
-		in := []*graph.Value{l.x, param("_codes", blocksOf(a)), param("_scale", tensor.Of(tensor.Shape{a.Rows * a.Groups()}, a.Scales)), nil, nil}
+		in := []*graph.Value{l.x, param(codesEnd, blocksOf(a)), param("_scale", tensor.Of(tensor.Shape{a.Rows * a.Groups()}, a.Scales)), nil, nil}
 		if a.Zeros != nil {
 			in[3] = param("_zero_point", zerosOf(a))
 		}

@@ -155,7 +155,7 @@ type Method struct {
 }
 
 // Methods lists what is built, in the order in which it is shown.
-var Methods = []Method{dynamic, static, rtn, gptq, awq, bitsAndBytes}
+var Methods = []Method{dynamic, static, rtn, gptq, awq, bitsAndBytes, w8a8}
 
 // Find returns the method of a name. The error of an unknown name lists the known ones.
 func Find(name string) (*Method, error) {

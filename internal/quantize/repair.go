@@ -62,7 +62,7 @@ func Repair(ctx context.Context, m *model.Model, p *Plan, samples Samples) (done
 			return nil, err
 		}
 		g := equalize.Find(m.Graph)
-		if err := g.Smooth(r.Smooth, func(v string, axis int) []float64 { return magnitudes(c.Values[v], axis) }); err != nil {
+		if err := g.Smooth(r.Smooth, false, func(v string, axis int) []float64 { return magnitudes(c.Values[v], axis) }); err != nil {
 			return nil, fmt.Errorf("SmoothQuant: %w", err)
 		}
 		done = append(done, fmt.Sprintf("SmoothQuant of %d channels, alpha %v", g.Len(), r.Smooth))

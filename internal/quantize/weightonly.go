@@ -154,6 +154,27 @@ func storedBytes(s tensor.Source) int {
 	return inFile(s).DType().ByteLen(s.Shape().Len())
 }
 
+// changing notes which parameters of g scale replaces, but for the weights of layers, whose codes will have the scales in them.
+func (p *Plan) changing(g *graph.Graph, layers []weightLayer, scale func() error) error {
+	before := map[*graph.Value]tensor.Source{}
+	for _, v := range g.Params() {
+		before[v] = v.Data
+	}
+	if err := scale(); err != nil {
+		return err
+	}
+	p.Changes = map[tensor.Source]tensor.Source{}
+	for v, s := range before {
+		if v.Data != s {
+			p.Changes[s] = v.Data
+		}
+	}
+	for i := range layers {
+		delete(p.Changes, before[layers[i].w])
+	}
+	return nil
+}
+
 // weights returns a copy of the rows x cols weight in float32.
 func (l *weightLayer) weights() ([]float32, error) { return l.some(0, l.rows) }
 

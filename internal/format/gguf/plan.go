@@ -15,6 +15,8 @@ import (
 // Options are the choices for a file that is written; the zero value makes a float16 file.
 type Options struct {
 	Type string // a [Mixture]; empty: F16
+	// Kinds has, under the names of matrices in the checkpoint, the types that they are to be of in place of those of the mixture.
+	Kinds map[string]packed.Kind
 	// Importance has, under the names of tensors in the checkpoint, the mean square of what each column is multiplied by.
 	Importance map[string][]float32
 	// SplitBytes is how much tensor data a file holds at most; 0: all in one file.
@@ -157,6 +159,21 @@ func (p *Plan) general(m *model.Model, fam *family) {
 	}
 }
 
+// choose takes the type that is given for a tensor's parts; parts of several types are stored as float32.
+func (t *target) choose(kinds map[tensor.Source]packed.Kind) {
+	for i, p := range t.parts {
+		k, ok := kinds[p.source]
+		switch {
+		case !ok:
+			return
+		case i > 0 && k != t.kind:
+			t.kind = packed.F32
+			return
+		}
+		t.kind = k
+	}
+}
+
 // addTensors gives the tensors of a checkpoint their names, types and order of rows.
 func (p *Plan) addTensors(state []model.Entry, fam *family, rules *mixed) error {
 	stacks := map[string]*stack{}
@@ -205,8 +222,17 @@ func (p *Plan) addTensors(state []model.Entry, fam *family, rules *mixed) error 
 		head.name, rules.tied = "output.weight", false
 		p.targets = append(p.targets, &head)
 	}
+	kinds := map[tensor.Source]packed.Kind{}
+	for _, e := range state {
+		if k, ok := p.options.Kinds[e.Name]; ok {
+			kinds[e.Source] = k
+		}
+	}
 	for _, t := range p.targets {
 		t.kind = rules.kind(t.name, t.layer, t.shape)
+		if quantizable(t.name, t.shape) && !t.transpose {
+			t.choose(kinds)
+		}
 	}
 	// What belongs to no layer comes first.
 	slices.SortStableFunc(p.targets, func(a, b *target) int { return a.layer - b.layer })

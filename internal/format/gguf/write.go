@@ -125,6 +125,7 @@ type encoder struct {
 // piece is rows of a tensor with room for their values and blocks.
 type piece struct {
 	t        *target
+	blocks   []*packed.Blocks // the tensor's parts, where they are of the file's type already
 	rows     func(dst []float32, from, to int) error
 	from, to int
 	values   []float32
@@ -156,7 +157,7 @@ func (e *encoder) close() { close(e.jobs) }
 
 // tensor encodes a tensor and writes it, pieces in order.
 func (e *encoder) tensor(ctx context.Context, w io.Writer, t *target, task progress.Task) error {
-	rows, err := t.reader()
+	rows, blocks, err := t.reader()
 	if err != nil {
 		return err
 	}
@@ -190,7 +191,7 @@ func (e *encoder) tensor(ctx context.Context, w io.Writer, t *target, task progr
 			break
 		}
 		p := <-e.free
-		p.t, p.rows, p.from, p.to = t, rows, from, min(from+step, t.rows)
+		p.t, p.rows, p.blocks, p.from, p.to = t, rows, blocks, from, min(from+step, t.rows)
 		queue = append(queue, p)
 		e.jobs <- p
 	}
@@ -223,6 +224,17 @@ func (p *piece) encode() error {
 		return err
 	}
 	p.values, p.data = grown(p.values, n*t.cols), grown(p.data, n*size)
+	if p.blocks != nil { // nothing is rounded
+		share := t.rows / len(p.blocks)
+		for r := range n {
+			part, at := (p.from+r)/share, (p.from+r)%share
+			if t.order != nil {
+				at = t.order(at)
+			}
+			copy(p.data[r*size:], p.blocks[part].Bytes(at, at+1))
+		}
+		return nil
+	}
 	if err := p.rows(p.values, p.from, p.to); err != nil {
 		return err
 	}
@@ -244,27 +256,40 @@ func (p *piece) encode() error {
 	return nil
 }
 
-// reader returns what gives rows of the tensor as they are in the file.
-func (t *target) reader() (func(dst []float32, from, to int) error, error) {
+// reader returns what gives rows of the tensor as they are in the file, or its parts where they are blocks of the type that is written.
+func (t *target) reader() (func(dst []float32, from, to int) error, []*packed.Blocks, error) {
 	if len(t.parts) == 0 {
 		return func(dst []float32, from, to int) error {
 			copy(dst, t.values[from*t.cols:to*t.cols])
 			return nil
-		}, nil
+		}, nil, nil
 	}
-	if t.transpose {
-		loaded, err := t.parts[0].source.Load()
-		if err != nil {
-			return nil, err
+	loaded := make([]*tensor.Tensor, len(t.parts))
+	var blocks []*packed.Blocks
+	for i, p := range t.parts {
+		var err error
+		if loaded[i], err = p.source.Load(); err != nil {
+			return nil, nil, err
 		}
-		return transposed(loaded)
+		if b, ok := loaded[i].Packed.(*packed.Blocks); ok && b.Kind == t.kind && !t.transpose {
+			blocks = append(blocks, b)
+		}
+	}
+	if len(blocks) == len(t.parts) {
+		return nil, blocks, nil
+	}
+	rows, err := t.rowsFrom(loaded)
+	return rows, nil, err
+}
+
+// rowsFrom returns what gives the values of rows.
+func (t *target) rowsFrom(tensors []*tensor.Tensor) (func(dst []float32, from, to int) error, error) {
+	if t.transpose {
+		return transposed(tensors[0])
 	}
 	parts := make([]func(dst []float32, row int), len(t.parts))
-	for i, p := range t.parts {
-		loaded, err := p.source.Load()
-		if err != nil {
-			return nil, err
-		}
+	for i, loaded := range tensors {
+		var err error
 		if t.order != nil && len(t.shape) == 1 { // elements of a bias
 			loaded = loaded.Reshape(t.cols, 1)
 		}

@@ -59,9 +59,9 @@ var awqLayout = layout{
 		},
 		{end: "scales", dtype: tensor.Float16, shape: func(a *packed.Affine) tensor.Shape { return tensor.Shape{a.Groups(), a.Rows} }, data: turnedScales},
 	},
-	config: func(a *packed.Affine, kept []string, _ map[string]any) map[string]any {
-		c := map[string]any{"quant_method": "awq", "bits": 4, "group_size": a.Group, "zero_point": true, "version": "gemm", "modules_to_not_convert": nil}
-		if list := unquantized(kept); len(list) > 0 {
+	config: func(d *described) map[string]any {
+		c := map[string]any{"quant_method": "awq", "bits": 4, "group_size": groupSize(d.Scheme), "zero_point": true, "version": "gemm", "modules_to_not_convert": nil}
+		if list := unquantized(d.kept); len(list) > 0 {
 			c["modules_to_not_convert"] = list
 		}
 		return c
@@ -108,7 +108,7 @@ func readAWQ(config map[string]any, w *Weights) (arch.Weights, error) {
 		if err := wants("scales", t[2], tensor.Shape{groups, rows}, tensor.Float16, tensor.BFloat16, tensor.Float32); err != nil {
 			return nil, err
 		}
-		return &codedSource{tensor.Shape{rows, cols}, t, func(t []*tensor.Tensor) (*packed.Affine, error) {
+		return newCoded(rows, cols, t, func(t []*tensor.Tensor) (*packed.Affine, error) {
 			words, zeroWords := uint32s(t[0]), uint32s(t[1])
 			scales, err := t[2].Floats()
 			if err != nil {
@@ -130,6 +130,6 @@ func readAWQ(config map[string]any, w *Weights) (arch.Weights, error) {
 				zeros = nil
 			}
 			return packed.NewAffine(4, rows, cols, size, codes, turned, t[2].DType, zeros, nil)
-		}}, nil
+		}), nil
 	})
 }

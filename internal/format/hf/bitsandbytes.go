@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/neurotrain/neuroquant/internal/arch"
-	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/packed"
 	"github.com/neurotrain/neuroquant/tensor"
 )
@@ -30,84 +29,14 @@ type quantState struct {
 	NestedOffset *float64 `json:"nested_offset,omitempty"`
 }
 
-// roundedPart is one of the tensors that a rounded matrix is stored as. The parts of a matrix share what rounding made until all were written.
-type roundedPart struct {
-	shape tensor.Shape
-	dtype tensor.DType
-	of    *roundedCell
-	make  func(m tensor.Packed) (*tensor.Tensor, error)
-}
-
-type roundedCell struct {
-	from  *packed.Rounded
-	made  tensor.Packed
-	parts int // not yet written
-}
-
-func (p *roundedPart) Shape() tensor.Shape { return p.shape }
-func (p *roundedPart) DType() tensor.DType { return p.dtype }
-
-// Load implements [tensor.Source]. Each part is loaded once.
-func (p *roundedPart) Load() (*tensor.Tensor, error) {
-	c := p.of
-	if c.made == nil {
-		var err error
-		if c.made, err = c.from.Round(); err != nil {
-			return nil, err
-		}
+// bitsAndBytesLayout is the layout's entry for writing.
+var bitsAndBytesLayout = &roundedLayout{bitsAndBytes, func(r *packed.Rounded, add addPart) {
+	if r.Type == nil {
+		addInt8(r, add)
+	} else {
+		addFourBit(r, add)
 	}
-	t, err := p.make(c.made)
-	if c.parts--; c.parts == 0 {
-		c.made = nil
-		c.from.Release()
-	}
-	return t, err
-}
-
-// laidOutBitsAndBytes is a model's state with its rounded matrices taken apart, and the configuration that says so.
-func laidOutBitsAndBytes(m *model.Model, settings map[string]any) (state []model.Entry, config map[string]any, err error) {
-	var first *packed.Rounded
-	kept := []string{"lm_head"}
-	for _, e := range m.StateDict() {
-		module, isWeight := strings.CutSuffix(e.Name, ".weight")
-		r, ok := e.Source.(*packed.Rounded)
-		switch {
-		case !ok:
-			if isWeight && len(e.Shape()) == 2 && !slices.Contains(kept, module) {
-				kept = append(kept, module)
-			}
-			state = append(state, e)
-			continue
-		case !isWeight:
-			return nil, nil, fmt.Errorf("tensor %q: only tensors called MODULE.weight can be stored in codes", e.Name)
-		case first == nil:
-			first = r
-		case r.Rounding != first.Rounding:
-			return nil, nil, fmt.Errorf("layer %q: %v; layout %s holds one scheme, that of the first layer, %v", module, r.Scheme(), bitsAndBytes, first.Scheme())
-		}
-		c := &roundedCell{from: r}
-		add := func(end string, d tensor.DType, make func(p tensor.Packed) (*tensor.Tensor, error), shape ...int) {
-			c.parts++
-			state = append(state, model.Entry{Name: module + "." + end, Source: &roundedPart{shape, d, c, make}})
-		}
-		if r.Type == nil {
-			addInt8(r, add)
-		} else {
-			addFourBit(r, add)
-		}
-	}
-	if first == nil {
-		return nil, nil, errors.New("the model has no matrices in encodings of bitsandbytes")
-	}
-	config = map[string]any{}
-	for k, v := range m.Config {
-		config[k] = v
-	}
-	config["quantization_config"] = bitsAndBytesConfig(first.Rounding, kept, settings)
-	return state, config, nil
-}
-
-type addPart = func(end string, d tensor.DType, make func(p tensor.Packed) (*tensor.Tensor, error), shape ...int)
+}, bitsAndBytesConfig}
 
 func addInt8(r *packed.Rounded, add addPart) {
 	rows, cols := r.Shape()[0], r.Shape()[1]
@@ -115,7 +44,7 @@ func addInt8(r *packed.Rounded, add addPart) {
 		return tensor.FromBytes(tensor.Int8, tensor.Shape{rows, cols}, p.(*packed.RowInt8).Codes)
 	}, rows, cols)
 	add("SCB", tensor.Float32, func(p tensor.Packed) (*tensor.Tensor, error) {
-		return tensor.Of(tensor.Shape{rows}, p.(*packed.RowInt8).Scales), nil
+		return tensor.Of(tensor.Shape{rows}, p.(*packed.RowInt8).Max), nil
 	}, rows)
 	add("weight_format", tensor.Uint8, func(tensor.Packed) (*tensor.Tensor, error) { return tensor.New(tensor.Uint8), nil }) // 0: rows
 }
@@ -223,44 +152,6 @@ func numberOf(v any) (float64, error) {
 	return 0, fmt.Errorf("want a number, found %v", v)
 }
 
-// joinedSource is a matrix that is joined from its tensors when it is loaded.
-type joinedSource struct {
-	shape tensor.Shape
-	parts []tensor.Source
-	join  func(t []*tensor.Tensor) (tensor.Packed, error)
-}
-
-func (s *joinedSource) Shape() tensor.Shape { return s.shape }
-func (s *joinedSource) DType() tensor.DType { return tensor.Float32 }
-
-// Load implements [tensor.Source].
-func (s *joinedSource) Load() (*tensor.Tensor, error) {
-	t := make([]*tensor.Tensor, len(s.parts))
-	for i, p := range s.parts {
-		if p == nil {
-			continue
-		}
-		var err error
-		if t[i], err = p.Load(); err != nil {
-			return nil, err
-		}
-	}
-	p, err := s.join(t)
-	if err != nil {
-		return nil, err
-	}
-	return tensor.NewPacked(tensor.Float32, s.shape, p), nil
-}
-
-// Release implements [tensor.Releaser].
-func (s *joinedSource) Release() {
-	for _, p := range s.parts {
-		if p != nil {
-			tensor.Release(p)
-		}
-	}
-}
-
 // readInt8 joins SCB, weight_format and weight.
 func readInt8(t []tensor.Source, threshold float32) (tensor.Source, error) {
 	if t[2] == nil {
@@ -283,7 +174,10 @@ func readInt8(t []tensor.Source, threshold float32) (tensor.Source, error) {
 		}
 	}
 	return &joinedSource{shape, t, func(t []*tensor.Tensor) (tensor.Packed, error) {
-		m := &packed.RowInt8{Rows: shape[0], Cols: shape[1], Codes: t[2].Bytes(), Scales: tensor.Data[float32](t[0]), Threshold: threshold}
+		m := &packed.RowInt8{Rows: shape[0], Cols: shape[1], Codes: t[2].Bytes(), ScaleType: tensor.Float32, Max: tensor.Data[float32](t[0]), Threshold: threshold}
+		for _, s := range m.Max {
+			m.Scales = append(m.Scales, s/127)
+		}
 		return m, m.Check()
 	}}, nil
 }

@@ -6,17 +6,19 @@ import (
 	"strings"
 
 	"github.com/neurotrain/neuroquant/internal/arch"
-	"github.com/neurotrain/neuroquant/internal/kernel"
 	"github.com/neurotrain/neuroquant/internal/packed"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
 // compressedLayout is the pack-quantized layout of compressed-tensors, which vLLM and llm-compressor have: codes packed along the inputs
-// of each row, in words of 32 bits that no code straddles.
+// of each row, zero points along the outputs, without gaps.
 var compressedLayout = layout{
 	name: "compressed-tensors",
 	refuse: func(a *packed.Affine) string {
-		if a.Index == nil && a.Groups() > 1 && a.Cols%a.Group != 0 {
+		switch {
+		case a.Index != nil:
+			return "columns in an order of their own, which compressed-tensors has given up; with static_groups they need none"
+		case a.Groups() > 1 && a.Cols%a.Group != 0:
 			return fmt.Sprintf("%d inputs; layout compressed-tensors has multiples of the group, %d", a.Cols, a.Group)
 		}
 		return ""
@@ -24,47 +26,38 @@ var compressedLayout = layout{
 	parts: []part{
 		{
 			end: "weight_packed", dtype: tensor.Int32,
-			shape: func(a *packed.Affine) tensor.Shape { return tensor.Shape{a.Rows, padded(a.Cols, a.Bits)} },
+			shape: func(a *packed.Affine) tensor.Shape { return tensor.Shape{a.Rows, wordsFor(a.Cols, a.Bits)} },
 			data: func(a *packed.Affine) *tensor.Tensor {
-				per, width := 32/a.Bits, padded(a.Cols, a.Bits)
+				width := wordsFor(a.Cols, a.Bits)
 				words := make([]uint32, a.Rows*width)
 				row := make([]byte, a.Cols)
 				for r := range a.Rows {
 					a.RowCodes(row, r)
 					for c, q := range row {
-						words[r*width+c/per] |= uint32(q) << (c % per * a.Bits)
+						putCode(words[r*width:(r+1)*width], 1, c, a.Bits, uint32(q))
 					}
 				}
 				return int32s(words, tensor.Shape{a.Rows, width})
 			},
 		},
 		{
-			end: "weight_scale", dtype: tensor.Float16,
+			end: "weight_scale", dtype: tensor.Float16, typed: func(a *packed.Affine) tensor.DType { return a.ScaleType },
 			shape: func(a *packed.Affine) tensor.Shape { return tensor.Shape{a.Rows, a.Groups()} },
-			data: func(a *packed.Affine) *tensor.Tensor {
-				out := make([]tensor.Half, len(a.Scales))
-				kernel.F32ToF16(out, a.Scales)
-				return tensor.Of(tensor.Shape{a.Rows, a.Groups()}, out)
-			},
+			data:  func(a *packed.Affine) *tensor.Tensor { return floatsAs(a.ScaleType, a.Scales, a.Rows, a.Groups()) },
 		},
 		{
 			end: "weight_zero_point", dtype: tensor.Int32, has: func(a *packed.Affine) bool { return a.Zeros != nil },
-			shape: func(a *packed.Affine) tensor.Shape { return tensor.Shape{padded(a.Rows, a.Bits), a.Groups()} },
+			shape: func(a *packed.Affine) tensor.Shape { return tensor.Shape{wordsFor(a.Rows, a.Bits), a.Groups()} },
 			data: func(a *packed.Affine) *tensor.Tensor {
-				per, groups := 32/a.Bits, a.Groups()
-				words := make([]uint32, padded(a.Rows, a.Bits)*groups)
+				groups := a.Groups()
+				words := make([]uint32, wordsFor(a.Rows, a.Bits)*groups)
 				for r := range a.Rows {
 					for g := range groups {
-						words[r/per*groups+g] |= uint32(a.Zero(r, g)) << (r % per * a.Bits)
+						putCode(words[g:], groups, r, a.Bits, uint32(a.Zero(r, g)))
 					}
 				}
-				return int32s(words, tensor.Shape{padded(a.Rows, a.Bits), groups})
+				return int32s(words, tensor.Shape{wordsFor(a.Rows, a.Bits), groups})
 			},
-		},
-		{
-			end: "weight_g_idx", dtype: tensor.Int32, has: func(a *packed.Affine) bool { return a.Index != nil },
-			shape: func(a *packed.Affine) tensor.Shape { return tensor.Shape{a.Cols} },
-			data:  func(a *packed.Affine) *tensor.Tensor { return tensor.Of(tensor.Shape{a.Cols}, a.Index) },
 		},
 		{
 			end: "weight_shape", dtype: tensor.Int64,
@@ -72,29 +65,57 @@ var compressedLayout = layout{
 			data:  func(a *packed.Affine) *tensor.Tensor { return tensor.Vector(int64(a.Rows), int64(a.Cols)) },
 		},
 	},
-	config: func(a *packed.Affine, kept []string, _ map[string]any) map[string]any {
+	config: func(d *described) map[string]any {
 		weights := map[string]any{
-			"num_bits": a.Bits, "type": "int", "symmetric": a.Zeros == nil, "strategy": "group", "group_size": a.Group, "dynamic": false,
+			"num_bits": d.Bits, "type": "int", "symmetric": d.Symmetric, "strategy": "group", "group_size": d.Group, "dynamic": false,
 			"actorder": nil, "block_structure": nil, "observer": "minmax", "observer_kwargs": map[string]any{},
 		}
-		if a.Groups() == 1 {
+		if d.Group == 0 {
 			weights["strategy"], weights["group_size"] = "channel", nil
 		}
-		if a.Index != nil {
-			weights["actorder"] = "group"
-		}
-		return map[string]any{
-			"quant_method": "compressed-tensors", "format": "pack-quantized", "quantization_status": "compressed",
-			"global_compression_ratio": nil, "kv_cache_scheme": nil, "ignore": append([]string{}, unquantized(kept)...),
-			"config_groups": map[string]any{"group_0": map[string]any{
-				"targets": []string{"Linear"}, "input_activations": nil, "output_activations": nil, "weights": weights,
-			}},
-		}
+		return compressedConfig("pack-quantized", weights, nil, d.kept)
 	},
 }
 
-// padded is how many words n codes take of which none straddles two.
-func padded(n, bits int) int { return (n + 32/bits - 1) / (32 / bits) }
+// compressedConfig is the quantization_config of compressed-tensors; activations may be nil.
+func compressedConfig(format string, weights, activations map[string]any, kept []string) map[string]any {
+	group := map[string]any{"targets": []string{"Linear"}, "input_activations": nil, "output_activations": nil, "weights": weights}
+	if activations != nil {
+		group["input_activations"] = activations
+	}
+	return map[string]any{
+		"quant_method": "compressed-tensors", "format": format, "quantization_status": "compressed", "global_compression_ratio": nil,
+		"kv_cache_scheme": nil, "ignore": append([]string{}, unquantized(kept)...), "config_groups": map[string]any{"group_0": group},
+	}
+}
+
+// wordsFor is how many words n codes take that follow each other without gaps, the last filled up.
+func wordsFor(n, bits int) int { return (n*bits + 31) / 32 }
+
+// gapped is how many words they take where none straddles two, as earlier versions of compressed-tensors have 3, 5, 6 and 7 bits.
+func gapped(n, bits int) int { return (n + 32/bits - 1) / (32 / bits) }
+
+// gappedCode is the i-th code of such words, each stride apart.
+func gappedCode(words []uint32, stride, i, bits int) byte {
+	per := 32 / bits
+	return byte(words[i/per*stride] >> (i % per * bits) & (1<<bits - 1))
+}
+
+// floatsAs are values as a tensor of an element type.
+func floatsAs(d tensor.DType, v []float32, shape ...int) *tensor.Tensor {
+	t := tensor.Of(tensor.Shape(shape), v)
+	if d == tensor.Float32 {
+		return t
+	}
+	wide, err := t.Float64s()
+	if err == nil {
+		t, err = tensor.FromFloat64s(d, t.Shape, wide)
+	}
+	if err != nil {
+		panic(err) // not a type that scales have
+	}
+	return t
+}
 
 // unquantized are the modules of a list that loaders would look for codes of: all but embeddings, and the head where the list has it.
 func unquantized(modules []string) []string {
@@ -118,20 +139,24 @@ func unquantized(modules []string) []string {
 func readCompressed(config map[string]any, w *Weights) (arch.Weights, error) {
 	n := &numbers{config: config}
 	format := n.text("", "format")
-	if format != "pack-quantized" {
-		return nil, fmt.Errorf("quantization_config: compressed-tensors of format %q; want pack-quantized", format)
+	if format != "pack-quantized" && format != "int-quantized" {
+		return nil, fmt.Errorf("quantization_config: compressed-tensors of format %q; want pack-quantized or int-quantized", format)
 	}
 	groups, _ := config["config_groups"].(map[string]any)
 	if len(groups) != 1 {
 		return nil, fmt.Errorf("quantization_config: %d config_groups; want 1", len(groups))
 	}
-	var scheme map[string]any
+	var scheme, activations map[string]any
 	for _, g := range groups {
 		m, _ := g.(map[string]any)
-		if m["input_activations"] != nil {
-			return nil, fmt.Errorf("quantization_config: quantized activations in format %q", format)
-		}
+		activations, _ = m["input_activations"].(map[string]any)
 		scheme, _ = m["weights"].(map[string]any)
+	}
+	if format == "int-quantized" {
+		return readCompressedInt8(scheme, activations, w)
+	}
+	if activations != nil {
+		return nil, fmt.Errorf("quantization_config: quantized activations in format %q", format)
 	}
 	s := &numbers{config: scheme}
 	bits := s.integer(0, "num_bits")
@@ -163,14 +188,21 @@ func readCompressed(config map[string]any, w *Weights) (arch.Weights, error) {
 			group = cols
 		}
 		groups := (cols + group - 1) / group
-		if err := wants("weight_packed", t[0], tensor.Shape{rows, padded(cols, bits)}, tensor.Int32); err != nil {
+		if err := wants("weight_packed", t[0], nil, tensor.Int32); err != nil {
+			return nil, err
+		}
+		get, width, wide := getCode, wordsFor(cols, bits), wordsFor(rows, bits)
+		if t[0].Shape().Equal(tensor.Shape{rows, gapped(cols, bits)}) && gapped(cols, bits) != width {
+			get, width, wide = gappedCode, gapped(cols, bits), gapped(rows, bits)
+		}
+		if err := wants("weight_packed", t[0], tensor.Shape{rows, width}, tensor.Int32); err != nil {
 			return nil, err
 		}
 		if err := wants("weight_scale", t[1], tensor.Shape{rows, groups}, tensor.Float16, tensor.BFloat16, tensor.Float32); err != nil {
 			return nil, err
 		}
 		if t[2] != nil {
-			if err := wants("weight_zero_point", t[2], tensor.Shape{padded(rows, bits), groups}, tensor.Int32); err != nil {
+			if err := wants("weight_zero_point", t[2], tensor.Shape{wide, groups}, tensor.Int32); err != nil {
 				return nil, err
 			}
 		}
@@ -179,13 +211,13 @@ func readCompressed(config map[string]any, w *Weights) (arch.Weights, error) {
 				return nil, err
 			}
 		}
-		return &codedSource{tensor.Shape{rows, cols}, t[:4], func(t []*tensor.Tensor) (*packed.Affine, error) {
-			per, width, mask := 32/bits, padded(cols, bits), uint32(1)<<bits-1
+		return newCoded(rows, cols, t[:4], func(t []*tensor.Tensor) (*packed.Affine, error) {
 			words := uint32s(t[0])
 			codes := make([]byte, rows*cols)
-			for i := range codes {
-				r, c := i/cols, i%cols
-				codes[i] = byte(words[r*width+c/per] >> (c % per * bits) & mask)
+			for r := range rows {
+				for c := range cols {
+					codes[r*cols+c] = get(words[r*width:(r+1)*width], 1, c, bits)
+				}
 			}
 			scales, err := t[1].Floats()
 			if err != nil {
@@ -196,8 +228,7 @@ func readCompressed(config map[string]any, w *Weights) (arch.Weights, error) {
 				words := uint32s(t[2])
 				zeros = make([]byte, rows*groups)
 				for i := range zeros {
-					r, g := i/groups, i%groups
-					zeros[i] = byte(words[r/per*groups+g] >> (r % per * bits) & mask)
+					zeros[i] = get(words[i%groups:], groups, i/groups, bits)
 				}
 			}
 			var index []int32
@@ -205,6 +236,6 @@ func readCompressed(config map[string]any, w *Weights) (arch.Weights, error) {
 				index = tensor.Data[int32](t[3])
 			}
 			return packed.NewAffine(bits, rows, cols, group, codes, slices.Clone(scales), t[1].DType, zeros, index)
-		}}, nil
+		}), nil
 	})
 }

@@ -2,7 +2,11 @@ package hf
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/neurotrain/neuroquant/internal/arch"
 	"github.com/neurotrain/neuroquant/internal/kernel"
@@ -127,33 +131,60 @@ func gptqLayout(name string, less int) layout {
 				},
 			},
 		},
-		config: func(a *packed.Affine, kept []string, settings map[string]any) map[string]any {
-			group := a.Group
-			if a.Groups() == 1 {
-				group = -1
-			}
+		config: func(d *described) map[string]any {
 			c := map[string]any{
-				"quant_method": "gptq", "bits": a.Bits, "group_size": group, "desc_act": a.Index != nil, "sym": a.Zeros == nil, "damp_percent": 0.01,
+				"quant_method": "gptq", "bits": d.Bits, "group_size": groupSize(d.Scheme), "desc_act": d.Reordered, "sym": d.Symmetric, "damp_percent": 0.01,
 				"static_groups": false, "true_sequential": true, "checkpoint_format": name, "lm_head": false, "model_name_or_path": nil, "model_file_base_name": "model",
 			}
-			// Loaders take every linear layer of a block for one of codes unless a pattern says otherwise.
+			// Loaders take every linear layer of a block for one of codes unless told otherwise: GPTQModel by patterns, transformers and vLLM by a list.
 			left := map[string]any{}
-			for _, m := range unquantized(kept) {
+			for _, m := range unquantized(d.kept) {
 				if m != "lm_head" {
 					left["-:^"+regexp.QuoteMeta(m)+"$"] = map[string]any{}
 				}
 			}
 			if len(left) > 0 {
-				c["dynamic"] = left
+				c["dynamic"], c["modules_in_block_to_quantize"] = left, [][]string{d.inBlocks()}
 			}
 			for _, k := range []string{"damp_percent", "static_groups", "meta"} {
-				if v, ok := settings[k]; ok {
+				if v, ok := d.settings[k]; ok {
 					c[k] = v
 				}
 			}
 			return c
 		},
 	}
+}
+
+// inBlocks names the modules of codes: as they are called inside a block where that says which they are, else each by its whole name.
+func (d *described) inBlocks() []string {
+	inside := func(name string) string {
+		parts := strings.Split(name, ".")
+		for i, p := range parts {
+			if _, err := strconv.Atoi(p); err == nil {
+				return strings.Join(parts[i+1:], ".")
+			}
+		}
+		return name
+	}
+	names := map[string]bool{}
+	for _, m := range d.coded {
+		names[inside(m)] = true
+	}
+	for _, m := range d.kept {
+		if names[inside(m)] {
+			return d.coded
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// groupSize is a group as configurations write it.
+func groupSize(s tensor.Scheme) int {
+	if s.Group == 0 {
+		return -1
+	}
+	return s.Group
 }
 
 // readGPTQ is the layout's entry in the table of those that can be read.
@@ -199,9 +230,9 @@ func readGPTQ(config map[string]any, w *Weights) (arch.Weights, error) {
 				return nil, err
 			}
 		}
-		return &codedSource{tensor.Shape{rows, cols}, t, func(t []*tensor.Tensor) (*packed.Affine, error) {
+		return newCoded(rows, cols, t, func(t []*tensor.Tensor) (*packed.Affine, error) {
 			return joinGPTQ(t, bits, rows, cols, size, symmetric, format == "gptq")
-		}}, nil
+		}), nil
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,6 +95,16 @@ func Open(ctx context.Context, path string) (*model.Model, error) {
 		return fail(err)
 	}
 	m.Graph, m.Arch = g, info.Arch
+	if q, ok := config["quantization_config"].(map[string]any); ok {
+		// The tensors and the configuration are those of the float model, whose matrices are packed.
+		m.State = nil
+		for _, name := range weights.Names() {
+			m.State = append(m.State, model.Entry{Name: name, Source: weights.Tensor(name)})
+		}
+		m.Config = maps.Clone(config)
+		delete(m.Config, "quantization_config")
+		m.Metadata["quantization"], _ = q["quant_method"].(string)
+	}
 	m.Own(w)
 	return m, nil
 }

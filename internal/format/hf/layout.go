@@ -20,15 +20,23 @@ type layout struct {
 	refuse func(a *packed.Affine) string
 	// parts are the tensors of a matrix, by the ends of their names.
 	parts []part
-	// config is the quantization_config of matrices like a; kept are the modules that stay in float.
-	config func(a *packed.Affine, kept []string, settings map[string]any) map[string]any
+	// config is the quantization_config.
+	config func(d *described) map[string]any
+}
+
+// described is what a quantization_config says of a model.
+type described struct {
+	tensor.Scheme          // of its matrices of codes; the group is 0 where all have whole rows
+	coded, kept   []string // the modules that are matrices of codes, and those that stay in float
+	settings      map[string]any
 }
 
 // part is one of the tensors that a matrix is stored as.
 type part struct {
 	end   string
 	dtype tensor.DType
-	has   func(a *packed.Affine) bool // nil: always
+	typed func(a *packed.Affine) tensor.DType // nil: dtype
+	has   func(a *packed.Affine) bool         // nil: always
 	shape func(a *packed.Affine) tensor.Shape
 	data  func(a *packed.Affine) *tensor.Tensor
 }
@@ -48,7 +56,7 @@ func LayoutNames() []string {
 // CheckLayout reports why a layout cannot hold a matrix of a scheme, rows x cols; nil if it can.
 func CheckLayout(name string, s tensor.Scheme, rows, cols int) error {
 	switch rounded := s.Code != "int"; {
-	case rounded && name == bitsAndBytes:
+	case s.Code == packed.W8A8 && name == compressedLayout.name, rounded && s.Code != packed.W8A8 && name == bitsAndBytes:
 		return nil
 	case rounded || name == bitsAndBytes:
 		return fmt.Errorf("layout %s cannot hold %v", name, s)
@@ -98,14 +106,14 @@ func asCoded(s tensor.Source) packed.Coded {
 // laidOut is a model's state with its matrices of codes taken apart, and the configuration that says so.
 func (l *layout) laidOut(m *model.Model, settings map[string]any) (state []model.Entry, config map[string]any, err error) {
 	var errs []error
-	var first *packed.Affine
-	var kept []string
+	var all common
+	d := &described{settings: settings}
 	for _, e := range m.StateDict() {
 		module, isWeight := strings.CutSuffix(e.Name, ".weight")
 		c := asCoded(e.Source)
 		if c == nil {
 			if isWeight && len(e.Shape()) == 2 {
-				kept = append(kept, module)
+				d.kept = append(d.kept, module)
 			}
 			state = append(state, e)
 			continue
@@ -122,12 +130,11 @@ func (l *layout) laidOut(m *model.Model, settings map[string]any) (state []model
 			errs = append(errs, fmt.Errorf("layer %q: %s", module, why))
 			continue
 		}
-		if first == nil {
-			first = a
+		if err := all.add(a); err != nil {
+			errs = append(errs, fmt.Errorf("layer %q: %v; layout %s holds one scheme: %w", module, a.Scheme(), l.name, err))
+			continue
 		}
-		if a.Bits != first.Bits || (a.Zeros == nil) != (first.Zeros == nil) {
-			errs = append(errs, fmt.Errorf("layer %q: %v; layout %s holds one scheme, that of the first layer, %v", module, a.Scheme(), l.name, first.Scheme()))
-		}
+		d.coded = append(d.coded, module)
 		matrix := &matrix{source: c, form: a, refuse: l.refuse}
 		for _, p := range l.parts {
 			if p.has == nil || p.has(a) {
@@ -136,7 +143,7 @@ func (l *layout) laidOut(m *model.Model, settings map[string]any) (state []model
 			}
 		}
 	}
-	if first == nil {
+	if all.count == 0 {
 		errs = append(errs, errors.New("the model has no matrices of codes"))
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -146,7 +153,8 @@ func (l *layout) laidOut(m *model.Model, settings map[string]any) (state []model
 	for k, v := range m.Config {
 		config[k] = v
 	}
-	config["quantization_config"] = l.config(first, kept, settings)
+	d.Scheme = all.Scheme
+	config["quantization_config"] = l.config(d)
 	return state, config, nil
 }
 
@@ -181,6 +189,35 @@ func (m *matrix) release() {
 	}
 }
 
+// common is the scheme of several matrices; its group is 0 where all have whole rows.
+type common struct {
+	tensor.Scheme
+	count, widest int // widest: the most columns of a matrix that is one group
+}
+
+// add reports why a matrix does not go with those before.
+func (c *common) add(a *packed.Affine) error {
+	s := a.Scheme()
+	switch {
+	case c.count == 0:
+		c.Scheme = s
+	case s.Bits != c.Bits || s.Symmetric != c.Symmetric:
+		return fmt.Errorf("that of the layers before is %v", c.Scheme)
+	case s.Group > 0 && c.Group > 0 && s.Group != c.Group:
+		return fmt.Errorf("groups of %d, those of the layers before have %d", s.Group, c.Group)
+	}
+	c.count++
+	c.Group = max(c.Group, s.Group)
+	c.Reordered = c.Reordered || s.Reordered
+	if s.Group == 0 {
+		c.widest = max(c.widest, a.Cols)
+	}
+	if c.Group > 0 && c.widest > c.Group {
+		return fmt.Errorf("rows of %d inputs have one scale, other layers have groups of %d", c.widest, c.Group)
+	}
+	return nil
+}
+
 // partSource is a tensor of a matrix of codes, made when it is written.
 type partSource struct {
 	m *matrix
@@ -188,7 +225,12 @@ type partSource struct {
 }
 
 func (s *partSource) Shape() tensor.Shape { return s.p.shape(s.m.form) }
-func (s *partSource) DType() tensor.DType { return s.p.dtype }
+func (s *partSource) DType() tensor.DType {
+	if s.p.typed != nil {
+		return s.p.typed(s.m.form)
+	}
+	return s.p.dtype
+}
 
 // Load implements [tensor.Source].
 func (s *partSource) Load() (*tensor.Tensor, error) {
@@ -254,18 +296,18 @@ func coded(w *Weights, ends []string, make func(module string, t []tensor.Source
 	return out, errors.Join(errs...)
 }
 
-// codedSource is a matrix of codes that is joined from its tensors when it is loaded.
-type codedSource struct {
+// joinedSource is a matrix that is joined from its tensors when it is loaded.
+type joinedSource struct {
 	shape tensor.Shape
-	parts []tensor.Source
-	join  func(t []*tensor.Tensor) (*packed.Affine, error)
+	parts []tensor.Source // nil: the module has none
+	join  func(t []*tensor.Tensor) (tensor.Packed, error)
 }
 
-func (s *codedSource) Shape() tensor.Shape { return s.shape }
-func (s *codedSource) DType() tensor.DType { return tensor.Float32 }
+func (s *joinedSource) Shape() tensor.Shape { return s.shape }
+func (s *joinedSource) DType() tensor.DType { return tensor.Float32 }
 
-// Affine implements [packed.Coded].
-func (s *codedSource) Affine() (*packed.Affine, error) {
+// matrix joins the tensors.
+func (s *joinedSource) matrix() (tensor.Packed, error) {
 	t := make([]*tensor.Tensor, len(s.parts))
 	for i, p := range s.parts {
 		if p == nil {
@@ -276,32 +318,51 @@ func (s *codedSource) Affine() (*packed.Affine, error) {
 			return nil, err
 		}
 	}
-	a, err := s.join(t)
-	if err != nil {
-		return nil, err
-	}
-	if a.Rows != s.shape[0] || a.Cols != s.shape[1] {
-		return nil, fmt.Errorf("%d x %d codes; want %v", a.Rows, a.Cols, s.shape)
-	}
-	return a, a.Check()
+	return s.join(t)
 }
 
 // Load implements [tensor.Source].
-func (s *codedSource) Load() (*tensor.Tensor, error) {
-	a, err := s.Affine()
+func (s *joinedSource) Load() (*tensor.Tensor, error) {
+	p, err := s.matrix()
 	if err != nil {
 		return nil, err
 	}
-	return tensor.NewPacked(tensor.Float32, s.shape, a), nil
+	return tensor.NewPacked(tensor.Float32, s.shape, p), nil
 }
 
 // Release implements [tensor.Releaser].
-func (s *codedSource) Release() {
+func (s *joinedSource) Release() {
 	for _, p := range s.parts {
 		if p != nil {
 			tensor.Release(p)
 		}
 	}
+}
+
+// codedSource is a joinedSource that is a matrix of codes.
+type codedSource struct{ joinedSource }
+
+// newCoded returns a source that joins a matrix of codes, rows x cols.
+func newCoded(rows, cols int, parts []tensor.Source, join func(t []*tensor.Tensor) (*packed.Affine, error)) *codedSource {
+	return &codedSource{joinedSource{tensor.Shape{rows, cols}, parts, func(t []*tensor.Tensor) (tensor.Packed, error) {
+		a, err := join(t)
+		if err != nil {
+			return nil, err
+		}
+		if a.Rows != rows || a.Cols != cols {
+			return nil, fmt.Errorf("%d x %d codes; want %d x %d", a.Rows, a.Cols, rows, cols)
+		}
+		return a, a.Check()
+	}}}
+}
+
+// Affine implements [packed.Coded].
+func (s *codedSource) Affine() (*packed.Affine, error) {
+	p, err := s.matrix()
+	if err != nil {
+		return nil, err
+	}
+	return p.(*packed.Affine), nil
 }
 
 // wants checks what a tensor of a module is.

@@ -2,7 +2,9 @@ package hf
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -62,7 +64,7 @@ func TestLayoutsGiveBackWhatTheyTake(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for _, l := range layoutsWritten {
 		taken := 0
-		for _, bits := range []int{2, 3, 4, 5, 8} {
+		for _, bits := range []int{2, 3, 4, 5, 6, 7, 8} {
 			for _, group := range []int{16, 32, 96} {
 				for _, symmetric := range []bool{true, false} {
 					for _, reordered := range []bool{true, false} {
@@ -120,6 +122,47 @@ func TestKeptModules(t *testing.T) {
 	dynamic, _ := config["quantization_config"].(map[string]any)["dynamic"].(map[string]any)
 	if len(dynamic) != 1 || dynamic[`-:^model\.layers\.0\.down$`] == nil {
 		t.Errorf("patterns of modules without codes: %v", dynamic)
+	}
+	if list := config["quantization_config"].(map[string]any)["modules_in_block_to_quantize"]; !reflect.DeepEqual(list, [][]string{{"q"}}) {
+		t.Errorf("modules of codes: %v", list)
+	}
+	d := &described{coded: []string{"model.layers.0.q", "model.layers.1.up"}, kept: []string{"model.layers.1.q"}}
+	if list := d.inBlocks(); !slices.Equal(list, d.coded) {
+		t.Errorf("modules of codes in some blocks: %v", list)
+	}
+}
+
+// TestGroupsOfAllLayers checks that the configuration has the groups of the layers that have some, and that others must go with them.
+func TestGroupsOfAllLayers(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 4))
+	for _, l := range layoutsWritten {
+		lay := func(cols ...int) (map[string]any, error) {
+			m := &model.Model{Config: map[string]any{}}
+			for i, n := range cols {
+				m.State = append(m.State, model.Entry{Name: fmt.Sprintf("model.layers.%d.weight", i), Source: codes(r, 4, 64, n, min(n, 64), true, false).Source()})
+			}
+			_, config, err := l.laidOut(m, nil)
+			if err != nil {
+				return nil, err
+			}
+			q := config["quantization_config"].(map[string]any)
+			if g, ok := q["config_groups"].(map[string]any); ok {
+				q = g["group_0"].(map[string]any)["weights"].(map[string]any)
+			}
+			return q, nil
+		}
+		for _, cols := range [][]int{{64, 128}, {128, 64}} {
+			if q, err := lay(cols...); err != nil || q["group_size"] != 64 {
+				t.Errorf("%s, %d inputs: groups of %v, %v", l.name, cols, q["group_size"], err)
+			}
+		}
+		whole := codes(r, 4, 64, 128, 128, true, false)
+		m := &model.Model{Config: map[string]any{}, State: []model.Entry{
+			{Name: "a.weight", Source: whole.Source()}, {Name: "b.weight", Source: codes(r, 4, 64, 128, 64, true, false).Source()},
+		}}
+		if _, _, err := l.laidOut(m, nil); err == nil || !strings.Contains(err.Error(), "rows of 128 inputs have one scale") {
+			t.Errorf("%s: %v", l.name, err)
+		}
 	}
 }
 

@@ -185,8 +185,11 @@ func planned(m *model.Model, o model.SaveOptions) ([]model.Entry, []safetensors.
 	if m.Config == nil {
 		return nil, nil, nil, errors.New("the model has no configuration of a known architecture, which a Hugging Face folder needs")
 	}
-	layOut := laidOutBitsAndBytes
-	if o.Layout != bitsAndBytes {
+	layOut := bitsAndBytesLayout.laidOut
+	switch {
+	case o.Layout == compressedLayout.name && slices.ContainsFunc(m.StateDict(), isRounded):
+		layOut = int8Layout.laidOut
+	case o.Layout != bitsAndBytes:
 		l, err := findLayout(o.Layout)
 		if err != nil {
 			return nil, nil, nil, err

@@ -12,6 +12,7 @@ import (
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/op"
+	"github.com/neurotrain/neuroquant/internal/packed"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -490,6 +491,13 @@ func dense(src tensor.Source) (*tensor.Tensor, error) {
 	t, err := src.Load()
 	if err != nil {
 		return nil, err
+	}
+	if n, ok := t.Packed.(*packed.Narrow); ok { // 16-bit floats that are computed with as float32
+		f, err := t.Floats()
+		if err != nil {
+			return nil, fmt.Errorf("a matrix of scheme %v: %w", n.Scheme(), err)
+		}
+		return tensor.Of(t.Shape, f), nil
 	}
 	if t.Packed != nil {
 		return nil, fmt.Errorf("a matrix of scheme %v cannot be stored as an ONNX tensor", t.Packed.Scheme())
