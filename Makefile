@@ -51,6 +51,13 @@ interop-llm: build $(PEERS)/llm/ready $(PEERS)/llamacpp/ready ; $(PEERS)/llm/bin
 
 interop-resume: build ; python3 interop/check_resume.py bin/neuroquant $(SHARED)
 
+.PHONY: interop-loaders interop-outliers bench-gptqmodel
+interop-loaders: build $(PEERS)/loaders/ready $(PEERS)/llmc/ready ; $(PEERS)/loaders/bin/python interop/check_loaders.py bin/neuroquant $(SHARED) && $(PEERS)/llmc/bin/python interop/check_loaders.py bin/neuroquant $(SHARED) llm-compressor
+
+interop-outliers: build $(PEERS)/llm/ready ; $(PEERS)/llm/bin/python interop/check_outliers.py bin/neuroquant $(SHARED)
+
+bench-gptqmodel: build $(PEERS)/loaders/ready ; $(PEERS)/loaders/bin/python interop/check_gptqmodel.py bin/neuroquant $(SHARED)
+
 example-models: $(PEERS)/example/ready ; go run ./internal/example/gen -out $(PEERS)/example-data && $(PEERS)/example/bin/python internal/example/train/train.py $(PEERS)/example-data internal/example/models internal/example/testdata/expected.json
 
 fuzz: ; git grep -E '^func Fuzz' -- '*_test.go' | sed -E 's#^(|.*/)[^/]*:func (Fuzz[A-Za-z0-9_]*).*#\1 \2#' | while read dir name; do go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) ./$$dir </dev/null || exit 1; done
@@ -59,5 +66,7 @@ $(PEERS)/llamacpp/ready: interop/llamacpp/package.json ; mkdir -p $(@D) && cp $<
 $(PEERS)/interop/ready: interop/requirements.txt
 $(PEERS)/full/ready: interop/requirements-full.txt interop/requirements.txt
 $(PEERS)/llm/ready: interop/requirements-llm.txt interop/requirements-full.txt interop/requirements.txt
+$(PEERS)/loaders/ready: interop/requirements-loaders.txt interop/requirements-full.txt interop/requirements.txt
+$(PEERS)/llmc/ready: interop/requirements-llmcompressor.txt
 $(PEERS)/example/ready: internal/example/train/requirements.txt
 $(PEERS)/%/ready: ; python3 -m venv $(@D) && $(@D)/bin/pip install -q -r $< && touch $@

@@ -2,7 +2,7 @@
 """Folders that method bitsandbytes wrote are loaded by transformers with bitsandbytes, and folders that those saved are loaded by neuroquant;
 both compute the same logits within rounding, and on float weights rounded by one or the other the same codes.
 usage: check_bitsandbytes.py NEUROQUANT SHARED   needs interop/requirements-llm.txt"""
-import logging, os, subprocess, sys, tempfile
+import json, logging, os, subprocess, sys, tempfile
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 import numpy as np
@@ -17,6 +17,7 @@ tool, shared = sys.argv[1], sys.argv[2]
 source = os.path.join(shared, "data/golm-15m")
 ids = np.random.default_rng(5).integers(1, 4000, (1, 96))
 failed = 0
+SUMS = 2e-5  # of the range of the logits: float32 sums in another order
 
 
 def ours(folder):
@@ -36,6 +37,14 @@ def tensors(folder):
         return {k: f.get_tensor(k) for k in f.keys()}
 
 
+def nested(key, t):
+    """The codes that bitsandbytes gives the scales of a weight less the offset that is in its description."""
+    single = tensors(singles)[key]
+    name = key.removesuffix(".absmax")
+    state = json.loads(bytes(next(v for k, v in t.items() if k.startswith(name + ".quant_state")).tolist()))
+    return F.quantize_blockwise(single - torch.tensor(state["nested_offset"], dtype=torch.float32), code=t[name + ".nested_quant_map"], blocksize=256)[0]
+
+
 def report(what, ok, text):
     global failed
     failed += not ok
@@ -51,14 +60,16 @@ variants = {
     "int8": (["--load-in-8bit"], dict(load_in_8bit=True)),
 }
 def dequantized(folder):
-    """Logits in float32 of the weights that bitsandbytes decodes: its own products on CPUs round both operands to bfloat16."""
+    """Logits in float32 of the weights that bitsandbytes decodes to float32: its own products on CPUs round both operands to bfloat16."""
     model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
     t = tensors(folder)
     for name, m in model.named_modules():
         w = name + ".weight"
         states = {k: v for k, v in t.items() if k.startswith(w + ".")}
         if states:
-            m.weight.data = F.dequantize_4bit(t[w], QuantState.from_dict(states, device="cpu")).float()
+            state = QuantState.from_dict(states, device="cpu")
+            state.dtype = torch.float32
+            m.weight.data = F.dequantize_4bit(t[w], state)
         elif name + ".SCB" in t:
             m.weight.data = t[w].float() * (t[name + ".SCB"] / 127).unsqueeze(1)
     return theirs(model)
@@ -68,6 +79,7 @@ floats = theirs(AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32
 scale = np.abs(floats).max()
 with tempfile.TemporaryDirectory() as work:
     for name, (flags, config) in variants.items():
+        singles = os.path.join(work, "mine-nf4")  # whose scales are floats
         mine, other = os.path.join(work, "mine-" + name.replace(" ", "-")), os.path.join(work, "other-" + name.replace(" ", "-"))
         subprocess.run([tool, "quantize", source, mine, "--method", "bitsandbytes", "-q", *flags], check=True, stdout=subprocess.DEVNULL)
         dtype = torch.float16 if name == "int8" else torch.float32
@@ -75,12 +87,11 @@ with tempfile.TemporaryDirectory() as work:
         classes = {type(m).__name__ for m in model.modules() if "Linear" in type(m).__name__}
         a, b, c = ours(mine), theirs(model), dequantized(mine)
         lost = np.abs(b - floats).max() / scale
-        # In 4 bits ours are float32 products of what bitsandbytes decodes, in float32 or the type of the model; theirs of bfloat16. In 8 bits
-        # both round activations, there of float16.
+        # In 4 bits ours are float32 products of what bitsandbytes decodes, theirs of bfloat16. In 8 bits both round activations, there of float16.
         near = np.abs(a - c).max() / scale
         d = np.abs(a - b).max() / scale
         ok = d < 2e-2 and lost < 0.5 and classes & {"Linear4bit", "Linear8bitLt"} != set()
-        report(f"{name}, written here", ok and (name == "int8" or near < 4e-3),
+        report(f"{name}, written here", ok and (name == "int8" or near < SUMS),
                f"logits differ by {d:.2e} of their range, from float32 products of the decoded weights by {near:.2e}, classes {sorted(classes)}")
         model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16 if name != "int8" else torch.float16, quantization_config=BitsAndBytesConfig(**config))
         model.save_pretrained(other)
@@ -88,13 +99,14 @@ with tempfile.TemporaryDirectory() as work:
             model = AutoModelForCausalLM.from_pretrained(other, dtype=torch.float32)
         a, b, c = ours(other), theirs(model), dequantized(other)
         d, near = np.abs(a - b).max() / scale, np.abs(a - c).max() / scale
-        report(f"{name}, saved there", d < 2e-2 and (name == "int8" or near < 4e-3), f"logits differ by {d:.2e} of their range, from float32 products by {near:.2e}")
+        report(f"{name}, saved there", d < 2e-2 and (name == "int8" or near < SUMS), f"logits differ by {d:.2e} of their range, from float32 products by {near:.2e}")
         x, y = tensors(mine), tensors(other)
         report(f"{name}, names", set(x) == set(y), f"{len(x)} tensors; {sorted(set(x) ^ set(y))[:3]}")
         for part in (".weight", ".absmax", ".SCB"):
             keys = [k for k in x if k.endswith(part) and x[k].dtype in (torch.uint8, torch.int8, torch.float32)]
             wrong, count = sum(int((x[k] != y[k]).sum()) for k in keys), sum(x[k].numel() for k in keys)
-            # FP4 has two codes for zero. The mean of the scales that are rounded is summed in another order.
-            bound = count if name == "fp4" and part == ".weight" else count // 500 if "double" in name and part == ".absmax" else 0
-            report(f"{name}, elements of {part}", wrong <= bound, f"{wrong} of {count} differ")
+            if "double" in name and part == ".absmax":
+                # PyTorch's sum, whose mean is taken off, has the order of this machine's vectors and threads: codes are compared with our mean.
+                wrong = sum(int((x[k] != nested(k, x)).sum()) for k in keys)
+            report(f"{name}, elements of {part}", wrong == 0, f"{wrong} of {count} differ")
 sys.exit(failed > 0)

@@ -140,8 +140,8 @@ function take(ids, n, size) {
 }
 
 const trained = {
-    "golm-15m": {text: "eval/wikitext2-test-part1.txt", first: [0]},
-    "stories260k": {text: "eval/tinystories-eval.json", first: [1]}
+    "golm-15m": {text: "eval/wikitext2-test-part1.txt", calibration: "eval/calib-train-mix.txt", first: [0]},
+    "stories260k": {text: "eval/tinystories-eval.json", calibration: "eval/tinystories-calib.json", first: [1]}
 };
 const types = ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "Q6_K", "IQ4_NL"];
 for (const [name, m] of Object.entries(folders.length ? {} : trained)) {
@@ -162,6 +162,13 @@ for (const [name, m] of Object.entries(folders.length ? {} : trained)) {
             await model.dispose();
         }
         await compare(`${name} ${type}`, file, prompts, windows, !["F16", "BF16"].includes(type));
+    }
+    // The codes of GPTQ and AWQ as blocks that decode to the same values.
+    for (const method of ["gptq", "awq"]) {
+        const folder = path.join(work, `${name}-${method}`), file = `${folder}.gguf`;
+        run("quantize", dir, folder, "--method", method, "--group-size", "32", "--data", path.join(dir, m.calibration), "--num-calibration-samples", "16");
+        run("convert", folder, file);
+        await compare(`${name} ${method} as GGUF`, file, prompts, windows, true);
     }
     const half = path.join(work, `${name}-F16.gguf`);
     for (const a of known) {
