@@ -172,5 +172,16 @@ func isBigEndian(version uint32) bool { return version&0xffff == 0 && version !=
 
 var errTruncated = errors.New("the file ends in the header: it is incomplete")
 
+// maxAlignment bounds the alignment, far above any file's: what lies between tensors is made of it.
+const maxAlignment = 1 << 20
+
+// checkAlignment returns an alignment that a file states.
+func checkAlignment(a int) (int, error) {
+	if a <= 0 || a&(a-1) != 0 || a > maxAlignment {
+		return 0, fmt.Errorf("%s: %d is no power of two up to %d", AlignmentKey, a, maxAlignment)
+	}
+	return a, nil
+}
+
 // align returns n rounded up to a multiple of alignment, a power of two.
 func align(n, alignment int) int { return (n + alignment - 1) &^ (alignment - 1) }

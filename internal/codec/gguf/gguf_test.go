@@ -159,6 +159,7 @@ func TestRefused(t *testing.T) {
 		"there twice": func() error { _, err := Encode([]Pair{{"a", "x"}, {"a", "y"}}, nil, nil); return err },
 		"Go type":     func() error { _, err := Encode([]Pair{{"a", 1}}, nil, nil); return err },
 		"power":       func() error { _, err := Encode([]Pair{{AlignmentKey, uint32(3)}}, nil, nil); return err },
+		"alignment":   func() error { _, err := Encode([]Pair{{AlignmentKey, uint32(1 << 30)}}, nil, nil); return err },
 		"names are": func() error {
 			_, err := Encode(nil, []Tensor{{Name: strings.Repeat("n", 64)}}, []int{0})
 			return err

@@ -80,10 +80,9 @@ func Parse(file []byte) (*Header, error) {
 	if a, ok, err := h.Int(AlignmentKey); err != nil {
 		return nil, err
 	} else if ok {
-		if a <= 0 || a&(a-1) != 0 || a > 1<<30 {
-			return nil, fmt.Errorf("%s: %d is no power of two", AlignmentKey, a)
+		if h.Alignment, err = checkAlignment(a); err != nil {
+			return nil, err
 		}
-		h.Alignment = a
 	}
 	seen := make(map[string]bool, tensors)
 	for i := range tensors {

@@ -20,10 +20,9 @@ func Encode(pairs []Pair, tensors []Tensor, sizes []int) ([]byte, error) {
 	if a, ok, err := h.Int(AlignmentKey); err != nil {
 		return nil, fmt.Errorf("gguf: %w", err)
 	} else if ok {
-		if a <= 0 || a&(a-1) != 0 {
-			return nil, fmt.Errorf("gguf: %s: %d is no power of two", AlignmentKey, a)
+		if h.Alignment, err = checkAlignment(a); err != nil {
+			return nil, fmt.Errorf("gguf: %w", err)
 		}
-		h.Alignment = a
 	}
 	b := []byte(Magic)
 	b = binary.LittleEndian.AppendUint32(b, 3)
