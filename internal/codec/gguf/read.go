@@ -62,7 +62,10 @@ func Parse(file []byte) (*Header, error) {
 	h := &Header{Version: int(version), Alignment: defaultAlignment, index: map[string]int{}}
 	// A pair takes at least 13 bytes and a tensor 24, so no count is trusted further than the file is long.
 	rest := uint64(len(file) - r.at)
-	if r.err == nil && (pairs > rest/13 || tensors > rest/24) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	if pairs > rest/13 || tensors > rest/24 {
 		return nil, fmt.Errorf("%d metadata entries and %d tensors do not fit a file of %d bytes", pairs, tensors, len(file))
 	}
 	for i := range pairs {
