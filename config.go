@@ -151,7 +151,7 @@ type MethodInfo struct {
 var catalogue = []MethodInfo{
 	{Name: "dynamic", Title: "8-bit weights, activations quantized at run time; no calibration data"},
 	{Name: "static", Title: "8-bit weights and activations, scales from calibration data"},
-	{Name: "qat", Title: "quantization-aware training"},
+	{Name: "qat", Title: "weights and activations of 2 to 8 bits, trained with rounding in place"},
 	{Name: "gptq", Title: "2 to 8-bit weights of language models, error-compensated (GPTQ)"},
 	{Name: "awq", Title: "4-bit weights of language models, activation-aware scales (AWQ)"},
 	{Name: "rtn", Title: "2- to 8-bit weights, each rounded to the nearest; no calibration data"},
@@ -193,12 +193,12 @@ var keysOf = []struct {
 	{"bnb_4bit_use_double_quant", []string{"bitsandbytes"}, func(c, d Config) bool { return c.BnB4BitUseDoubleQuant }},
 	{"bnb_4bit_blocksize", []string{"bitsandbytes"}, func(c, d Config) bool { return c.BnB4BitBlockSize != d.BnB4BitBlockSize }},
 	{"llm_int8_threshold", []string{"bitsandbytes"}, func(c, d Config) bool { return c.LLMInt8Threshold != d.LLMInt8Threshold }},
-	{"num_calibration_samples", []string{"static", "gptq", "awq", "w8a8"}, func(c, d Config) bool { return c.NumCalibrationSamples != d.NumCalibrationSamples }},
-	{"calibration_batch_size", []string{"static"}, func(c, d Config) bool { return c.CalibrationBatchSize != d.CalibrationBatchSize }},
+	{"num_calibration_samples", []string{"static", "qat", "gptq", "awq", "w8a8"}, func(c, d Config) bool { return c.NumCalibrationSamples != d.NumCalibrationSamples }},
+	{"calibration_batch_size", []string{"static", "qat"}, func(c, d Config) bool { return c.CalibrationBatchSize != d.CalibrationBatchSize }},
 	{"stats", []string{"static"}, func(c, d Config) bool { return len(c.Stats) > 0 }},
-	{"calibrator", []string{"static"}, func(c, d Config) bool { return c.Calibrator != d.Calibrator }},
-	{"percentile", []string{"static"}, func(c, d Config) bool { return c.Percentile != d.Percentile }},
-	{"weight_ranges", []string{"static"}, func(c, d Config) bool { return c.WeightRanges != d.WeightRanges }},
+	{"calibrator", []string{"static", "qat"}, func(c, d Config) bool { return c.Calibrator != d.Calibrator }},
+	{"percentile", []string{"static", "qat"}, func(c, d Config) bool { return c.Percentile != d.Percentile }},
+	{"weight_ranges", []string{"static", "qat"}, func(c, d Config) bool { return c.WeightRanges != d.WeightRanges }},
 	{"cross_layer_equalization", []string{"static"}, func(c, d Config) bool { return c.CrossLayerEqualization }},
 	{"smooth_quant", []string{"static", "w8a8"}, func(c, d Config) bool { return c.SmoothQuant }},
 	{"smooth_quant_alpha", []string{"static", "w8a8"}, func(c, d Config) bool { return c.SmoothQuantAlpha != d.SmoothQuantAlpha }},
@@ -206,7 +206,7 @@ var keysOf = []struct {
 	{"activations", []string{"static"}, func(c, d Config) bool { return c.Activations != d.Activations }},
 	{"symmetric_activations", []string{"static"}, func(c, d Config) bool { return c.SymmetricActivations }},
 	{"block_size", []string{"static"}, func(c, d Config) bool { return c.BlockSize != d.BlockSize }},
-	{"quant_format", []string{"static"}, func(c, d Config) bool { return c.QuantFormat != d.QuantFormat }},
+	{"quant_format", []string{"static", "qat"}, func(c, d Config) bool { return c.QuantFormat != d.QuantFormat }},
 	{"reduce_range", []string{"static"}, func(c, d Config) bool { return c.ReduceRange != d.ReduceRange }},
 	{"search", []string{"static"}, func(c, d Config) bool { return c.Search }},
 	{"search_target", []string{"static"}, func(c, d Config) bool { return c.SearchTarget != d.SearchTarget }},
@@ -284,7 +284,7 @@ func (c Config) Validate() error {
 	} else if c.SmoothQuantAlpha != def.SmoothQuantAlpha && !c.SmoothQuant {
 		bad("smooth_quant_alpha", "it belongs to smooth_quant, which is off")
 	}
-	if err == nil && c.Method == "static" {
+	if err == nil && (c.Method == "static" || c.Method == "qat") {
 		if cerr := (quantize.Calibrator{Method: c.Calibrator, Percentile: 99}).Check(); cerr != nil {
 			bad("calibrator", "%w", cerr)
 		}

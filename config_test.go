@@ -77,7 +77,6 @@ func TestValidate(t *testing.T) {
 		{"cpu", func(c *neuroquant.Config) { c.Device = "cpu" }, nil},
 		{"trust", func(c *neuroquant.Config) { c.TrustRemoteCode = true }, nil},
 		{"unknown method", func(c *neuroquant.Config) { c.Method = "int8" }, []string{`method: unknown method "int8"; the methods are dynamic, static, qat, gptq, awq, rtn, w8a8, bitsandbytes`}},
-		{"a method of later versions", func(c *neuroquant.Config) { c.Method = "qat" }, []string{"method: qat is not available in this version; available: dynamic"}},
 		{"unknown dtype", func(c *neuroquant.Config) { c.DType = "q_int8" }, []string{`dtype: unknown dtype "q_int8" (did you mean "qint8"?); method dynamic stores qint8, quint8, float16, bfloat16`}},
 		{"device", func(c *neuroquant.Config) { c.Device = "cuda" }, []string{`device: want auto or cpu, got "cuda": this program computes on the CPU`}},
 		{"settings of other methods", func(c *neuroquant.Config) { c.Bits, c.LoadIn4Bit, c.NumCalibrationSamples = 8, true, 10 }, []string{
@@ -205,7 +204,6 @@ func TestLoadConfig(t *testing.T) {
 		{"twice", "quantization:\n  bits: 4\n  bits: 8\n", `c.yaml:3:3: quantization: key "bits" is already set on line 2`},
 		{"settings of other methods", "quantization:\n  method: dynamic\n  group_size: 64\n  load_in_8bit: true\n", "c.yaml:3:15: quantization.group_size: method dynamic has no such setting"},
 		{"the second of them", "quantization:\n  method: dynamic\n  group_size: 64\n  load_in_8bit: true\n", "c.yaml:4:17: quantization.load_in_8bit: method dynamic has no such setting"},
-		{"a method of later versions", "quantization:\n  method: qat\n", "c.yaml:2:11: quantization.method: qat is not available in this version"},
 		{"not YAML", "quantization: [\n", "c.yaml:2:1: "},
 		{"tab", "quantization:\n\tbits: 4\n", "c.yaml:2:"},
 	} {

@@ -166,6 +166,9 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 		}
 		return m.result(orig, orig.With(orig.Graph), &quantize.Plan{Decisions: []Decision{}}, in), nil
 	}
+	if m.config.Method == "qat" {
+		return nil, errors.New("method qat trains: use the command train, or a Trainer, which take samples with labels")
+	}
 	if m.config.Search {
 		return m.search(ctx, path, "", false)
 	}

@@ -146,3 +146,16 @@ func (d *dataFlags) open(m *neuroquant.Model) (data.Set, error) {
 
 // describe names the samples for a report.
 func (d *dataFlags) describe() string { return strings.Join(d.specs, ", ") }
+
+// dataset sets what flags say of samples over what a configuration file says.
+func (d *dataFlags) dataset(f *pflag.FlagSet, c *neuroquant.DatasetConfig) {
+	for name, set := range map[string]func(){
+		"data": func() { c.Train = d.specs }, "labels": func() { c.Labels = d.labels }, "size": func() { c.Size = d.size }, "crop": func() { c.Crop = d.crop },
+		"mean": func() { c.Mean = d.mean }, "std": func() { c.Std = d.std }, "scale": func() { c.Scale = d.scale }, "layout": func() { c.Layout = d.layout },
+		"channels": func() { c.Channels = d.channels }, "resample": func() { c.Resample = d.resample }, "raw": func() { c.Raw = d.raw }, "limit": func() { c.Limit = d.limit },
+	} {
+		if f.Changed(name) {
+			set()
+		}
+	}
+}

@@ -119,6 +119,12 @@ func (a *app) exampleRun(ctx context.Context, model example.Model, method, dtype
 	}
 	name := strings.Join([]string{model.Name, method, cfg.StoredAs()}, "-")
 	dir := filepath.Join(out, name)
+	if method == "qat" {
+		if err := a.exampleTraining(ctx, model, cfg, file, dir); err != nil {
+			return nil, err
+		}
+		return a.exampleCompare(ctx, model, cfg, set, file, out, name)
+	}
 	m := neuroquant.NewManager(cfg)
 	if needsData(method) {
 		cx, clabels := model.Calibration(cfg.NumCalibrationSamples)
@@ -136,6 +142,36 @@ func (a *app) exampleRun(ctx context.Context, model example.Model, method, dtype
 	if err := m.Save(ctx, res, dir, false); err != nil {
 		return nil, err
 	}
+	return a.exampleCompare(ctx, model, res.Config, set, file, out, name)
+}
+
+// exampleSamples is how many samples the example trains on.
+const exampleSamples = 512
+
+// exampleTraining trains the model at file with rounding in place and writes it to dir.
+func (a *app) exampleTraining(ctx context.Context, model example.Model, cfg neuroquant.Config, file, dir string) error {
+	x, labels := model.Training(exampleSamples)
+	set, err := data.Arrays([]string{model.Input}, []*tensor.Tensor{x}, labels)
+	if err != nil {
+		return err
+	}
+	c := neuroquant.DefaultTrainConfig()
+	c.Method, c.Epochs, c.LearningRate = "qat", 2, 1e-3
+	t := neuroquant.NewTrainer(c, cfg)
+	t.Threads = a.threads
+	if err := t.Setup(ctx, file); err != nil {
+		return err
+	}
+	defer t.Close()
+	if _, err := t.Train(ctx, set, nil); err != nil {
+		return err
+	}
+	return t.Save(ctx, dir, false)
+}
+
+// exampleCompare compares what was written with the original.
+func (a *app) exampleCompare(ctx context.Context, model example.Model, cfg neuroquant.Config, set data.Set, file, out, name string) (*exampleRow, error) {
+	dir := filepath.Join(out, name)
 	orig, err := a.open(ctx, file)
 	if err != nil {
 		return nil, err
@@ -153,7 +189,7 @@ func (a *app) exampleRun(ctx context.Context, model example.Model, method, dtype
 		return nil, err
 	}
 	row := &exampleRow{
-		Model: model.Name, Method: method, DType: res.Config.StoredAs(), OriginalBytes: orig.DiskBytes(), QuantizedBytes: quant.DiskBytes(),
+		Model: model.Name, Method: cfg.Method, DType: cfg.StoredAs(), OriginalBytes: orig.DiskBytes(), QuantizedBytes: quant.DiskBytes(),
 		Ratio: r.Compression, Output: name, Report: filepath.Join(name+"-report", "report.html"),
 	}
 	if len(r.Speed) > 0 {

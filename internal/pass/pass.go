@@ -56,6 +56,17 @@ var packing = []Named{
 // Clean rewrites g to the portable form, subgraphs included.
 func Clean(g *graph.Graph) error { return apply(g, cleaning) }
 
+// CleanToTrain is [Clean] without what training would miss: batch normalizations stay what they are.
+func CleanToTrain(g *graph.Graph) error {
+	var passes []Named
+	for _, p := range cleaning {
+		if p.Name != "fold batch normalization" {
+			passes = append(passes, p)
+		}
+	}
+	return apply(g, passes)
+}
+
 // Lower returns a lowered copy of g, which is in any form; g itself is not changed.
 func Lower(g *graph.Graph) (*graph.Graph, error) {
 	l := g.Clone()

@@ -14,11 +14,12 @@ var ActivationTypes = []string{"quint8", "qint8", "quint16", "qint16"}
 type codeForm struct {
 	dtype     tensor.DType // Uint8, Int8, Uint16 or Int16
 	symmetric bool         // zero is in the middle of the range
+	bits      int          // that are used of dtype; 0: all
 }
 
 // activations returns the form that the recipe asks for.
 func (r *Recipe) activations() codeForm {
-	f := codeForm{tensor.Uint8, r.SymmetricActivations}
+	f := codeForm{tensor.Uint8, r.SymmetricActivations, r.activationBits}
 	switch r.Activations {
 	case "qint8":
 		f.dtype = tensor.Int8
@@ -32,6 +33,12 @@ func (r *Recipe) activations() codeForm {
 
 // limits returns the least and the largest code.
 func (f codeForm) limits() (lo, hi int32) {
+	switch {
+	case f.bits > 0 && f.dtype == tensor.Int8:
+		return -1 << (f.bits - 1), 1<<(f.bits-1) - 1
+	case f.bits > 0:
+		return 0, 1<<f.bits - 1
+	}
 	switch f.dtype {
 	case tensor.Int8:
 		return math.MinInt8, math.MaxInt8

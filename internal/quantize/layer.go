@@ -10,7 +10,11 @@ import (
 
 // form returns what codes a layer's weight is rounded to. Tables of embeddings have no operator for 4 bits.
 func (l *placedLayer) form(r *Recipe) weightForm {
-	return weightForm{signed: true, four: r.Weight == "qint4" && l.x != nil, fit: r.FitWeights}
+	f := weightForm{signed: true, four: r.Weight == "qint4" && l.x != nil, fit: r.FitWeights}
+	if t := r.trained; t != nil {
+		f.four, f.limit, f.given = t.weights <= 4 && l.x != nil, limit(t.weights), t.scales[l.node.Name]
+	}
+	return f
 }
 
 // roundedLayer is the weight of a layer in codes.
@@ -50,7 +54,7 @@ func (l *placedLayer) round(recipe *Recipe, x float32) (*roundedLayer, error) {
 		if r.bias, err = scaledFloats(l.bias, beta); err != nil {
 			return nil, fmt.Errorf("bias %q: %w", l.bias.Name, err)
 		}
-		if blocks == nil { // else it stays in float
+		if blocks == nil && form.given == nil { // else it stays in float
 			r.least = scalesFor(tensor.Data[float32](r.bias), x, l.channel, r)
 			form.least = r.least
 		}

@@ -53,6 +53,9 @@ type Recipe struct {
 	WeightOnly WeightSettings
 	// Rounding is the encoding of method bitsandbytes.
 	Rounding packed.Rounding
+
+	activationBits int          // below 8; 0: all of the type of Activations
+	trained        *trainedBits // of method qat, once it is prepared
 }
 
 // Precision is what a layer computes in.
@@ -155,7 +158,7 @@ type Method struct {
 }
 
 // Methods lists what is built, in the order in which it is shown.
-var Methods = []Method{dynamic, static, rtn, gptq, awq, bitsAndBytes, w8a8}
+var Methods = []Method{dynamic, static, qat, rtn, gptq, awq, bitsAndBytes, w8a8}
 
 // Find returns the method of a name. The error of an unknown name lists the known ones.
 func Find(name string) (*Method, error) {

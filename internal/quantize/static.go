@@ -236,14 +236,19 @@ func Apply(ctx context.Context, m *model.Model, p *Plan, c *Calibration) error {
 	if err := p.checkRanges(); err != nil {
 		return err
 	}
-	g := m.Graph
 	params, err := activationParams(p.place, c.Values, &p.Recipe)
 	if err != nil {
 		return err
 	}
+	return writeStatic(ctx, m, p, params, c.Correction)
+}
+
+// writeStatic writes the QDQ form, or what the recipe asks for, with given parameters of activations.
+func writeStatic(ctx context.Context, m *model.Model, p *Plan, params map[*graph.Value]activation, corrections map[string]Correction) error {
+	g := m.Graph
 	values, nodes := allNames(g)
 	w := &staticRun{
-		rewriter: newRewriter(g, values, nodes), place: p.place, recipe: p.Recipe, params: params, corrections: c.Correction, dq: map[*graph.Value]*graph.Value{},
+		rewriter: newRewriter(g, values, nodes), place: p.place, recipe: p.Recipe, params: params, corrections: corrections, dq: map[*graph.Value]*graph.Value{},
 		pairs: map[*graph.Value][2]*graph.Value{}, sums: map[*graph.Value][]float32{}, rounded: Rounded{},
 	}
 	p.Rounded = w.rounded

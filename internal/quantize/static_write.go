@@ -102,15 +102,26 @@ func (w *staticRun) pair(v *graph.Value) {
 	if !ok {
 		return
 	}
-	root := w.place.find(v)
+	root, old := w.place.find(v), v
 	par, ok := w.pairs[root]
 	if !ok {
 		par = [2]*graph.Value{w.param(root.Name+"_scale", tensor.Scalar(a.scale)), w.zeroPoint(a)}
 		w.pairs[root] = par
 	}
 	w.scope = v.Name
+	if lo, hi := a.limits(); a.bits > 0 { // the type has more codes
+		least := w.shared(clampKey{root, lo}, root.Name+"_least", func() tensor.Source { return tensor.InMemory(tensor.Scalar(float32(a.value(lo)))) })
+		most := w.shared(clampKey{root, hi}, root.Name+"_most", func() tensor.Source { return tensor.InMemory(tensor.Scalar(float32(a.value(hi)))) })
+		v = w.add("_clamped", "Clip", v, least, most)
+	}
 	q := w.add("_q", "QuantizeLinear", v, par[0], par[1])
-	w.dq[v] = w.add("_dq", "DequantizeLinear", q, par[0], par[1])
+	w.dq[old] = w.add("_dq", "DequantizeLinear", q, par[0], par[1])
+}
+
+// clampKey is the key of a limit of the codes of a root.
+type clampKey struct {
+	root *graph.Value
+	code int32
 }
 
 // operands puts the constant operands of a node into codes. A Sub or Div of a constant becomes an Add or Mul, which have kernels.

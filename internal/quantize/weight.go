@@ -107,10 +107,15 @@ type weightForm struct {
 	four            bool      // signed codes of 4 bits, in place of 8
 	fit             bool      // signed codes cover the range that loses least, in place of all values
 	least           []float32 // scales, one or one per channel, that the chosen ones are not below; nil: any
+	limit           float64   // the largest code, if it is not that of 4 or 8 bits
+	given           []float32 // scales that are known; nil: they are chosen
 }
 
 // most is the largest signed code.
 func (f weightForm) most() float64 {
+	if f.limit > 0 {
+		return f.limit
+	}
 	if f.four {
 		return 7
 	}
@@ -177,6 +182,9 @@ func (f weightForm) round(each func(func(i int)), w []float32, out *codes, k int
 		if m := f.least[k%len(f.least)]; s < m {
 			s, out.scale[k] = m, m
 		}
+	}
+	if f.given != nil {
+		s, out.scale[k] = f.given[k], f.given[k]
 	}
 	if out.zero != nil {
 		out.zero[k] = z

@@ -60,23 +60,31 @@ func (t *Trainer) Evaluate(ctx context.Context, set data.Set, batch int) (loss, 
 	return loss, accuracy, nil
 }
 
-// Scores returns the first output of the model, with its parameters as they are now, on samples, row after row.
-func (t *Trainer) Scores(ctx context.Context, set data.Set, batch int) ([]float32, error) {
-	s, err := t.evaluation()
+// Scores returns the first output of a graph on samples, row after row.
+func Scores(ctx context.Context, g *graph.Graph, set data.Set, batch, threads int) ([]float32, error) {
+	low, err := pass.Lower(g)
+	if err != nil {
+		return nil, err
+	}
+	s, err := exec.NewSession(low, exec.Options{Threads: threads})
 	if err != nil {
 		return nil, err
 	}
 	defer s.Close()
+	names := make([]string, len(g.Inputs))
+	for i, v := range g.Inputs {
+		names[i] = v.Name
+	}
 	var all []float32
 	for b, err := range data.Batches(ctx, set, batch) {
 		if err != nil {
 			return nil, err
 		}
-		p, err := t.part(b)
+		in, err := b.For(names)
 		if err != nil {
 			return nil, err
 		}
-		out, err := s.Run(ctx, p.in)
+		out, err := s.Run(ctx, in)
 		if err != nil {
 			return nil, err
 		}

@@ -23,6 +23,8 @@ type Settings struct {
 	Batch, Accumulate int
 	Optimizer         Optimizer
 	Schedule          Schedule
+	// Ordered takes samples in their order, in place of one that the seed gives for every epoch.
+	Ordered bool
 	// Clip bounds the norm of all gradients together; 0 does not.
 	Clip    float64
 	Augment Augment
@@ -137,7 +139,7 @@ func (f *fit) run(ctx context.Context) error {
 	defer task.Done()
 	task.Add(int64(f.opt.step))
 	for !f.finished && f.epoch < f.s.Epochs {
-		order := orderOf(f.set.Len(), f.s.Seed, f.epoch)
+		order := f.order()
 		for f.done < f.perEpoch() && f.opt.step < f.total() {
 			if err := f.update(ctx, order[f.done*f.s.Batch:][:f.s.Batch]); err != nil {
 				return fmt.Errorf("epoch %d, update %d: %w", f.epoch+1, f.opt.step+1, err)
@@ -157,6 +159,17 @@ func (f *fit) run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (f *fit) order() []int {
+	if !f.s.Ordered {
+		return orderOf(f.set.Len(), f.s.Seed, f.epoch)
+	}
+	order := make([]int, f.set.Len())
+	for i := range order {
+		order[i] = i
+	}
+	return order
 }
 
 // orderOf is the order of the samples in an epoch (Fisher and Yates).

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/neurotrain/neuroquant/internal/exec"
 	"github.com/neurotrain/neuroquant/internal/graph"
@@ -28,6 +29,9 @@ type Trainer struct {
 	owned              bool
 	threads            int
 	seed               uint64
+
+	// Profile, if it is set before the first step, is called with the time each node takes.
+	Profile func(n *graph.Node, d time.Duration)
 
 	teacher *exec.Session
 	best    *best
@@ -147,7 +151,7 @@ func (t *Trainer) bind(in []*tensor.Tensor, target, teacher *tensor.Tensor) (*bo
 		for _, s := range shapes {
 			b.shapes = append(b.shapes, s.Clone())
 		}
-		if b.session, err = exec.NewSession(p.g, exec.Options{Threads: t.threads, Seed: t.seed}); err != nil {
+		if b.session, err = exec.NewSession(p.g, exec.Options{Threads: t.threads, Seed: t.seed, Profile: t.Profile}); err != nil {
 			return nil, err
 		}
 		if len(t.bound) == mostPrograms {
@@ -223,6 +227,11 @@ func (t *Trainer) step(ctx context.Context, parts []part, rate float64, scores f
 		t.task.After(t.opt.step)
 	}
 	return loss, nil
+}
+
+// Step makes one update on the inputs of the model and the target of the loss, at a learning rate, and returns the loss before it.
+func (t *Trainer) Step(ctx context.Context, in []*tensor.Tensor, target *tensor.Tensor, rate float64) (float64, error) {
+	return t.step(ctx, []part{{in, target}}, rate, nil)
 }
 
 // run computes loss and gradients of a part.
