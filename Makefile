@@ -5,7 +5,7 @@ PEERS  ?= .peers
 FUZZTIME ?= 1m
 TOOL    = go tool -modfile=tools/go.mod
 
-.PHONY: build test test-all lint format generate bench interop interop-gguf interop-full interop-resume conformance example-models fuzz bench-size bench-memory report-check bench-peers bench-llm bench-quantize bench-torch bench-layer bench-perplexity
+.PHONY: build test test-all lint format generate bench interop interop-gguf interop-full interop-resume conformance example-models fuzz bench-size bench-memory report-check bench-peers bench-llm bench-quantize bench-torch bench-layer bench-train bench-qat interop-train bench-perplexity
 
 build: ; go build -trimpath -o bin/neuroquant ./cmd/neuroquant
 
@@ -34,6 +34,12 @@ bench-quantize: $(PEERS)/llamacpp/ready $(PEERS)/full/ready ; go build -o bin/ll
 bench-torch: $(PEERS)/full/ready ; go run ./bench/peers -python $(PEERS)/full/bin/python -torch $(PEERS)/full/bin/python -dir $(PEERS)/bench-models $(BENCHFLAGS)
 
 bench-layer: $(PEERS)/full/ready ; go build -o bin/layer ./bench/layer && $(PEERS)/full/bin/python interop/check_layers.py bin/layer --time
+
+bench-train: $(PEERS)/full/ready ; go build -o bin/train ./bench/train && $(PEERS)/full/bin/python bench/train/compare.py bin/train
+
+bench-qat: ; go test -count=1 -timeout 60m -v -run 'TestResNet20QAT$$' . -qat
+
+interop-train: build $(PEERS)/full/ready ; $(PEERS)/full/bin/python interop/check_training.py bin/neuroquant $(SHARED) && $(PEERS)/full/bin/python interop/check_crash.py bin/neuroquant $(SHARED)
 
 bench-perplexity: ; go test -C internal/quantize -count=1 -timeout 90m -v -run 'TestFewBitsTable$$' -table
 

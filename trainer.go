@@ -48,6 +48,25 @@ func NewTrainer(c TrainConfig, q Config) *Trainer { return &Trainer{config: c, q
 
 // Setup opens the model at path. Nothing is trained yet. The caller closes the trainer.
 func (t *Trainer) Setup(ctx context.Context, path string) error {
+	if err := t.check(); err != nil {
+		return err
+	}
+	orig, err := format.Open(ctx, path)
+	if err != nil {
+		return err
+	}
+	return t.setup(orig, path)
+}
+
+// SetupModel is [Trainer.Setup] for a model that is open, or that was made by [NewModel]. The trainer closes it.
+func (t *Trainer) SetupModel(m *Model) error {
+	if err := t.check(); err != nil {
+		return err
+	}
+	return t.setup(m.m, m.name())
+}
+
+func (t *Trainer) check() error {
 	if err := t.config.Validate(); err != nil {
 		return err
 	}
@@ -59,10 +78,10 @@ func (t *Trainer) Setup(ctx context.Context, path string) error {
 			return fmt.Errorf("quantization: method: want qat to train with, got %s", t.quantization.Method)
 		}
 	}
-	orig, err := format.Open(ctx, path)
-	if err != nil {
-		return err
-	}
+	return nil
+}
+
+func (t *Trainer) setup(orig *model.Model, path string) error {
 	fail := func(err error) error { return errors.Join(fmt.Errorf("%s: %w", path, err), orig.Close()) }
 	work := orig.With(orig.Graph.Clone())
 	work.Path, work.Files = "", nil
@@ -76,9 +95,11 @@ func (t *Trainer) Setup(ctx context.Context, path string) error {
 		if err := pass.Clean(work.Graph); err != nil {
 			return fail(err)
 		}
-		if t.plan, err = quantize.NewPlan(work, t.quantization.recipe()); err != nil {
+		p, err := quantize.NewPlan(work, t.quantization.recipe())
+		if err != nil {
 			return fail(err)
 		}
+		t.plan = p
 		t.plan.Frozen = frozen
 	}
 	t.orig, t.work = orig, work

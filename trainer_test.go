@@ -12,6 +12,7 @@ import (
 	"github.com/neurotrain/neuroquant"
 	"github.com/neurotrain/neuroquant/data"
 	"github.com/neurotrain/neuroquant/internal/example"
+	"github.com/neurotrain/neuroquant/nn"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -155,5 +156,60 @@ func TestTrainConfigRefuses(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not say %q", err, want)
 		}
+	}
+}
+
+// A model of layers in Go learns what a rule says, is quantized in training, saved and read again.
+func TestTrainLayers(t *testing.T) {
+	const n = 512
+	x, labels := tensor.New(tensor.Float32, n, 16), make([]int, n)
+	state := uint64(1)
+	for i := range n {
+		row := tensor.Data[float32](x)[i*16 : (i+1)*16]
+		for k := range row {
+			state = state*6364136223846793005 + 1442695040888963407
+			row[k] = float32(state>>40)/(1<<23) - 1
+		}
+		for c := range 3 { // the greatest of the first four
+			if row[c+1] > row[labels[i]] {
+				labels[i] = c + 1
+			}
+		}
+	}
+	set, err := data.Arrays([]string{"input"}, []*tensor.Tensor{x}, labels)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, method := range []string{"float", "qat"} {
+		m, err := neuroquant.NewModel("perceptron", nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Dropout(0.1), nn.Linear(32, 4)), 1, 16)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := neuroquant.DefaultTrainConfig()
+		c.Method, c.Epochs, c.Optimizer, c.LearningRate = method, 30, "adam", 0.01
+		tr := neuroquant.NewTrainer(c, neuroquant.QATConfig())
+		if err := tr.SetupModel(m); err != nil {
+			t.Fatal(err)
+		}
+		h, err := tr.Train(context.Background(), set, set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		right := *h.Epochs[len(h.Epochs)-1].Right
+		t.Logf("%s: accuracy %.3f", method, right)
+		if right < 0.9 {
+			t.Errorf("%s: accuracy %v, want 0.9", method, right)
+		}
+		out := filepath.Join(t.TempDir(), method)
+		if err := tr.Save(context.Background(), out, false); err != nil {
+			t.Fatal(err)
+		}
+		openModel(t, out)
+		if err := tr.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := neuroquant.NewModel("bad", nn.Sequential(nn.Linear(16, 32), nn.Linear(31, 4)), 1, 16); err == nil || !strings.Contains(err.Error(), "1: want 31 values") {
+		t.Errorf("layers that do not fit: %v", err)
 	}
 }

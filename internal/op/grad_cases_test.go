@@ -92,6 +92,15 @@ func gradCases(r draws) []gradCase {
 		{kind: "LogSoftmax", attrs: attr{"axis": int64(0)}, in: []*tensor.Tensor{r.real(4, m)}},
 		{kind: "Dropout", in: []*tensor.Tensor{r.real(n, m)}},
 	}
+	lens := tensor.Vector[int32](4, 2)
+	cases = append(cases,
+		gradCase{kind: "RNN", in: []*tensor.Tensor{r.real(4, 2, 3), r.real(1, 2, 3), r.real(1, 2, 2), r.real(1, 4)}, out: []int{0, 1}},
+		gradCase{kind: "RNN", attrs: attr{"direction": "bidirectional", "layout": int64(1)}, in: []*tensor.Tensor{r.real(2, 4, 3), r.real(2, 2, 3), r.real(2, 2, 2)}, out: []int{0}},
+		gradCase{kind: "LSTM", in: []*tensor.Tensor{r.real(4, 2, 3), r.real(1, 8, 3), r.real(1, 8, 2), r.real(1, 16), lens, r.real(1, 2, 2), r.real(1, 2, 2), r.real(1, 6)}, out: []int{0, 1, 2}},
+		gradCase{kind: "LSTM", attrs: attr{"direction": "bidirectional"}, in: []*tensor.Tensor{r.real(3, 2, 2), r.real(2, 8, 2), r.real(2, 8, 2)}, out: []int{0, 2}},
+		gradCase{kind: "GRU", attrs: attr{"direction": "reverse"}, in: []*tensor.Tensor{r.real(4, 2, 3), r.real(1, 6, 3), r.real(1, 6, 2), r.real(1, 12), lens, r.real(1, 2, 2)}, out: []int{0, 1}},
+		gradCase{kind: "GRU", attrs: attr{"linear_before_reset": int64(1)}, in: []*tensor.Tensor{r.real(4, 2, 3), r.real(1, 6, 3), r.real(1, 6, 2), r.real(1, 12)}, out: []int{0, 1}},
+	)
 	for _, kind := range []string{"ReduceSum", "ReduceMean", "ReduceProd", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare"} {
 		cases = append(cases,
 			gradCase{kind: kind, in: []*tensor.Tensor{r.real(n, m, 3), ints(0, 2)}},

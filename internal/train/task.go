@@ -30,6 +30,8 @@ type Task struct {
 	Recompute int
 	// After, if it is not nil, is called behind every update with the number of updates so far.
 	After func(update int)
+
+	plain bool // images stay [batch, channels, ...]
 }
 
 // weights lists which inputs of operators are weights, beside the operands of sums and products.
@@ -112,8 +114,10 @@ func (t *Task) build(trained []*graph.Value, stats []string, in []*tensor.Tensor
 	}
 	g.Inputs = inputs
 	g.Outputs = []*graph.Value{loss, scores}
-	if err := pass.ChooseTrainingLayouts(g, func(v *graph.Value) bool { return isTrained[v] }); err != nil {
-		return nil, err
+	if !t.plain {
+		if err := pass.ChooseTrainingLayouts(g, func(v *graph.Value) bool { return isTrained[v] }); err != nil {
+			return nil, err
+		}
 	}
 	loss = g.Outputs[0]
 	// From here on what changes between runs is no constant.

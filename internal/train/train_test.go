@@ -262,3 +262,44 @@ func TestStates8(t *testing.T) {
 		}
 	}
 }
+
+// Images with channels last give the gradients of images with channels second.
+func TestLayoutsGiveTheSameGradients(t *testing.T) {
+	gradients := func(plain bool) map[string][]float32 {
+		tr, err := New(&Task{Graph: smallNet(t), plain: plain}, Optimizer{Rate: 1}, 0, 1, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tr.Close()
+		labels := make([]int64, 16)
+		for i := range labels {
+			labels[i] = int64(i % 4)
+		}
+		b, _, err := tr.run(context.Background(), part{[]*tensor.Tensor{draw(5, 1, 16, 3, 8, 8)}, tensor.Vector(labels...)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := map[string][]float32{}
+		for i, o := range b.p.grads {
+			out[tr.trained[i].Name] = slices.Clone(tensor.Data[float32](b.out[o]))
+		}
+		for i, v := range tr.stats {
+			out[v.Name] = slices.Clone(tensor.Data[float32](b.out[b.p.stats+i]))
+		}
+		return out
+	}
+	want, got := gradients(true), gradients(false)
+	for name, w := range want {
+		scale := 0.0
+		for _, v := range w {
+			scale = max(scale, math.Abs(float64(v)))
+		}
+		worst := 0.0
+		for i, v := range w {
+			worst = max(worst, math.Abs(float64(v-got[name][i])))
+		}
+		if worst > 1e-4*scale+1e-7 {
+			t.Errorf("%s: gradients differ by %v of %v", name, worst, scale)
+		}
+	}
+}
