@@ -264,7 +264,11 @@ func (w *qatWriter) pair(origin, v *graph.Value) {
 	lo, hi := a.limits()
 	o := &op.FakeQuantize{Axis: -1, Low: lo, High: hi, Zero: a.zero, Learn: !w.s.FixedScales, PowerOfTwo: w.s.PowerOfTwo}
 	w.steps[root.Name] = o
-	w.fake[v] = w.round(v.Name, v, scale, o)
+	x := v
+	if v.Node != nil && v.Node.Op.Kind() == "Relu" && lo == a.zero { // codes begin at zero: the clamp is theirs
+		x = v.Node.In[0]
+	}
+	w.fake[v] = w.round(v.Name, x, scale, o)
 }
 
 // layer rounds the weight of a layer.
