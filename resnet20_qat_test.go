@@ -54,9 +54,10 @@ func TestResNet20QAT(t *testing.T) {
 	labels := test.Labels()
 	float := classes(scoresOf(t, openModel(t, path), test), len(labels))
 	right := equalClasses(float, labels)
-	train := func(weights, activations, updates int, rate float64) (trained, written []int) {
+	train := func(weights, activations, updates int, optimizer string, rate float64) (trained, written []int) {
 		c := neuroquant.DefaultTrainConfig()
 		c.Method, c.Epochs, c.BatchSize, c.WeightBits, c.ActivationBits = "qat", 6, 50, weights, activations
+		c.Optimizer, c.WarmupSteps = optimizer, min(updates-1, 60)
 		c.LearningRate, c.MaxSteps, c.Distill, c.RandomCrop, c.HorizontalFlip, c.SaveBest = rate, updates, 1, 2, true, false
 		c.Temperature = 2
 		q := neuroquant.QATConfig()
@@ -81,10 +82,11 @@ func TestResNet20QAT(t *testing.T) {
 	}
 	for _, b := range []struct {
 		weights, activations int
+		optimizer            string
 		rate                 float64
-	}{{8, 8, 1e-5}, {4, 8, 2e-4}, {4, 4, 5e-4}} {
-		before, _ := train(b.weights, b.activations, 1, 1e-12)
-		after, written := train(b.weights, b.activations, 0, b.rate)
+	}{{8, 8, "sgd", 1e-5}, {4, 8, "sgd", 2e-4}, {4, 4, "adam", 3e-4}} {
+		before, _ := train(b.weights, b.activations, 1, "sgd", 1e-12)
+		after, written := train(b.weights, b.activations, 360, b.optimizer, b.rate)
 		lost, kept := right-equalClasses(before, labels), right-equalClasses(after, labels)
 		agree, same := equalClasses(after, float), equalClasses(after, written)
 		t.Logf("weights of %d bits, activations of %d: top-1 %d of 500 in float, %d rounded, %d trained; float's class for %d of 500 rounded, %d trained; the file's class is that of training for %d",

@@ -2,11 +2,19 @@
 training, byte for byte. Usage: check_crash.py NEUROQUANT SHARED [KILLS]"""
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+
+
+def compare(whole, cut, kills):
+    for name in ("model.onnx", "history.json"):
+        with open(os.path.join(whole, name), "rb") as a, open(os.path.join(cut, name), "rb") as b:
+            if a.read() != b.read():
+                sys.exit(f"{name} differs after {kills} kills")
 
 
 def main():
@@ -31,17 +39,16 @@ def main():
         while done < kills:
             p = subprocess.Popen(command(cut), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             time.sleep(random.uniform(0.1, 0.6) * took / 2)
-            if p.poll() is not None:
-                break
+            if p.poll() is not None:  # it ended before: compare, and begin again
+                compare(whole, cut, done)
+                shutil.rmtree(cut)
+                continue
             p.send_signal(signal.SIGKILL)
             p.wait()
             done += 1
         if not os.path.exists(cut):
             subprocess.run(command(cut), check=True, stdout=subprocess.DEVNULL)
-        for name in ("model.onnx", "history.json"):
-            with open(os.path.join(whole, name), "rb") as a, open(os.path.join(cut, name), "rb") as b:
-                if a.read() != b.read():
-                    sys.exit(f"{name} differs after {done} kills")
+        compare(whole, cut, done)
         left = [f for f in os.listdir(tmp) if f not in ("whole", "cut")]
         print(f"killed {done} times: model.onnx and history.json are those of the uninterrupted training; left behind: {left or 'nothing'}")
 
