@@ -39,7 +39,7 @@ bench-train: $(PEERS)/full/ready ; go build -o bin/train ./bench/train && $(PEER
 
 bench-qat: ; go test -count=1 -timeout 60m -v -run 'TestResNet20QAT$$' . -qat
 
-interop-train: build $(PEERS)/full/ready $(PEERS)/interop/ready ; $(PEERS)/interop/bin/python interop/check_qat.py bin/neuroquant $(SHARED) && $(PEERS)/full/bin/python interop/check_training.py bin/neuroquant $(SHARED) && $(PEERS)/full/bin/python interop/check_crash.py bin/neuroquant $(SHARED)
+interop-train: build $(PEERS)/full/ready $(PEERS)/interop/ready ; go build -o bin/gradients ./bench/gradients && $(PEERS)/full/bin/python interop/check_gradients.py bin/gradients && $(PEERS)/interop/bin/python interop/check_qat.py bin/neuroquant $(SHARED) && $(PEERS)/full/bin/python interop/check_training.py bin/neuroquant $(SHARED) && $(PEERS)/full/bin/python interop/check_crash.py bin/neuroquant $(SHARED)
 
 bench-perplexity: ; go test -C internal/quantize -count=1 -timeout 90m -v -run 'TestFewBitsTable$$' -table
 
