@@ -82,7 +82,7 @@ func TestValidate(t *testing.T) {
 		{"settings of other methods", func(c *neuroquant.Config) { c.Bits, c.LoadIn4Bit, c.NumCalibrationSamples = 8, true, 10 }, []string{
 			"bits: method dynamic has no such setting; it belongs to gptq, awq, rtn",
 			"load_in_4bit: method dynamic has no such setting; it belongs to bitsandbytes",
-			"num_calibration_samples: method dynamic has no such setting; it belongs to static, qat, gptq, awq",
+			"num_calibration_samples: method dynamic has no such setting; it belongs to static, qat, gptq, awq, w8a8",
 		}},
 		{"a search", func(c *neuroquant.Config) {
 			c.Method, c.Search, c.SearchTarget, c.SearchTime, c.SearchCalibrators = "static", true, "drop=0.01,sqnr=20", time.Minute, []string{"minmax", "mse"}
