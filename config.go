@@ -42,6 +42,8 @@ type Config struct {
 	MSE           float64 `yaml:"mse" json:"mse" doc:"exponent of the error by which the range of a group is searched for; 0: the whole range (gptq)"`
 	GPTAQ         bool    `yaml:"gptaq" json:"gptaq,omitempty" doc:"calibrate with the activations of the original network as well, which costs a second pass (gptq)"`
 
+	MaxMemory string `yaml:"max_memory" json:"max_memory,omitempty" doc:"most memory to take, such as 4GiB; values between layers that do not fit lie in files; empty: as much as it needs (gptq, awq)"`
+
 	LoadIn4Bit            bool   `yaml:"load_in_4bit" json:"load_in_4bit" doc:"4-bit weights (bitsandbytes)"`
 	LoadIn8Bit            bool   `yaml:"load_in_8bit" json:"load_in_8bit" doc:"8-bit weights (bitsandbytes)"`
 	BnB4BitComputeDType   string `yaml:"bnb_4bit_compute_dtype" json:"bnb_4bit_compute_dtype" doc:"type to compute in with 4-bit weights (bitsandbytes)"`
@@ -186,6 +188,7 @@ var keysOf = []struct {
 	{"mse", []string{"gptq"}, func(c, d Config) bool { return c.MSE != d.MSE }},
 	{"gptaq", []string{"gptq"}, func(c, d Config) bool { return c.GPTAQ }},
 	{"calibration_length", []string{"gptq", "awq", "w8a8"}, func(c, d Config) bool { return c.CalibrationLength != d.CalibrationLength }},
+	{"max_memory", []string{"gptq", "awq"}, func(c, d Config) bool { return c.MaxMemory != d.MaxMemory }},
 	{"load_in_4bit", []string{"bitsandbytes"}, func(c, d Config) bool { return c.LoadIn4Bit }},
 	{"load_in_8bit", []string{"bitsandbytes"}, func(c, d Config) bool { return c.LoadIn8Bit }},
 	{"bnb_4bit_compute_dtype", []string{"bitsandbytes"}, func(c, d Config) bool { return c.BnB4BitComputeDType != d.BnB4BitComputeDType }},
@@ -368,6 +371,9 @@ func (c Config) validateWeightOnly(bad func(key, format string, a ...any)) {
 	if c.StaticGroups && !c.DescAct {
 		bad("static_groups", "it belongs to desc_act, which is off")
 	}
+	if _, err := parseBytes(c.MaxMemory); err != nil {
+		bad("max_memory", "%w", err)
+	}
 	if c.CalibrationLength < 1 {
 		bad("calibration_length", "want at least 1, got %d", c.CalibrationLength)
 	}
@@ -462,13 +468,14 @@ func (c Config) layoutSettings() map[string]any {
 }
 
 func (c Config) recipe() quantize.Recipe {
+	memory, _ := parseBytes(c.MaxMemory) // which Validate checks
 	r := quantize.Recipe{
 		Method: c.Method, Weight: c.DType, PerTensor: !c.PerChannel, Keep: c.Keep, Only: c.Only, ReduceRange: c.ReduceRange, Format: c.QuantFormat,
 		Activations: c.Activations, SymmetricActivations: c.SymmetricActivations, BlockSize: c.BlockSize, FitWeights: c.WeightRanges == "mse",
 		Calibrator: quantize.Calibrator{Method: c.Calibrator, Percentile: c.Percentile, Levels: 256},
-		WeightOnly: c.weights(),
-		Rounding:   c.rounding(),
-		Repairs:    quantize.Repairs{CrossLayer: c.CrossLayerEqualization, Bias: c.BiasCorrection},
+		WeightOnly: c.weights(), Memory: memory,
+		Rounding: c.rounding(),
+		Repairs:  quantize.Repairs{CrossLayer: c.CrossLayerEqualization, Bias: c.BiasCorrection},
 	}
 	if c.SmoothQuant {
 		r.Repairs.Smooth = c.SmoothQuantAlpha

@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"runtime"
+	"strconv"
+	"strings"
 
 	"github.com/neurotrain/neuroquant/internal/codec/outfile"
 	"github.com/neurotrain/neuroquant/internal/impl"
@@ -31,6 +33,7 @@ func (m *Manager) openWork(ctx context.Context, in inputRecord, samples quantize
 	settings := m.resolved
 	settings.Format = m.config.Format
 	settings.QuantizedModelPath, settings.AnalysisReportPath, settings.SaveQuantizedModel = "", "", true
+	settings.MaxMemory = "" // which changes no byte
 	text, err := json.Marshal(settings)
 	if err != nil {
 		return nil, err
@@ -55,6 +58,29 @@ func (m *Manager) openWork(ctx context.Context, in inputRecord, samples quantize
 		log(fmt.Sprintf("quantize: an earlier run has finished %d of %d layers (%s); going on from there", n, p.Quantized(), dir))
 	}
 	return w, nil
+}
+
+// parseBytes reads a number of bytes such as 4GiB, 512 MB or 1000000; 0 for an empty text.
+func parseBytes(text string) (int, error) {
+	number := strings.TrimSpace(text)
+	if number == "" {
+		return 0, nil
+	}
+	unit := 1.0
+	for _, u := range []struct {
+		name  string
+		bytes float64
+	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"B", 1}} {
+		if rest := len(number) - len(u.name); rest >= 0 && strings.EqualFold(number[rest:], u.name) {
+			number, unit = strings.TrimSpace(number[:rest]), u.bytes
+			break
+		}
+	}
+	n, err := strconv.ParseFloat(number, 64)
+	if err != nil || !(n*unit >= 1) || n*unit >= 1<<62 {
+		return 0, fmt.Errorf("want a number of bytes such as 4GiB or 512MB, got %q", text)
+	}
+	return int(n * unit), nil
 }
 
 // solvesLayers reports whether a method works layer after layer with calibration samples.

@@ -209,6 +209,7 @@ func configFlags(f *pflag.FlagSet, c *neuroquant.Config) {
 	f.Float64Var(&c.DampPercent, "damp-percent", c.DampPercent, "what is added to the diagonal of the Hessian, as a share of its mean (gptq)")
 	f.Float64Var(&c.MSE, "mse", c.MSE, "exponent of the error by which ranges are searched for; 0: whole ranges (gptq)")
 	f.BoolVar(&c.GPTAQ, "gptaq", c.GPTAQ, "calibrate with the activations of the original network as well (gptq)")
+	f.StringVar(&c.MaxMemory, "max-memory", c.MaxMemory, "most memory to take, such as 4GiB: what does not fit lies in files; empty: as much as it needs (gptq, awq)")
 	f.BoolVar(&c.LoadIn4Bit, "load-in-4bit", c.LoadIn4Bit, "4-bit weights (bitsandbytes)")
 	f.BoolVar(&c.LoadIn8Bit, "load-in-8bit", c.LoadIn8Bit, "8-bit weights (bitsandbytes)")
 	f.StringVar(&c.BnB4BitComputeDType, "bnb-4bit-compute-dtype", c.BnB4BitComputeDType, "type to compute in (bitsandbytes)")
@@ -256,6 +257,7 @@ func (a *app) settings(f *pflag.FlagSet, file string, cfg, flags neuroquant.Conf
 		"sym": func() { cfg.Sym = flags.Sym }, "static-groups": func() { cfg.StaticGroups = flags.StaticGroups }, "act-group-aware": func() { cfg.ActGroupAware = flags.ActGroupAware },
 		"damp-percent": func() { cfg.DampPercent = flags.DampPercent }, "mse": func() { cfg.MSE = flags.MSE }, "gptaq": func() { cfg.GPTAQ = flags.GPTAQ },
 		"calibration-length": func() { cfg.CalibrationLength = flags.CalibrationLength },
+		"max-memory":         func() { cfg.MaxMemory = flags.MaxMemory },
 		"load-in-4bit":       func() { cfg.LoadIn4Bit = flags.LoadIn4Bit }, "load-in-8bit": func() { cfg.LoadIn8Bit = flags.LoadIn8Bit },
 		"bnb-4bit-compute-dtype":    func() { cfg.BnB4BitComputeDType = flags.BnB4BitComputeDType },
 		"bnb-4bit-quant-type":       func() { cfg.BnB4BitQuantType = flags.BnB4BitQuantType },

@@ -6,7 +6,6 @@ import (
 	"math"
 	"slices"
 
-	"github.com/neurotrain/neuroquant/internal/activations"
 	"github.com/neurotrain/neuroquant/internal/equalize"
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/kernel"
@@ -58,13 +57,12 @@ func runAWQ(ctx context.Context, m *model.Model, p *Plan, samples Samples) error
 	for i := range layers {
 		a.layers[layers[i].node.Name] = &layers[i]
 	}
-	cache := activations.New(activationBytes, "")
-	defer cache.Close()
 	whole := m.Graph.Clone()
-	w, err := newWalk(ctx, whole, sameLayers(whole, layers), samples, cache)
+	w, err := newWalk(ctx, p, whole, sameLayers(whole, layers), samples)
 	if err != nil {
 		return err
 	}
+	defer w.close()
 	err = w.run(ctx, func(l *weightLayer) bool { return p.finished(a.layers[l.node.Name]) }, func(ctx context.Context, x *graph.Value, set []*weightLayer) error {
 		return a.search(ctx, w, x, set)
 	}, func() error { return a.turn(ctx) })

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/neurotrain/neuroquant/internal/activations"
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/kernel"
 	"github.com/neurotrain/neuroquant/internal/model"
@@ -43,9 +42,6 @@ type WeightSettings struct {
 	Refuse func(s tensor.Scheme, rows, cols int) string
 }
 
-// activationBytes is how much of the activations between two stages stays in memory; the rest lies in files.
-const activationBytes = 4 << 30
-
 func (o *WeightSettings) scheme() tensor.Scheme {
 	return tensor.Scheme{Code: "int", Bits: o.Bits, Group: o.Group, Symmetric: o.Symmetric, Reordered: o.Order == solve.ActOrder && o.Group > 0}
 }
@@ -77,19 +73,17 @@ func runGPTQ(ctx context.Context, m *model.Model, p *Plan, samples Samples) (err
 	if err != nil {
 		return err
 	}
-	cache := activations.New(activationBytes, "")
-	defer cache.Close()
-	w, err := newWalk(ctx, m.Graph, layers, samples, cache)
+	w, err := newWalk(ctx, p, m.Graph, layers, samples)
 	if err != nil {
 		return err
 	}
+	defer w.close()
 	if p.Recipe.WeightOnly.Asymmetric {
 		whole := m.Graph.Clone()
-		kept := activations.New(activationBytes, "")
-		defer kept.Close()
-		if w.twin, err = newWalk(ctx, whole, sameLayers(whole, layers), samples, kept); err != nil {
+		if w.twin, err = newWalk(ctx, p, whole, sameLayers(whole, layers), samples); err != nil {
 			return err
 		}
+		defer w.twin.close()
 	}
 	return w.run(ctx, p.finished, func(ctx context.Context, x *graph.Value, set []*weightLayer) error {
 		var left []*weightLayer

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 
 	"github.com/neurotrain/neuroquant/internal/activations"
@@ -21,26 +22,27 @@ type walk struct {
 	stages  []graph.Stage
 	layers  map[*graph.Node]*weightLayer
 	byName  map[string]*graph.Node // the nodes of the layers
+	costs   *Costs
+	ceiling *ceiling
 	cache   *activations.Cache
 	samples int
 	kept    map[string]bool // names of values in the cache
 	twin    *walk           // of the original network, step by step beside this one; may be nil
 }
 
-// newWalk runs nothing yet; the samples go into the cache.
-func newWalk(ctx context.Context, g *graph.Graph, layers []weightLayer, samples Samples, cache *activations.Cache) (*walk, error) {
-	w := &walk{g: g, layers: map[*graph.Node]*weightLayer{}, byName: map[string]*graph.Node{}, cache: cache, kept: map[string]bool{}}
+// newWalk runs nothing yet; the samples go into the cache, whose room follows from what the work takes and may take.
+func newWalk(ctx context.Context, p *Plan, g *graph.Graph, layers []weightLayer, samples Samples) (_ *walk, err error) {
+	w := &walk{g: g, layers: map[*graph.Node]*weightLayer{}, byName: map[string]*graph.Node{}, kept: map[string]bool{}}
 	for i := range layers {
 		w.layers[layers[i].node] = &layers[i]
 		w.byName[layers[i].node.Name] = layers[i].node
 	}
-	w.stages = graph.Stages(g, func(n *graph.Node) (*graph.Value, bool) {
-		l := w.layers[n]
-		if l == nil {
-			return nil, false
+	w.stages = stagesOf(g, w.layers)
+	defer func() {
+		if err != nil {
+			w.close()
 		}
-		return l.x, true
-	})
+	}()
 	for call, err := range samples.All(ctx) {
 		if err != nil {
 			return nil, err
@@ -52,6 +54,13 @@ func newWalk(ctx context.Context, g *graph.Graph, layers []weightLayer, samples 
 			if call.In[i] == nil {
 				return nil, fmt.Errorf("input %q is missing", v.Name)
 			}
+		}
+		if w.cache == nil {
+			if err := w.plan(p, layers, call, samples.Len); err != nil {
+				return nil, err
+			}
+		}
+		for i, v := range g.Inputs {
 			if err := w.put(v, w.samples, call.In[i]); err != nil {
 				return nil, err
 			}
@@ -62,6 +71,90 @@ func newWalk(ctx context.Context, g *graph.Graph, layers []weightLayer, samples 
 		return nil, errors.New("there are no calibration samples")
 	}
 	return w, nil
+}
+
+// plan finds what the work takes from its first sample, and makes the cache.
+func (w *walk) plan(p *Plan, layers []weightLayer, first Call, samples int) error {
+	shapes := make([]tensor.Shape, len(first.In))
+	for i, t := range first.In {
+		shapes[i] = t.Shape
+	}
+	var err error
+	if w.costs, err = costsOf(w.g, p, layers, shapes, samples); err != nil {
+		return err
+	}
+	peak, err := w.costs.Peak(p.Recipe.Memory)
+	if err != nil {
+		return err
+	}
+	room, dir := peak-w.costs.need(), ""
+	if p.Recipe.WeightOnly.Asymmetric {
+		room /= 2
+	}
+	if p.Work != nil {
+		dir = p.Work.dir
+	}
+	w.ceiling, w.cache = newCeiling(peak), activations.New(room, dir)
+	return nil
+}
+
+// close ends the use of the values.
+func (w *walk) close() {
+	if w.cache != nil {
+		_ = w.cache.Close() // files that are left there are those of no run
+		w.ceiling.close()
+	}
+}
+
+// stagesOf cuts a graph before its layers.
+func stagesOf(g *graph.Graph, layers map[*graph.Node]*weightLayer) []graph.Stage {
+	return graph.Stages(g, func(n *graph.Node) (*graph.Value, bool) {
+		l := layers[n]
+		if l == nil {
+			return nil, false
+		}
+		return l.x, true
+	})
+}
+
+// lastStage returns the last stage with such a layer, -1 if none has.
+func lastStage(stages []graph.Stage, such func(n *graph.Node) bool) int {
+	last := -1
+	for i := range stages {
+		if slices.ContainsFunc(stages[i].Layers, such) {
+			last = i
+		}
+	}
+	return last
+}
+
+// setsOf are the layers of a stage, those that read the same value together.
+func setsOf(s *graph.Stage, layers map[*graph.Node]*weightLayer) []shared {
+	var sets []shared
+	for _, n := range s.Layers {
+		l := layers[n]
+		at := slices.IndexFunc(sets, func(g shared) bool { return g.x == l.x })
+		if at < 0 {
+			at = len(sets)
+			sets = append(sets, shared{x: l.x})
+		}
+		sets[at].layers = append(sets[at].layers, l)
+	}
+	return sets
+}
+
+// readLater names the values that stages after one read, up to the last.
+func readLater(stages []graph.Stage, after, last int, layers map[*graph.Node]*weightLayer) map[string]bool {
+	read := map[string]bool{}
+	for i := after + 1; i <= last; i++ {
+		for _, v := range stages[i].In {
+			read[v.Name] = true
+		}
+		for _, n := range stages[i].Layers {
+			read[layers[n].x.Name] = true
+		}
+	}
+	return read
 }
 
 // put keeps a value of a sample under its name.
@@ -80,12 +173,7 @@ type shared struct {
 // end of each stage; it may be nil. What solve makes of the layers' nodes is what later stages compute with. Values are not computed behind
 // the last stage with a layer that is not finished.
 func (w *walk) run(ctx context.Context, finished func(l *weightLayer) bool, solve func(ctx context.Context, x *graph.Value, layers []*weightLayer) error, after func() error) error {
-	last := -1
-	for i, s := range w.stages {
-		if slices.ContainsFunc(s.Layers, func(n *graph.Node) bool { return !finished(w.layers[n]) }) {
-			last = i
-		}
-	}
+	last := lastStage(w.stages, func(n *graph.Node) bool { return !finished(w.layers[n]) })
 	task := progress.From(ctx).Start("quantize", int64(len(w.layers)), "layers")
 	defer task.Done()
 	for i := range w.stages {
@@ -94,21 +182,17 @@ func (w *walk) run(ctx context.Context, finished func(l *weightLayer) bool, solv
 			if each == nil || i > last {
 				continue
 			}
+			outside := each.costs.stages[i].outside()
+			each.ceiling.lower(outside)
 			if err := each.compute(ctx, &each.stages[i]); err != nil {
 				return err
 			}
-		}
-		var sets []shared
-		for _, n := range s.Layers {
-			l := w.layers[n]
-			at := slices.IndexFunc(sets, func(g shared) bool { return g.x == l.x })
-			if at < 0 {
-				at = len(sets)
-				sets = append(sets, shared{x: l.x})
+			if outside >= collectBytes {
+				debug.FreeOSMemory()
 			}
-			sets[at].layers = append(sets[at].layers, l)
+			each.ceiling.lower(0)
 		}
-		for _, set := range sets {
+		for _, set := range setsOf(s, w.layers) {
 			if err := solve(ctx, set.x, set.layers); err != nil {
 				return err
 			}
@@ -147,9 +231,7 @@ func (w *walk) compute(ctx context.Context, s *graph.Stage) error {
 		return nil
 	}
 	g := s.Graph.Clone()
-	if err := dense(g); err != nil {
-		return err
-	}
+	dense(g)
 	lowered, err := pass.Lower(g)
 	if err != nil {
 		return err
@@ -182,39 +264,40 @@ func (w *walk) compute(ctx context.Context, s *graph.Stage) error {
 	return nil
 }
 
-// dense decodes packed matrices once, instead of at every sample.
-func dense(g *graph.Graph) error {
+// collectBytes is how much a stage leaves behind that is collected at once: packed matrices lie outside of the heap, where the collector does
+// not see that they are many.
+const collectBytes = 64 << 20
+
+// dense makes packed matrices dense ones, once instead of at every sample, each when it is loaded.
+func dense(g *graph.Graph) {
 	for _, n := range g.Nodes {
-		if _, ok := productOf(g, n); !ok {
-			continue
+		if _, ok := productOf(g, n); ok {
+			n.In[1] = graph.FromSource(n.In[1].Name, denseSource{n.In[1].Data})
 		}
-		t, err := n.In[1].Data.Load()
-		if err != nil {
-			return fmt.Errorf("weight %q: %w", n.In[1].Name, err)
-		}
-		if t.Packed == nil {
-			continue
-		}
-		f, err := t.Floats()
-		if err != nil {
-			return fmt.Errorf("weight %q: %w", n.In[1].Name, err)
-		}
-		n.In[1] = graph.Param(n.In[1].Name, tensor.Of(t.Shape, f))
 	}
-	return nil
 }
+
+type denseSource struct{ tensor.Source }
+
+// Load implements [tensor.Source].
+func (s denseSource) Load() (*tensor.Tensor, error) {
+	t, err := s.Source.Load()
+	if err != nil || t.Packed == nil {
+		return t, err
+	}
+	f, err := t.Floats()
+	if err != nil {
+		return nil, err
+	}
+	return tensor.Of(t.Shape, f), nil
+}
+
+// Release implements [tensor.Releaser].
+func (s denseSource) Release() { tensor.Release(s.Source) }
 
 // forget drops what no later stage that runs reads.
 func (w *walk) forget(done, last int) error {
-	read := map[string]bool{}
-	for i := done + 1; i <= last; i++ {
-		for _, v := range w.stages[i].In {
-			read[v.Name] = true
-		}
-		for _, n := range w.stages[i].Layers {
-			read[w.layers[n].x.Name] = true
-		}
-	}
+	read := readLater(w.stages, done, last, w.layers)
 	var errs []error
 	for name := range w.kept {
 		if !read[name] {

@@ -51,6 +51,8 @@ type Recipe struct {
 	Repairs Repairs
 	// WeightOnly are the settings of methods that quantize weights alone.
 	WeightOnly WeightSettings
+	// Memory is the most bytes that methods gptq and awq may take; 0: as many as they need.
+	Memory int
 	// Rounding is the encoding of method bitsandbytes.
 	Rounding packed.Rounding
 

@@ -114,6 +114,13 @@ func OpenWork(dir string, key WorkKey) (w *Work, err error) {
 	if err := lock(w.codes); err != nil {
 		return nil, fmt.Errorf("%s: another run works there: %w", dir, err)
 	}
+	// Values between layers of a run that was killed.
+	stale, _ := filepath.Glob(filepath.Join(dir, "activations-*"))
+	for _, name := range stale {
+		if err := os.Remove(name); err != nil {
+			return nil, err
+		}
+	}
 	path := filepath.Join(dir, workJournal)
 	text, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"unsafe"
 
 	"github.com/neurotrain/neuroquant/internal/codec/outfile"
 	"github.com/neurotrain/neuroquant/internal/codec/safetensors"
@@ -24,7 +25,12 @@ type Decoder struct {
 	Vocabulary int // at least 258
 	RopeTheta  float64
 	Seed       uint64
+	DType      tensor.DType // of the weights: Float16, which Invalid stands for, or BFloat16
+	Untied     bool         // the head has a matrix of its own
 }
+
+// Llama7B is the shape of Llama-2-7B in bfloat16, 13.5 GB.
+var Llama7B = Decoder{Type: "llama", Layers: 32, Hidden: 4096, Inner: 11008, Heads: 32, KVHeads: 32, Vocabulary: 32000, RopeTheta: 10000, Seed: 1, DType: tensor.BFloat16, Untied: true}
 
 // Llama1B is the shape of Llama-3.2-1B, Qwen05B that of Qwen2.5-0.5B; both have the embedding as their head.
 var (
@@ -42,11 +48,11 @@ func (d Decoder) Matrices() int {
 func (d Decoder) entries() []safetensors.Entry {
 	var out []safetensors.Entry
 	add := func(name string, shape ...int) {
-		out = append(out, safetensors.Entry{Name: name + ".weight", DType: tensor.Float16, Shape: shape})
+		out = append(out, safetensors.Entry{Name: name + ".weight", DType: d.dtype(), Shape: shape})
 	}
 	bias := func(name string, n int) {
 		if d.Type == "qwen2" {
-			out = append(out, safetensors.Entry{Name: name + ".bias", DType: tensor.Float16, Shape: tensor.Shape{n}})
+			out = append(out, safetensors.Entry{Name: name + ".bias", DType: d.dtype(), Shape: tensor.Shape{n}})
 		}
 	}
 	size := d.Hidden / d.Heads
@@ -68,10 +74,21 @@ func (d Decoder) entries() []safetensors.Entry {
 		add(at+"mlp.down_proj", d.Hidden, d.Inner)
 	}
 	add("model.norm", d.Hidden)
+	if d.Untied {
+		add("lm_head", d.Vocabulary, d.Hidden)
+	}
 	return out
 }
 
-// WriteCheckpoint writes the folder of a checkpoint in float16, with a tokenizer of bytes. The values of matrices are normal with a standard
+// dtype is the type of the weights.
+func (d Decoder) dtype() tensor.DType {
+	if d.DType == tensor.Invalid {
+		return tensor.Float16
+	}
+	return d.DType
+}
+
+// WriteCheckpoint writes the folder of a checkpoint, with a tokenizer of bytes. The values of matrices are normal with a standard
 // deviation of 0.02; they are cut from a table at random places, so that a model of gigabytes takes no longer than writing it.
 func (d Decoder) WriteCheckpoint(dir string) error {
 	if d.Heads < 1 || d.KVHeads < 1 || d.Hidden%max(d.Heads, 1) != 0 || d.Vocabulary < 258 || d.Layers < 1 || d.Inner < 1 {
@@ -111,8 +128,8 @@ func (d Decoder) config() map[string]any {
 	return map[string]any{
 		"architectures": []string{class}, "model_type": d.Type, "vocab_size": d.Vocabulary, "hidden_size": d.Hidden, "intermediate_size": d.Inner,
 		"num_hidden_layers": d.Layers, "num_attention_heads": d.Heads, "num_key_value_heads": d.KVHeads, "hidden_act": "silu",
-		"max_position_embeddings": 32768, "rms_norm_eps": 1e-5, "rope_theta": d.RopeTheta, "tie_word_embeddings": true,
-		"bos_token_id": 257, "eos_token_id": 257, "torch_dtype": "float16",
+		"max_position_embeddings": 32768, "rms_norm_eps": 1e-5, "rope_theta": d.RopeTheta, "tie_word_embeddings": !d.Untied,
+		"bos_token_id": 257, "eos_token_id": 257, "torch_dtype": d.dtype().String(),
 	}
 }
 
@@ -120,35 +137,44 @@ func (d Decoder) config() map[string]any {
 const tableLen = 1 << 22
 
 // table draws the values.
-func (d Decoder) table() []tensor.Half {
+func (d Decoder) table() []uint16 {
 	const piece = 1 << 16
-	out := make([]tensor.Half, tableLen)
+	out := make([]uint16, tableLen)
 	kernel.Shared().For(tableLen/piece, 1, func(lo, hi int) {
 		for p := lo; p < hi; p++ {
 			r := rand.New(rand.NewPCG(d.Seed, uint64(p))) //nolint:gosec // weights are no secret
 			for i := range piece {
-				out[p*piece+i] = tensor.ToHalf(float32(0.02 * r.NormFloat64()))
+				out[p*piece+i] = d.bits(float32(0.02 * r.NormFloat64()))
 			}
 		}
 	})
 	return out
 }
 
+// bits are those of a value in the type of the weights.
+func (d Decoder) bits(v float32) uint16 {
+	if d.dtype() == tensor.BFloat16 {
+		return uint16(tensor.ToBF16(v))
+	}
+	return uint16(tensor.ToHalf(v))
+}
+
 // values makes a tensor: a matrix of pieces of the table, a vector of ones.
-func (d Decoder) values(table []tensor.Half, index int, shape tensor.Shape) *tensor.Tensor {
-	out := make([]tensor.Half, shape.Len())
+func (d Decoder) values(table []uint16, index int, shape tensor.Shape) *tensor.Tensor {
+	t := tensor.New(d.dtype(), shape...)
+	out := unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(t.Bytes()))), shape.Len())
 	if len(shape) == 1 {
 		for i := range out {
-			out[i] = tensor.ToHalf(1)
+			out[i] = d.bits(1)
 		}
-		return tensor.Of(shape, out)
+		return t
 	}
 	r := rand.New(rand.NewPCG(d.Seed, 1<<32|uint64(index))) //nolint:gosec // as above
 	for rest := out; len(rest) > 0; {
 		n := copy(rest[:min(len(rest), tableLen/4)], table[r.IntN(tableLen/2):])
 		rest = rest[n:]
 	}
-	return tensor.Of(shape, out)
+	return t
 }
 
 // byteTokenizer is a tokenizer.json of byte-level BPE in which nearly every byte is a token: 256 of them, one pair, and one that ends a text.
