@@ -2,6 +2,7 @@ package torchop
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/neurotrain/neuroquant/internal/aten"
 	"github.com/neurotrain/neuroquant/internal/graph"
@@ -124,10 +125,11 @@ func cell(mode string) func(c *call) any {
 			return nil
 		}
 		byName := map[string]tensor.Source{}
-		for name, arg := range map[string]string{"weight_ih_l0": "w_ih", "weight_hh_l0": "w_hh", "bias_ih_l0": "b_ih", "bias_hh_l0": "b_hh"} {
+		for _, arg := range []string{"w_ih", "w_hh", "b_ih", "b_hh"} {
 			if !c.has(arg) {
 				continue
 			}
+			name := strings.NewReplacer("w_", "weight_", "b_", "bias_").Replace(arg) + "_l0"
 			if byName[name] = c.param(arg); c.bad {
 				return nil
 			}
