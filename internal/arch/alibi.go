@@ -39,8 +39,7 @@ func (n *net) penalty(slopes []float64) *graph.Value {
 			for i, s := range slopes {
 				f[i] = float32(s)
 			}
-			row := n.Node("Range", nil, n.Int(0), n.Squeeze(n.Size(n.ids, 1), 0), n.Int(1))
-			n.alibi = n.Node("Mul", nil, n.Param("slopes", tensor.Of(tensor.Shape{1, len(f), 1, 1}, f)), n.Node("Cast", map[string]any{"to": int(tensor.Float32)}, row))
+			n.alibi = n.Node("Mul", nil, n.Param("slopes", tensor.Of(tensor.Shape{1, len(f), 1, 1}, f)), n.Node("Cast", map[string]any{"to": int(tensor.Float32)}, n.row()))
 		})
 	})
 	return n.alibi

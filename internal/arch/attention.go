@@ -22,8 +22,8 @@ type Attention struct {
 	Rope          *Rope   // nil: none
 	Scale         float64 // 0: 1/sqrt(Size)
 	Softcap       float64
-	Window        int // keys that a query sees, its own included; 0: all
-	Bidirectional bool
+	Window        int       // keys that a query sees, its own included; 0: all
+	Bidirectional bool      // a query sees the keys behind it too: all that the mask of the model leaves
 	Slopes        []float64 // by head: of a penalty on distance (ALiBi); nil: none
 }
 
@@ -70,8 +70,12 @@ func (a *Attention) record(n *net, x *graph.Value, prefix string, hidden int) *g
 		})
 	}
 	n.at(prefix+"attention", func() {
+		if a.Bidirectional {
+			y = n.FullAttention(q, k, v, n.mask, a.Heads, a.Size)
+			return
+		}
 		y = n.Attention(q, k, v, n.penalty(a.Slopes), aten.GroupedAttention{
-			Heads: a.Heads, KVHeads: a.KVHeads, Causal: !a.Bidirectional, Scale: a.Scale, Softcap: a.Softcap, Window: a.Window,
+			Heads: a.Heads, KVHeads: a.KVHeads, Causal: true, Scale: a.Scale, Softcap: a.Softcap, Window: a.Window,
 		})
 	})
 	return n.linear(y, prefix, Linear{name, a.Out.Bias, a.Out.Conv1D}, a.Heads*a.Size, hidden)

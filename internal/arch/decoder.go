@@ -78,6 +78,10 @@ type Feed interface {
 	record(n *net, x *graph.Value, path string, hidden int) *graph.Value
 }
 
+func (d *Decoder) about() (Info, string, []string) {
+	return Info{Vocab: d.Vocab, Hidden: d.Hidden, Layers: d.Layers, Decoder: true}, d.Base, d.Ignored
+}
+
 // record builds the graph.
 func (d *Decoder) record(n *net) {
 	n.ids = n.Input(InputIDs, graph.Ranked(tensor.Int64, graph.Named("batch"), graph.Named("tokens")))
@@ -156,8 +160,7 @@ func (n *net) head(x, table *graph.Value, d *Decoder, size int) *graph.Value {
 
 // recordPositions computes the positions [batch, tokens] from the shape of the ids.
 func (n *net) recordPositions() {
-	row := n.Node("Range", nil, n.Int(0), n.Squeeze(n.Size(n.ids, 1), 0), n.Int(1))
-	n.positions = n.Add(Positions, expand(), n.Unsqueeze(row, 0), n.Node("Shape", nil, n.ids))
+	n.positions = n.Add(Positions, expand(), n.Unsqueeze(n.row(), 0), n.Node("Shape", nil, n.ids))
 }
 
 // record adds a block.
@@ -229,6 +232,7 @@ func (m *MLP) record(n *net, x *graph.Value, prefix string, hidden int) *graph.V
 // activations are those that hidden_act may name.
 var activations = map[string]func(b *aten.Builder, x *graph.Value) *graph.Value{
 	"silu": (*aten.Builder).Silu, "swish": (*aten.Builder).Silu, "relu": (*aten.Builder).Relu,
+	"tanh":              func(b *aten.Builder, x *graph.Value) *graph.Value { return b.Node("Tanh", nil, x) },
 	"gelu":              func(b *aten.Builder, x *graph.Value) *graph.Value { return b.Gelu(x, "none") },
 	"gelu_new":          func(b *aten.Builder, x *graph.Value) *graph.Value { return b.Gelu(x, "tanh") },
 	"gelu_fast":         func(b *aten.Builder, x *graph.Value) *graph.Value { return b.Gelu(x, "tanh") },

@@ -21,6 +21,7 @@ type net struct {
 
 	ids, positions *graph.Value // [batch, tokens]
 	alibi          *graph.Value
+	words, mask    *graph.Value              // of encoders: the embedding; what is added to the scores of attention, [batch, 1 or heads, 1 or tokens, tokens]
 	rotary         map[*Rope][2]*graph.Value // cosines and sines
 	narrow         map[tensor.Source]tensor.Source
 }
@@ -33,7 +34,19 @@ func newNet(name string, w Weights) *net {
 func (n *net) at(path string, f func()) { n.Scope(path, f) }
 
 // name is what the checkpoint calls a tensor.
-func (n *net) name(name string) string { return strings.TrimPrefix(name, n.base) }
+func (n *net) name(name string) string {
+	name = strings.TrimPrefix(name, n.base)
+	if end, old := "weight", ""; n.w.Tensor(name) == nil {
+		// Checkpoints converted from TensorFlow call the parameters of normalizations gamma and beta.
+		if old = "gamma"; strings.HasSuffix(name, ".bias") {
+			end, old = "bias", "beta"
+		}
+		if other := strings.TrimSuffix(name, end) + old; strings.HasSuffix(name, "."+end) && n.w.Tensor(other) != nil {
+			return other
+		}
+	}
+	return name
+}
 
 // without leaves the base out of all names if the checkpoint has none with it.
 func (n *net) without(base string) {

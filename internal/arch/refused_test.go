@@ -42,17 +42,55 @@ func TestConfigurationsOfDecodersThatAreRefused(t *testing.T) {
 		{"cohere", "norm_flavour", `"new"`, "may change what the model computes: norm_flavour"},
 		{"stablelm", "vocab_size", "33", `tensor "model.embed_tokens.weight": the configuration wants shape 33x48, the checkpoint has 32x48`},
 	} {
-		config := maps.Clone(cases[c.kind].Config)
-		d := json.NewDecoder(strings.NewReader(c.value))
-		d.UseNumber()
-		var v any
-		if err := d.Decode(&v); err != nil {
-			t.Fatal(err)
-		}
-		config[c.key] = v
+		config := with(t, cases[c.kind].Config, c.key, c.value)
 		_, _, err := arch.Build(config, cases[c.kind])
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %s = %s: want %q, got %v", c.kind, c.key, c.value, c.want, err)
+		}
+	}
+}
+
+// with is a configuration with a field of another value.
+func with(t *testing.T, config map[string]any, key, value string) map[string]any {
+	t.Helper()
+	config = maps.Clone(config)
+	d := json.NewDecoder(strings.NewReader(value))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		t.Fatal(err)
+	}
+	config[key] = v
+	return config
+}
+
+// TestConfigurationsOfEncodersThatAreRefused does so for encoders.
+func TestConfigurationsOfEncodersThatAreRefused(t *testing.T) {
+	cases := map[string]*archtest.Encoder{}
+	for _, c := range archtest.Encoders(t) {
+		cases[c.Name] = c
+	}
+	for _, c := range []struct {
+		name, key, value, want string
+	}{
+		{"bert, BertModel", "position_embedding_type", `"relative_key"`, "position_embedding_type: relative_key is not supported; supported: [absolute]"},
+		{"bert, BertModel", "is_decoder", "true", "is_decoder: true is not supported"},
+		{"bert, BertModel", "architectures", `["BertForMultipleChoice"]`, `architectures: "ForMultipleChoice" is not supported; supported: BertForMaskedLM`},
+		{"bert, BertModel", "architectures", `["BertForMaskedLM"]`, `tensor "cls.predictions.transform.dense.weight" is missing`},
+		{"bert, BertModel", "architectures", "null", ""},
+		{"bert, BertModel", "max_position_embeddings", "71", `tensor "embeddings.position_embeddings.weight": the configuration wants shape 71x48`},
+		{"bert, BertForPreTraining", "architectures", `["BertForMaskedLM"]`, ""},
+		{"bert, BertForSequenceClassification", "id2label", `{"0": "A"}`, `tensor "classifier.weight": the configuration wants shape 1x48, the checkpoint has 5x48`},
+		{"electra, ElectraForMaskedLM", "embedding_size", "48", `tensor "electra.embeddings.word_embeddings.weight": the configuration wants shape 32x48`},
+		{"mpnet, MPNetForMaskedLM", "relative_attention_num_buckets", "16", "relative_attention_num_buckets: 16 is not supported; want at least 32"},
+		{"distilbert, DistilBertForSequenceClassification", "n_heads", "7", "dim: 48 is not a multiple of the 7 n_heads"},
+		{"vit, ViTModel, not square", "image_size", "[16, 40, 3]", "image_size: want a size, or the height and width"},
+		{"vit, ViTModel, not square", "image_size", "[16, 48]", `the configuration wants shape 1x25x48, the checkpoint has 1x21x48`},
+		{"vit, ViTModel, not square", "patch_size", "64", "patch_size: 64x64 is larger than the image of 16x40"},
+	} {
+		_, _, err := arch.Build(with(t, cases[c.name].Config, c.key, c.value), cases[c.name])
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %s = %s: want %q, got %v", c.name, c.key, c.value, c.want, err)
 		}
 	}
 }
@@ -88,6 +126,40 @@ func TestNamesWithoutTheirFirstPart(t *testing.T) {
 			continue
 		}
 		g, _, err := arch.Build(c.Config, bare{c, "transformer."})
+		if err != nil {
+			t.Errorf("%s: %v", c.Name, err)
+			continue
+		}
+		c.Check(t, g)
+	}
+}
+
+// converted are the tensors of a checkpoint as TensorFlow's programs named the parameters of normalizations.
+type converted struct{ *archtest.Encoder }
+
+var toGamma = strings.NewReplacer("LayerNorm.weight", "LayerNorm.gamma", "LayerNorm.bias", "LayerNorm.beta")
+
+func (c converted) Names() []string {
+	var out []string
+	for _, n := range c.Encoder.Names() {
+		out = append(out, toGamma.Replace(n))
+	}
+	return out
+}
+
+func (c converted) Tensor(name string) tensor.Source {
+	if toGamma.Replace(name) != name {
+		return nil
+	}
+	return c.Encoder.Tensor(strings.NewReplacer("LayerNorm.gamma", "LayerNorm.weight", "LayerNorm.beta", "LayerNorm.bias").Replace(name))
+}
+
+func TestOldNamesOfNormalizations(t *testing.T) {
+	for _, c := range archtest.Encoders(t) {
+		if c.Type() != "bert" {
+			continue
+		}
+		g, _, err := arch.Build(c.Config, converted{c})
 		if err != nil {
 			t.Errorf("%s: %v", c.Name, err)
 			continue

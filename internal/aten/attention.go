@@ -81,17 +81,7 @@ func (b *Builder) MultiHeadAttention(q, k, v, mask *graph.Value, p MultiHead) *g
 	if !ok {
 		return b.Fail("a multi-head attention of size %d without weights of that size", size)
 	}
-	split := b.Ints(0, 0, p.Heads, size/p.Heads)
-	heads := func(x *graph.Value, perm ...int) *graph.Value {
-		return b.Permute(b.Node("Reshape", nil, x, split), perm...)
-	}
-	scores := b.Node("MatMul", nil, heads(in[0], 0, 2, 1, 3), heads(in[1], 0, 2, 3, 1))
-	scores = b.Node("Mul", nil, scores, b.Number(q, 1/math.Sqrt(float64(size/p.Heads))))
-	if mask != nil {
-		scores = b.Node("Add", nil, scores, mask)
-	}
-	y := b.Node("MatMul", nil, b.Softmax(scores, -1), heads(in[2], 0, 2, 1, 3))
-	y = b.Node("Reshape", nil, b.Permute(y, 0, 2, 1, 3), b.Ints(0, 0, size))
+	y := b.FullAttention(in[0], in[1], in[2], mask, p.Heads, size/p.Heads)
 	y = b.Linear(y, "out_proj.weight", p.Out, "out_proj.bias", p.OutBias)
 	switch {
 	case single:
@@ -100,6 +90,21 @@ func (b *Builder) MultiHeadAttention(q, k, v, mask *graph.Value, p MultiHead) *g
 		return b.Transpose(y, 0, 1)
 	}
 	return y
+}
+
+// FullAttention is attention of every query to every key: q, k and v [batch, tokens, heads*size]. The mask is added to the scores [batch,
+// heads, tokens, others]; nil: none.
+func (b *Builder) FullAttention(q, k, v, mask *graph.Value, heads, size int) *graph.Value {
+	split := func(x *graph.Value, perm ...int) *graph.Value {
+		return b.Permute(b.Node("Reshape", nil, x, b.Ints(0, 0, heads, size)), perm...)
+	}
+	scores := b.Node("MatMul", nil, split(q, 0, 2, 1, 3), split(k, 0, 2, 3, 1))
+	scores = b.Node("Mul", nil, scores, b.Number(q, 1/math.Sqrt(float64(size))))
+	if mask != nil {
+		scores = b.Node("Add", nil, scores, mask)
+	}
+	y := b.Node("MatMul", nil, b.Softmax(scores, -1), split(v, 0, 2, 1, 3))
+	return b.Node("Reshape", nil, b.Permute(y, 0, 2, 1, 3), b.Ints(0, 0, heads*size))
 }
 
 // projections returns the queries, keys and values of all heads.

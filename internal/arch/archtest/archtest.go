@@ -1,4 +1,4 @@
-// Package archtest has small models of the architectures with the logits that transformers computes, for tests.
+// Package archtest has small models of the architectures with what transformers computes, for tests.
 package archtest
 
 import (
@@ -21,6 +21,9 @@ import (
 //go:embed golden.json
 var golden []byte
 
+//go:embed encoders.json
+var encoders []byte
+
 // Case is a model. It is its own weights, which follow from their names as golden.py says.
 type Case struct {
 	Name   string
@@ -30,22 +33,27 @@ type Case struct {
 	IDs    []int64
 }
 
-// Golden returns the models of golden.json.
+// Golden returns the decoders of golden.json.
 func Golden(t testing.TB) []*Case {
 	t.Helper()
-	d := json.NewDecoder(bytes.NewReader(golden))
-	d.UseNumber()
 	var all struct {
 		IDs   []int64
 		Cases []*Case
 	}
-	if err := d.Decode(&all); err != nil {
-		t.Fatal(err)
-	}
+	parse(t, golden, &all)
 	for _, c := range all.Cases {
 		c.IDs, c.Name = all.IDs, c.Type()+", "+c.Name
 	}
 	return all.Cases
+}
+
+func parse(t testing.TB, text []byte, v any) {
+	t.Helper()
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	if err := d.Decode(v); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Type is the model_type.
@@ -63,6 +71,11 @@ func (c *Case) Tensor(name string) tensor.Source {
 	if !ok {
 		return nil
 	}
+	return tensor.InMemory(values(name, shape))
+}
+
+// values are those that follow from a name.
+func values(name string, shape tensor.Shape) *tensor.Tensor {
 	t := tensor.New(tensor.Float32, shape...)
 	scale, mean := 4/math.Sqrt(float64(shape[len(shape)-1])), 0.0
 	if len(shape) == 1 {
@@ -75,28 +88,91 @@ func (c *Case) Tensor(name string) tensor.Source {
 		h := (first + uint64(i)) * 0x9E3779B97F4A7C15 >> 32
 		tensor.Data[float32](t)[i] = float32((float64(h)/(1<<32)-0.5)*scale + mean)
 	}
-	return tensor.InMemory(t)
+	return t
 }
 
 // Check runs a graph of the model and compares its logits.
 func (c *Case) Check(t testing.TB, g *graph.Graph) {
+	t.Helper()
+	out := c.run(t, g, []*tensor.Tensor{tensor.Of(tensor.Shape{1, len(c.IDs)}, c.IDs)})
+	got := tensor.Data[float32](out[0])
+	c.compare(t, "logits", got[len(got)-len(c.Logits):], c.Logits, 1)
+}
+
+// run computes the outputs of a graph.
+func (c *Case) run(t testing.TB, g *graph.Graph, in []*tensor.Tensor) []*tensor.Tensor {
 	t.Helper()
 	s, err := exec.NewSession(g, exec.Options{Threads: 1})
 	if err != nil {
 		t.Fatalf("%s: %v", c.Name, err)
 	}
 	defer s.Close()
-	out, err := s.Run(context.Background(), []*tensor.Tensor{tensor.Of(tensor.Shape{1, len(c.IDs)}, c.IDs)})
+	out, err := s.Run(context.Background(), in)
 	if err != nil {
 		t.Fatalf("%s: %v", c.Name, err)
 	}
-	got := tensor.Data[float32](out[0])
-	got = got[len(got)-len(c.Logits):]
+	return out
+}
+
+// compare compares every so many elements of an output with what they are.
+func (c *Case) compare(t testing.TB, name string, got []float32, want []float64, every int) {
+	t.Helper()
 	low, high, off := math.Inf(1), math.Inf(-1), 0.0
-	for i, w := range c.Logits {
-		low, high, off = min(low, w), max(high, w), max(off, math.Abs(float64(got[i])-w))
+	for i, w := range want {
+		low, high, off = min(low, w), max(high, w), max(off, math.Abs(float64(got[i*every])-w))
 	}
 	if !(off < 1e-4*(high-low)) {
-		t.Errorf("%s: logits from %v to %v are off by %v", c.Name, low, high, off)
+		t.Errorf("%s: %s from %v to %v are off by %v", c.Name, name, low, high, off)
+	}
+}
+
+// Encoder is a model that sees all of its input at once.
+type Encoder struct {
+	Case
+	Inputs  map[string][][]int64 // none for images, whose values follow from the name of the input
+	Outputs map[string]struct {
+		Count  int // of elements, of which Values are some, evenly spread from the first
+		Values []float64
+	}
+}
+
+// Encoders returns the models of encoders.json.
+func Encoders(t testing.TB) []*Encoder {
+	t.Helper()
+	var all struct{ Cases []*Encoder }
+	parse(t, encoders, &all)
+	for _, c := range all.Cases {
+		c.Name = c.Type() + ", " + c.Name
+	}
+	return all.Cases
+}
+
+// Check runs a graph of the model and compares its outputs.
+func (c *Encoder) Check(t testing.TB, g *graph.Graph) {
+	t.Helper()
+	var in []*tensor.Tensor
+	for _, v := range g.Inputs {
+		rows, ok := c.Inputs[v.Name]
+		if !ok {
+			shape := tensor.Shape{1}
+			for _, d := range v.Type.Dims[1:] {
+				shape = append(shape, d.Size)
+			}
+			in = append(in, values(v.Name, shape))
+			continue
+		}
+		in = append(in, tensor.Of(tensor.Shape{len(rows), len(rows[0])}, slices.Concat(rows...)))
+	}
+	if len(g.Outputs) != len(c.Outputs) {
+		t.Errorf("%s: want %d outputs, got %d", c.Name, len(c.Outputs), len(g.Outputs))
+	}
+	for i, out := range c.run(t, g, in) {
+		name := g.Outputs[i].Name
+		got, want := tensor.Data[float32](out), c.Outputs[name]
+		if len(got) != want.Count || want.Count == 0 {
+			t.Errorf("%s: output %s has shape %v; want %d elements", c.Name, name, out.Shape, want.Count)
+			continue
+		}
+		c.compare(t, name, got, want.Values, max(want.Count/24, 1))
 	}
 }
