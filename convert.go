@@ -23,7 +23,7 @@ import (
 // ConvertOptions say what a model is converted to.
 type ConvertOptions struct {
 	// To is the format: "gguf", a file; "hf", a folder of floats; "gptq", "gptq_v2", "awq" or "compressed-tensors", a folder with the matrices in that
-	// layout; or "onnx", a file with them as MatMulNBits. Empty: what the ending of the output says.
+	// layout; or "onnx", a file with the graph, floats as float32 and matrices of codes as MatMulNBits. Empty: what the ending of the output says.
 	To string
 	// Type is the block type or mixture of a GGUF file, such as Q4_K_M; see [ConvertTypes]. Empty: F16, or for a model whose matrices are
 	// codes the types that hold those.
@@ -108,15 +108,20 @@ func Convert(ctx context.Context, path, output string, o ConvertOptions) (*Conve
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 	}
-	if m.Config == nil {
+	if m.Config == nil && o.To != formatONNX {
 		return nil, fmt.Errorf("%s: has no configuration of a language model; that of the folder which it was made from can be given (like)", path)
 	}
 	c := &Conversion{Input: path, Output: output, Format: o.To}
-	switch o.To {
-	case gguf.Name:
+	codes, err := codedState(m.StateDict())
+	switch {
+	case err != nil:
+		err = fmt.Errorf("%s: %w", path, err)
+	case o.To == gguf.Name:
 		err = convertToGGUF(ctx, m, c, o)
-	case hf.Name:
+	case o.To == hf.Name:
 		err = convertToFolder(ctx, m, c, o)
+	case o.To == formatONNX && len(codes) == 0:
+		err = convertToONNX(ctx, m, c, o)
 	default:
 		err = convertCodes(ctx, m, c, o)
 	}
@@ -157,6 +162,22 @@ func convertToFolder(ctx context.Context, m *model.Model, c *Conversion, o Conve
 	return outfile.WriteFolder(c.Output, o.Overwrite, func(dir string) error { return hf.Save(ctx, dir, m, model.SaveOptions{}) })
 }
 
+// convertToONNX writes the graph of a model of floats.
+func convertToONNX(ctx context.Context, m *model.Model, c *Conversion, o ConvertOptions) error {
+	for _, v := range m.Graph.Params() {
+		n := int64(v.Type.DType.ByteLen(v.Data.Shape().Len()))
+		c.Bytes += n
+		c.Tensors = append(c.Tensors, ConvertedTensor{Name: v.Name, From: v.Name, Type: v.Type.DType.String(), Shape: v.Data.Shape(), Bytes: n})
+	}
+	if o.DryRun {
+		return nil
+	}
+	if err := c.free(m, o); err != nil {
+		return err
+	}
+	return saveONNX(ctx, c.Output, m)
+}
+
 // convertCodes writes the matrices of codes of a model in another layout.
 func convertCodes(ctx context.Context, m *model.Model, c *Conversion, o ConvertOptions) error {
 	state, why, err := regrid(m.StateDict(), o.To, o.Lossy)
@@ -174,7 +195,7 @@ func convertCodes(ctx context.Context, m *model.Model, c *Conversion, o ConvertO
 	if err := c.free(m, o); err != nil {
 		return err
 	}
-	return saveMatMulNBits(ctx, c.Output, work)
+	return saveONNX(ctx, c.Output, work)
 }
 
 // free reports why the output cannot be written.

@@ -342,14 +342,17 @@ func withState(m *model.Model, state []model.Entry) *model.Model {
 	return work
 }
 
-// saveMatMulNBits writes a model whose matrices of codes MatMulNBits holds to an ONNX file.
-func saveMatMulNBits(ctx context.Context, path string, m *model.Model) error {
+// saveONNX writes the graph of a model, with matrices of codes as MatMulNBits, to an ONNX file.
+func saveONNX(ctx context.Context, path string, m *model.Model) error {
 	work := m.With(m.Graph.Clone())
 	pass.FreezeInputs(work.Graph)
 	if err := pass.Clean(work.Graph); err != nil {
 		return err
 	}
 	if err := quantize.ToMatMulNBits(work.Graph); err != nil {
+		return err
+	}
+	if err := pass.Standard(work.Graph); err != nil {
 		return err
 	}
 	work.Path, work.Files, work.State = "", nil, nil
@@ -407,29 +410,7 @@ func turned(s tensor.Source, shape tensor.Shape) tensor.Source {
 	if have := s.Shape(); len(have) != 2 || len(shape) != 2 || have[0] != shape[1] || have[1] != shape[0] {
 		return nil
 	}
-	return turnedSource{s}
-}
-
-type turnedSource struct{ tensor.Source }
-
-func (s turnedSource) Shape() tensor.Shape {
-	shape := s.Source.Shape()
-	return tensor.Shape{shape[1], shape[0]}
-}
-
-func (s turnedSource) Load() (*tensor.Tensor, error) {
-	t, err := s.Source.Load()
-	if err != nil {
-		return nil, err
-	}
-	f, err := t.Floats()
-	if err != nil {
-		return nil, err
-	}
-	rows, cols := t.Shape[0], t.Shape[1]
-	out := tensor.New(tensor.Float32, cols, rows)
-	kernel.Transpose(tensor.Data[float32](out), rows, f, cols, rows, cols)
-	return out, nil
+	return packed.Turned(s)
 }
 
 // saveLayout writes a model in a layout of a Hugging Face folder.

@@ -25,7 +25,7 @@ func importanceOf(ctx context.Context, m *model.Model, path string) (map[string]
 	if err != nil {
 		return nil, err
 	}
-	ids, err := fileIDs(t, path, importanceTokens*importanceWindows)
+	ids, err := fileIDs(t, path, importanceTokens*importanceWindows, true)
 	if err != nil {
 		return nil, err
 	}

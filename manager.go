@@ -138,6 +138,11 @@ func (m *Manager) plan(ctx context.Context, path string) (orig, work *model.Mode
 	if err := pass.Clean(work.Graph); err != nil {
 		return fail(err)
 	}
+	if weightOnly[m.config.Method] == "" { // integer operators multiply by matrices that are turned
+		if err := pass.Standard(work.Graph); err != nil {
+			return fail(err)
+		}
+	}
 	recipe := m.resolved.recipe()
 	if len(m.config.formats()) > 1 { // all of which have to hold the codes
 		all := m.resolved
@@ -208,7 +213,9 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 	case m.resolved.Format == formatPT:
 		err = m.toState(orig, work, float, p)
 	case weightOnly[m.config.Method] != "":
-		err = quantize.ToMatMulNBits(work.Graph)
+		if err = quantize.ToMatMulNBits(work.Graph); err == nil {
+			err = pass.Standard(work.Graph)
+		}
 	}
 	if err != nil {
 		err = fmt.Errorf("%s: %w", path, err)

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Every architecture of language models, on small random checkpoints that transformers saves: the logits of a text, all at once, are within 1e-3
-of the range of those that transformers computes in float32, and the tokens that follow one by one, with a cache on both sides, are the same.
+of the range of those that transformers computes in float32, those of ONNX Runtime too on the ONNX file that the folder is converted to, and the tokens
+that follow one by one, with a cache on both sides, are the same.
 usage: check_transformers.py NEUROQUANT [--only PART] [--keep FOLDER]   needs interop/requirements-llm.txt"""
 import argparse, copy, json, logging, os, shutil, subprocess, sys, tempfile, zlib
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 import numpy as np
+import onnxruntime
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
@@ -87,16 +89,26 @@ def ours(tool, folder, ids):
     return np.load(os.path.join(folder, "out", "logits.npy"))[0], one["ids"]
 
 
+def runtime(tool, folder, ids):
+    """The logits that ONNX Runtime computes of the folder as an ONNX file."""
+    file = os.path.join(folder, "model.onnx")
+    subprocess.run([tool, "convert", folder, file], check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    logits = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, {"input_ids": np.array([ids])})[0][0]
+    os.remove(file)
+    return logits
+
+
 def check(tool, kind, name, fields, folder):
     model = make(kind, fields, folder)
     ids = np.random.default_rng(zlib.crc32(name.encode())).integers(33, 127, TEXT).tolist()
     want, tokens = theirs(model, ids)
     try:
         got, said = ours(tool, folder, ids)
+        onnx = runtime(tool, folder, ids)
     except subprocess.CalledProcessError as e:
         return False, "", e.stderr.strip().splitlines()[-1]
-    off = np.abs(got - want).max() / (want.max() - want.min())
-    return off <= 1e-3 and said == tokens, f"{off:.1e}", f"{sum(a == b for a, b in zip(said, tokens))} of {len(tokens)}"
+    off, other = (np.abs(v - want).max() / (want.max() - want.min()) for v in (got, onnx))
+    return max(off, other) <= 1e-3 and said == tokens, f"{off:.1e} {other:>8.1e}", f"{sum(a == b for a, b in zip(said, tokens))} of {len(tokens)}"
 
 
 def main():
@@ -108,7 +120,7 @@ def main():
     if a.keep:
         shutil.rmtree(a.keep, ignore_errors=True)
     failed = done = 0
-    print(f"{'':4} {'architecture':14} {'configuration':34} {'logits off':>10}  greedy tokens that agree")
+    print(f"{'':4} {'architecture':14} {'configuration':34} {'logits off':>10} {'onnx off':>8}  greedy tokens that agree")
     with tempfile.TemporaryDirectory() as work:
         for kind, variants in DECODERS.items():
             for name, fields in variants.items():
@@ -118,7 +130,7 @@ def main():
                 os.makedirs(folder, exist_ok=True)
                 ok, off, tokens = check(os.path.abspath(a.tool), kind, name, fields, folder)
                 failed, done = failed + (not ok), done + 1
-                print(f"{'ok' if ok else 'FAIL':4} {kind:14} {name:34} {off:>10}  {tokens}", flush=True)
+                print(f"{'ok' if ok else 'FAIL':4} {kind:14} {name:34} {off:>19}  {tokens}", flush=True)
     print(f"{done - failed} of {done} configurations agree")
     return 1 if failed or not done else 0
 

@@ -18,7 +18,7 @@ func (a *app) convertCommand() *cobra.Command {
 	var tensors bool
 	c := &cobra.Command{
 		Use:   "convert MODEL OUTPUT",
-		Short: "Write a language model as a GGUF file, a Hugging Face folder, or in another layout of its codes",
+		Short: "Write a model as a GGUF file, a Hugging Face folder, an ONNX file, or in another layout of its codes",
 		Args:  cobra.ExactArgs(2),
 		Long: `Write a language model, a Hugging Face folder or a GGUF file, in another format: as a GGUF file for llama.cpp, quantized or not, or as
 a Hugging Face folder. The types of GGUF files are llama.cpp's:
@@ -31,10 +31,14 @@ get another type of about the same size. The bytes are those of llama.cpp's own 
 A model whose matrices are codes, of GPTQ, AWQ, compressed-tensors, MatMulNBits or the blocks Q4_0, Q5_0 and Q8_0, goes to another such layout
 without loss: with --to gptq, gptq_v2, awq, compressed-tensors or onnx, or as a GGUF file without --type. What was written is read back and
 compared tensor by tensor. Matrices that the layout does not hold as they are are an error that says why, or are rounded again with --lossy.
-An ONNX file needs --like: the folder that it was made from.`,
+An ONNX file needs --like: the folder that it was made from.
+
+An output that ends in .onnx gets the graph of the model, with floats as float32 and codes as MatMulNBits: language models compute the logits of a
+whole text, without a cache; encoders take attention_mask and token_type_ids beside input_ids.`,
 		Example: `  neuroquant convert ./Llama-3.2-1B model.gguf --type Q4_K_M
   neuroquant convert model-f16.gguf model-q8.gguf --type Q8_0
   neuroquant convert model.gguf ./folder --to hf
+  neuroquant convert ./bert-base-uncased bert.onnx
   neuroquant convert ./llama-gptq ./llama-awq --to awq
   neuroquant convert ./llama-gptq llama.gguf`,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -250,12 +250,21 @@ func (c *Config) Ignore(keys ...string) {
 	}
 }
 
-// positions returns what configurations call the largest number of positions; 0 where that is not said.
+// positions returns what configurations call the largest number of positions; 0 where that is not said. Those of encoders that count from behind
+// the padding token are fewer than the rows of their embedding.
 func (c *Config) positions() int {
 	for _, k := range []string{"max_position_embeddings", "n_positions", "seq_length", "max_seq_len"} {
-		if c.Has(k) {
-			return c.Int(k, 0)
+		if !c.Has(k) {
+			continue
 		}
+		n := c.Int(k, 0)
+		switch c.Text("model_type", "") {
+		case "roberta", "xlm-roberta":
+			n -= c.Int("pad_token_id", 1) + 1
+		case "mpnet":
+			n -= 2
+		}
+		return max(n, 0)
 	}
 	return 0
 }

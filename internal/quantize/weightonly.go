@@ -66,8 +66,8 @@ func weightOnly(m *model.Model, r Recipe, how tensor.Scheme, bytes func(l *weigh
 	}
 	p := &Plan{Recipe: r}
 	uses := m.Graph.Uses()
-	var layers []weightLayer
-	var names []string
+	var all, layers []weightLayer
+	var names, heads []string
 	for _, n := range m.Graph.Nodes {
 		l, ok := productOf(m.Graph, n)
 		if !ok {
@@ -85,6 +85,7 @@ func weightOnly(m *model.Model, r Recipe, how tensor.Scheme, bytes func(l *weigh
 				why = "its weight is that of other layers too"
 			case m.Arch != "" && !asked && isHead(m.Graph, n, uses):
 				why = "the head stays in float, as loaders expect"
+				heads = append(heads, d.Layer)
 			case m.Arch != "" && !asked && isRouter(d.Layer):
 				why = "a router of experts, which loaders expect in float"
 			default:
@@ -95,15 +96,23 @@ func weightOnly(m *model.Model, r Recipe, how tensor.Scheme, bytes func(l *weigh
 			}
 		}
 		d.Why = why
-		if !skip {
-			d.Quantized, d.Scheme, d.Stored, d.Why = true, how, how.String(), "weight only"
-			d.After = bytes(&l)
-		}
+		d.Quantized = !skip
 		l.decision = len(p.Decisions)
 		p.Decisions = append(p.Decisions, d)
-		if d.Quantized {
-			layers = append(layers, l)
+		all = append(all, l)
+	}
+	for _, l := range all {
+		d := &p.Decisions[l.decision]
+		if !d.Quantized {
+			continue
 		}
+		if i := slices.IndexFunc(heads, func(h string) bool { return strings.HasSuffix(d.Layer, h) }); i >= 0 {
+			d.Quantized, d.Why = false, fmt.Sprintf("loaders take its name for that of %s, which stays in float", heads[i])
+			continue
+		}
+		d.Scheme, d.Stored, d.Why = how, how.String(), "weight only"
+		d.After = bytes(&l)
+		layers = append(layers, l)
 	}
 	return layers, p, sel.check(names)
 }
@@ -122,7 +131,7 @@ func isHead(g *graph.Graph, n *graph.Node, uses map[*graph.Value][]*graph.Node) 
 		}
 		for _, next := range uses[v] {
 			switch next.Op.Kind() {
-			case "Mul", "Div", "Add", "Tanh", "Cast", "Softmax", "LogSoftmax":
+			case "Mul", "Div", "Add", "Tanh", "Cast", "Softmax", "LogSoftmax", "Gather":
 				queue = append(queue, next.Out...)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/packed"
 	"github.com/neurotrain/neuroquant/tensor"
@@ -54,10 +55,23 @@ type roundedLayout struct {
 	config func(r packed.Rounding, kept []string, settings map[string]any) map[string]any
 }
 
+// tiedHeads are the modules that multiply by a matrix which is an embedding as well, and so have none of their own in a checkpoint.
+func tiedHeads(g *graph.Graph) []string {
+	var out []string
+	uses := g.Uses()
+	for _, n := range g.Nodes {
+		kind := n.Op.Kind()
+		if module, ok := strings.CutSuffix(n.Name, "."+strings.ToLower(kind)); ok && kind == "com.microsoft.FusedMatMul" && len(uses[n.In[1]]) > 1 && g.IsParam(n.In[1]) {
+			out = append(out, module)
+		}
+	}
+	return out
+}
+
 // laidOut is a model's state with its rounded matrices taken apart, and the configuration that says so.
 func (l *roundedLayout) laidOut(m *model.Model, settings map[string]any) (state []model.Entry, config map[string]any, err error) {
 	var first *packed.Rounded
-	kept := []string{"lm_head"}
+	kept := tiedHeads(m.Graph)
 	for _, e := range m.StateDict() {
 		module, isWeight := strings.CutSuffix(e.Name, ".weight")
 		r, ok := e.Source.(*packed.Rounded)
