@@ -102,12 +102,15 @@ func matrix(path string) (m []float32, rows, cols int, err error) {
 
 // saidGPTQ is printed as JSON; times in seconds.
 type saidGPTQ struct {
-	Hessian  float64 `json:"hessian_s"`
-	Solve    float64 `json:"solve_s"`
-	Error    float64 `json:"error"`
-	Rounding float64 `json:"rounding"`
-	Rounded  bool    `json:"rounded"`
-	Damp     float64 `json:"damp"`
+	Hessian float64 `json:"hessian_s"`
+	Factor  float64 `json:"factor_s"`
+	Solve   float64 `json:"solve_s"`
+	// Comparing is the part of Solve that finds out what plain rounding loses.
+	Comparing float64 `json:"comparing_s"`
+	Error     float64 `json:"error"`
+	Rounding  float64 `json:"rounding"`
+	Rounded   bool    `json:"rounded"`
+	Damp      float64 `json:"damp"`
 }
 
 func (o *options) runGPTQ(ctx context.Context, p *kernel.Pool, w []float32, rows, cols int, x []float32) (any, error) {
@@ -130,11 +133,20 @@ func (o *options) runGPTQ(ctx context.Context, p *kernel.Pool, w []float32, rows
 		drift.Add(p, x0, x)
 	}
 	start = time.Now()
-	r, err := solve.GPTQ(ctx, p, rows, cols, w, h, drift, o.gptq)
+	f, err := solve.Factorize(p, h, drift, o.gptq)
+	if err != nil {
+		return nil, err
+	}
+	said.Factor = time.Since(start).Seconds()
+	start = time.Now()
+	r, err := solve.GPTQ(ctx, p, rows, cols, w, f)
 	if err != nil {
 		return nil, err
 	}
 	said.Solve = time.Since(start).Seconds()
+	start = time.Now()
+	_ = f.Rounding(p, rows, cols, w)
+	said.Comparing = time.Since(start).Seconds()
 	said.Error, said.Rounding, said.Rounded, said.Damp = r.Error, r.Rounding, r.Rounded, r.Damp
 	if err := o.write(r, rows, cols); err != nil {
 		return nil, err

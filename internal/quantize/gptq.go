@@ -123,15 +123,17 @@ func (w *walk) solve(ctx context.Context, p *Plan, x *graph.Value, set []*weight
 	if err != nil {
 		return err
 	}
+	factor, err := solve.Factorize(pool, h, drift, o.solving())
+	if err != nil {
+		return fmt.Errorf("inputs of layer %q: %w", set[0].name(), err)
+	}
+	h, drift = nil, nil // which take more than all that follows
 	for _, l := range set {
 		weights, err := l.weights()
 		if err != nil {
 			return err
 		}
-		r, err := solve.GPTQ(ctx, pool, l.rows, l.cols, weights, h, drift, solve.GPTQOptions{
-			Bits: o.Bits, Group: o.Group, Symmetric: o.Symmetric, Order: o.Order, Damp: o.Damp, DampStep: 0.01,
-			Norm: o.Norm, ScaleType: o.ScaleType, LeastZero: o.LeastZero, Alpha: 0.25,
-		})
+		r, err := solve.GPTQ(ctx, pool, l.rows, l.cols, weights, factor)
 		if err != nil {
 			return fmt.Errorf("layer %q: %w", l.name(), err)
 		}
@@ -142,6 +144,14 @@ func (w *walk) solve(ctx context.Context, p *Plan, x *graph.Value, set []*weight
 		l.replace(s)
 	}
 	return nil
+}
+
+// solving are the settings of the solver.
+func (o *WeightSettings) solving() solve.GPTQOptions {
+	return solve.GPTQOptions{
+		Bits: o.Bits, Group: o.Group, Symmetric: o.Symmetric, Order: o.Order, Damp: o.Damp, DampStep: 0.01,
+		Norm: o.Norm, ScaleType: o.ScaleType, LeastZero: o.LeastZero, Alpha: 0.25,
+	}
 }
 
 // sameLayers returns the layers of a copy of their graph.

@@ -63,30 +63,15 @@ type Result struct {
 // blockCols is how many columns are solved before the columns behind them are updated.
 const blockCols = 128
 
-// GPTQ quantizes the rows x cols matrix w. The result is the same for any number of threads. drift may be nil. It is an error if
-// the inputs are not finite or make no positive matrix at any damping.
-func GPTQ(ctx context.Context, p *kernel.Pool, rows, cols int, w []float32, h *Hessian, drift *Drift, o GPTQOptions) (*Result, error) {
-	if err := o.check(); err != nil {
-		return nil, err
-	}
-	if len(w) != rows*cols || h.width != cols || drift != nil && drift.width != cols {
-		return nil, fmt.Errorf("a matrix of %d values, inputs of %d; want %d x %d", len(w), h.width, rows, cols)
+// GPTQ quantizes the rows x cols matrix w whose inputs f was made of. The result is the same for any number of threads.
+func GPTQ(ctx context.Context, p *kernel.Pool, rows, cols int, w []float32, f *Factor) (*Result, error) {
+	if len(w) != rows*cols || len(f.perm) != cols {
+		return nil, fmt.Errorf("a matrix of %d values, inputs of %d; want %d x %d", len(w), len(f.perm), rows, cols)
 	}
 	if sum := float64(kernel.Sum(w)); math.IsNaN(sum) || math.IsInf(sum, 0) {
 		return nil, errors.New("weights are not finite, or their sum is not")
 	}
-	if o.Group == 0 || o.Group > cols {
-		o.Group = max(cols, 1)
-	}
-	s := newSolver(p, rows, cols, w, h, o)
-	f, err := h.factorize(p, s.perm, &o)
-	if err != nil {
-		return nil, err
-	}
-	s.u, s.result.Damp, s.result.Dead = f.u, f.damp, f.dead
-	if drift != nil && o.Alpha != 0 {
-		s.p = drift.correction(p, s.perm, func(c int) bool { return s.diag[c] == 0 }, f.u, o.Alpha)
-	}
+	s := newSolver(p, rows, cols, w, f)
 	if s.o.Order == StaticGroups {
 		s.fitGroups()
 	}
@@ -102,11 +87,16 @@ func GPTQ(ctx context.Context, p *kernel.Pool, rows, cols int, w []float32, h *H
 	for _, e := range s.losses {
 		s.result.Error += e
 	}
-	if s.result.Error > s.result.Rounding && drift == nil {
+	if s.result.Error > s.result.Rounding && !f.drifts {
 		s.result.Index, s.result.Rounded = nil, true
 		s.rounding(s.result)
 	}
 	return s.result, nil
+}
+
+// Rounding returns the summed squared error of the layer's output per token, with damping, that plain rounding to nearest has.
+func (f *Factor) Rounding(p *kernel.Pool, rows, cols int, w []float32) float64 {
+	return newSolver(p, rows, cols, w, f).rounding(nil)
 }
 
 func (o *GPTQOptions) check() error {
@@ -132,27 +122,24 @@ func (o *GPTQOptions) check() error {
 // solver has the matrix transposed, columns in the order in which they are solved, and rows padded to whole tiles: a tile reads
 // runs of neighbours, and the columns behind a block are one matrix.
 type solver struct {
+	*Factor
 	pool       *kernel.Pool
-	o          GPTQOptions
 	rows, cols int
-	width      int       // rows, padded
-	w          []float32 // the original
-	t          []float32 // cols x width
-	diag       []float64 // of the Hessian, in the order of the matrix
-	perm       []int     // position to column
-	groups     []int     // position to group
-	u, p       []float32
+	width      int           // rows, padded
+	w          []float32     // the original
+	t          []float32     // cols x width
 	grids      []kernel.Grid // of the group that each tile is in; static groups: tile after tile, all groups
 	losses     []float64     // of each tile
 	errs       []float32     // block x width
 	result     *Result
 }
 
-func newSolver(p *kernel.Pool, rows, cols int, w []float32, h *Hessian, o GPTQOptions) *solver {
-	s := &solver{pool: p, o: o, rows: rows, cols: cols, width: (rows + lanes - 1) / lanes * lanes, w: w, diag: h.diagonal()}
-	n := (cols + o.Group - 1) / o.Group
-	s.result = &Result{Codes: make([]byte, rows*cols), Scales: make([]float32, rows*n), Zeros: make([]byte, rows*n), Groups: n}
-	s.order()
+func newSolver(p *kernel.Pool, rows, cols int, w []float32, f *Factor) *solver {
+	s := &solver{Factor: f, pool: p, rows: rows, cols: cols, width: (rows + lanes - 1) / lanes * lanes, w: w}
+	n := (cols + s.o.Group - 1) / s.o.Group
+	s.result = &Result{
+		Codes: make([]byte, rows*cols), Scales: make([]float32, rows*n), Zeros: make([]byte, rows*n), Groups: n, Index: slices.Clone(f.index), Damp: f.damp, Dead: f.dead,
+	}
 	s.t = make([]float32, cols*s.width)
 	tiles := s.width / lanes
 	p.For(tiles, 0, func(lo, hi int) {
@@ -168,49 +155,6 @@ func newSolver(p *kernel.Pool, rows, cols int, w []float32, h *Hessian, o GPTQOp
 	s.grids, s.losses = make([]kernel.Grid, tiles), make([]float64, tiles)
 	s.errs = make([]float32, blockCols*s.width)
 	return s
-}
-
-// order sets the permutation, the group of each position, and the index of the result.
-func (s *solver) order() {
-	s.perm, s.groups = make([]int, s.cols), make([]int, s.cols)
-	for i := range s.perm {
-		s.perm[i] = i
-	}
-	falling := func(a, b int) int {
-		switch {
-		case s.diag[a] > s.diag[b]:
-			return -1
-		case s.diag[a] < s.diag[b]:
-			return 1
-		}
-		return 0
-	}
-	g := s.o.Group
-	switch s.o.Order {
-	case ActOrder, StaticGroups:
-		slices.SortStableFunc(s.perm, falling)
-	case GroupAware:
-		whole := s.cols / g
-		groups := make([][]int, whole)
-		for i := range groups {
-			groups[i] = s.perm[i*g : (i+1)*g : (i+1)*g]
-			slices.SortStableFunc(groups[i], falling)
-		}
-		slices.SortStableFunc(groups, func(a, b []int) int { return falling(a[0], b[0]) })
-		s.perm = append(slices.Concat(groups...), s.perm[whole*g:]...)
-	}
-	for i := range s.groups {
-		s.groups[i] = s.perm[i] / g
-		if s.o.Order == ActOrder {
-			s.groups[i] = i / g
-		}
-	}
-	if s.o.Order == ActOrder && g < s.cols {
-		s.result.Index = make([]int32, s.cols)
-		for i, c := range s.perm {
-			s.result.Index[c] = int32(i / g)
-		}
-	}
 }
 
 // blockEnd cuts blocks so that none ends inside a group that it does not begin with.

@@ -201,7 +201,7 @@ func TestGPTQ(t *testing.T) {
 			for _, symmetric := range []bool{true, false} {
 				name := fmt.Sprintf("%dx%d group %d, %d bits, order %q, symmetric %v", c.rows, c.cols, c.group, c.bits, order, symmetric)
 				o := GPTQOptions{Bits: c.bits, Group: c.group, Symmetric: symmetric, Order: order, Damp: 0.01, ScaleType: tensor.Float32}
-				got, err := GPTQ(context.Background(), nil, c.rows, c.cols, w, h, nil, o)
+				got, err := solved(nil, c.rows, c.cols, w, h, o)
 				if err != nil {
 					t.Fatalf("%s: %v", name, err)
 				}
@@ -209,8 +209,11 @@ func TestGPTQ(t *testing.T) {
 				if group == 0 {
 					group = c.cols
 				}
-				s := newSolver(nil, c.rows, c.cols, w, h, func() GPTQOptions { o := o; o.Group = group; return o }())
-				codes, want := plain(w, c.rows, c.cols, hh, s.perm, func(pos int) int { return s.groups[pos] }, o)
+				f, err := Factorize(nil, h, nil, o)
+				if err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				codes, want := plain(w, c.rows, c.cols, hh, f.perm, func(pos int) int { return f.groups[pos] }, o)
 				different := 0
 				for i := range codes {
 					if codes[i] != got.Codes[i] {
@@ -253,12 +256,11 @@ func TestRoundingError(t *testing.T) {
 	const rows, cols = 20, 70
 	w, x, h := layer(5, rows, cols, 200)
 	o := GPTQOptions{Bits: 4, Group: 32, Damp: 0.01, ScaleType: tensor.Float16, Order: ActOrder, Norm: 2.4}
-	s := newSolver(nil, rows, cols, w, h, o)
-	f, err := h.factorize(nil, s.perm, &o)
+	f, err := Factorize(nil, h, nil, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.u = f.u
+	s := newSolver(nil, rows, cols, w, f)
 	said := s.rounding(nil)
 	s.rounding(s.result)
 	s.result.Index = nil
@@ -279,7 +281,7 @@ func TestGPTQIsTheSameForAnyNumberOfThreads(t *testing.T) {
 		var first *Result
 		for threads := 1; threads <= 4; threads++ {
 			p := kernel.NewPool(threads)
-			r, err := GPTQ(context.Background(), p, rows, cols, w, h, nil, o)
+			r, err := solved(p, rows, cols, w, h, o)
 			p.Close()
 			if err != nil {
 				t.Fatal(err)
@@ -308,7 +310,7 @@ func TestHardInputs(t *testing.T) {
 	h := NewHessian(cols)
 	h.Add(nil, flat)
 	for _, order := range []Order{Natural, ActOrder, StaticGroups, GroupAware} {
-		r, err := GPTQ(context.Background(), nil, rows, cols, w, h, nil, GPTQOptions{Bits: 4, Group: 16, Order: order, DampStep: 0.01, ScaleType: tensor.Float16, LeastZero: 1})
+		r, err := solved(nil, rows, cols, w, h, GPTQOptions{Bits: 4, Group: 16, Order: order, DampStep: 0.01, ScaleType: tensor.Float16, LeastZero: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -325,11 +327,11 @@ func TestHardInputs(t *testing.T) {
 		}
 	}
 	h.Add(nil, append(make([]float32, cols-1), float32(math.NaN())))
-	if _, err := GPTQ(context.Background(), nil, rows, cols, w, h, nil, GPTQOptions{Bits: 4, ScaleType: tensor.Float16}); err == nil {
+	if _, err := solved(nil, rows, cols, w, h, GPTQOptions{Bits: 4, ScaleType: tensor.Float16}); err == nil {
 		t.Error("inputs that are not finite are taken")
 	}
 	w[1] = float32(math.Inf(1))
-	if _, err := GPTQ(context.Background(), nil, rows, cols, w, NewHessian(cols), nil, GPTQOptions{Bits: 4, ScaleType: tensor.Float16}); err == nil {
+	if _, err := solved(nil, rows, cols, w, NewHessian(cols), GPTQOptions{Bits: 4, ScaleType: tensor.Float16}); err == nil {
 		t.Error("weights that are not finite are taken")
 	}
 }
@@ -340,10 +342,19 @@ func BenchmarkGPTQ(b *testing.B) {
 	for _, o := range []GPTQOptions{{Bits: 4, Group: 128, Damp: 0.05, Symmetric: true, ScaleType: tensor.Float16}, {Bits: 4, Group: 128, Damp: 0.05, ScaleType: tensor.Float16, Norm: 2.4}} {
 		b.Run(fmt.Sprintf("%dx%d/norm=%v", n, n, o.Norm), func(b *testing.B) {
 			for range b.N {
-				if _, err := GPTQ(context.Background(), kernel.Shared(), n, n, w, h, nil, o); err != nil {
+				if _, err := solved(kernel.Shared(), n, n, w, h, o); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
 	}
+}
+
+// solved quantizes a matrix whose inputs nothing else reads.
+func solved(p *kernel.Pool, rows, cols int, w []float32, h *Hessian, o GPTQOptions) (*Result, error) {
+	f, err := Factorize(p, h, nil, o)
+	if err != nil {
+		return nil, err
+	}
+	return GPTQ(context.Background(), p, rows, cols, w, f)
 }

@@ -7,7 +7,6 @@ package solve
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/neurotrain/neuroquant/internal/kernel"
 )
@@ -69,86 +68,4 @@ func (d *Drift) Add(p *kernel.Pool, original, x []float32) {
 	kernel.Sub(diff, original, x)
 	kernel.GemmF32(p, true, false, d.width, d.width, rows, 1, diff, d.width, x, d.width, 1, d.sum, d.width)
 	d.tokens += rows
-}
-
-// factor is a Hessian ready for the solver.
-type factor struct {
-	u    []float32 // upper triangle with U^T*U = (H + damping)^-1, rows and columns in the order of the solver
-	damp float64   // what was added to the diagonal, as a share of its mean
-	dead int       // columns of inputs that are always 0
-}
-
-// factorize permutes H, in which rows of dead columns are those of the unit matrix, adds damping to the diagonal and inverts it. Where that
-// fails for want of precision the damping grows, first by steps of o.DampStep up to 1, then tenfold from a millionth of the greatest element.
-func (h *Hessian) factorize(p *kernel.Pool, perm []int, o *GPTQOptions) (*factor, error) {
-	n, scale := h.width, h.scale()
-	diag := h.diagonal()
-	f := &factor{damp: o.Damp}
-	mean, most := 0.0, 0.0
-	for i, d := range diag {
-		if math.IsNaN(d) || math.IsInf(d, 0) {
-			return nil, fmt.Errorf("the inputs of column %d are not finite", i)
-		}
-		if d == 0 {
-			f.dead++
-			diag[i] = 1
-		}
-		mean += diag[i] / float64(n)
-		most = max(most, diag[i])
-	}
-	work := make([]float64, n*n)
-	floor := 0.0
-	for {
-		p.For(n, 0, func(lo, hi int) {
-			for i := lo; i < hi; i++ {
-				for j := range i + 1 {
-					r, c := max(perm[i], perm[j]), min(perm[i], perm[j])
-					work[i*n+j] = h.sum[r*n+c] * scale
-				}
-				work[i*n+i] = max(diag[perm[i]], floor) + f.damp*mean + floor
-			}
-		})
-		err := kernel.InverseFactorF64(p, n, work, n)
-		if err == nil {
-			break
-		}
-		switch {
-		case f.damp+o.DampStep < 1 && o.DampStep > 0:
-			f.damp += o.DampStep
-		case floor < 0.1*most:
-			f.damp = o.Damp
-			floor = max(10*floor, 1e-6*most)
-		default:
-			return nil, fmt.Errorf("the inputs give no positive matrix: %w", err)
-		}
-	}
-	f.u = make([]float32, n*n)
-	p.For(n, 0, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			for j := i; j < n; j++ {
-				f.u[i*n+j] = float32(work[i*n+j])
-			}
-		}
-	})
-	return f, nil
-}
-
-// correction returns alpha * strict_upper(D*U^T) * U, rows and columns in the order of the solver.
-func (d *Drift) correction(p *kernel.Pool, perm []int, dead func(column int) bool, u []float32, alpha float64) []float32 {
-	n := d.width
-	scale := float32(2 / float64(max(d.tokens, 1)))
-	a, b := make([]float32, n*n), make([]float32, n*n)
-	for i := range n {
-		for j := range n {
-			if !dead(perm[j]) && !dead(perm[i]) {
-				a[i*n+j] = d.sum[perm[i]*n+perm[j]] * scale
-			}
-		}
-	}
-	kernel.GemmF32(p, false, true, n, n, n, float32(alpha), a, n, u, n, 0, b, n)
-	for i := range n {
-		clear(b[i*n : i*n+i+1])
-	}
-	kernel.GemmF32(p, false, false, n, n, n, 1, b, n, u, n, 0, a, n)
-	return a
 }
