@@ -63,6 +63,9 @@ type Plan struct {
 	OriginalBytes    int64   `json:"original_bytes"`
 	QuantizedBytes   int64   `json:"quantized_bytes"`
 	CompressionRatio float64 `json:"compression_ratio"`
+	// Placement says where codes are, in the order of the graph: a line for each node that computes numbers, and each input, with how
+	// it is computed and how what it makes is held. It is nil for methods that do not calibrate.
+	Placement []string `json:"placement,omitempty"`
 }
 
 // Result is a quantized model with the decisions that made it.
@@ -83,6 +86,8 @@ type Result struct {
 	Repairs []string
 	// Errors say what the outputs of each layer lost; nil for methods that quantize activations too.
 	Errors []LayerErrors
+	// Placement says where codes are, a line for each node and input, see [Plan]; nil for methods that do not calibrate.
+	Placement []string
 
 	original *model.Model
 	input    inputRecord
@@ -113,7 +118,7 @@ func (m *Manager) Plan(ctx context.Context, path string) (*Plan, error) {
 	before, after := p.Bytes()
 	out := &Plan{
 		Input: path, Method: m.config.Method, DType: m.config.StoredAs(), Decisions: p.Decisions,
-		OriginalBytes: analyze.SizeOf(orig).MemoryBytes, QuantizedBytes: analyze.SizeOf(work).MemoryBytes - int64(before) + int64(after),
+		OriginalBytes: analyze.SizeOf(orig).MemoryBytes, QuantizedBytes: analyze.SizeOf(work).MemoryBytes - int64(before) + int64(after), Placement: p.Placement(),
 	}
 	out.CompressionRatio = float64(out.OriginalBytes) / float64(max(out.QuantizedBytes, 1))
 	return out, nil
@@ -232,7 +237,7 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 }
 
 func (m *Manager) result(orig, work *model.Model, p *quantize.Plan, in inputRecord) *Result {
-	m.last = &Result{Model: &Model{m: work}, Decisions: p.Decisions, FrozenInputs: p.Frozen, Config: m.resolved, Errors: p.Errors, original: orig, input: in, work: p.Work, also: m.config.formats()[1:]}
+	m.last = &Result{Model: &Model{m: work}, Decisions: p.Decisions, FrozenInputs: p.Frozen, Config: m.resolved, Errors: p.Errors, Placement: p.Placement(), original: orig, input: in, work: p.Work, also: m.config.formats()[1:]}
 	return m.last
 }
 
@@ -259,6 +264,8 @@ type Record struct {
 	Sensitivity []Sensitivity         `json:"sensitivity,omitempty"`
 	Search      *SearchResult         `json:"search,omitempty"`
 	Errors      []LayerErrors         `json:"layer_errors,omitempty"`
+	// Placement says where codes are, see [Plan].
+	Placement []string `json:"placement,omitempty"`
 	// Repairs are what was done to the model besides rounding it.
 	Repairs []string `json:"repairs,omitempty"`
 	// FrozenInputs are inputs of the original that had a default, which became constants.
@@ -377,7 +384,7 @@ func (r *Result) record(bytes int64) Record {
 		Schema: recordSchema, Tool: recordTool, Version: Version(), Input: r.input, Settings: settings,
 		Output:    fileRecord{File: modelFile(r.Config.Format), Bytes: bytes, Format: r.Config.Format},
 		Sizes:     sizeRecord{r.input.Bytes, bytes, float64(r.input.Bytes) / float64(max(bytes, 1))},
-		Decisions: r.Decisions, Calibration: r.Calibration, Repairs: r.Repairs, Sensitivity: r.Sensitivity, Search: r.Search, Errors: r.Errors, FrozenInputs: r.FrozenInputs,
+		Decisions: r.Decisions, Calibration: r.Calibration, Repairs: r.Repairs, Sensitivity: r.Sensitivity, Search: r.Search, Errors: r.Errors, Placement: r.Placement, FrozenInputs: r.FrozenInputs,
 	}
 }
 

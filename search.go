@@ -111,7 +111,7 @@ func (m *Manager) search(ctx context.Context, path, out string, overwrite bool) 
 				return nil, err
 			}
 		}
-		r := &Result{Model: &Model{m: q}, Decisions: plan.Decisions, FrozenInputs: p.Frozen, Config: m.resolved, Calibration: calibrate.Diagnose(c.Values), Repairs: repairs, Search: found, original: orig, input: in}
+		r := &Result{Model: &Model{m: q}, Decisions: plan.Decisions, FrozenInputs: p.Frozen, Config: m.resolved, Calibration: calibrate.Diagnose(c.Values), Repairs: repairs, Search: found, Placement: plan.Placement(), original: orig, input: in}
 		if r.Sensitivity, err = subject.Causes(ctx, pt.Calibrator); err != nil {
 			return nil, err
 		}

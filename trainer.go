@@ -207,7 +207,7 @@ func (t *Trainer) Save(ctx context.Context, out string, overwrite bool) error {
 		c.Method, c.DType = t.config.Method, "float32"
 	}
 	c.Format = formatONNX
-	r := &Result{Model: &Model{m: t.work}, Decisions: t.plan.Decisions, FrozenInputs: t.plan.Frozen, Config: c, original: t.orig, input: in}
+	r := &Result{Model: &Model{m: t.work}, Decisions: t.plan.Decisions, FrozenInputs: t.plan.Frozen, Config: c, Placement: t.plan.Placement(), original: t.orig, input: in}
 	err = outfile.WriteFolder(out, overwrite, func(dir string) error {
 		f, err := format.Find(formatONNX)
 		if err != nil {

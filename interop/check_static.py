@@ -32,8 +32,10 @@ LEAST = 20  # dB
 CALIBRATORS = {"minmax": CalibrationMethod.MinMax, "entropy": CalibrationMethod.Entropy, "percentile": CalibrationMethod.Percentile}
 
 
-def session(model):
+def session(model, optimized=True):
     options = onnxruntime.SessionOptions()
+    if not optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     return onnxruntime.InferenceSession(model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"])
@@ -174,15 +176,20 @@ def apart(model, path):
     return codes
 
 
+def with_codes(model, parts):
+    """The model with the codes that are outputs of parts, see apart, as outputs too."""
+    m = onnx.load(model)
+    known = {o.name for o in m.graph.output}
+    m.graph.output.extend(v for v in onnx.load(parts).graph.output if v.name not in known)
+    return m.SerializeToString()
+
+
 def check_parity(table, binary, name, path, calibration, feeds, work):
     """Every quantized operator from the same codes, here and in ONNX Runtime, and the classes that the whole file sees."""
     model, _ = quantize(binary, path, work / name, calibration, 512)
-    whole, parts = (work / name / f"{file}.onnx" for file in ("whole", "apart"))
+    parts = work / name / "apart.onnx"
     names = apart(model, parts)
-    m = onnx.load(model)  # a first run gives the codes
-    m.graph.output.extend(v for v in onnx.load(parts).graph.output if v.name in names)
-    onnx.save(m, whole)
-    codes = run(session(whole), feeds)
+    codes = run(session(with_codes(model, parts)), feeds)
     given = {**feeds, **{n + "_given": codes[n] for n in names}}
     ours = binary.run(parts, given, names, work / name / "apart")
     theirs = run(session(parts), given)
@@ -229,6 +236,8 @@ FORMS = (
     ("quint8", "--symmetric-activations"),
     ("quint8", "--per-channel=false"),
     ("quint16",),
+    ("quint16", "--per-channel=false"),
+    ("quint16", "--block-size", 16),
     ("qint16", "--symmetric-activations"),
     ("quint8", "--block-size", 16),
     ("quint8", "--block-size", 16, "--dtype", "qint4"),
@@ -238,7 +247,11 @@ FORMS = (
 
 
 def check_forms(table, binary, shared, work):
-    """Other types of activations and other scales: ONNX Runtime loads the files and computes what they compute here."""
+    """Other types of activations and other scales: ONNX Runtime loads the files and computes what they compute here.
+
+    Where it has no integer kernels, it computes in float between the codes, and its sums depend on what it fuses: a code in a million
+    differs, and more behind it. Signed codes that two operators read are such a place on x86. No more agreement can be asked for than it
+    has with itself where it fuses less: with optimizations off, or with all codes as outputs."""
     train, raw = material.training_images(shared, "raw"), material.raw_images(shared)
     onnx.save(networks.encoder(), work.with_suffix(".onnx"))
     tokens = np.random.default_rng(3).integers(0, 500, (612, 32))
@@ -253,7 +266,10 @@ def check_forms(table, binary, shared, work):
                 model, _ = quantize(binary, path, work / name / re.sub("[^a-z0-9]", "", what), calibration, 512, "--activations", *form)
                 ours, theirs = binary.run(model, feeds, ["logits"], work / "out")["logits"], run(session(model), feeds)["logits"]
                 table.at_least(name, f"{what}: logit SNR to ONNX Runtime's (dB); the limit is the float model's", snr(theirs, ours), snr(exact, theirs))
-                table.note(name, f"{what}: top-1 agreement with ONNX Runtime", agreement(ours, theirs))
+                apart(model, work / "apart.onnx")
+                less = session(model, optimized=False), session(with_codes(model, work / "apart.onnx"))
+                itself = min(agreement(theirs, run(s, feeds)["logits"]) for s in less)
+                table.at_least(name, f"{what}: top-1 agreement with ONNX Runtime, which has {itself:.3f} with itself", agreement(ours, theirs), min(0.998, itself))
             except Exception as e:
                 table.error(name, f"{what}: quantizes, loads and runs", e)
 

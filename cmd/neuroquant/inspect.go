@@ -17,7 +17,7 @@ import (
 )
 
 func (a *app) inspectCommand() *cobra.Command {
-	var tensors, asGraph, plan bool
+	var tensors, asGraph, plan, placement bool
 	var inputs []string
 	c := &cobra.Command{
 		Use:   "inspect MODEL",
@@ -29,6 +29,9 @@ shown all the same, with the reason.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(inputs) > 0 && !plan {
 				return usagef("inspect: --input goes with --plan")
+			}
+			if placement {
+				return a.inspectPlacement(cmd.Context(), args[0])
 			}
 			if !plan && !asGraph {
 				info, err := neuroquant.Inspect(cmd.Context(), args[0])
@@ -59,8 +62,23 @@ shown all the same, with the reason.`,
 	c.Flags().BoolVar(&tensors, "tensors", false, "list every tensor, and every module of a PyTorch file")
 	c.Flags().BoolVar(&asGraph, "graph", false, "print the graph as text, one line per node")
 	c.Flags().BoolVar(&plan, "plan", false, "print the nodes as they run on this machine, and the memory that a run takes")
+	c.Flags().BoolVar(&placement, "placement", false, "print where codes are in a folder that 'quantize --method static' or 'train' wrote: a line for each node, made to be compared with 'diff'")
 	c.Flags().StringArrayVar(&inputs, "input", nil, "NAME=SIZExSIZE..., the shape of an input to plan for, once per input; by default as declared, one sample at a time")
 	return c
+}
+
+// inspectPlacement prints where codes are, from the record of a folder.
+func (a *app) inspectPlacement(ctx context.Context, dir string) error {
+	m, rec, err := neuroquant.NewManager(neuroquant.DefaultConfig()).Load(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if a.json {
+		return a.printJSON(map[string]any{"placement": rec.Placement})
+	}
+	a.placement(rec.Placement)
+	return nil
 }
 
 // shownRows is how many rows of a long table are shown where not all are asked for.

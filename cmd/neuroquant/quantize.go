@@ -29,6 +29,7 @@ type quantizeResult struct {
 	Calibration      *neuroquant.CalibrationDiagnosis `json:"calibration,omitempty"`
 	Search           *neuroquant.SearchPicture        `json:"search,omitempty"`
 	Repairs          []string                         `json:"repairs,omitempty"`
+	Placement        []string                         `json:"placement,omitempty"`
 	Accuracy         *neuroquant.Accuracy             `json:"accuracy,omitempty"`
 	Report           string                           `json:"report,omitempty"`
 }
@@ -36,7 +37,7 @@ type quantizeResult struct {
 func (a *app) quantizeCommand() *cobra.Command {
 	var d dataFlags
 	var configFile, report string
-	var dryRun, force bool
+	var dryRun, force, placement bool
 	flags := neuroquant.DefaultConfig()
 	c := &cobra.Command{
 		Use:   "quantize MODEL OUT --method M",
@@ -84,7 +85,7 @@ a search that was stopped goes on when the same command is given again.`,
 				m.KeepWork(out)
 			}
 			if dryRun {
-				return a.dryRun(cmd.Context(), m, args[0], out)
+				return a.dryRun(cmd.Context(), m, args[0], out, placement)
 			}
 			if cfg.SaveQuantizedModel {
 				check := neuroquant.CheckOutput
@@ -128,7 +129,7 @@ a search that was stopped goes on when the same command is given again.`,
 				return goesOn(m, err)
 			}
 			defer res.Close()
-			doc := &quantizeResult{Method: cfg.Method, DType: cfg.StoredAs(), Decisions: res.Decisions, OriginalBytes: res.InputBytes(), Calibration: res.Calibration, Repairs: res.Repairs, Search: res.SearchPicture}
+			doc := &quantizeResult{Method: cfg.Method, DType: cfg.StoredAs(), Decisions: res.Decisions, OriginalBytes: res.InputBytes(), Calibration: res.Calibration, Repairs: res.Repairs, Search: res.SearchPicture, Placement: res.Placement}
 			if cfg.SaveQuantizedModel {
 				if !cfg.Search { // which has written it
 					if err := m.Save(cmd.Context(), res, out, force); err != nil {
@@ -149,13 +150,14 @@ a search that was stopped goes on when the same command is given again.`,
 					return err
 				}
 			}
-			return a.printQuantized(doc)
+			return a.printQuantized(doc, placement)
 		},
 	}
 	f := c.Flags()
 	configFlags(f, &flags)
 	f.StringVar(&configFile, "config", "", "YAML file with a quantization block; flags override it")
 	f.BoolVar(&dryRun, "dry-run", false, "print what would be done to every layer, and the sizes; write nothing")
+	f.BoolVar(&placement, "print-placement", false, "print where codes are, a line for each node: what is computed on codes, what shares a scale, what stays in float and why; with --dry-run before anything is calibrated (static)")
 	f.BoolVar(&force, "force", false, "replace files of an OUT that exists")
 	f.StringVar(&report, "report", "", "also write the analysis report to this folder")
 	d.add(f)
@@ -310,19 +312,23 @@ func flagNames(err error) error {
 	return errors.New(strings.Join(lines, "\n"))
 }
 
-func (a *app) dryRun(ctx context.Context, m *neuroquant.Manager, model, out string) error {
+func (a *app) dryRun(ctx context.Context, m *neuroquant.Manager, model, out string, placement bool) error {
 	p, err := m.Plan(ctx, model)
 	if err != nil {
 		return err
 	}
 	doc := &quantizeResult{
 		Output: out, Method: p.Method, DType: p.DType, OriginalBytes: p.OriginalBytes, QuantizedBytes: p.QuantizedBytes,
-		CompressionRatio: p.CompressionRatio, DryRun: true, Decisions: p.Decisions,
+		CompressionRatio: p.CompressionRatio, DryRun: true, Decisions: p.Decisions, Placement: p.Placement,
 	}
 	if a.json {
 		return a.printJSON(doc)
 	}
 	a.decisions(p.Decisions)
+	if placement {
+		a.printf("\n")
+		a.placement(p.Placement)
+	}
 	a.printf("\nparameters %s -> %s (%.2fx); nothing was written\n", report.Bytes(p.OriginalBytes), report.Bytes(p.QuantizedBytes), p.CompressionRatio)
 	return nil
 }
@@ -388,7 +394,7 @@ func (a *app) measure(ctx context.Context, c *comparison, res *neuroquant.Result
 	return nil
 }
 
-func (a *app) printQuantized(doc *quantizeResult) error {
+func (a *app) printQuantized(doc *quantizeResult, placement bool) error {
 	if a.json {
 		return a.printJSON(doc)
 	}
@@ -405,6 +411,9 @@ func (a *app) printQuantized(doc *quantizeResult) error {
 	if len(kept) > 0 {
 		a.decisions(kept)
 	}
+	if placement {
+		a.placement(doc.Placement)
+	}
 	a.diagnosis(doc.Calibration, false)
 	for _, r := range doc.Repairs {
 		a.printf("%s\n", r)
@@ -418,6 +427,16 @@ func (a *app) printQuantized(doc *quantizeResult) error {
 		a.printf("report in %s: report.html, report.md, report.json\n", doc.Report)
 	}
 	return nil
+}
+
+// placement prints lines that say where codes are.
+func (a *app) placement(lines []string) {
+	if len(lines) == 0 {
+		a.printf("the method places no quantizers: activations are not held in codes of constant scales\n")
+	}
+	for _, l := range lines {
+		a.printf("%s\n", l)
+	}
 }
 
 func (a *app) decisions(list []neuroquant.Decision) {

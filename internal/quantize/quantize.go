@@ -125,7 +125,8 @@ type Plan struct {
 	// Work keeps what methods that solve layer after layer have finished; nil: memory does.
 	Work *Work
 
-	place *placement // of methods that calibrate
+	place  *placement // of methods that calibrate
+	placed []string   // see [Plan.Placement]
 }
 
 // Bytes sums the weights of all decisions before and after.

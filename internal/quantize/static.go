@@ -246,6 +246,7 @@ func Apply(ctx context.Context, m *model.Model, p *Plan, c *Calibration) error {
 // writeStatic writes the QDQ form, or what the recipe asks for, with given parameters of activations.
 func writeStatic(ctx context.Context, m *model.Model, p *Plan, params map[*graph.Value]activation, corrections map[string]Correction) error {
 	g := m.Graph
+	p.placed = p.place.lines(&p.Recipe, params) // before the graph is another
 	values, nodes := allNames(g)
 	w := &staticRun{
 		rewriter: newRewriter(g, values, nodes), place: p.place, recipe: p.Recipe, params: params, corrections: corrections, dq: map[*graph.Value]*graph.Value{},

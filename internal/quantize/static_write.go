@@ -189,13 +189,7 @@ func (w *staticRun) layer(l placedLayer, in []*graph.Value) ([]*graph.Value, err
 	if c.blocks != nil {
 		return w.blocked(l, in, r, correction)
 	}
-	scale := w.param(l.weight.Name+"_scale", c.scales(0))
-	zero := w.zeros(c.stored(), len(c.scale), 0)
-	var at attrs
-	if len(c.scale) > 1 {
-		at = attrs{"axis": int64(axis)}
-	}
-	in[1] = w.emit("_weight", 1, "DequantizeLinear", at, graph.FromSource(w.values.Fresh(l.weight.Name+"_q"), c.source()), scale, zero)[0]
+	in[1] = w.weight(l, c, axis)
 	if l.node.Op.Kind() == "MatMul" {
 		s := slices.Clone(c.scale)
 		for i := range s {
@@ -220,6 +214,30 @@ func (w *staticRun) layer(l placedLayer, in []*graph.Value) ([]*graph.Value, err
 	}
 	v, err := w.bias(name, b, c.scale, w.params[l.x].scale)
 	return append(in[:2], v), err
+}
+
+// weight emits the DequantizeLinear of codes with a scale in all or one per index of an axis.
+//
+// ONNX Runtime makes a MatMulNBits of a product with such a weight where the activations are not in 8 bits, and that rounds them to 8
+// bits again. It knows the weight by an axis of 1 or a scalar scale; what means the same in other words, an axis of -1 or a scale in
+// a vector of one element, is computed in float, which is what 16-bit codes are for.
+func (w *staticRun) weight(l placedLayer, c *codes, axis int) *graph.Value {
+	scales, zero := c.scales(0), w.zeros(c.stored(), len(c.scale), 0)
+	var at attrs
+	wide := w.recipe.activations().wide() && l.node.Op.Kind() != "Conv"
+	switch {
+	case len(c.scale) > 1 && wide && axis == len(c.shape)-1:
+		at = attrs{"axis": int64(-1)}
+	case len(c.scale) > 1:
+		at = attrs{"axis": int64(axis)}
+	case wide:
+		scales, zero = scales.Reshape(1), nil
+	}
+	in := []*graph.Value{graph.FromSource(w.values.Fresh(l.weight.Name+"_q"), c.source()), w.param(l.weight.Name+"_scale", scales), zero}
+	if zero == nil { // 0
+		in = in[:2]
+	}
+	return w.emit("_weight", 1, "DequantizeLinear", at, in...)[0]
 }
 
 // correct corrects the constant b that m adds to a product.
