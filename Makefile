@@ -64,6 +64,11 @@ interop-outliers: build $(PEERS)/llm/ready ; $(PEERS)/llm/bin/python interop/che
 
 bench-gptqmodel: build $(PEERS)/loaders/ready ; $(PEERS)/loaders/bin/python interop/check_gptqmodel.py bin/neuroquant $(SHARED)
 
+.PHONY: bench-plan bench-large
+bench-plan: build ; go build -o bin/plan ./bench/plan && bin/plan -neuroquant bin/neuroquant -shared $(SHARED) $(BENCHFLAGS)
+
+bench-large: build ; go build -o bin/plan ./bench/plan && bin/plan -large -neuroquant bin/neuroquant -shared $(SHARED) $(BENCHFLAGS)
+
 example-models: $(PEERS)/example/ready ; go run ./internal/example/gen -out $(PEERS)/example-data && $(PEERS)/example/bin/python internal/example/train/train.py $(PEERS)/example-data internal/example/models internal/example/testdata/expected.json
 
 fuzz: ; git grep -E '^func Fuzz' -- '*_test.go' | sed -E 's#^(|.*/)[^/]*:func (Fuzz[A-Za-z0-9_]*).*#\1 \2#' | while read dir name; do go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) ./$$dir </dev/null || exit 1; done

@@ -75,7 +75,7 @@ func modelBytes(dir string) (int64, error) {
 	}
 	var n int64
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), modelStem+".") {
+		if strings.HasPrefix(e.Name(), modelStem+".") || strings.HasPrefix(e.Name(), modelStem+"-") { // or a shard
 			info, err := e.Info()
 			if err != nil {
 				return 0, err

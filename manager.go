@@ -115,13 +115,19 @@ func (m *Manager) Plan(ctx context.Context, path string) (*Plan, error) {
 	}
 	defer orig.Close()
 	m.stateDecisions(p)
+	out := m.planned(path, orig, work, p)
+	return &out, nil
+}
+
+// planned is a plan as it is shown.
+func (m *Manager) planned(path string, orig, work *model.Model, p *quantize.Plan) Plan {
 	before, after := p.Bytes()
-	out := &Plan{
+	out := Plan{
 		Input: path, Method: m.config.Method, DType: m.config.StoredAs(), Decisions: p.Decisions,
 		OriginalBytes: analyze.SizeOf(orig).MemoryBytes, QuantizedBytes: analyze.SizeOf(work).MemoryBytes - int64(before) + int64(after), Placement: p.Placement(),
 	}
 	out.CompressionRatio = float64(out.OriginalBytes) / float64(max(out.QuantizedBytes, 1))
-	return out, nil
+	return out
 }
 
 // plan opens the model and returns it, a portable copy of it that may be rewritten, and the plan for the copy.

@@ -64,7 +64,7 @@ Compare with the original:            neuroquant analyze model.onnx out/ report/
 	f.StringVar(&a.cpuProfile, "cpuprofile", "", "write a CPU profile to this file")
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return a.start(cmd) }
-	root.AddCommand(a.quantizeCommand(), a.trainCommand(), a.calibrateCommand(), a.sensitivityCommand(), a.analyzeCommand(), a.verifyCommand(), a.lintCommand(), a.exampleCommand(), a.listCommand(), a.inspectCommand(), a.tokenizeCommand(), a.runCommand(), a.convertCommand(),
+	root.AddCommand(a.quantizeCommand(), a.planCommand(), a.trainCommand(), a.calibrateCommand(), a.sensitivityCommand(), a.analyzeCommand(), a.verifyCommand(), a.lintCommand(), a.exampleCommand(), a.listCommand(), a.inspectCommand(), a.tokenizeCommand(), a.runCommand(), a.convertCommand(),
 		a.evalCommand(), a.generateCommand(), a.checkCommand(), a.recommendCommand(), a.configCommand())
 	root.SetHelpCommand(helpCommand())
 	root.InitDefaultHelpCmd()

@@ -226,42 +226,72 @@ func (w *walk) rows(x string, sample int) ([]float32, error) {
 
 // compute runs a stage on all samples.
 func (w *walk) compute(ctx context.Context, s *graph.Stage) error {
+	r, err := w.open(s)
+	if r == nil || err != nil {
+		return err
+	}
+	defer r.close()
+	for i := range w.samples {
+		if err := r.run(ctx, i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stageRun is a stage that is ready to run.
+type stageRun struct {
+	w       *walk
+	s       *graph.Stage
+	g       *graph.Graph
+	session *exec.Session
+	in      []*tensor.Tensor
+}
+
+// open makes a stage ready; nil: it computes nothing.
+func (w *walk) open(s *graph.Stage) (*stageRun, error) {
 	s.Refresh(w.byName)
 	if len(s.Graph.Nodes) == 0 {
-		return nil
+		return nil, nil
 	}
 	g := s.Graph.Clone()
 	dense(g)
 	lowered, err := pass.Lower(g)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	session, err := exec.NewSession(lowered, exec.Options{})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer session.Close()
-	in := make([]*tensor.Tensor, len(s.In))
-	for i := range w.samples {
-		for j, v := range s.In {
-			if in[j], err = w.cache.Get(v.Name, i); err != nil {
-				return err
-			}
-		}
-		out, err := session.Run(ctx, in)
-		if err != nil {
-			return fmt.Errorf("sample %d: %w", i, err)
-		}
-		for j, t := range out {
-			if err := w.put(s.Out[j], i, t); err != nil {
-				return err
-			}
+	return &stageRun{w, s, g, session, make([]*tensor.Tensor, len(s.In))}, nil
+}
+
+// run computes a sample.
+func (r *stageRun) run(ctx context.Context, sample int) error {
+	for j, v := range r.s.In {
+		var err error
+		if r.in[j], err = r.w.cache.Get(v.Name, sample); err != nil {
+			return err
 		}
 	}
-	for _, v := range g.Params() {
-		tensor.Release(v.Data)
+	out, err := r.session.Run(ctx, r.in)
+	if err != nil {
+		return fmt.Errorf("sample %d: %w", sample, err)
+	}
+	for j, t := range out {
+		if err := r.w.put(r.s.Out[j], sample, t); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+func (r *stageRun) close() {
+	r.session.Close()
+	for _, v := range r.g.Params() {
+		tensor.Release(v.Data)
+	}
 }
 
 // collectBytes is how much a stage leaves behind that is collected at once: packed matrices lie outside of the heap, where the collector does

@@ -111,6 +111,9 @@ type Decision struct {
 	Shape  []int `json:"shape,omitempty"`
 	Before int   `json:"original_bytes"`
 	After  int   `json:"quantized_bytes"`
+	// Outputs and Inputs of a layer whose weights alone are quantized.
+	Outputs int `json:"-"`
+	Inputs  int `json:"-"`
 }
 
 // Plan is a recipe applied to a model's headers.

@@ -62,13 +62,7 @@ func (n *nearest) Shape() tensor.Shape { return tensor.Shape{n.l.rows, n.l.cols}
 func (n *nearest) DType() tensor.DType { return tensor.Float32 }
 
 // Form implements [packed.Formed].
-func (n *nearest) Form() *packed.Affine {
-	a := &packed.Affine{Bits: n.o.Bits, Rows: n.l.rows, Cols: n.l.cols, Group: n.o.group(n.l.cols), ScaleType: n.o.ScaleType}
-	if !n.o.Symmetric {
-		a.Zeros = []byte{}
-	}
-	return a
-}
+func (n *nearest) Form() *packed.Affine { return n.o.form(&n.l) }
 
 // Affine implements [packed.Coded]: some rows at a time.
 func (n *nearest) Affine() (*packed.Affine, error) {

@@ -41,6 +41,20 @@ func scalesOf(l *weightLayer) tensor.DType {
 }
 
 func runW8A8(ctx context.Context, m *model.Model, p *Plan, samples Samples) error {
+	return roundInt8(m, p, func(layers []weightLayer) error {
+		alpha := p.Recipe.Repairs.Smooth
+		if alpha <= 0 {
+			return nil
+		}
+		if err := p.changing(m.Graph, layers, func() error { return smooth(ctx, m, layers, alpha, samples) }); err != nil {
+			return fmt.Errorf("SmoothQuant: %w", err)
+		}
+		return nil
+	})
+}
+
+// roundInt8 has the layers rounded to 8 bits when they are loaded, after prepare has seen them.
+func roundInt8(m *model.Model, p *Plan, prepare func(layers []weightLayer) error) error {
 	layers, _, err := int8Layers(m, p.Recipe)
 	if err != nil {
 		return err
@@ -49,10 +63,8 @@ func runW8A8(ctx context.Context, m *model.Model, p *Plan, samples Samples) erro
 	if len(layers) > 0 {
 		scales = scalesOf(&layers[0])
 	}
-	if alpha := p.Recipe.Repairs.Smooth; alpha > 0 {
-		if err := p.changing(m.Graph, layers, func() error { return smooth(ctx, m, layers, alpha, samples) }); err != nil {
-			return fmt.Errorf("SmoothQuant: %w", err)
-		}
+	if err := prepare(layers); err != nil {
+		return err
 	}
 	for i := range layers {
 		l := &layers[i]

@@ -74,7 +74,7 @@ func weightOnly(m *model.Model, r Recipe, how tensor.Scheme, bytes func(l *weigh
 			continue
 		}
 		shape := l.w.Data.Shape()
-		d := Decision{Layer: l.name(), Op: n.Op.Kind(), Param: l.w.Name, Shape: shape, Before: storedBytes(l.w.Data)}
+		d := Decision{Layer: l.name(), Op: n.Op.Kind(), Param: l.w.Name, Shape: shape, Before: storedBytes(l.w.Data), Outputs: l.rows, Inputs: l.cols}
 		d.Stored, d.After = storedName(l.w.Data), d.Before
 		names = append(names, d.Layer)
 		why, skip, asked := sel.judge(site{m.Graph, n, d.Layer}, l.w)

@@ -49,17 +49,8 @@ type place struct {
 // Create lays out the tensors, of which Begin and End need not be set, in the order given, and starts the files in a folder
 // that exists.
 func Create(dir string, entries []Entry, o WriteOptions) (*Writer, error) {
-	if o.Stem == "" {
-		o.Stem = "model"
-	}
-	if o.ShardBytes == 0 {
-		o.ShardBytes = DefaultShardBytes
-	}
-	if o.Metadata == nil {
-		o.Metadata = map[string]string{"format": "pt"}
-	}
-	w := &Writer{places: map[string]*place{}}
-	if err := w.layOut(entries, o); err != nil {
+	w, err := newWriter(entries, &o)
+	if err != nil {
 		return nil, err
 	}
 	for _, s := range w.shards {
@@ -75,6 +66,45 @@ func Create(dir string, entries []Entry, o WriteOptions) (*Writer, error) {
 		}
 	}
 	return w, nil
+}
+
+// ByteLen is what the files that [Create] makes of the tensors take.
+func ByteLen(entries []Entry, o WriteOptions) (int64, error) {
+	w, err := newWriter(entries, &o)
+	if err != nil {
+		return 0, err
+	}
+	var n int64
+	for _, s := range w.shards {
+		head, err := s.header(o.Metadata)
+		if err != nil {
+			return 0, err
+		}
+		n += int64(len(head) + s.size)
+	}
+	if len(w.shards) > 1 {
+		text, err := w.index()
+		if err != nil {
+			return 0, err
+		}
+		n += int64(len(text))
+	}
+	return n, nil
+}
+
+// newWriter lays out the tensors and sets what the options leave open.
+func newWriter(entries []Entry, o *WriteOptions) (*Writer, error) {
+	if o.Stem == "" {
+		o.Stem = "model"
+	}
+	if o.ShardBytes == 0 {
+		o.ShardBytes = DefaultShardBytes
+	}
+	if o.Metadata == nil {
+		o.Metadata = map[string]string{"format": "pt"}
+	}
+	w := &Writer{places: map[string]*place{}}
+	return w, w.layOut(entries, *o)
 }
 
 // layOut fills the shards one after the other.
@@ -116,6 +146,19 @@ func (w *Writer) layOut(entries []Entry, o WriteOptions) error {
 
 // start creates the file of a shard and writes its header.
 func (w *Writer) start(dir string, s *shard, metadata map[string]string) error {
+	head, err := s.header(metadata)
+	if err != nil {
+		return err
+	}
+	if s.file, err = w.files.Create(filepath.Join(dir, s.name)); err != nil {
+		return err
+	}
+	s.head = len(head)
+	return s.file.WriteAt(head, 0)
+}
+
+// header is what a shard has before the data.
+func (s *shard) header(metadata map[string]string) ([]byte, error) {
 	head := []byte{'{'}
 	put := func(name string, v any) error {
 		k, err := json.Marshal(name)
@@ -134,7 +177,7 @@ func (w *Writer) start(dir string, s *shard, metadata map[string]string) error {
 	}
 	if len(metadata) > 0 {
 		if err := put(MetadataKey, metadata); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	for _, e := range s.entries {
@@ -144,7 +187,7 @@ func (w *Writer) start(dir string, s *shard, metadata map[string]string) error {
 			Shape   []int  `json:"shape"`
 			Offsets [2]int `json:"data_offsets"`
 		}{name, append([]int{}, e.Shape...), [2]int{e.Begin, e.End}}); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	head = append(head, '}')
@@ -152,18 +195,26 @@ func (w *Writer) start(dir string, s *shard, metadata map[string]string) error {
 		head = append(head, ' ')
 	}
 	if len(head) > maxHeader {
-		return fmt.Errorf("%s: the header takes %d bytes, readers accept %d", s.name, len(head), maxHeader)
+		return nil, fmt.Errorf("%s: the header takes %d bytes, readers accept %d", s.name, len(head), maxHeader)
 	}
-	var err error
-	if s.file, err = w.files.Create(filepath.Join(dir, s.name)); err != nil {
-		return err
-	}
-	s.head = 8 + len(head)
-	head = append(binary.LittleEndian.AppendUint64(nil, uint64(len(head))), head...)
-	return s.file.WriteAt(head, 0)
+	return append(binary.LittleEndian.AppendUint64(nil, uint64(len(head))), head...), nil
 }
 
 func (w *Writer) writeIndex(path string) error {
+	text, err := w.index()
+	if err != nil {
+		return err
+	}
+	f, err := w.files.Create(path)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	return err
+}
+
+// index is the text of the file that says what is in which shard.
+func (w *Writer) index() ([]byte, error) {
 	total := 0
 	x := index{Metadata: map[string]any{}, WeightMap: map[string]string{}}
 	for _, s := range w.shards {
@@ -174,15 +225,7 @@ func (w *Writer) writeIndex(path string) error {
 	}
 	x.Metadata["total_size"] = total
 	text, err := json.MarshalIndent(x, "", "  ")
-	if err != nil {
-		return err
-	}
-	f, err := w.files.Create(path)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(text, '\n'))
-	return err
+	return append(text, '\n'), err
 }
 
 // Write puts a tensor in its place.

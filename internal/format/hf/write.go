@@ -34,7 +34,7 @@ type Writer struct {
 
 // addJSON adds a file beside the weights.
 func (w *Writer) addJSON(name string, v any) error {
-	text, err := json.MarshalIndent(v, "", "  ")
+	text, err := textOf(v)
 	if err != nil {
 		return err
 	}
@@ -42,8 +42,14 @@ func (w *Writer) addJSON(name string, v any) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(text, '\n'))
+	_, err = f.Write(text)
 	return err
+}
+
+// textOf is a value as such files have it.
+func textOf(v any) ([]byte, error) {
+	text, err := json.MarshalIndent(v, "", "  ")
+	return append(text, '\n'), err
 }
 
 // NewWriter starts a checkpoint in a folder that exists: the tensors that will come, config.json, and copies of the companion
@@ -78,21 +84,33 @@ func sameFolder(a, b string) bool {
 }
 
 func (w *Writer) copyCompanions(dir, from string) error {
-	list, err := os.ReadDir(from)
+	list, err := companionsIn(from)
 	if err != nil {
 		return err
 	}
-	for _, e := range list {
-		is := func(pattern string) bool { ok, _ := filepath.Match(pattern, e.Name()); return ok }
-		info, err := os.Stat(filepath.Join(from, e.Name()))
-		if err != nil || !info.Mode().IsRegular() || !slices.ContainsFunc(companions, is) {
-			continue
-		}
-		if err := w.copyFile(filepath.Join(dir, e.Name()), filepath.Join(from, e.Name())); err != nil {
+	for _, info := range list {
+		if err := w.copyFile(filepath.Join(dir, info.Name()), filepath.Join(from, info.Name())); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// companionsIn lists the companion files of a folder.
+func companionsIn(dir string) ([]os.FileInfo, error) {
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var out []os.FileInfo
+	for _, e := range list {
+		is := func(pattern string) bool { ok, _ := filepath.Match(pattern, e.Name()); return ok }
+		info, err := os.Stat(filepath.Join(dir, e.Name()))
+		if err == nil && info.Mode().IsRegular() && slices.ContainsFunc(companions, is) {
+			out = append(out, info)
+		}
+	}
+	return out, nil
 }
 
 func (w *Writer) copyFile(to, from string) error {
@@ -246,12 +264,50 @@ func Save(ctx context.Context, path string, m *model.Model, o model.SaveOptions)
 		tensor.Release(e.Source)
 		task.Add(1)
 	}
-	if q, ok := config["quantization_config"]; ok && o.Layout != "" && o.Layout != "compressed-tensors" && o.Layout != bitsAndBytes {
+	if q := apart(config, o); q != nil {
 		if err := w.addJSON(quantizeConfigFile, q); err != nil {
 			return err
 		}
 	}
 	return w.Close()
+}
+
+// apart is the configuration that lies in a file of its own as well; nil: there is none.
+func apart(config map[string]any, o model.SaveOptions) any {
+	if o.Layout == "" || o.Layout == compressedLayout.name || o.Layout == bitsAndBytes {
+		return nil
+	}
+	return config["quantization_config"]
+}
+
+// Contents lists the tensors that [Save] writes and the bytes of all files of the folder, without loading a tensor.
+func Contents(m *model.Model, o model.SaveOptions) ([]model.Entry, int64, error) {
+	state, entries, config, err := planned(m, o)
+	if err != nil {
+		return nil, 0, err
+	}
+	n, err := safetensors.ByteLen(entries, safetensors.WriteOptions{})
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, v := range []any{config, apart(config, o)} {
+		if v == nil {
+			continue
+		}
+		text, err := textOf(v)
+		if err != nil {
+			return nil, 0, err
+		}
+		n += int64(len(text))
+	}
+	if m.Dir == "" {
+		return state, n, nil
+	}
+	list, err := companionsIn(m.Dir)
+	for _, info := range list {
+		n += info.Size()
+	}
+	return state, n, err
 }
 
 // quantizeConfigFile holds the quantization_config by itself, where older loaders look for it.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strconv"
 
 	"github.com/neurotrain/neuroquant/internal/codec/outfile"
@@ -40,8 +39,8 @@ func write(ctx context.Context, path string, m *model.Model, o model.SaveOptions
 	}
 	var files outfile.Set
 	defer files.Abort()
-	if o.ExternalData || p.Size() > protobuf.MaxSize-sizeMargin {
-		if err := x.moveOut(&files, path+".data", o.ExternalMinBytes); err != nil {
+	if apart := x.external(p, path, o); len(apart) > 0 {
+		if err := moveOut(&files, path+externalEnd, apart); err != nil {
 			return err
 		}
 	}
@@ -61,45 +60,78 @@ func write(ctx context.Context, path string, m *model.Model, o model.SaveOptions
 	return files.Commit()
 }
 
-// moveOut writes the tensors of at least minBytes to a file of their own and makes the message refer to it.
-func (x *exporter) moveOut(files *outfile.Set, path string, minBytes int64) error {
-	if minBytes <= 0 {
-		minBytes = externalMin
+// ByteLen is what the files of a model at path take, the message and what lies beside it.
+func ByteLen(ctx context.Context, path string, m *model.Model, o model.SaveOptions) (int64, error) {
+	p, x, err := export(ctx, m, o)
+	if err != nil {
+		return 0, fmt.Errorf("onnx: %w", err)
 	}
-	if !slices.ContainsFunc(x.payloads, func(t *protobuf.Tensor) bool { return t.StreamLen >= minBytes }) {
+	beside := int64(0)
+	for _, t := range x.external(p, path, o) {
+		beside = t.at + t.bytes
+	}
+	return p.Size() + beside, nil
+}
+
+// externalEnd is what the name of the file beside a message ends with.
+const externalEnd = ".data"
+
+// externalTensor is a tensor that lies in the file beside the message.
+type externalTensor struct {
+	name      string
+	at, bytes int64
+	stream    func(w protobuf.Sink) error
+}
+
+// external finds the tensors that do not lie in the message, in the order of the file beside it, and makes the message refer to that.
+func (x *exporter) external(p *protobuf.Model, path string, o model.SaveOptions) []externalTensor {
+	if !o.ExternalData && p.Size() <= protobuf.MaxSize-sizeMargin {
 		return nil
 	}
-	f, err := files.Create(path)
-	if err != nil {
-		return err
+	least := o.ExternalMinBytes
+	if least <= 0 {
+		least = externalMin
 	}
+	var out []externalTensor
 	var at int64
-	zeros := make([]byte, alignBig)
 	for _, t := range x.payloads {
-		if t.StreamLen < minBytes {
+		if t.StreamLen < least {
 			continue
 		}
 		align := int64(alignSmall)
 		if t.StreamLen >= alignBig {
 			align = alignBig
 		}
-		if pad := (align - at%align) % align; pad > 0 {
-			if _, err := f.Write(zeros[:pad]); err != nil {
-				return err
-			}
-			at += pad
-		}
-		if err := t.Stream(f); err != nil {
-			return fmt.Errorf("parameter %q: %w", t.Name, err)
-		}
+		at += (align - at%align) % align
+		out = append(out, externalTensor{t.Name, at, t.StreamLen, t.Stream})
 		t.ExternalData = []protobuf.StringEntry{
-			{Key: "location", Value: filepath.ToSlash(filepath.Base(path))},
+			{Key: "location", Value: filepath.ToSlash(filepath.Base(path + externalEnd))},
 			{Key: "offset", Value: strconv.FormatInt(at, 10)},
 			{Key: "length", Value: strconv.FormatInt(t.StreamLen, 10)},
 		}
 		t.DataLocation = protobuf.External
 		at += t.StreamLen
 		t.Stream, t.StreamLen = nil, 0
+	}
+	return out
+}
+
+// moveOut writes tensors to a file of their own.
+func moveOut(files *outfile.Set, path string, list []externalTensor) error {
+	f, err := files.Create(path)
+	if err != nil {
+		return err
+	}
+	var at int64
+	zeros := make([]byte, alignBig)
+	for _, t := range list {
+		if _, err := f.Write(zeros[:t.at-at]); err != nil {
+			return err
+		}
+		if err := t.stream(f); err != nil {
+			return fmt.Errorf("parameter %q: %w", t.name, err)
+		}
+		at = t.at + t.bytes
 	}
 	return nil
 }

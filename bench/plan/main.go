@@ -1,0 +1,226 @@
+// Command plan holds what 'neuroquant plan' says of a quantization against what the quantization takes: bytes of the written files, peak memory,
+// time. With -large it makes a folder of the shape of Llama-2-7B, 13.5 GB, and holds rounding to few bits and GPTQ to their memory.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/neurotrain/neuroquant/bench/measure"
+	"github.com/neurotrain/neuroquant/internal/shapes"
+)
+
+func main() {
+	var b bench
+	flag.StringVar(&b.program, "neuroquant", "bin/neuroquant", "the program")
+	flag.StringVar(&b.shared, "shared", "../shared", "folder with the trained models")
+	flag.StringVar(&b.dir, "dir", "", "where models are made and written, which are removed again; by default a temporary folder")
+	flag.IntVar(&b.repeat, "repeat", 1, "runs of each quantization, of which the fastest counts")
+	large := flag.Bool("large", false, "the memory of a model of 7 billion parameters, in place of the plans of three small ones")
+	flag.IntVar(&b.layers, "layers", 0, "with -large: GPTQ is interrupted when so many layers are solved; 0: it goes to the end")
+	flag.Parse()
+	err := b.run(*large)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "plan:", err)
+		os.Exit(1)
+	}
+}
+
+// bench runs the program and collects what misses its limit.
+type bench struct {
+	program, shared, dir string
+	repeat, layers       int
+	missed               int
+	rows                 [][]string
+}
+
+func (b *bench) run(large bool) (err error) {
+	if b.dir, err = os.MkdirTemp(b.dir, "neuroquant-plan-"); err != nil {
+		return err
+	}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-stop
+		_ = os.RemoveAll(b.dir)
+		os.Exit(1)
+	}()
+	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+	if large {
+		err = b.large()
+	} else {
+		err = b.plans()
+	}
+	if err != nil {
+		return err
+	}
+	if b.missed > 0 {
+		return fmt.Errorf("%d figures miss their limits", b.missed)
+	}
+	return nil
+}
+
+// took is what a run of the program took.
+type took struct {
+	seconds float64
+	peak    int64 // bytes
+	out     []byte
+}
+
+// execute runs the program; stopped, if it is not nil, is asked now and then whether to end it.
+func (b *bench) execute(stopped func() bool, args ...string) (*took, error) {
+	c := exec.Command(b.program, args...) //nolint:gosec // the program that is measured
+	var out, errs strings.Builder
+	c.Stdout, c.Stderr = &out, &errs
+	start := time.Now()
+	if err := c.Start(); err != nil {
+		return nil, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	killed := false
+	var err error
+	for running := true; running; {
+		select {
+		case err = <-ended:
+			running = false
+		case <-time.After(time.Second):
+			if stopped != nil && !killed && stopped() {
+				killed = true
+				_ = c.Process.Kill()
+			}
+		}
+	}
+	if err != nil && !killed {
+		return nil, fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, errs.String())
+	}
+	t := &took{seconds: time.Since(start).Seconds(), out: []byte(out.String())}
+	if u, ok := c.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		t.peak = u.Maxrss << 10
+	}
+	return t, nil
+}
+
+// plans compares plans of three models with what happens.
+func (b *bench) plans() error {
+	qwen := shapes.Qwen05B
+	qwen.Layers = 6
+	made := filepath.Join(b.dir, "qwen2-0.5b-6")
+	if err := qwen.WriteCheckpoint(made); err != nil {
+		return err
+	}
+	stories, golm := filepath.Join(b.shared, "data/stories260k"), filepath.Join(b.shared, "data/golm-15m")
+	text := filepath.Join(golm, "eval/calib-train-mix.txt")
+	for _, m := range []struct {
+		name, path, data string
+		flags            []string
+	}{
+		{"stories260k", stories, filepath.Join(stories, "eval/tinystories-calib.json"), []string{"--group-size", "32"}},
+		{"golm-15m", golm, text, nil},
+		{"qwen2-0.5b, 6 layers", made, text, []string{"--num-calibration-samples", "16"}},
+	} {
+		calibrated := append([]string{"--data", m.data}, m.flags...)
+		var group []string
+		if len(m.flags) > 0 && m.flags[0] == "--group-size" {
+			group = m.flags
+		}
+		for _, method := range [][]string{
+			append([]string{"--method", "gptq"}, calibrated...),
+			append([]string{"--method", "awq"}, calibrated...),
+			append([]string{"--method", "rtn"}, group...),
+			{"--method", "bitsandbytes", "--load-in-4bit"},
+		} {
+			if err := b.plan(m.name, m.path, method); err != nil {
+				return err
+			}
+		}
+	}
+	return b.print("Plans and what happened", []string{"model", "method", "bytes planned", "written", "peak planned, MiB", "taken", "ratio", "seconds planned", "taken", "ratio", ""})
+}
+
+// plan compares one plan.
+func (b *bench) plan(name, path string, flags []string) error {
+	out := filepath.Join(b.dir, "out")
+	best := &took{}
+	for i := range b.repeat {
+		if err := os.RemoveAll(out); err != nil {
+			return err
+		}
+		t, err := b.execute(nil, append([]string{"quantize", path, out, "-q", "--json"}, flags...)...)
+		if err != nil {
+			return err
+		}
+		if i == 0 || t.seconds < best.seconds {
+			best.seconds = t.seconds
+		}
+		best.peak = max(best.peak, t.peak)
+	}
+	f, err := b.forecast(append([]string{path, filepath.Join(b.dir, "planned"), "-q", "--json"}, flags...))
+	if err != nil {
+		return err
+	}
+	written, err := folderBytes(out)
+	if err != nil {
+		return err
+	}
+	memory, duration := float64(f.Peak)/float64(best.peak), f.Seconds/best.seconds
+	bad := ""
+	if written != f.Bytes || memory < 1 || memory > 1.15 || duration < 0.7 || duration > 1.3 {
+		bad = "MISS"
+		b.missed++
+	}
+	b.rows = append(b.rows, []string{
+		name, flags[1], fmt.Sprint(f.Bytes), fmt.Sprint(written), fmt.Sprintf("%.1f", mib(f.Peak)), fmt.Sprintf("%.1f", mib(best.peak)), fmt.Sprintf("%.3f", memory),
+		fmt.Sprintf("%.2f", f.Seconds), fmt.Sprintf("%.2f", best.seconds), fmt.Sprintf("%.2f", duration), bad,
+	})
+	return nil
+}
+
+// forecast is what a plan says.
+type forecast struct {
+	Bytes   int64   `json:"output_bytes"`
+	Peak    int64   `json:"peak_bytes"`
+	Seconds float64 `json:"seconds"`
+}
+
+func (b *bench) forecast(words []string) (*forecast, error) {
+	p, err := b.execute(nil, append([]string{"plan"}, words...)...)
+	if err != nil {
+		return nil, err
+	}
+	f := new(forecast)
+	return f, json.Unmarshal(p.out, f)
+}
+
+func mib(n int64) float64 { return float64(n) / (1 << 20) }
+
+// folderBytes sums the files of a folder but for the record.
+func folderBytes(dir string) (n int64, err error) {
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range list {
+		info, err := e.Info()
+		if err != nil {
+			return 0, err
+		}
+		if e.Name() != "neuroquant.json" {
+			n += info.Size()
+		}
+	}
+	return n, nil
+}
+
+func (b *bench) print(heading string, header []string) error {
+	return measure.Text(os.Stdout, heading, []measure.Grid{{Header: header, Rows: b.rows}})
+}
