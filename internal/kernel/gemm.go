@@ -85,10 +85,16 @@ type PackedF32 struct{ panels[float32] }
 
 // PackB packs op(B), a k x n matrix, for GemmF32Packed. b is not referenced afterwards.
 func PackB(transB bool, k, n int, b []float32, ldb int, where ...Storage) *PackedF32 {
+	return PackBParts(transB, k, n, b, ldb, nil, where...)
+}
+
+// PackBParts is PackB, and calls read, unless that is nil, whenever it has done with another part of b: of whole rows if transB is set
+// or ldb is n.
+func PackBParts(transB bool, k, n int, b []float32, ldb int, read func(), where ...Storage) *PackedF32 {
 	checkGemm(false, transB, 0, n, k, 0, k, len(b), ldb, 0, n)
 	q := &PackedF32{panels[float32]{k: k, cols: splitColumns(n)}}
 	q.data = store[float32](q, k*q.cols.padded(), where)
-	q.fill(Shared(), kernelF32().right(transB, b, ldb))
+	q.fillParts(Shared(), kernelF32().right(transB, b, ldb), transB, read)
 	return q
 }
 

@@ -90,7 +90,11 @@ func (b *panels[W]) panel(k0, k1, i int) (data []W, col, width int) {
 }
 
 // fill packs the whole operand.
-func (b *panels[W]) fill(p *Pool, pack packRight[W]) {
+func (b *panels[W]) fill(p *Pool, pack packRight[W]) { b.fillParts(p, pack, false, nil) }
+
+// fillParts packs the whole operand. If read is not nil, it does so part by part: all columns of a block of the depth or, with deep, a group
+// of panels in all their depth; and calls read after each.
+func (b *panels[W]) fillParts(p *Pool, pack packRight[W], deep bool, read func()) {
 	const together = 8 // panels, so that rows that lie along n are read in long pieces
 	blocks, _ := depth(b.k)
 	count := b.cols.panels()
@@ -98,14 +102,38 @@ func (b *panels[W]) fill(p *Pool, pack packRight[W]) {
 		p = nil
 	}
 	groups := (count + together - 1) / together
-	p.For(blocks*groups, 1, func(lo, hi int) {
-		for t := lo; t < hi; t++ {
-			k0, k1 := b.block(t / groups)
-			first := t % groups * together
-			col, _ := b.cols.panel(first)
-			packPanels(&b.cols, pack, b.data[k0*b.cols.padded()+col*(k1-k0):], k0, k1, first, min(first+together, count))
+	part := func(block, group int) {
+		k0, k1 := b.block(block)
+		first := group * together
+		col, _ := b.cols.panel(first)
+		packPanels(&b.cols, pack, b.data[k0*b.cols.padded()+col*(k1-k0):], k0, k1, first, min(first+together, count))
+	}
+	switch {
+	case read == nil:
+		p.For(blocks*groups, 1, func(lo, hi int) {
+			for t := lo; t < hi; t++ {
+				part(t/groups, t%groups)
+			}
+		})
+	case deep:
+		for g := range groups {
+			p.For(blocks, 1, func(lo, hi int) {
+				for block := lo; block < hi; block++ {
+					part(block, g)
+				}
+			})
+			read()
 		}
-	})
+	default:
+		for block := range blocks {
+			p.For(groups, 1, func(lo, hi int) {
+				for g := lo; g < hi; g++ {
+					part(block, g)
+				}
+			})
+			read()
+		}
+	}
 }
 
 // packPanels packs panels [first, last) of depths [k0, k1) one behind the other; full ones in one go.

@@ -20,7 +20,8 @@ type MatMulWeight struct {
 }
 
 // NewMatMulWeight packs a float32 matrix: [K, N], or with trans [N, K]. An encoded one is taken with trans only.
-func NewMatMulWeight(t *tensor.Tensor, trans bool) (*MatMulWeight, error) {
+// read, which may be nil, is called whenever the memory of another part of t has been read for the last time.
+func NewMatMulWeight(t *tensor.Tensor, trans bool, read func()) (*MatMulWeight, error) {
 	if t.Rank() != 2 || t.DType != tensor.Float32 {
 		return nil, fmt.Errorf("weight: want a float32 matrix, got %v", t)
 	}
@@ -37,7 +38,7 @@ func NewMatMulWeight(t *tensor.Tensor, trans bool) (*MatMulWeight, error) {
 	if trans {
 		k, n = n, k
 	}
-	return &MatMulWeight{k: k, n: n, packed: kernel.PackB(trans, k, n, v, ldb, kernel.Lasting)}, nil
+	return &MatMulWeight{k: k, n: n, packed: kernel.PackBParts(trans, k, n, v, ldb, read, kernel.Lasting)}, nil
 }
 
 // NewFrozenWeight takes an encoded float32 matrix [N, K] that training goes through and does not change.
@@ -45,7 +46,7 @@ func NewFrozenWeight(t *tensor.Tensor) (*MatMulWeight, error) {
 	if t.Packed == nil {
 		return nil, fmt.Errorf("weight: want an encoded matrix, got %v", t)
 	}
-	w, err := NewMatMulWeight(t, true)
+	w, err := NewMatMulWeight(t, true, nil)
 	if err == nil {
 		w.rows = t.Packed
 	}

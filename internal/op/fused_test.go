@@ -123,7 +123,7 @@ func TestPackedMatMul(t *testing.T) {
 					packed = c.run(&Transpose{}, w)
 				}
 				a, want := activation(c, c.run(&Add{}, c.run(&MatMul{}, x, w), bias))
-				weight, err := NewMatMulWeight(packed, trans)
+				weight, err := NewMatMulWeight(packed, trans, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -148,7 +148,7 @@ func TestResidual(t *testing.T) {
 	c := chain{t, &graph.Env{Pool: pool}}
 	relu, _ := NewActivation(&Relu{}, nil, nil)
 	x, w, bias := randomFloats(r, 2, 3, 7), randomFloats(r, 7, 9), randomFloats(r, 9)
-	weight, err := NewMatMulWeight(w, false)
+	weight, err := NewMatMulWeight(w, false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

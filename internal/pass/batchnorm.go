@@ -99,6 +99,9 @@ func foldBatchNorm(g *graph.Graph, n *graph.Node, bn *op.BatchNormalization, use
 	return true, nil
 }
 
+// releaseEvery is after how many values of a weight the pages that they were read from go: those of the whole would lie beside the copy.
+const releaseEvery = 1 << 18
+
 // scaledWeight is a weight whose output channels are multiplied by factors. It is computed when it is loaded, so that a model
 // that is mapped from its file takes no memory for a second copy.
 type scaledWeight struct {
@@ -121,10 +124,15 @@ func (s *scaledWeight) LoadInto(scratch []float32) (*tensor.Tensor, error) {
 		scratch = make([]float32, len(old))
 	}
 	scaled := scratch[:len(old)]
+	read := 0
 	s.eachRow(w.Shape, func(at, n int, f float64) {
 		to := scaled[at : at+n]
 		for i, v := range old[at : at+n] {
 			to[i] = float32(float64(v) * f)
+		}
+		if read += n; read >= releaseEvery {
+			read = 0
+			tensor.Release(s.Source)
 		}
 	})
 	return tensor.Of(w.Shape, scaled), nil

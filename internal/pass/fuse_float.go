@@ -103,7 +103,7 @@ func FuseMatMul(g *graph.Graph) error {
 		}
 		k := key{n.In[1], trans}
 		if packed[k] == nil {
-			p, err := op.NewMatMulWeight(w, trans)
+			p, err := op.NewMatMulWeight(w, trans, func() { letGo(n.In[1]) })
 			if err != nil {
 				return fmt.Errorf("node %q (%s): %w", n.Name, n.Op.Kind(), err)
 			}
