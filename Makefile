@@ -35,11 +35,11 @@ bench-torch: $(PEERS)/full/ready ; go run ./bench/peers -python $(PEERS)/full/bi
 
 bench-layer: $(PEERS)/full/ready ; go build -o bin/layer ./bench/layer && $(PEERS)/full/bin/python interop/check_layers.py bin/layer --time
 
-bench-train: $(PEERS)/full/ready ; go build -o bin/train ./bench/train && $(PEERS)/full/bin/python bench/train/compare.py bin/train
+bench-train: $(PEERS)/llm/ready ; go build -o bin/train ./bench/train && $(PEERS)/llm/bin/python bench/train/compare.py bin/train
 
 bench-qat: ; go test -count=1 -timeout 60m -v -run 'TestResNet20QAT$$' . -qat
 
-interop-train: build $(PEERS)/full/ready $(PEERS)/interop/ready ; go build -o bin/gradients ./bench/gradients && $(PEERS)/full/bin/python interop/check_gradients.py bin/gradients && $(PEERS)/interop/bin/python interop/check_qat.py bin/neuroquant $(SHARED) && $(PEERS)/full/bin/python interop/check_training.py bin/neuroquant $(SHARED) && $(PEERS)/full/bin/python interop/check_crash.py bin/neuroquant $(SHARED)
+interop-train: build $(PEERS)/full/ready $(PEERS)/llm/ready $(PEERS)/interop/ready ; go build -o bin/gradients ./bench/gradients && $(PEERS)/full/bin/python interop/check_gradients.py bin/gradients && $(PEERS)/interop/bin/python interop/check_qat.py bin/neuroquant $(SHARED) && $(PEERS)/llm/bin/python interop/check_training.py bin/neuroquant $(SHARED) && $(PEERS)/full/bin/python interop/check_crash.py bin/neuroquant $(SHARED)
 
 bench-perplexity: ; go test -C internal/quantize -count=1 -timeout 90m -v -run 'TestFewBitsTable$$' -table
 

@@ -20,7 +20,6 @@ import (
 	"github.com/neurotrain/neuroquant/internal/pass"
 	"github.com/neurotrain/neuroquant/internal/quantize"
 	"github.com/neurotrain/neuroquant/internal/train"
-	"github.com/neurotrain/neuroquant/tensor"
 )
 
 func main() {
@@ -32,9 +31,9 @@ func main() {
 
 func run(ctx context.Context) error {
 	path := flag.String("model", "", "model to train")
-	samples := flag.String("data", "", "float32 array of samples, as the model takes them")
+	samples := flag.String("data", "", "array of samples, as the model takes them")
 	labels := flag.String("labels", "", "their class indices")
-	mode := flag.String("mode", "float", "float or qat")
+	mode := flag.String("mode", "float", "float, qat, or language: the loss is of the next token, the optimizer AdamW")
 	batch := flag.Int("batch", 64, "samples of a step")
 	steps := flag.Int("steps", 10, "steps to time")
 	threads := flag.Int("threads", 1, "threads; 0: all")
@@ -51,18 +50,23 @@ func run(ctx context.Context) error {
 	}
 	defer set.Close()
 	task := &train.Task{Graph: m.Graph}
+	o := train.Optimizer{Rate: 0.01, Momentum: 0.9, WeightDecay: 1e-4}
 	switch *mode {
 	case "float":
+		err = pass.CleanToTrain(m.Graph)
+	case "language":
+		task.Loss = "next_token"
+		o = train.Optimizer{Name: "adamw", Rate: 0.001, WeightDecay: 0.01}
 		err = pass.CleanToTrain(m.Graph)
 	case "qat":
 		task, err = rounded(ctx, m, set, *batch)
 	default:
-		err = fmt.Errorf("mode: want float or qat, got %q", *mode)
+		err = fmt.Errorf("mode: want float, qat or language, got %q", *mode)
 	}
 	if err != nil {
 		return err
 	}
-	t, err := train.New(task, train.Optimizer{Rate: 0.01, Momentum: 0.9, WeightDecay: 1e-4}, 0, 1, *threads)
+	t, err := train.New(task, o, 0, 1, *threads)
 	if err != nil {
 		return err
 	}
@@ -75,11 +79,10 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	classes := make([]int64, len(b.Labels))
-	for i, l := range b.Labels {
-		classes[i] = int64(l)
+	in, target, err := t.Sample(b)
+	if err != nil {
+		return err
 	}
-	in, target := []*tensor.Tensor{b.Inputs[0]}, tensor.Vector(classes...)
 	spent := map[string]time.Duration{}
 	if *profile {
 		t.Profile = func(n *graph.Node, d time.Duration) { spent[n.Op.Kind()] += d }
@@ -87,7 +90,7 @@ func run(ctx context.Context) error {
 	times := make([]float64, 0, *steps)
 	for i := range *steps + 3 {
 		start := time.Now()
-		if _, err := t.Step(ctx, in, target, 0.01); err != nil {
+		if _, err := t.Step(ctx, in, target, o.Rate); err != nil {
 			return err
 		}
 		if i == 2 {

@@ -34,33 +34,6 @@ type Task struct {
 	plain bool // images stay [batch, channels, ...]
 }
 
-// weights lists which inputs of operators are weights, beside the operands of sums and products.
-var weights = map[string][]int{
-	"Conv": {1, 2}, "ConvTranspose": {1, 2}, "Gemm": {0, 1, 2}, "MatMul": {0, 1}, "BatchNormalization": {1, 2}, "InstanceNormalization": {1, 2},
-	"GroupNormalization": {1, 2}, "LayerNormalization": {1, 2}, "RMSNormalization": {1}, "PRelu": {1}, "Gather": {0}, "RNN": {1, 2, 3}, "LSTM": {1, 2, 3},
-	"GRU": {1, 2, 3}, "Add": {0, 1}, "Sub": {0, 1}, "Mul": {0, 1}, "Div": {0, 1}, "FakeQuantize": {0, 1},
-}
-
-// Trainable returns the float32 parameters of a graph that training may change: weights and biases, and constants of more than one value that
-// are added or multiplied.
-func Trainable(g *graph.Graph) []*graph.Value {
-	var out []*graph.Value
-	for _, n := range g.Nodes {
-		kind := n.Op.Kind()
-		for _, i := range weights[kind] {
-			if i >= len(n.In) || !g.IsParam(n.In[i]) || slices.Contains(out, n.In[i]) {
-				continue
-			}
-			v := n.In[i]
-			single := v.Data.Shape().Len() <= 1 && kind != "Conv" && kind != "ConvTranspose" && kind != "BatchNormalization" && kind != "FakeQuantize"
-			if v.Data.DType() == tensor.Float32 && !single {
-				out = append(out, v)
-			}
-		}
-	}
-	return out
-}
-
 // program is a graph that computes a step for inputs of given shapes.
 type program struct {
 	g *graph.Graph

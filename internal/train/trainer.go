@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/neurotrain/neuroquant/data"
 	"github.com/neurotrain/neuroquant/internal/exec"
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/kernel"
@@ -227,6 +228,12 @@ func (t *Trainer) step(ctx context.Context, parts []part, rate float64, scores f
 		t.task.After(t.opt.step)
 	}
 	return loss, nil
+}
+
+// Sample returns what [Trainer.Step] takes for a batch: the inputs of the model and the target of the loss.
+func (t *Trainer) Sample(b data.Batch) (in []*tensor.Tensor, target *tensor.Tensor, err error) {
+	p, err := t.part(b)
+	return p.in, p.target, err
 }
 
 // Step makes one update on the inputs of the model and the target of the loss, at a learning rate, and returns the loss before it.
