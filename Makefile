@@ -17,7 +17,7 @@ lint: ; gofmt -l $$(git ls-files '*.go') | (! grep .) && go vet ./... && go vet 
 
 format: ; $(TOOL) gofumpt -w $$(git ls-files '*.go')
 
-generate: ; go generate ./...
+generate: ; go generate ./... && go run ./cmd/neuroquant list --operators --markdown > docs/operators.md
 
 bench: ; go test -run '^$$' -bench . -benchtime 0.5s ./...
 

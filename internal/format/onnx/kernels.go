@@ -53,6 +53,9 @@ var kernels = sync.OnceValue(func() *kernelTable {
 // RuntimeVersion is the version of ONNX Runtime that [Missing] speaks of.
 func RuntimeVersion() string { return kernels().version }
 
+// HasKernel reports whether ONNX Runtime computes operators of a kind on a CPU, for some types at least.
+func HasKernel(kind string) bool { return len(kernels().kernels[kind]) > 0 }
+
 // MissingKernel is a node that ONNX Runtime cannot compute on a CPU.
 type MissingKernel struct {
 	Node string `json:"node"`
