@@ -44,9 +44,12 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	all := make([]string, len(networks))
-	for i, n := range networks {
-		all[i] = n.name
+	var all, usual []string
+	for _, n := range networks {
+		all = append(all, n.name)
+		if n.of == "" {
+			usual = append(usual, n.name)
+		}
 	}
 	var o options
 	flag.StringVar(&o.python, "python", ".peers/interop/bin/python", "interpreter that has ONNX Runtime; empty leaves it out")
@@ -57,7 +60,7 @@ func run(ctx context.Context) error {
 	flag.IntVar(&o.rounds, "rounds", 7, "bursts of each side in a comparison")
 	flag.StringVar(&o.json, "json", "", "write the results to this JSON file")
 	flag.StringVar(&o.markdown, "markdown", "", "write the results to this Markdown file")
-	models := flag.String("models", strings.Join(all, ","), "networks to measure")
+	models := flag.String("models", strings.Join(usual, ","), "networks to measure, of "+strings.Join(all, ", "))
 	kinds := flag.String("types", "float32,int8", "element types to measure")
 	batches := flag.String("batches", "1,8", "batch sizes")
 	threads := flag.String("threads", "1,4", "numbers of threads; more than the machine has become as many as it has")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,6 +30,8 @@ type network struct {
 	method string
 	// minInt8 is how many times faster than float32 int8 has to be; 0: any.
 	minInt8 float64
+	// of is the network whose float32 file this one shares; it is measured only if it is named.
+	of string
 }
 
 var networks = []network{
@@ -36,6 +39,7 @@ var networks = []network{
 	{name: "resnet50", build: shapes.ResNet50().Graph, method: "static", minInt8: 2.3},
 	{name: "mobilenetv2", build: shapes.MobileNetV2Full().Graph, method: "static"},
 	{name: "bert", build: shapes.BERTBase().Graph, method: "dynamic", minInt8: 2.5},
+	{name: "bert-static", build: shapes.BERTBase().Graph, method: "static", minInt8: 2.5, of: "bert"},
 }
 
 // tokens is the length of the sequences that the encoder is measured on.
@@ -63,7 +67,7 @@ func (f *files) path(kind string) string {
 
 // makeFiles writes the model files of a network to the folder dir unless they are there.
 func (n *network) makeFiles(ctx context.Context, dir string) (*files, error) {
-	f := &files{Float32: filepath.Join(dir, n.name+"-float32.onnx"), Int8: filepath.Join(dir, n.name+"-int8.onnx")}
+	f := &files{Float32: filepath.Join(dir, cmp.Or(n.of, n.name)+"-float32.onnx"), Int8: filepath.Join(dir, n.name+"-int8.onnx")}
 	about := filepath.Join(dir, n.name+".json")
 	raw, err := os.ReadFile(about)
 	if err == nil && json.Unmarshal(raw, f) == nil && f.Version == filesVersion {

@@ -21,6 +21,7 @@ var small = []network{
 	{name: "bottleneck", build: shapes.ResNet{Blocks: [4]int{1, 1, 1, 1}, Bottleneck: true, Width: 8, Classes: 10, Side: 32, Seed: 1}.Graph, method: "static"},
 	{name: "mobilenet", build: shapes.MobileNetV2{Multiplier: 0.25, Classes: 10, Side: 32, Seed: 1}.Graph, method: "static"},
 	{name: "bert", build: shapes.BERT{Layers: 1, Hidden: 32, Heads: 2, Intermediate: 64, Vocabulary: 30522, Positions: tokens, Seed: 1}.Graph, method: "dynamic"},
+	{name: "bert-static", build: shapes.BERT{Layers: 1, Hidden: 32, Heads: 2, Intermediate: 64, Vocabulary: 30522, Positions: tokens, Seed: 1}.Graph, method: "static", of: "bert"},
 }
 
 // TestFiles makes the files of each network and compares what they compute, with any number of threads.
