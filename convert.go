@@ -128,7 +128,7 @@ func Convert(ctx context.Context, path, output string, o ConvertOptions) (*Conve
 	if err == nil && !o.DryRun {
 		err = c.compare(ctx, m)
 	}
-	return c, err
+	return c, damaged(ctx, m, err)
 }
 
 // gridFormats are the formats of matrices in codes, beside GGUF files.

@@ -344,6 +344,9 @@ func withState(m *model.Model, state []model.Entry) *model.Model {
 
 // saveONNX writes the graph of a model, with matrices of codes as MatMulNBits, to an ONNX file.
 func saveONNX(ctx context.Context, path string, m *model.Model) error {
+	if err := m.Damaged(ctx, true); err != nil {
+		return err
+	}
 	work := m.With(m.Graph.Clone())
 	pass.FreezeInputs(work.Graph)
 	if err := pass.Clean(work.Graph); err != nil {

@@ -3,6 +3,7 @@ package neuroquant
 import (
 	"context"
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,10 +15,11 @@ import (
 	"github.com/neurotrain/neuroquant/internal/format"
 	"github.com/neurotrain/neuroquant/internal/format/hf"
 	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/tensor"
 )
 
-// checkpointOf writes a small model as a folder.
-func checkpointOf(t *testing.T, c *archtest.Case) string {
+// checkpointOf writes a small model as a folder. Each change, if there are any, is told every tensor before.
+func checkpointOf(t *testing.T, c *archtest.Case, changes ...func(name string, v *tensor.Tensor)) string {
 	t.Helper()
 	dir := t.TempDir()
 	var list []safetensors.Entry
@@ -33,6 +35,9 @@ func checkpointOf(t *testing.T, c *archtest.Case) string {
 		v, err := c.Tensor(name).Load()
 		if err != nil {
 			t.Fatal(err)
+		}
+		for _, change := range changes {
+			change(name, v)
 		}
 		if err := w.Write(name, v); err != nil {
 			t.Fatal(err)
@@ -159,6 +164,69 @@ func TestHeadsThatLoadersSkip(t *testing.T) {
 		slices.Sort(heads)
 		if !slices.Equal(heads, want[c.Name]) {
 			t.Errorf("%s: want %v to be skipped, got %v", c.Name, want[c.Name], heads)
+		}
+	}
+}
+
+// TestDamagedWeights finds what is not a number in weights, whatever is done with them, and names the file, the tensor and the element.
+func TestDamagedWeights(t *testing.T) {
+	ctx := context.Background()
+	var small *archtest.Case
+	for _, c := range archtest.Golden(t) {
+		if c.Type() == "llama" {
+			small = c
+		}
+	}
+	run := func(folder, _ string) error {
+		m, err := Open(ctx, folder)
+		if err != nil {
+			return err
+		}
+		defer m.Close()
+		_, err = m.Run(ctx, map[string]*tensor.Tensor{"input_ids": tensor.Of(tensor.Shape{1, 2}, []int64{3, 4})})
+		return err
+	}
+	convert := func(to string) func(folder, out string) error {
+		return func(folder, out string) error {
+			_, err := Convert(ctx, folder, out, ConvertOptions{To: to})
+			return err
+		}
+	}
+	quantize := func(c Config) func(folder, out string) error {
+		return func(folder, out string) error {
+			m := NewManager(c)
+			r, err := m.Quantize(ctx, folder)
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			return m.Save(ctx, r, out, false)
+		}
+	}
+	rtn := RTN4BitConfig()
+	rtn.GroupSize = 16
+	onnx := rtn
+	onnx.Format = "onnx"
+	todo := map[string]func(folder, out string) error{
+		"run": run, "folder": convert("hf"), "onnx": convert("onnx"),
+		"dynamic": quantize(DynamicConfig()), "rtn": quantize(rtn), "rtn as onnx": quantize(onnx), "nf4": quantize(BitsAndBytes4BitConfig()), "int8": quantize(BitsAndBytes8BitConfig()),
+	}
+	for _, name := range []string{"model.embed_tokens.weight", "model.layers.1.mlp.down_proj.weight", "model.norm.weight"} {
+		for _, value := range []float32{float32(math.NaN()), float32(math.Inf(-1))} {
+			folder := checkpointOf(t, small, func(n string, v *tensor.Tensor) {
+				if n == name {
+					tensor.Data[float32](v)[5] = value
+				}
+			})
+			for what, do := range todo {
+				if value == value && (what == "folder" || what == "onnx" || name != "model.layers.1.mlp.down_proj.weight") {
+					continue // stored as it is, or not met by these two tokens
+				}
+				err := do(folder, filepath.Join(t.TempDir(), "out"))
+				if err == nil || !strings.Contains(err.Error(), folder) || !strings.Contains(err.Error(), `"`+name+`"`) {
+					t.Errorf("%v in %s: %s: %v", value, name, what, err)
+				}
+			}
 		}
 	}
 }

@@ -175,7 +175,7 @@ func (g *Generator) run(ctx context.Context, r generate.Request, stop []string, 
 	r.Each = func(sequence, id int) (bool, error) { return answers[sequence].push(id) }
 	sequences, t, err := g.e.Run(ctx, r)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, damaged(ctx, g.m.m, err)
 	}
 	out := make([]Generation, len(sequences))
 	for i, s := range sequences {

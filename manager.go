@@ -326,6 +326,9 @@ func (m *Manager) save(ctx context.Context, r *Result, out string, overwrite boo
 		if err := r.checkRuntime(ctx); err != nil {
 			return err
 		}
+		if err := r.original.Damaged(ctx, true); err != nil {
+			return err
+		}
 	}
 	var files []string // of the model
 	err := outfile.WriteFolder(out, overwrite, func(dir string) error {
@@ -339,7 +342,7 @@ func (m *Manager) save(ctx context.Context, r *Result, out string, overwrite boo
 			path, o.Layout, o.Settings = dir, r.Config.Format, r.Config.layoutSettings()
 		}
 		if err := f.Save(ctx, path, r.m, o); err != nil {
-			return err
+			return damaged(ctx, r.original, err)
 		}
 		entries, err := os.ReadDir(dir)
 		if err != nil {

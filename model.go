@@ -80,7 +80,11 @@ func (m *Model) Run(ctx context.Context, in map[string]*tensor.Tensor) (map[stri
 	if err := m.prepare(); err != nil {
 		return nil, err
 	}
-	return m.session.RunNamed(ctx, in)
+	out, err := m.session.RunNamed(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	return out, m.checked(ctx, out)
 }
 
 // RunInto is [Model.Run] into out, a map from an earlier call: outputs that are there and have the right type and shape are filled,
@@ -90,11 +94,33 @@ func (m *Model) RunInto(ctx context.Context, in, out map[string]*tensor.Tensor) 
 	if err := m.prepare(); err != nil {
 		return err
 	}
-	return m.session.RunNamedInto(ctx, in, out)
+	if err := m.session.RunNamedInto(ctx, in, out); err != nil {
+		return err
+	}
+	return m.checked(ctx, out)
+}
+
+// checked reports tensors of a checkpoint that are the reason of outputs which are not numbers.
+func (m *Model) checked(ctx context.Context, out map[string]*tensor.Tensor) error {
+	if m.m.State == nil {
+		return nil
+	}
+	for _, t := range out {
+		if t.NaN() >= 0 {
+			return m.m.Damaged(ctx, true)
+		}
+	}
+	return nil
 }
 
 func (m *Model) prepare() error {
 	m.once.Do(func() {
+		if m.m.Metadata["quantization"] == "" {
+			// Not every operator hands on what is not a number.
+			if m.err = m.m.Damaged(context.Background(), false); m.err != nil {
+				return
+			}
+		}
 		g, err := pass.Lower(m.m.Graph)
 		if err != nil {
 			m.err = fmt.Errorf("%s: %w", m.name(), err)

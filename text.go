@@ -6,6 +6,9 @@ import (
 	"fmt"
 
 	"github.com/neurotrain/neuroquant/internal/analyze"
+	"github.com/neurotrain/neuroquant/internal/generate"
+	"github.com/neurotrain/neuroquant/internal/kernel"
+	"github.com/neurotrain/neuroquant/internal/model"
 )
 
 // Results of [EvaluateText].
@@ -83,10 +86,20 @@ func EvaluateText(ctx context.Context, m, reference *Model, texts []string, o Te
 	return p, d, m.failed(err)
 }
 
-// failed names the model in an error.
+// failed names the model in an error, and the tensor that is the reason of logits which are not numbers.
 func (m *Model) failed(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s: %w", m.name(), err)
+	return damaged(context.Background(), m.m, fmt.Errorf("%s: %w", m.name(), err))
+}
+
+// damaged returns, for an error about values that are not finite, the tensor of the checkpoint that is the reason, if there is one.
+func damaged(ctx context.Context, m *model.Model, err error) error {
+	if errors.Is(err, generate.ErrNotANumber) || errors.Is(err, kernel.ErrNotFinite) {
+		if reason := m.Damaged(ctx, true); reason != nil {
+			return reason
+		}
+	}
+	return err
 }

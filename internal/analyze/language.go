@@ -2,12 +2,12 @@ package analyze
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
 
 	"github.com/neurotrain/neuroquant/internal/exec"
+	"github.com/neurotrain/neuroquant/internal/generate"
 	"github.com/neurotrain/neuroquant/internal/kernel"
 	"github.com/neurotrain/neuroquant/internal/progress"
 	"github.com/neurotrain/neuroquant/tensor"
@@ -127,7 +127,7 @@ func Perplex(ctx context.Context, s, reference *exec.Session, ids []int, o TextO
 	p.Perplexity = math.Exp(p.Loss)
 	p.StandardError = spread * p.Perplexity
 	if math.IsNaN(p.Loss) {
-		return nil, nil, errors.New("the model computed values that are not numbers; its weights may be damaged, or too large for its element types")
+		return nil, nil, generate.ErrNotANumber
 	}
 	if reference == nil {
 		return p, nil, nil

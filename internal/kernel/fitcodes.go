@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 	"math"
 )
@@ -120,6 +121,9 @@ func inverse(d float32) float32 {
 // cutCode returns v + bias cut to an integer, at most most.
 func cutCode(v, bias float32, most int) uint8 { return uint8(min(most, int(int8(v+bias)))) }
 
+// ErrNotFinite is in the chain of the errors about values that cannot be rounded to codes.
+var ErrNotFinite = errors.New("want finite values")
+
 // CheckFinite returns an error that says where x is infinite or not a number.
 func CheckFinite(x []float32) error {
 	const infinity = 0x7f800000
@@ -132,7 +136,7 @@ func CheckFinite(x []float32) error {
 	}
 	for i, v := range x {
 		if math.Float32bits(v)&0x7fffffff >= infinity {
-			return fmt.Errorf("value %d is %v", i, v)
+			return fmt.Errorf("value %d is %v; %w", i, v, ErrNotFinite)
 		}
 	}
 	return nil

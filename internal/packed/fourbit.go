@@ -154,7 +154,7 @@ func NewFourBit(p *kernel.Pool, t *FourBitType, rows, cols, block int, double bo
 	})
 	for i, s := range f.Scales {
 		if s-s != 0 {
-			return nil, fmt.Errorf("row %d holds values that are not finite", i*block/cols)
+			return nil, fmt.Errorf("row %d holds values that are not finite; %w", i*block/cols, kernel.ErrNotFinite)
 		}
 	}
 	if double {

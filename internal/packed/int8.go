@@ -44,7 +44,7 @@ func NewLLMInt8(p *kernel.Pool, rows, cols int, threshold float32, row func(dst 
 	})
 	for r, s := range m.Max {
 		if s-s != 0 {
-			return nil, fmt.Errorf("row %d holds values that are not finite in float16", r)
+			return nil, fmt.Errorf("row %d holds values that are not finite in float16; %w", r, kernel.ErrNotFinite)
 		}
 		m.Scales[r] = s / 127
 	}

@@ -212,7 +212,7 @@ func (l *weightLayer) some(first, n int) ([]float32, error) {
 		}
 	}
 	if at := notFinite(out); at >= 0 {
-		return nil, fmt.Errorf("weight %q: %v in row %d and column %d; a quantized weight needs finite values", l.w.Name, out[at], first+at/l.cols, at%l.cols)
+		return nil, fmt.Errorf("weight %q: %v in row %d and column %d; %w", l.w.Name, out[at], first+at/l.cols, at%l.cols, kernel.ErrNotFinite)
 	}
 	return out, nil
 }

@@ -258,6 +258,9 @@ func Save(ctx context.Context, path string, m *model.Model, o model.SaveOptions)
 		if err != nil {
 			return fmt.Errorf("tensor %q: %w", e.Name, err)
 		}
+		if err := m.DamagedTensor(e, t, false); err != nil {
+			return err
+		}
 		if err := w.Write(e.Name, t); err != nil {
 			return err
 		}
