@@ -51,6 +51,8 @@ type Conversion struct {
 	Format string `json:"format"`
 	Type   string `json:"type,omitempty"`
 	Bytes  int64  `json:"bytes"` // of the tensors
+	// Notes are what a reader of the output should know that it does not say.
+	Notes []string `json:"notes,omitempty"`
 	// Equal and Differ count tensors that the written file decodes to the same values as the input, and those that it does not; both are 0 where
 	// the input has no matrices of codes.
 	Equal   int               `json:"equal,omitempty"`
@@ -252,7 +254,7 @@ func convertToGGUF(ctx context.Context, m *model.Model, c *Conversion, o Convert
 	if err != nil {
 		return fmt.Errorf("%s: %w", m.Path, err)
 	}
-	c.Type = p.Type()
+	c.Type, c.Notes = p.Type(), p.Notes()
 	for _, t := range p.Tensors() {
 		c.Bytes += int64(t.Bytes)
 		c.Tensors = append(c.Tensors, ConvertedTensor{Name: t.Name, From: t.From, Type: t.Kind.String(), Shape: t.Shape, Bytes: int64(t.Bytes), Why: why[t.From]})

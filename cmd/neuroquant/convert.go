@@ -101,6 +101,9 @@ func (a *app) conversion(c *neuroquant.Conversion, all, dry bool) error {
 		verb = "would write"
 	}
 	a.printf("\n%s %s: %s in %d tensors\n", verb, c.Output, report.Bytes(c.Bytes), len(c.Tensors))
+	for _, n := range c.Notes {
+		a.printf("note: %s\n", n)
+	}
 	if c.Equal+c.Differ == 0 {
 		return nil
 	}

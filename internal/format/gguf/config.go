@@ -1,8 +1,11 @@
 package gguf
 
 import (
+	"errors"
 	"fmt"
 	"math"
+
+	"github.com/neurotrain/neuroquant/internal/codec/gguf"
 )
 
 // shape carries over what all have: the sizes of the model. It returns the size of a head.
@@ -50,7 +53,11 @@ func (f *fields) headSize(share int) int {
 // tied says whether the head is the embedding.
 func (f *fields) tied() {
 	if !f.writing {
-		f.config["tie_word_embeddings"] = !f.has("output.weight")
+		copied, _, err := f.header.Flag(tiedOutputKey)
+		if err != nil {
+			f.fail("metadata: %w", err)
+		}
+		f.config["tie_word_embeddings"] = !f.has("output.weight") || copied && f.alike("output.weight", "token_embd.weight")
 	}
 }
 
@@ -211,22 +218,53 @@ func configLlama(f *fields) {
 	f.vocabulary()
 	f.tied()
 	f.only("hidden_act", "silu")
-	f.noWindow()
-	if !f.writing {
-		f.config["attention_bias"] = f.has("blk.0.attn_q.bias")
-		f.config["mlp_bias"] = f.has("blk.0.ffn_up.bias")
+	f.window()
+	if f.writing {
+		return
 	}
+	if f.config["sliding_window"] != nil {
+		f.config["model_type"] = "mistral"
+		return
+	}
+	f.config["attention_bias"] = f.has("blk.0.attn_q.bias")
+	f.config["mlp_bias"] = f.has("blk.0.ffn_up.bias")
 }
 
-// noWindow refuses to write a sliding window that a text can be longer than, for architectures in which llama.cpp knows none.
-func (f *fields) noWindow() {
+// Metadata of this program's own: what a file does not say in words that llama.cpp knows.
+const (
+	fullContextKey = "neuroquant.context_length" // of a model whose context is that of its sliding window in the file
+	tiedOutputKey  = "neuroquant.tied_output"    // the head is a copy of the embedding
+)
+
+// window carries a sliding window over for architectures in which llama.cpp knows none. It sees all of a text, which is right up to the window:
+// that is the context that it is told.
+func (f *fields) window() {
 	if !f.writing {
+		full, ok, err := f.header.Int(fullContextKey)
+		w, there, e := f.header.Int(f.arch + ".attention.sliding_window")
+		if err := errors.Join(err, e); err != nil {
+			f.fail("metadata: %w", err)
+		}
+		if ok && there {
+			f.config["sliding_window"], f.config["max_position_embeddings"] = w, full
+		}
 		return
 	}
 	w, ok := f.number("sliding_window")
-	if c, _ := f.number("max_position_embeddings"); ok && w > 0 && w < c {
-		f.fail("config: a sliding_window of %v below the context of %v cannot be said in GGUF's %s", w, c, f.arch)
+	c, _ := f.number("max_position_embeddings")
+	if !ok || w < 1 || w >= c {
+		return
 	}
+	key := f.arch + ".context_length"
+	for i := range f.pairs {
+		if f.pairs[i].Key == key {
+			f.pairs[i].Value = uint32(w)
+		}
+	}
+	f.put("attention.sliding_window", uint32(w))
+	f.pairs = append(f.pairs, gguf.Pair{Key: fullContextKey, Value: uint32(c)})
+	f.notes = append(f.notes, fmt.Sprintf(
+		"llama.cpp knows no sliding window in %s: the file says a context of %v tokens, the window, up to which both compute the same; the model was made for %v", f.arch, w, c))
 }
 
 // layerTypes refuses to write layers of other types than llama.cpp takes them for.
@@ -245,6 +283,7 @@ func configMixtral(f *fields) {
 	f.size("num_local_experts", "expert_count", -1)
 	f.size("num_experts_per_tok", "expert_used_count", -1)
 	if !f.writing {
+		f.config["model_type"] = "mixtral"
 		delete(f.config, "attention_bias")
 		delete(f.config, "mlp_bias")
 	}
@@ -397,7 +436,7 @@ func configPhi3(f *fields) {
 	f.partialRope("partial_rotary_factor", 1, size)
 	f.tied()
 	f.only("hidden_act", "silu")
-	f.noWindow()
+	f.window()
 	if w, ok, _ := f.windowRead(); ok {
 		f.config["sliding_window"] = w
 	}
@@ -550,7 +589,7 @@ func configStarcoder2(f *fields) {
 	f.tied()
 	f.only("hidden_act", "gelu_pytorch_tanh")
 	f.only("use_bias", true)
-	f.noWindow()
+	f.window()
 	f.set("hidden_act", "gelu_pytorch_tanh")
 }
 

@@ -32,7 +32,7 @@ func TestFamiliesComeBack(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "tokenizer.json"), text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	done := map[*family]bool{}
+	done, windows := map[*family]bool{}, 0
 	for i, c := range archtest.Golden(t) {
 		m := &model.Model{Dir: dir, Path: dir, Config: c.Config}
 		for _, name := range c.Names() {
@@ -46,6 +46,12 @@ func TestFamiliesComeBack(t *testing.T) {
 			continue
 		}
 		back := open(t, Open, path)
+		for _, key := range []string{"model_type", "sliding_window", "max_position_embeddings"} {
+			if want, have := c.Config[key], back.Config[key]; want != nil && have != nil && fmt.Sprint(want) != fmt.Sprint(have) {
+				t.Errorf("%s: %s is %v, was %v", c.Name, key, have, want)
+			}
+		}
+		windows += len(notesOf(t, m))
 		sameState(t, c, back)
 		c.Check(t, back.Graph)
 		fam, err := familyFor(m)
@@ -53,6 +59,9 @@ func TestFamiliesComeBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		done[fam] = true
+	}
+	if windows < 3 { // of Mistral, Mixtral, StarCoder2
+		t.Errorf("%d files say that their context is a sliding window", windows)
 	}
 	for _, f := range families {
 		if !done[f] {
@@ -85,12 +94,17 @@ func TestImportanceOfExperts(t *testing.T) {
 	}
 }
 
-// sameState compares the tensors of a model with those that it was written from. A head that was tied may be there.
+// sameState compares the tensors of a model with those that it was written from.
 func sameState(t *testing.T, c *archtest.Case, m *model.Model) {
 	t.Helper()
 	got := map[string]tensor.Source{}
 	for _, e := range m.StateDict() {
 		got[e.Name] = e.Source
+	}
+	for name := range got {
+		if c.Shapes[name] == nil {
+			t.Errorf("%s: %s is new", c.Name, name)
+		}
 	}
 	for _, name := range c.Names() {
 		want, err := c.Tensor(name).Load()
@@ -113,4 +127,18 @@ func sameState(t *testing.T, c *archtest.Case, m *model.Model) {
 			t.Errorf("%s: %s%v is %v, off by %v", c.Name, name, want.Shape, have.Shape, off)
 		}
 	}
+}
+
+func notesOf(t *testing.T, m *model.Model) []string {
+	t.Helper()
+	p, err := NewPlan(m, Options{Type: "F32"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range p.Notes() {
+		if !strings.Contains(n, "llama.cpp knows no sliding window") {
+			t.Error(n)
+		}
+	}
+	return p.Notes()
 }

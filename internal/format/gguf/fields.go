@@ -17,7 +17,9 @@ type fields struct {
 	header  *gguf.Header // read
 	pairs   []gguf.Pair  // written
 	errs    []error
+	notes   []string                 // what a file that is written does not say
 	has     func(tensor string) bool // tensors of the GGUF file that is read
+	alike   func(a, b string) bool   // whether two of them have the same type and shape
 }
 
 func (f *fields) fail(format string, a ...any) { f.errs = append(f.errs, fmt.Errorf(format, a...)) }

@@ -62,7 +62,7 @@ func ParseMixture(name string) (Mixture, error) {
 type mixed struct {
 	Mixture
 	layers, heads, kvHeads, experts int
-	tied, weighted                  bool
+	tied, copied, weighted          bool
 }
 
 // quantizable reports whether a tensor of a file may be of another type than float32.

@@ -253,7 +253,7 @@ func (f *File) weights(fam *family, config map[string]any) (*weights, error) {
 	heads, kvHeads, _ := c.headSizes()
 	w := &weights{byName: map[string]tensor.Source{}}
 	for _, name := range f.names {
-		if slices.Contains(computed, name) {
+		if slices.Contains(computed, name) || name == "output.weight" && config["tie_word_embeddings"] == true {
 			continue
 		}
 		to := fam.toCheckpoint(name)
@@ -323,7 +323,10 @@ func (f *File) config() (map[string]any, *family, error) {
 		return nil, nil, err
 	}
 	config := map[string]any{"model_type": fam.types[0]}
-	c := &fields{arch: name, config: config, header: f.Header, has: has}
+	c := &fields{arch: name, config: config, header: f.Header, has: has, alike: func(a, b string) bool {
+		x, y := f.tensors[a], f.tensors[b]
+		return x.kind == y.kind && x.Tensor != nil && y.Tensor != nil && slices.Equal(x.Shape, y.Shape)
+	}}
 	fam.config(c)
 	embedding := f.tensors["token_embd.weight"]
 	if embedding.Tensor == nil || len(embedding.Shape) != 2 {

@@ -53,6 +53,7 @@ func (t *target) size() (int, error) {
 // Plan is a file that can be written: what is in it is decided, from shapes and configuration alone.
 type Plan struct {
 	pairs   []gguf.Pair
+	notes   []string
 	targets []*target
 	mixture Mixture
 	options Options
@@ -133,6 +134,10 @@ func NewPlan(m *model.Model, o Options) (*Plan, error) {
 	}
 	p.general(m, fam)
 	p.pairs = append(p.pairs, c.pairs...)
+	p.notes = c.notes
+	if rules.copied {
+		p.pairs = append(p.pairs, gguf.Pair{Key: tiedOutputKey, Value: true})
+	}
 	embedding := slices.IndexFunc(p.targets, func(t *target) bool { return t.name == "token_embd.weight" })
 	if embedding < 0 {
 		return nil, errors.New("the model has no token embedding")
@@ -219,7 +224,7 @@ func (p *Plan) addTensors(state []model.Entry, fam *family, rules *mixed) error 
 	}
 	if fam.output && rules.tied && embedding != nil {
 		head := *embedding
-		head.name, rules.tied = "output.weight", false
+		head.name, rules.tied, rules.copied = "output.weight", false, true
 		p.targets = append(p.targets, &head)
 	}
 	kinds := map[tensor.Source]packed.Kind{}
@@ -291,6 +296,9 @@ func leftover(name string) bool {
 	return strings.HasSuffix(name, "rotary_emb.inv_freq") || strings.HasSuffix(name, ".attn.bias") || strings.HasSuffix(name, ".attn.masked_bias") ||
 		strings.HasSuffix(name, ".attention.bias") || strings.HasSuffix(name, ".attention.masked_bias")
 }
+
+// Notes are what a reader of the file should know that it does not say.
+func (p *Plan) Notes() []string { return p.notes }
 
 // Type is the name of the mixture.
 func (p *Plan) Type() string { return p.mixture.Name }
