@@ -239,8 +239,6 @@ func largestOf(x []float32) float32 {
 	return max(-lo, hi)
 }
 
-func abs32(x float32) float32 { return math.Float32frombits(math.Float32bits(x) &^ (1 << 31)) }
-
 // packAffineGeneric makes inner blocks of codes of a strip from bytes in the order of 8-bit codes.
 func packAffineGeneric(f affineForm, inner int, dst, src []byte) {
 	size, panel := f.blockBytes(), 16*f.block()

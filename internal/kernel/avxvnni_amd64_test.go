@@ -59,6 +59,59 @@ func TestTileInt8Ymm(t *testing.T) {
 	}
 }
 
+func TestRunsInt8Ymm(t *testing.T) {
+	kernels := &runsAVXVNNI
+	switch {
+	case impl.Has(impl.AVXVNNI):
+	case impl.Has(impl.AVX512VNNI):
+		kernels = &runsAVX512VL
+	default:
+		t.Skip("this CPU has no VPDPBUSD")
+	}
+	r := rand.New(rand.NewPCG(3, 4))
+	for _, height := range []int{8, 4, 2, 1} {
+		for _, width := range []int{48, 32, 16} {
+			for _, words := range []int{1, 2, 17} {
+				for runs := 1; runs <= 9; runs += 4 {
+					offs, starts := make([]int, runs), make([]int, height)
+					for i := range offs {
+						offs[i] = r.IntN(100)
+					}
+					for i := range starts {
+						starts[i] = r.IntN(100)
+					}
+					src, _ := guarded[byte](200+4*words, r.IntN(64))
+					weights, _ := guarded[byte](4*width*words*runs, r.IntN(64))
+					randomBytes(r, src)
+					randomBytes(r, weights)
+					if runs == 9 { // the largest sums
+						fillWith(src, 255)
+						fillWith(weights, []byte{127, 128}[r.IntN(2)])
+					}
+					got, check := guarded[int32](height*panelWidth, r.IntN(16))
+					runsInt8Ymm(kernels, height, width, words, src, starts, offs, weights, got)
+					if err := check(); err != nil {
+						t.Fatal(err)
+					}
+					for i, start := range starts {
+						for j := range width {
+							var want int32
+							for q, off := range offs {
+								for l := range 4 * words {
+									want += int32(src[start+off+l]) * int32(int8(weights[(q*words+l/4)*4*width+4*j+l%4]))
+								}
+							}
+							if got[i*panelWidth+j] != want {
+								t.Fatalf("%dx%d, %d runs of %d words: (%d,%d) is %d, want %d", height, width, runs, words, i, j, got[i*panelWidth+j], want)
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
 // Twins are the same text but for the encoding of VPDPBUSD, whose bytes the generator's own tests check.
 func TestAVXVNNITwinsAreEqual(t *testing.T) {
 	data, err := os.ReadFile("gemmint8_amd64.s")
@@ -83,7 +136,7 @@ func TestAVXVNNITwinsAreEqual(t *testing.T) {
 			}
 		}
 	}
-	if pairs != 8 {
-		t.Errorf("%d pairs, want 8", pairs)
+	if pairs != 12 {
+		t.Errorf("%d pairs, want 12", pairs)
 	}
 }

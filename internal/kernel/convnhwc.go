@@ -483,19 +483,16 @@ func (c *nhwcPlan) group(p *Pool, g int, image []byte, b *PackedInt8, whole []in
 // prepareRows lists where the output positions [i0, i1) begin, the last several times to fill a tile, and with sums what the
 // zero points of the weights need of each.
 func (c *nhwcPlan) prepareRows(image []byte, starts []int, terms []finishRow, i0, i1 int, sums bool) {
-	for i := i0; i < i1; i++ {
-		at := c.position(i)
-		starts[i-i0] = at
-		if sums {
-			row := columnsOnly
-			for _, off := range c.offs {
-				row.q -= sumBytes(image[at+off:at+off+c.runs.bytes], 0)
-			}
-			terms[i-i0] = row
-		}
+	c.starts(starts, i0, i1)
+	if !sums {
+		return
 	}
-	for i := i1 - i0; i < min(i1-i0+8, len(starts)); i++ {
-		starts[i] = starts[i1-i0-1]
+	for i, at := range starts[:i1-i0] {
+		row := columnsOnly
+		for _, off := range c.offs {
+			row.q -= sumBytes(image[at+off:at+off+c.runs.bytes], 0)
+		}
+		terms[i] = row
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 var (
-	useRunsVNNI                          bool
+	useRunsVNNI, useRunsAVXVNNI          bool
 	useDepthwiseVNNI                     bool
 	useDepthwiseAVX512, useDepthwiseAVX2 bool
 	useStripsAVX512, useStripsAVX2       bool
@@ -17,6 +17,7 @@ var (
 
 func init() {
 	impl.Register("convNHWC", impl.AVX512VNNI, &useRunsVNNI)
+	impl.Register("convNHWC", impl.AVXVNNI, &useRunsAVXVNNI)
 	impl.Register("convNHWC", impl.AVX512, &useStripsAVX512)
 	impl.Register("convNHWC", impl.AVX2, &useStripsAVX2)
 	impl.Register("depthwise", impl.AVX512VNNI, &useDepthwiseVNNI)
@@ -25,7 +26,7 @@ func init() {
 }
 
 // useRunsInt8 reports whether runsInt8 is there.
-func useRunsInt8() bool { return useRunsVNNI }
+func useRunsInt8() bool { return useRunsVNNI || useRunsAVXVNNI }
 
 // runsInt8 sets c[i*48+j], for len(starts) = height rows and width columns, to the sum over runs r, words l < words and t < 4 of
 // src[starts[i]+offs[r]+4*l+t], unsigned, times the signed byte t of word (r*words+l)*width+j of b.
@@ -43,8 +44,39 @@ func runsInt8(height, width, words int, src []byte, starts, offs []int, b []byte
 	needLen("runsInt8 source", len(src), highest+last+4*words)
 	needLen("runsInt8 weights", len(b), len(offs)*words*4*width)
 	needLen("runsInt8 sums", len(c), height*panelWidth)
+	if !useRunsVNNI {
+		runsInt8Ymm(&runsAVXVNNI, height, width, words, src, starts, offs, b, c)
+		return
+	}
 	f := runsTile(height<<8 | width)
 	f(len(offs), words, unsafe.SliceData(src), &starts[0], &offs[0], &b[0], &c[0])
+}
+
+// ymmRuns are kernels for 4, 2 and 1 rows and 16 columns, and for 4 rows and 24 columns.
+type ymmRuns [4]func(runs, k4 int, src *byte, rows, offs *int, b *byte, ldb int, c *int32)
+
+var (
+	runsAVXVNNI = ymmRuns{runsInt8x4x16AVXVNNI, runsInt8x2x16AVXVNNI, runsInt8x1x16AVXVNNI, runsInt8x4x24AVXVNNI}
+	// The same functions in another encoding of one instruction, for tests as tilesAVX512VL.
+	runsAVX512VL = ymmRuns{runsInt8x4x16AVX512VLVNNI, runsInt8x2x16AVX512VLVNNI, runsInt8x1x16AVX512VLVNNI, runsInt8x4x24AVX512VLVNNI}
+)
+
+// runsInt8Ymm is runsInt8 by tiles of at most 4 x 24.
+func runsInt8Ymm(of *ymmRuns, height, width, words int, src []byte, starts, offs []int, b []byte, c []int32) {
+	f, step, cols := of[0], 4, 16
+	switch {
+	case height == 1:
+		f, step = of[2], 1
+	case height == 2:
+		f, step = of[1], 2
+	case width == panelWidth:
+		f, cols = of[3], 24
+	}
+	for j := 0; j < width; j += cols { // the columns of weights stay near for all rows
+		for i := 0; i < height; i += step {
+			f(len(offs), words, unsafe.SliceData(src), &starts[i], &offs[0], &b[4*j], 4*width, &c[i*panelWidth+j])
+		}
+	}
 }
 
 func runsTile(shape int) func(runs, k4 int, src *byte, rows, offs *int, b *byte, c *int32) {

@@ -40,6 +40,7 @@ func fenced[T any](t *testing.T, s []T, front bool) []T {
 func TestNothingOutsideIsTouched(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(1, 2))
+		var table [256]byte
 		for _, front := range []bool{false, true} {
 			floats := func(n int) []float32 { return fenced(t, randomF32(r, make([]float32, n)), front) }
 			octets := func(n int) []byte { return fenced(t, randomBytes(r, make([]byte, n)), front) }
@@ -114,7 +115,7 @@ func TestNothingOutsideIsTouched(t *testing.T) {
 					DepthwiseF32NHWC(nil, &s, floats(len(x8)), PackDepthwiseF32(&s, floats(s.InC*product(s.Kernel))), scale, floats(n))
 				}
 			}
-			for n := 1; n < 70; n++ {
+			for n := 1; n <= 130; n++ {
 				x, y, dst := floats(n), floats(n), floats(n)
 				codes, halves := octets(n), fenced(t, make([]uint16, n), front)
 				for _, f := range []func(dst, x []float32){ReLU, Exp, Sigmoid, SiLU, Tanh, Erf, Gelu, GeluTanh, Softmax} {
@@ -132,6 +133,19 @@ func TestNothingOutsideIsTouched(t *testing.T) {
 				QuantizeS8(codes, x, 0.1, 3)
 				DequantizeU8(dst, codes, 0.1, 3)
 				DequantizeS8(dst, codes, 0.1, 3)
+				Max(dst, x, y)
+				AddScalar(dst, x, 2)
+				Scale(dst, x, 2)
+				Clip(dst, x, -1, 1)
+				MaskPositive(dst, x, y)
+				FakeQuantGrad(dst, x, y, 0.1, -8, 7)
+				code := Code{Scale: 0.1, Zero: 3, Signed: n%2 == 0}
+				AddCodes(octets(n), &code, codes, &code, octets(n), &code)
+				MulCodes(octets(n), &code, codes, &code, octets(n), &code)
+				Lookup(octets(n), codes, &table)
+				if err := CheckFinite(x); err != nil {
+					t.Fatal(err)
+				}
 				F32ToF16(halves, x)
 				F16ToF32(dst, halves)
 				F32ToBF16(halves, x)
@@ -140,6 +154,65 @@ func TestNothingOutsideIsTouched(t *testing.T) {
 			for _, d := range [][2]int{{8, 8}, {16, 9}, {9, 40}, {33, 300}, {1, 5}} {
 				x, y := floats(d[0]*d[1]), floats(d[0]*d[1])
 				Transpose(y, d[0], x, d[1], d[0], d[1])
+			}
+		}
+	})
+}
+
+// What factorizes, pools and convolves images whose channels lie together touches nothing outside either.
+func TestNothingOutsideOfImagesIsTouched(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(3, 4))
+		for _, front := range []bool{false, true} {
+			floats := func(n int) []float32 { return fenced(t, randomF32(r, make([]float32, n)), front) }
+			octets := func(n int) []byte { return fenced(t, randomBytes(r, make([]byte, n)), front) }
+			for i, s := range nhwcShapes() {
+				if i%2 == 1 && front || s.Batch == 0 {
+					continue
+				}
+				terms := s.InC / s.Group * product(s.Kernel)
+				nx, ny := s.Batch*s.InC*product(s.In), s.Batch*s.OutC*product(s.Out())
+				bias, y := floats(s.OutC), floats(ny)
+				ConvF32NHWC(nil, &s, floats(nx), PackConvF32NHWC(&s, floats(s.OutC*terms)), bias, floats(ny), y)
+				code := Code{Scale: 0.1, Zero: 3}
+				packed := PackConvNHWC(&s, octets(s.OutC*terms), true, nil)
+				ConvInt8NHWCRequant(nil, &s, octets(nx), false, 3, packed, nil, &Requant{Scale: bias, Zero: 3}, &AddedCodes{Codes: octets(ny), Conv: code, Code: code, Sum: code}, octets(ny))
+			}
+			for _, channels := range []int{1, 7, 16, 33, 64, 130} {
+				for i := range 4 {
+					p := PoolShape{
+						Batch: 1, Channels: channels, ChannelsLast: i%2 == 1, In: []int{5, 3 + 7*i}, Kernel: []int{2, 3}, Stride: []int{1 + i/2, 1 + i%2},
+					}
+					p.Out = []int{(5-2)/p.Stride[0] + 1, 7*i/p.Stride[1] + 1}
+					nx, ny := channels*5*(3+7*i), channels*p.Out[0]*p.Out[1]
+					MaxPoolF32(nil, &p, floats(nx), floats(ny))
+					MaxPoolCodes(nil, &p, octets(nx), i < 2, octets(ny))
+				}
+			}
+			for _, n := range []int{1, 2, 7, 8, 15, 16, 17, 31, 47, 48, 49, 65, 130} {
+				k := 1 + r.IntN(40)
+				a, c := floats(n*k), floats(n*n)
+				for v := range 4 {
+					upper, trans := v&1 != 0, v&2 != 0
+					lda := k
+					if trans {
+						lda = n
+					}
+					SyrkF32(nil, upper, trans, n, k, 1, a, lda, 0, c, n)
+				}
+				clear(c)
+				for i := range n {
+					c[i*n+i] = 4
+				}
+				if err := CholeskyF32(nil, false, n, c, n); err != nil {
+					t.Fatal(err)
+				}
+				b := floats(n * k)
+				TrsmF32(nil, false, Triangle{}, n, k, 1, c, n, b, k)
+				TrsmF32(nil, true, Triangle{}, k, n, 1, c, n, b, n)
+				if err := InvertTriangleF32(nil, Triangle{}, n, c, n); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 	})

@@ -45,12 +45,6 @@ func PackBF16[B BF16Operand](transB bool, k, n int, b []B, ldb int) *PackedBF16 
 	return q
 }
 
-// Size returns the number of rows (k) and columns (n) of the packed matrix.
-func (b *PackedBF16) Size() (k, n int) { return b.depth, b.cols.n }
-
-// Bytes returns the memory that the packed matrix holds.
-func (b *PackedBF16) Bytes() int { return 4 * len(b.data) }
-
 // GemmBF16Packed computes C = alpha*op(A)*B + beta*C as GemmBF16 does, with B packed before.
 func GemmBF16Packed[A BF16Operand](p *Pool, transA bool, m int, alpha float32, a []A, lda int, b *PackedBF16, beta float32, c []float32, ldc int) {
 	n, k := b.cols.n, b.depth

@@ -3032,6 +3032,462 @@ finish:
 	VZEROUPPER
 	RET
 
+// func runsInt8x4x24AVXVNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, ldb int, c *int32)
+// Requires: AVX, AVX2
+TEXT ·runsInt8x4x24AVXVNNI(SB), NOSPLIT, $0-64
+	MOVQ  runs+0(FP), AX
+	MOVQ  k4+8(FP), CX
+	MOVQ  src+16(FP), DX
+	MOVQ  offs+32(FP), BX
+	MOVQ  b+40(FP), SI
+	MOVQ  ldb+48(FP), DI
+	MOVQ  rows+24(FP), R8
+	MOVQ  (R8), R9
+	ADDQ  DX, R9
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	MOVQ  8(R8), R10
+	ADDQ  DX, R10
+	VPXOR Y3, Y3, Y3
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	MOVQ  16(R8), R11
+	ADDQ  DX, R11
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+	VPXOR Y8, Y8, Y8
+	MOVQ  24(R8), R8
+	ADDQ  DX, R8
+	VPXOR Y9, Y9, Y9
+	VPXOR Y10, Y10, Y10
+	VPXOR Y11, Y11, Y11
+
+run:
+	MOVQ (BX), DX
+	ADDQ $0x08, BX
+	MOVQ CX, R12
+
+word:
+	VMOVDQU      (SI), Y13
+	VMOVDQU      32(SI), Y14
+	VMOVDQU      64(SI), Y15
+	ADDQ         DI, SI
+	VPBROADCASTD (R9)(DX*1), Y12
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x1d; BYTE $0x50; BYTE $0xc5 // VPDPBUSDVEX  Y13, Y12, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x1d; BYTE $0x50; BYTE $0xce // VPDPBUSDVEX  Y14, Y12, Y1
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x1d; BYTE $0x50; BYTE $0xd7 // VPDPBUSDVEX  Y15, Y12, Y2
+	VPBROADCASTD (R10)(DX*1), Y12
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x1d; BYTE $0x50; BYTE $0xdd // VPDPBUSDVEX  Y13, Y12, Y3
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x1d; BYTE $0x50; BYTE $0xe6 // VPDPBUSDVEX  Y14, Y12, Y4
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x1d; BYTE $0x50; BYTE $0xef // VPDPBUSDVEX  Y15, Y12, Y5
+	VPBROADCASTD (R11)(DX*1), Y12
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x1d; BYTE $0x50; BYTE $0xf5 // VPDPBUSDVEX  Y13, Y12, Y6
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x1d; BYTE $0x50; BYTE $0xfe // VPDPBUSDVEX  Y14, Y12, Y7
+	BYTE $0xc4; BYTE $0x42; BYTE $0x1d; BYTE $0x50; BYTE $0xc7 // VPDPBUSDVEX  Y15, Y12, Y8
+	VPBROADCASTD (R8)(DX*1), Y12
+	BYTE $0xc4; BYTE $0x42; BYTE $0x1d; BYTE $0x50; BYTE $0xcd // VPDPBUSDVEX  Y13, Y12, Y9
+	BYTE $0xc4; BYTE $0x42; BYTE $0x1d; BYTE $0x50; BYTE $0xd6 // VPDPBUSDVEX  Y14, Y12, Y10
+	BYTE $0xc4; BYTE $0x42; BYTE $0x1d; BYTE $0x50; BYTE $0xdf // VPDPBUSDVEX  Y15, Y12, Y11
+	ADDQ         $0x04, DX
+	DECQ         R12
+	JNZ          word
+	DECQ         AX
+	JNZ          run
+	MOVQ         c+56(FP), AX
+	VMOVDQU      Y0, (AX)
+	VMOVDQU      Y1, 32(AX)
+	VMOVDQU      Y2, 64(AX)
+	VMOVDQU      Y3, 192(AX)
+	VMOVDQU      Y4, 224(AX)
+	VMOVDQU      Y5, 256(AX)
+	VMOVDQU      Y6, 384(AX)
+	VMOVDQU      Y7, 416(AX)
+	VMOVDQU      Y8, 448(AX)
+	VMOVDQU      Y9, 576(AX)
+	VMOVDQU      Y10, 608(AX)
+	VMOVDQU      Y11, 640(AX)
+	VZEROUPPER
+	RET
+
+// func runsInt8x4x24AVX512VLVNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, ldb int, c *int32)
+// Requires: AVX, AVX2, AVX512VL, AVX512VNNI
+TEXT ·runsInt8x4x24AVX512VLVNNI(SB), NOSPLIT, $0-64
+	MOVQ  runs+0(FP), AX
+	MOVQ  k4+8(FP), CX
+	MOVQ  src+16(FP), DX
+	MOVQ  offs+32(FP), BX
+	MOVQ  b+40(FP), SI
+	MOVQ  ldb+48(FP), DI
+	MOVQ  rows+24(FP), R8
+	MOVQ  (R8), R9
+	ADDQ  DX, R9
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	MOVQ  8(R8), R10
+	ADDQ  DX, R10
+	VPXOR Y3, Y3, Y3
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	MOVQ  16(R8), R11
+	ADDQ  DX, R11
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+	VPXOR Y8, Y8, Y8
+	MOVQ  24(R8), R8
+	ADDQ  DX, R8
+	VPXOR Y9, Y9, Y9
+	VPXOR Y10, Y10, Y10
+	VPXOR Y11, Y11, Y11
+
+run:
+	MOVQ (BX), DX
+	ADDQ $0x08, BX
+	MOVQ CX, R12
+
+word:
+	VMOVDQU      (SI), Y13
+	VMOVDQU      32(SI), Y14
+	VMOVDQU      64(SI), Y15
+	ADDQ         DI, SI
+	VPBROADCASTD (R9)(DX*1), Y12
+	VPDPBUSD     Y13, Y12, Y0
+	VPDPBUSD     Y14, Y12, Y1
+	VPDPBUSD     Y15, Y12, Y2
+	VPBROADCASTD (R10)(DX*1), Y12
+	VPDPBUSD     Y13, Y12, Y3
+	VPDPBUSD     Y14, Y12, Y4
+	VPDPBUSD     Y15, Y12, Y5
+	VPBROADCASTD (R11)(DX*1), Y12
+	VPDPBUSD     Y13, Y12, Y6
+	VPDPBUSD     Y14, Y12, Y7
+	VPDPBUSD     Y15, Y12, Y8
+	VPBROADCASTD (R8)(DX*1), Y12
+	VPDPBUSD     Y13, Y12, Y9
+	VPDPBUSD     Y14, Y12, Y10
+	VPDPBUSD     Y15, Y12, Y11
+	ADDQ         $0x04, DX
+	DECQ         R12
+	JNZ          word
+	DECQ         AX
+	JNZ          run
+	MOVQ         c+56(FP), AX
+	VMOVDQU      Y0, (AX)
+	VMOVDQU      Y1, 32(AX)
+	VMOVDQU      Y2, 64(AX)
+	VMOVDQU      Y3, 192(AX)
+	VMOVDQU      Y4, 224(AX)
+	VMOVDQU      Y5, 256(AX)
+	VMOVDQU      Y6, 384(AX)
+	VMOVDQU      Y7, 416(AX)
+	VMOVDQU      Y8, 448(AX)
+	VMOVDQU      Y9, 576(AX)
+	VMOVDQU      Y10, 608(AX)
+	VMOVDQU      Y11, 640(AX)
+	VZEROUPPER
+	RET
+
+// func runsInt8x4x16AVXVNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, ldb int, c *int32)
+// Requires: AVX, AVX2
+TEXT ·runsInt8x4x16AVXVNNI(SB), NOSPLIT, $0-64
+	MOVQ  runs+0(FP), AX
+	MOVQ  k4+8(FP), CX
+	MOVQ  src+16(FP), DX
+	MOVQ  offs+32(FP), BX
+	MOVQ  b+40(FP), SI
+	MOVQ  ldb+48(FP), DI
+	MOVQ  rows+24(FP), R8
+	MOVQ  (R8), R9
+	ADDQ  DX, R9
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	MOVQ  8(R8), R10
+	ADDQ  DX, R10
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	MOVQ  16(R8), R11
+	ADDQ  DX, R11
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	MOVQ  24(R8), R8
+	ADDQ  DX, R8
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+
+run:
+	MOVQ (BX), DX
+	ADDQ $0x08, BX
+	MOVQ CX, R12
+
+word:
+	VMOVDQU      (SI), Y9
+	VMOVDQU      32(SI), Y10
+	ADDQ         DI, SI
+	VPBROADCASTD (R9)(DX*1), Y8
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x3d; BYTE $0x50; BYTE $0xc1 // VPDPBUSDVEX  Y9, Y8, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x3d; BYTE $0x50; BYTE $0xca // VPDPBUSDVEX  Y10, Y8, Y1
+	VPBROADCASTD (R10)(DX*1), Y8
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x3d; BYTE $0x50; BYTE $0xd1 // VPDPBUSDVEX  Y9, Y8, Y2
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x3d; BYTE $0x50; BYTE $0xda // VPDPBUSDVEX  Y10, Y8, Y3
+	VPBROADCASTD (R11)(DX*1), Y8
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x3d; BYTE $0x50; BYTE $0xe1 // VPDPBUSDVEX  Y9, Y8, Y4
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x3d; BYTE $0x50; BYTE $0xea // VPDPBUSDVEX  Y10, Y8, Y5
+	VPBROADCASTD (R8)(DX*1), Y8
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x3d; BYTE $0x50; BYTE $0xf1 // VPDPBUSDVEX  Y9, Y8, Y6
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x3d; BYTE $0x50; BYTE $0xfa // VPDPBUSDVEX  Y10, Y8, Y7
+	ADDQ         $0x04, DX
+	DECQ         R12
+	JNZ          word
+	DECQ         AX
+	JNZ          run
+	MOVQ         c+56(FP), AX
+	VMOVDQU      Y0, (AX)
+	VMOVDQU      Y1, 32(AX)
+	VMOVDQU      Y2, 192(AX)
+	VMOVDQU      Y3, 224(AX)
+	VMOVDQU      Y4, 384(AX)
+	VMOVDQU      Y5, 416(AX)
+	VMOVDQU      Y6, 576(AX)
+	VMOVDQU      Y7, 608(AX)
+	VZEROUPPER
+	RET
+
+// func runsInt8x4x16AVX512VLVNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, ldb int, c *int32)
+// Requires: AVX, AVX2, AVX512VL, AVX512VNNI
+TEXT ·runsInt8x4x16AVX512VLVNNI(SB), NOSPLIT, $0-64
+	MOVQ  runs+0(FP), AX
+	MOVQ  k4+8(FP), CX
+	MOVQ  src+16(FP), DX
+	MOVQ  offs+32(FP), BX
+	MOVQ  b+40(FP), SI
+	MOVQ  ldb+48(FP), DI
+	MOVQ  rows+24(FP), R8
+	MOVQ  (R8), R9
+	ADDQ  DX, R9
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	MOVQ  8(R8), R10
+	ADDQ  DX, R10
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	MOVQ  16(R8), R11
+	ADDQ  DX, R11
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	MOVQ  24(R8), R8
+	ADDQ  DX, R8
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+
+run:
+	MOVQ (BX), DX
+	ADDQ $0x08, BX
+	MOVQ CX, R12
+
+word:
+	VMOVDQU      (SI), Y9
+	VMOVDQU      32(SI), Y10
+	ADDQ         DI, SI
+	VPBROADCASTD (R9)(DX*1), Y8
+	VPDPBUSD     Y9, Y8, Y0
+	VPDPBUSD     Y10, Y8, Y1
+	VPBROADCASTD (R10)(DX*1), Y8
+	VPDPBUSD     Y9, Y8, Y2
+	VPDPBUSD     Y10, Y8, Y3
+	VPBROADCASTD (R11)(DX*1), Y8
+	VPDPBUSD     Y9, Y8, Y4
+	VPDPBUSD     Y10, Y8, Y5
+	VPBROADCASTD (R8)(DX*1), Y8
+	VPDPBUSD     Y9, Y8, Y6
+	VPDPBUSD     Y10, Y8, Y7
+	ADDQ         $0x04, DX
+	DECQ         R12
+	JNZ          word
+	DECQ         AX
+	JNZ          run
+	MOVQ         c+56(FP), AX
+	VMOVDQU      Y0, (AX)
+	VMOVDQU      Y1, 32(AX)
+	VMOVDQU      Y2, 192(AX)
+	VMOVDQU      Y3, 224(AX)
+	VMOVDQU      Y4, 384(AX)
+	VMOVDQU      Y5, 416(AX)
+	VMOVDQU      Y6, 576(AX)
+	VMOVDQU      Y7, 608(AX)
+	VZEROUPPER
+	RET
+
+// func runsInt8x2x16AVXVNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, ldb int, c *int32)
+// Requires: AVX, AVX2
+TEXT ·runsInt8x2x16AVXVNNI(SB), NOSPLIT, $0-64
+	MOVQ  runs+0(FP), AX
+	MOVQ  k4+8(FP), CX
+	MOVQ  src+16(FP), DX
+	MOVQ  offs+32(FP), BX
+	MOVQ  b+40(FP), SI
+	MOVQ  ldb+48(FP), DI
+	MOVQ  rows+24(FP), R8
+	MOVQ  (R8), R9
+	ADDQ  DX, R9
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	MOVQ  8(R8), R8
+	ADDQ  DX, R8
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+
+run:
+	MOVQ (BX), DX
+	ADDQ $0x08, BX
+	MOVQ CX, R10
+
+word:
+	VMOVDQU      (SI), Y5
+	VMOVDQU      32(SI), Y6
+	ADDQ         DI, SI
+	VPBROADCASTD (R9)(DX*1), Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xc5 // VPDPBUSDVEX  Y5, Y4, Y0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xce // VPDPBUSDVEX  Y6, Y4, Y1
+	VPBROADCASTD (R8)(DX*1), Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xd5 // VPDPBUSDVEX  Y5, Y4, Y2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xde // VPDPBUSDVEX  Y6, Y4, Y3
+	ADDQ         $0x04, DX
+	DECQ         R10
+	JNZ          word
+	DECQ         AX
+	JNZ          run
+	MOVQ         c+56(FP), AX
+	VMOVDQU      Y0, (AX)
+	VMOVDQU      Y1, 32(AX)
+	VMOVDQU      Y2, 192(AX)
+	VMOVDQU      Y3, 224(AX)
+	VZEROUPPER
+	RET
+
+// func runsInt8x2x16AVX512VLVNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, ldb int, c *int32)
+// Requires: AVX, AVX2, AVX512VL, AVX512VNNI
+TEXT ·runsInt8x2x16AVX512VLVNNI(SB), NOSPLIT, $0-64
+	MOVQ  runs+0(FP), AX
+	MOVQ  k4+8(FP), CX
+	MOVQ  src+16(FP), DX
+	MOVQ  offs+32(FP), BX
+	MOVQ  b+40(FP), SI
+	MOVQ  ldb+48(FP), DI
+	MOVQ  rows+24(FP), R8
+	MOVQ  (R8), R9
+	ADDQ  DX, R9
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	MOVQ  8(R8), R8
+	ADDQ  DX, R8
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+
+run:
+	MOVQ (BX), DX
+	ADDQ $0x08, BX
+	MOVQ CX, R10
+
+word:
+	VMOVDQU      (SI), Y5
+	VMOVDQU      32(SI), Y6
+	ADDQ         DI, SI
+	VPBROADCASTD (R9)(DX*1), Y4
+	VPDPBUSD     Y5, Y4, Y0
+	VPDPBUSD     Y6, Y4, Y1
+	VPBROADCASTD (R8)(DX*1), Y4
+	VPDPBUSD     Y5, Y4, Y2
+	VPDPBUSD     Y6, Y4, Y3
+	ADDQ         $0x04, DX
+	DECQ         R10
+	JNZ          word
+	DECQ         AX
+	JNZ          run
+	MOVQ         c+56(FP), AX
+	VMOVDQU      Y0, (AX)
+	VMOVDQU      Y1, 32(AX)
+	VMOVDQU      Y2, 192(AX)
+	VMOVDQU      Y3, 224(AX)
+	VZEROUPPER
+	RET
+
+// func runsInt8x1x16AVXVNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, ldb int, c *int32)
+// Requires: AVX, AVX2
+TEXT ·runsInt8x1x16AVXVNNI(SB), NOSPLIT, $0-64
+	MOVQ  runs+0(FP), AX
+	MOVQ  k4+8(FP), CX
+	MOVQ  src+16(FP), DX
+	MOVQ  offs+32(FP), BX
+	MOVQ  b+40(FP), SI
+	MOVQ  ldb+48(FP), DI
+	MOVQ  rows+24(FP), R8
+	MOVQ  (R8), R8
+	ADDQ  DX, R8
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+
+run:
+	MOVQ (BX), DX
+	ADDQ $0x08, BX
+	MOVQ CX, R9
+
+word:
+	VMOVDQU      (SI), Y3
+	VMOVDQU      32(SI), Y4
+	ADDQ         DI, SI
+	VPBROADCASTD (R8)(DX*1), Y2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x6d; BYTE $0x50; BYTE $0xc3 // VPDPBUSDVEX  Y3, Y2, Y0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x6d; BYTE $0x50; BYTE $0xcc // VPDPBUSDVEX  Y4, Y2, Y1
+	ADDQ         $0x04, DX
+	DECQ         R9
+	JNZ          word
+	DECQ         AX
+	JNZ          run
+	MOVQ         c+56(FP), AX
+	VMOVDQU      Y0, (AX)
+	VMOVDQU      Y1, 32(AX)
+	VZEROUPPER
+	RET
+
+// func runsInt8x1x16AVX512VLVNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, ldb int, c *int32)
+// Requires: AVX, AVX2, AVX512VL, AVX512VNNI
+TEXT ·runsInt8x1x16AVX512VLVNNI(SB), NOSPLIT, $0-64
+	MOVQ  runs+0(FP), AX
+	MOVQ  k4+8(FP), CX
+	MOVQ  src+16(FP), DX
+	MOVQ  offs+32(FP), BX
+	MOVQ  b+40(FP), SI
+	MOVQ  ldb+48(FP), DI
+	MOVQ  rows+24(FP), R8
+	MOVQ  (R8), R8
+	ADDQ  DX, R8
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+
+run:
+	MOVQ (BX), DX
+	ADDQ $0x08, BX
+	MOVQ CX, R9
+
+word:
+	VMOVDQU      (SI), Y3
+	VMOVDQU      32(SI), Y4
+	ADDQ         DI, SI
+	VPBROADCASTD (R8)(DX*1), Y2
+	VPDPBUSD     Y3, Y2, Y0
+	VPDPBUSD     Y4, Y2, Y1
+	ADDQ         $0x04, DX
+	DECQ         R9
+	JNZ          word
+	DECQ         AX
+	JNZ          run
+	MOVQ         c+56(FP), AX
+	VMOVDQU      Y0, (AX)
+	VMOVDQU      Y1, 32(AX)
+	VZEROUPPER
+	RET
+
 // func runsInt8x8x48AVX512VNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, c *int32)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
 TEXT ·runsInt8x8x48AVX512VNNI(SB), NOSPLIT, $0-56

@@ -446,6 +446,82 @@ func tileInt8SU1x16AVXVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 //go:noescape
 func tileInt8SU1x16AVX512VLVNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
+// runsInt8x4x24AVXVNNI computes a tile of 4 rows and 24 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[(r*k4+l)*ldb+4*j+t]
+//
+// with src unsigned and b signed bytes. Nothing saturates.
+//
+//go:noescape
+func runsInt8x4x24AVXVNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, ldb int, c *int32)
+
+// runsInt8x4x24AVX512VLVNNI computes a tile of 4 rows and 24 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[(r*k4+l)*ldb+4*j+t]
+//
+// with src unsigned and b signed bytes. Nothing saturates.
+// It is the twin of the function for AVXVNNI, for tests.
+//
+//go:noescape
+func runsInt8x4x24AVX512VLVNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, ldb int, c *int32)
+
+// runsInt8x4x16AVXVNNI computes a tile of 4 rows and 16 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[(r*k4+l)*ldb+4*j+t]
+//
+// with src unsigned and b signed bytes. Nothing saturates.
+//
+//go:noescape
+func runsInt8x4x16AVXVNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, ldb int, c *int32)
+
+// runsInt8x4x16AVX512VLVNNI computes a tile of 4 rows and 16 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[(r*k4+l)*ldb+4*j+t]
+//
+// with src unsigned and b signed bytes. Nothing saturates.
+// It is the twin of the function for AVXVNNI, for tests.
+//
+//go:noescape
+func runsInt8x4x16AVX512VLVNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, ldb int, c *int32)
+
+// runsInt8x2x16AVXVNNI computes a tile of 2 rows and 16 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[(r*k4+l)*ldb+4*j+t]
+//
+// with src unsigned and b signed bytes. Nothing saturates.
+//
+//go:noescape
+func runsInt8x2x16AVXVNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, ldb int, c *int32)
+
+// runsInt8x2x16AVX512VLVNNI computes a tile of 2 rows and 16 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[(r*k4+l)*ldb+4*j+t]
+//
+// with src unsigned and b signed bytes. Nothing saturates.
+// It is the twin of the function for AVXVNNI, for tests.
+//
+//go:noescape
+func runsInt8x2x16AVX512VLVNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, ldb int, c *int32)
+
+// runsInt8x1x16AVXVNNI computes a tile of 1 rows and 16 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[(r*k4+l)*ldb+4*j+t]
+//
+// with src unsigned and b signed bytes. Nothing saturates.
+//
+//go:noescape
+func runsInt8x1x16AVXVNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, ldb int, c *int32)
+
+// runsInt8x1x16AVX512VLVNNI computes a tile of 1 rows and 16 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[(r*k4+l)*ldb+4*j+t]
+//
+// with src unsigned and b signed bytes. Nothing saturates.
+// It is the twin of the function for AVXVNNI, for tests.
+//
+//go:noescape
+func runsInt8x1x16AVX512VLVNNI(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, ldb int, c *int32)
+
 // runsInt8x8x48AVX512VNNI computes a tile of 8 rows and 48 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[((r*k4+l)*48+j)*4+t]

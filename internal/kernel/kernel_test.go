@@ -68,6 +68,8 @@ func randomBytes(r *rand.Rand, s []byte) []byte {
 	return s
 }
 
+func abs32(x float32) float32 { return math.Float32frombits(math.Float32bits(x) &^ (1 << 31)) }
+
 func sameBits(a, b []float32) error {
 	for i := range a {
 		if math.Float32bits(a[i]) != math.Float32bits(b[i]) {

@@ -48,6 +48,10 @@ func gemmInt8(g *gen) {
 			tileInt8AVXVNNI(g, shape[0], shape[1], aSigned, false)
 		}
 	}
+	for _, shape := range [][2]int{{4, 3}, {4, 2}, {2, 2}, {1, 2}} {
+		runsInt8AVXVNNI(g, shape[0], shape[1], true)
+		runsInt8AVXVNNI(g, shape[0], shape[1], false)
+	}
 	for _, rows := range []int{8, 4, 2, 1} {
 		for _, width := range []int{48, 32, 16} {
 			runsInt8VNNI(g, rows, width)
@@ -186,6 +190,75 @@ func runsInt8VNNI(g *gen, rows, width int) {
 	for i := range rows {
 		for v := range vecs {
 			g.VMOVDQU32(acc[i][v], at(c, 192*i+64*v))
+		}
+	}
+	g.VZEROUPPER()
+	g.RET()
+}
+
+// runsInt8AVXVNNI is runsInt8VNNI for CPUs without AVX-512, for some of the columns of a panel; for vex see tileInt8AVXVNNI.
+func runsInt8AVXVNNI(g *gen, rows, vecs int, vex bool) {
+	isa := "AVXVNNI"
+	doc := []string{
+		fmt.Sprintf("a tile of %d rows and %d columns of int32 sums, stored 48 apart", rows, 8*vecs),
+		"",
+		"\tc[i*48+j] = sum over r<runs, l<k4, t<4 of src[rows[i]+offs[r]+4*l+t]*b[(r*k4+l)*ldb+4*j+t]",
+		"",
+		"with src unsigned and b signed bytes. Nothing saturates.",
+	}
+	if !vex {
+		isa = "AVX512VLVNNI"
+		doc = append(doc, "It is the twin of the function for AVXVNNI, for tests.")
+	}
+	g.function(name("runsInt8x%dx%d%s", rows, 8*vecs, isa), "func(runs, k4 int, src *byte, rows, offs *int, b *byte, ldb int, c *int32)", doc...)
+	runs, k4, src, offs, b, ldb := g.arg("runs"), g.arg("k4"), g.arg("src"), g.arg("offs"), g.arg("b"), g.arg("ldb")
+	list := g.GP64()
+	g.Load(g.Param("rows"), list)
+	row := make([]reg.GPVirtual, rows)
+	acc := make([][]reg.VecVirtual, rows)
+	for i := range row {
+		row[i] = g.GP64()
+		g.MOVQ(at(list, 8*i), row[i])
+		g.ADDQ(src, row[i])
+		for range vecs {
+			y := g.YMM()
+			g.VPXOR(y, y, y)
+			acc[i] = append(acc[i], y)
+		}
+	}
+	bv, w := make([]reg.VecVirtual, vecs), g.YMM()
+	for v := range bv {
+		bv[v] = g.YMM()
+	}
+	at0, left := g.GP64(), g.GP64()
+	g.Label("run")
+	g.MOVQ(at(offs, 0), at0)
+	g.ADDQ(Imm(8), offs)
+	g.MOVQ(k4, left)
+	g.Label("word")
+	for v := range bv {
+		g.VMOVDQU(at(b, 32*v), bv[v])
+	}
+	g.ADDQ(ldb, b)
+	for i := range rows {
+		g.VPBROADCASTD(indexed(row[i], at0, 1, 0), w)
+		for v := range bv {
+			if vex {
+				g.raw("VPDPBUSDVEX", bv[v], w, acc[i][v])
+			} else {
+				g.VPDPBUSD(bv[v], w, acc[i][v])
+			}
+		}
+	}
+	g.ADDQ(Imm(4), at0)
+	g.DECQ(left)
+	g.JNZ(LabelRef("word"))
+	g.DECQ(runs)
+	g.JNZ(LabelRef("run"))
+	c := g.arg("c")
+	for i := range rows {
+		for v := range bv {
+			g.VMOVDQU(acc[i][v], at(c, 192*i+32*v))
 		}
 	}
 	g.VZEROUPPER()
