@@ -65,7 +65,6 @@ func (o *options) crowd(ctx context.Context, s *summary, made map[string]*files)
 	defer func() { err = errors.Join(err, p.close()) }()
 	us := &ours{ctx: ctx}
 	defer func() { err = errors.Join(err, us.close()) }()
-	s.Machine.Peers = append(s.Machine.Peers, p.version)
 	m := &measure.Meter{Children: []int{p.cmd.Process.Pid}}
 	threads := slices.Max(o.threads)
 	for _, name := range o.models {
@@ -81,6 +80,7 @@ func (o *options) crowd(ctx context.Context, s *summary, made map[string]*files)
 			if err != nil {
 				return fmt.Errorf("%s %s: %w", name, kind, err)
 			}
+			s.Machine.Peers = []string{p.version}
 			c.Peer, c.Ours = c.Beside.Peer/c.Alone.Peer, c.Beside.Ours/c.Alone.Ours
 			c.Limit = max(1, float64(threads+o.spinners)/float64(runtime.NumCPU())) + crowdRoom
 			c.Pass = c.Ours <= c.Limit

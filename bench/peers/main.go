@@ -27,6 +27,7 @@ type options struct {
 	python, torch    string
 	dir              string
 	models, kinds    []string
+	modes            []string // of PyTorch
 	batches, threads []int
 	rounds, spinners int
 	checks, onlyMake bool
@@ -62,6 +63,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&o.markdown, "markdown", "", "write the results to this Markdown file")
 	models := flag.String("models", strings.Join(usual, ","), "networks to measure, of "+strings.Join(all, ", "))
 	kinds := flag.String("types", "float32,int8", "element types to measure")
+	modes := flag.String("torch-modes", "eager,compiled,int8", "how PyTorch runs: the first two in float32")
 	batches := flag.String("batches", "1,8", "batch sizes")
 	threads := flag.String("threads", "1,4", "numbers of threads; more than the machine has become as many as it has")
 	flag.IntVar(&o.spinners, "spinners", 0, "instead, compare calls at batch 1 alone and beside so many processes that compute without pause")
@@ -74,7 +76,7 @@ func run(ctx context.Context) error {
 	if *memory != "" {
 		return reportMemory(ctx, *memory)
 	}
-	o.models, o.kinds = strings.Split(*models, ","), strings.Split(*kinds, ",")
+	o.models, o.kinds, o.modes = strings.Split(*models, ","), strings.Split(*kinds, ","), strings.Split(*modes, ",")
 	var err error
 	if o.batches, err = measure.Numbers(*batches); err != nil {
 		return err
@@ -145,7 +147,7 @@ func (o *options) measure(ctx context.Context) (*summary, error) {
 		}
 	}
 	if o.torch != "" {
-		for _, mode := range []string{"eager", "compiled", "int8"} {
+		for _, mode := range o.modes {
 			if err := o.against(ctx, s, made, "torch "+mode, o.torch, torchPeer, mode); err != nil {
 				return nil, err
 			}

@@ -6,53 +6,101 @@
 
 // func tapsInt8AVX512(rows int, n int, src *byte, step int, nt int, offs *int, w *int32, ldw int, c *int32)
 // Requires: AVX, AVX512BW, AVX512F, BMI2, CMOV
-TEXT ·tapsInt8AVX512(SB), NOSPLIT, $8-72
-	MOVQ rows+0(FP), AX
-	MOVQ n+8(FP), CX
-	MOVQ src+16(FP), DX
-	MOVQ step+24(FP), BX
-	MOVQ nt+32(FP), SI
-	MOVQ offs+40(FP), DI
-	MOVQ w+48(FP), R8
-	MOVQ ldw+56(FP), R9
-	MOVQ c+64(FP), R10
-	SHLQ $0x02, R9
+TEXT ·tapsInt8AVX512(SB), NOSPLIT, $0-72
+	MOVQ n+8(FP), AX
+	MOVQ src+16(FP), CX
+	MOVQ step+24(FP), DX
+	MOVQ offs+40(FP), BX
+	MOVQ w+48(FP), SI
+	MOVQ ldw+56(FP), DI
+	MOVQ c+64(FP), R8
+	SHLQ $0x02, DI
+	LEAQ (DX)(DX*2), R15
 
 strip:
-	MOVQ    $0x00000010, R12
-	CMPQ    CX, R12
-	CMOVQLT CX, R12
-	MOVQ    $-1, R11
-	BZHIQ   R12, R11, R11
-	KMOVW   R11, K1
-	MOVQ    AX, R11
-	MOVQ    DX, R12
-	MOVQ    R10, R13
+	MOVQ    $0x00000010, R10
+	CMPQ    AX, R10
+	CMOVQLT AX, R10
+	MOVQ    $-1, R9
+	BZHIQ   R10, R9, R9
+	KMOVW   R9, K1
+	MOVQ    rows+0(FP), R9
+	MOVQ    CX, R10
+	MOVQ    R8, R11
 
-row:
-	VPXORD Z1, Z1, Z1
-	MOVQ   R8, BP
-	XORQ   R14, R14
+rows4:
+	CMPQ   R9, $0x04
+	JLT    rest4
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	MOVQ   SI, R14
+	XORQ   R12, R12
 
-tap:
-	MOVQ        (DI)(R14*8), R15
-	VPMOVZXBD.Z (R12)(R15*1), K1, Z0
-	VPMADDWD    (BP), Z0, Z0
-	VPADDD      Z0, Z1, Z1
-	ADDQ        R9, BP
-	INCQ        R14
-	CMPQ        R14, SI
-	JLT         tap
-	VMOVUPS     Z1, (R13)
-	ADDQ        BX, R12
-	ADDQ        $0xc0, R13
-	DECQ        R11
-	JNZ         row
-	ADDQ        $0x10, DX
-	ADDQ        $0x40, R8
-	ADDQ        $0x40, R10
-	SUBQ        $0x10, CX
-	JG          strip
+taps4:
+	MOVQ        (BX)(R12*8), R13
+	ADDQ        R10, R13
+	VMOVUPS     (R14), Z0
+	VPMOVZXBD.Z (R13), K1, Z1
+	VPMADDWD    Z0, Z1, Z1
+	VPADDD      Z1, Z2, Z2
+	VPMOVZXBD.Z (R13)(DX*1), K1, Z1
+	VPMADDWD    Z0, Z1, Z1
+	VPADDD      Z1, Z3, Z3
+	VPMOVZXBD.Z (R13)(DX*2), K1, Z1
+	VPMADDWD    Z0, Z1, Z1
+	VPADDD      Z1, Z4, Z4
+	VPMOVZXBD.Z (R13)(R15*1), K1, Z1
+	VPMADDWD    Z0, Z1, Z1
+	VPADDD      Z1, Z5, Z5
+	ADDQ        DI, R14
+	INCQ        R12
+	CMPQ        R12, nt+32(FP)
+	JLT         taps4
+	VMOVUPS     Z2, (R11)
+	VMOVUPS     Z3, 192(R11)
+	VMOVUPS     Z4, 384(R11)
+	VMOVUPS     Z5, 576(R11)
+	ADDQ        $0x00000300, R11
+	ADDQ        DX, R10
+	ADDQ        DX, R10
+	ADDQ        DX, R10
+	ADDQ        DX, R10
+	SUBQ        $0x04, R9
+	JMP         rows4
+
+rest4:
+rows1:
+	CMPQ   R9, $0x01
+	JLT    rest1
+	VPXORD Z2, Z2, Z2
+	MOVQ   SI, R14
+	XORQ   R12, R12
+
+taps1:
+	MOVQ        (BX)(R12*8), R13
+	ADDQ        R10, R13
+	VMOVUPS     (R14), Z0
+	VPMOVZXBD.Z (R13), K1, Z1
+	VPMADDWD    Z0, Z1, Z1
+	VPADDD      Z1, Z2, Z2
+	ADDQ        DI, R14
+	INCQ        R12
+	CMPQ        R12, nt+32(FP)
+	JLT         taps1
+	VMOVUPS     Z2, (R11)
+	ADDQ        $0x000000c0, R11
+	ADDQ        DX, R10
+	SUBQ        $0x01, R9
+	JMP         rows1
+
+rest1:
+	ADDQ $0x10, CX
+	ADDQ $0x40, SI
+	ADDQ $0x40, R8
+	SUBQ $0x10, AX
+	JG   strip
 	VZEROUPPER
 	RET
 
@@ -170,47 +218,95 @@ advance:
 
 // func tapsInt8AVX2(rows int, n int, src *byte, step int, nt int, offs *int, w *int32, ldw int, c *int32)
 // Requires: AVX, AVX2
-TEXT ·tapsInt8AVX2(SB), NOSPLIT, $8-72
-	MOVQ rows+0(FP), AX
-	MOVQ n+8(FP), CX
-	MOVQ src+16(FP), DX
-	MOVQ step+24(FP), BX
-	MOVQ nt+32(FP), SI
-	MOVQ offs+40(FP), DI
-	MOVQ w+48(FP), R8
-	MOVQ ldw+56(FP), R9
-	MOVQ c+64(FP), R10
-	SHLQ $0x02, R9
+TEXT ·tapsInt8AVX2(SB), NOSPLIT, $0-72
+	MOVQ n+8(FP), AX
+	MOVQ src+16(FP), CX
+	MOVQ step+24(FP), DX
+	MOVQ offs+40(FP), BX
+	MOVQ w+48(FP), SI
+	MOVQ ldw+56(FP), DI
+	MOVQ c+64(FP), R8
+	SHLQ $0x02, DI
+	LEAQ (DX)(DX*2), R15
 
 strip:
-	MOVQ AX, R11
-	MOVQ DX, R12
-	MOVQ R10, R13
+	MOVQ rows+0(FP), R9
+	MOVQ CX, R10
+	MOVQ R8, R11
 
-row:
-	VPXOR Y1, Y1, Y1
-	MOVQ  R8, BP
-	XORQ  R14, R14
+rows4:
+	CMPQ  R9, $0x04
+	JLT   rest4
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	MOVQ  SI, R14
+	XORQ  R12, R12
 
-tap:
-	MOVQ      (DI)(R14*8), R15
-	VPMOVZXBD (R12)(R15*1), Y0
-	VPMADDWD  (BP), Y0, Y0
-	VPADDD    Y0, Y1, Y1
-	ADDQ      R9, BP
-	INCQ      R14
-	CMPQ      R14, SI
-	JLT       tap
-	VMOVUPS   Y1, (R13)
-	ADDQ      BX, R12
-	ADDQ      $0xc0, R13
-	DECQ      R11
-	JNZ       row
-	ADDQ      $0x08, DX
-	ADDQ      $0x20, R8
-	ADDQ      $0x20, R10
-	SUBQ      $0x08, CX
-	JG        strip
+taps4:
+	MOVQ      (BX)(R12*8), R13
+	ADDQ      R10, R13
+	VMOVUPS   (R14), Y0
+	VPMOVZXBD (R13), Y1
+	VPMADDWD  Y0, Y1, Y1
+	VPADDD    Y1, Y2, Y2
+	VPMOVZXBD (R13)(DX*1), Y1
+	VPMADDWD  Y0, Y1, Y1
+	VPADDD    Y1, Y3, Y3
+	VPMOVZXBD (R13)(DX*2), Y1
+	VPMADDWD  Y0, Y1, Y1
+	VPADDD    Y1, Y4, Y4
+	VPMOVZXBD (R13)(R15*1), Y1
+	VPMADDWD  Y0, Y1, Y1
+	VPADDD    Y1, Y5, Y5
+	ADDQ      DI, R14
+	INCQ      R12
+	CMPQ      R12, nt+32(FP)
+	JLT       taps4
+	VMOVUPS   Y2, (R11)
+	VMOVUPS   Y3, 192(R11)
+	VMOVUPS   Y4, 384(R11)
+	VMOVUPS   Y5, 576(R11)
+	ADDQ      $0x00000300, R11
+	ADDQ      DX, R10
+	ADDQ      DX, R10
+	ADDQ      DX, R10
+	ADDQ      DX, R10
+	SUBQ      $0x04, R9
+	JMP       rows4
+
+rest4:
+rows1:
+	CMPQ  R9, $0x01
+	JLT   rest1
+	VPXOR Y2, Y2, Y2
+	MOVQ  SI, R14
+	XORQ  R12, R12
+
+taps1:
+	MOVQ      (BX)(R12*8), R13
+	ADDQ      R10, R13
+	VMOVUPS   (R14), Y0
+	VPMOVZXBD (R13), Y1
+	VPMADDWD  Y0, Y1, Y1
+	VPADDD    Y1, Y2, Y2
+	ADDQ      DI, R14
+	INCQ      R12
+	CMPQ      R12, nt+32(FP)
+	JLT       taps1
+	VMOVUPS   Y2, (R11)
+	ADDQ      $0x000000c0, R11
+	ADDQ      DX, R10
+	SUBQ      $0x01, R9
+	JMP       rows1
+
+rest1:
+	ADDQ $0x08, CX
+	ADDQ $0x20, SI
+	ADDQ $0x20, R8
+	SUBQ $0x08, AX
+	JG   strip
 	VZEROUPPER
 	RET
 

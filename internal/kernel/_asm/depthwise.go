@@ -18,7 +18,7 @@ func depthwise(g *gen) {
 }
 
 // tapsInt8 widens bytes to words, whose upper halves are zero, so that VPMADDWD multiplies them exactly by weights
-// of nine bits.
+// of nine bits. It takes four positions at a time, for which a weight is read once, and what is left one by one.
 func tapsInt8(g *gen, wide bool) {
 	doc := "for j < n <= 48; w is read in whole vectors."
 	if !wide {
@@ -27,45 +27,65 @@ func tapsInt8(g *gen, wide bool) {
 	g.function("tapsInt8"+isaName(wide), "func(rows, n int, src *byte, step, nt int, offs *int, w *int32, ldw int, c *int32)",
 		"sums of taps of channels, stored 48 apart", "",
 		"\tc[i*48+j] = sum over t<nt of src[i*step+offs[t]+j]*w[t*ldw+j]", "", doc)
-	rows, n, src, step, nt, offs, w, ldw, c := g.arg("rows"), g.arg("n"), g.arg("src"), g.arg("step"), g.arg("nt"), g.arg("offs"), g.arg("w"), g.arg("ldw"), g.arg("c")
+	n, src, step, offs, w, ldw, c := g.arg("n"), g.arg("src"), g.arg("step"), g.arg("offs"), g.arg("w"), g.arg("ldw"), g.arg("c")
 	g.SHLQ(Imm(2), ldw)
 	count := lanes(wide)
-	x, acc := g.vec(wide), g.vec(wide)
-	left, from, to, t, off, tap := g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64()
+	weight, x := g.vec(wide), []reg.VecVirtual{g.vec(wide), g.vec(wide)}
+	acc := []reg.VecVirtual{g.vec(wide), g.vec(wide), g.vec(wide), g.vec(wide)}
+	left, from, to, t, at0, tap, three := g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64()
+	g.LEAQ(indexed(step, step, 2, 0), three)
 	g.Label("strip")
 	var mask reg.Register
 	if wide {
 		mask = g.maskOf(true, n)
 	}
-	g.MOVQ(rows, left)
+	g.Load(g.Param("rows"), left)
 	g.MOVQ(src, from)
 	g.MOVQ(c, to)
-	g.Label("row")
-	if wide {
-		g.VPXORD(acc, acc, acc)
-	} else {
-		g.VPXOR(acc, acc, acc)
+	for _, many := range []int{4, 1} {
+		rows, taps, rest := fmt.Sprintf("rows%d", many), fmt.Sprintf("taps%d", many), fmt.Sprintf("rest%d", many)
+		g.Label(rows)
+		g.CMPQ(left, Imm(uint64(many)))
+		g.JLT(LabelRef(rest))
+		for _, y := range acc[:many] {
+			if wide {
+				g.VPXORD(y, y, y)
+			} else {
+				g.VPXOR(y, y, y)
+			}
+		}
+		g.MOVQ(w, tap)
+		g.XORQ(t, t)
+		g.Label(taps)
+		g.MOVQ(indexed(offs, t, 8, 0), at0)
+		g.ADDQ(from, at0)
+		g.VMOVUPS(at(tap, 0), weight)
+		for i, y := range acc[:many] {
+			m := []Mem{at(at0, 0), indexed(at0, step, 1, 0), indexed(at0, step, 2, 0), indexed(at0, three, 1, 0)}[i]
+			v := x[i%2]
+			if wide {
+				g.VPMOVZXBD_Z(m, mask, v)
+			} else {
+				g.VPMOVZXBD(m, v)
+			}
+			g.VPMADDWD(weight, v, v)
+			g.VPADDD(v, y, y)
+		}
+		g.ADDQ(ldw, tap)
+		g.INCQ(t)
+		g.CMPQ(t, g.argAddr("nt"))
+		g.JLT(LabelRef(taps))
+		for i, y := range acc[:many] {
+			g.VMOVUPS(y, at(to, 192*i))
+		}
+		g.ADDQ(U32(uint32(192*many)), to)
+		for range many {
+			g.ADDQ(step, from)
+		}
+		g.SUBQ(Imm(uint64(many)), left)
+		g.JMP(LabelRef(rows))
+		g.Label(rest)
 	}
-	g.MOVQ(w, tap)
-	g.XORQ(t, t)
-	g.Label("tap")
-	g.MOVQ(indexed(offs, t, 8, 0), off)
-	if wide {
-		g.VPMOVZXBD_Z(indexed(from, off, 1, 0), mask, x)
-	} else {
-		g.VPMOVZXBD(indexed(from, off, 1, 0), x)
-	}
-	g.VPMADDWD(at(tap, 0), x, x)
-	g.VPADDD(x, acc, acc)
-	g.ADDQ(ldw, tap)
-	g.INCQ(t)
-	g.CMPQ(t, nt)
-	g.JLT(LabelRef("tap"))
-	g.VMOVUPS(acc, at(to, 0))
-	g.ADDQ(step, from)
-	g.ADDQ(Imm(192), to)
-	g.DECQ(left)
-	g.JNZ(LabelRef("row"))
 	g.ADDQ(Imm(uint64(count)), src)
 	g.ADDQ(Imm(uint64(4*count)), w)
 	g.ADDQ(Imm(uint64(4*count)), c)
