@@ -426,7 +426,15 @@ func (c *nhwcPlan) group(p *Pool, g int, image []byte, b *PackedInt8, whole []in
 		p = nil
 	}
 	image = image[g*c.perIn:]
-	direct, wide := useRunsInt8(), leftWords()
+	direct, wide, read := useRunsInt8(), leftWords(), image
+	if direct && runsWidened() {
+		if direct = c.s.Group == 1; direct { // otherwise most of what is widened would be another group's
+			buf := borrow(2 * len(image))
+			defer buf.release()
+			read = buf.bytes()[:2*len(image)]
+			p.For(len(image), 16<<10, func(lo, hi int) { widenImage(read[2*lo:2*hi], image[lo:hi]) })
+		}
+	}
 	p.For(rowTasks*parts, 1, func(lo, hi int) {
 		packedWords := 0
 		if !direct {
@@ -465,7 +473,7 @@ func (c *nhwcPlan) group(p *Pool, g int, image []byte, b *PackedInt8, whole []in
 					rows := min(mr, i1-i0-r)
 					height := panelRows(rows, mr)
 					if direct {
-						runsInt8(height, width, c.runs.words, image, starts[r:r+height], c.offs, data, acc)
+						runsInt8(height, width, c.runs.words, read, starts[r:r+height], c.offs, data, acc)
 					} else {
 						tileInt8(false, height, width, k4, packed[r*k4*wide:], data, acc, nil)
 					}

@@ -26,10 +26,26 @@ func init() {
 }
 
 // useRunsInt8 reports whether runsInt8 is there.
-func useRunsInt8() bool { return useRunsVNNI || useRunsAVXVNNI }
+func useRunsInt8() bool { return useRunsVNNI || useRunsAVXVNNI || useStripsAVX2 && useGemmInt8AVX2 }
+
+// runsWidened reports whether runsInt8 wants the bytes of the image widened to 16 bits (see widenImage).
+func runsWidened() bool { return !useRunsVNNI && !useRunsAVXVNNI }
+
+// widenImage sets the 16-bit elements of dst to the bytes of src.
+func widenImage(dst, src []byte) {
+	needLen("widenImage", len(dst), 2*len(src))
+	n := len(src) &^ 15
+	if n > 0 {
+		widenBytesUAVX2(n/16, &src[0], (*uint16)(unsafe.Pointer(&dst[0])))
+	}
+	for i := n; i < len(src); i++ {
+		dst[2*i], dst[2*i+1] = src[i], 0
+	}
+}
 
 // runsInt8 sets c[i*48+j], for len(starts) = height rows and width columns, to the sum over runs r, words l < words and t < 4 of
-// src[starts[i]+offs[r]+4*l+t], unsigned, times the signed byte t of word (r*words+l)*width+j of b.
+// src[starts[i]+offs[r]+4*l+t], unsigned, times the signed byte t of word (r*words+l)*width+j of b. Where runsWidened says so, src is
+// widened, and starts and offs count its elements.
 func runsInt8(height, width, words int, src []byte, starts, offs []int, b []byte, c []int32) {
 	lowest, highest, last, first := starts[0], starts[0], offs[0], offs[0]
 	for _, o := range starts {
@@ -41,15 +57,42 @@ func runsInt8(height, width, words int, src []byte, starts, offs []int, b []byte
 	if lowest+first < 0 || len(starts) != height || words < 1 {
 		panic("kernel: runsInt8: not a tile")
 	}
-	needLen("runsInt8 source", len(src), highest+last+4*words)
+	size := 1
+	if runsWidened() {
+		size = 2
+	}
+	needLen("runsInt8 source", len(src), size*(highest+last+4*words))
 	needLen("runsInt8 weights", len(b), len(offs)*words*4*width)
 	needLen("runsInt8 sums", len(c), height*panelWidth)
-	if !useRunsVNNI {
+	switch {
+	case runsWidened():
+		for i := 0; i < height; {
+			f, rows, cols := runs16(height - i)
+			for j := 0; j < width; j += cols {
+				f(len(offs), words, unsafe.SliceData(src), &starts[i], &offs[0], &b[4*j], 4*width, &c[i*panelWidth+j])
+			}
+			i += rows
+		}
+		return
+	case !useRunsVNNI:
 		runsInt8Ymm(&runsAVXVNNI, height, width, words, src, starts, offs, b, c)
 		return
 	}
 	f := runsTile(height<<8 | width)
 	f(len(offs), words, unsafe.SliceData(src), &starts[0], &offs[0], &b[0], &c[0])
+}
+
+// runs16 is the kernel in 16 bits for a number of rows, and how many rows and columns it takes.
+func runs16(left int) (f func(runs, k4 int, src *byte, rows, offs *int, b *byte, ldb int, c *int32), rows, cols int) {
+	switch {
+	case left >= 6:
+		return runsInt8x6x8AVX2, 6, 8
+	case left >= 4:
+		return runsInt8x4x8AVX2, 4, 8
+	case left >= 2:
+		return runsInt8x2x16AVX2, 2, 16
+	}
+	return runsInt8x1x16AVX2, 1, 16
 }
 
 // ymmRuns are kernels for 4, 2 and 1 rows and 16 columns, and for 4 rows and 24 columns.

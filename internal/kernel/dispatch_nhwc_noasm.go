@@ -4,6 +4,10 @@ package kernel
 
 func useRunsInt8() bool { return false }
 
+func runsWidened() bool { return false }
+
+func widenImage(dst, src []byte) {}
+
 func runsInt8(height, width, words int, src []byte, starts, offs []int, b []byte, c []int32) {}
 
 func tapsInt8(rows, n int, src []byte, step int, offs []int, w []int32, ldw int, c []int32) {

@@ -973,6 +973,113 @@ finish:
 	VZEROUPPER
 	RET
 
+// func runsInt8x6x8AVX2(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, ldb int, c *int32)
+// Requires: AVX, AVX2
+TEXT ·runsInt8x6x8AVX2(SB), NOSPLIT, $0-64
+	MOVQ  runs+0(FP), AX
+	MOVQ  src+16(FP), CX
+	MOVQ  offs+32(FP), DX
+	MOVQ  b+40(FP), BX
+	MOVQ  ldb+48(FP), SI
+	MOVQ  rows+24(FP), DI
+	MOVQ  (DI), R8
+	ADDQ  R8, R8
+	ADDQ  CX, R8
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	MOVQ  8(DI), R9
+	ADDQ  R9, R9
+	ADDQ  CX, R9
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	MOVQ  16(DI), R10
+	ADDQ  R10, R10
+	ADDQ  CX, R10
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	MOVQ  24(DI), R11
+	ADDQ  R11, R11
+	ADDQ  CX, R11
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+	MOVQ  32(DI), R12
+	ADDQ  R12, R12
+	ADDQ  CX, R12
+	VPXOR Y8, Y8, Y8
+	VPXOR Y9, Y9, Y9
+	MOVQ  40(DI), DI
+	ADDQ  DI, DI
+	ADDQ  CX, DI
+	VPXOR Y10, Y10, Y10
+	VPXOR Y11, Y11, Y11
+
+run:
+	MOVQ (DX), CX
+	ADDQ CX, CX
+	ADDQ $0x08, DX
+	MOVQ k4+8(FP), R13
+
+word:
+	VPMOVSXBW    (BX), Y12
+	VPMOVSXBW    16(BX), Y13
+	ADDQ         SI, BX
+	VPBROADCASTQ (R8)(CX*1), Y14
+	VPMADDWD     Y12, Y14, Y15
+	VPADDD       Y15, Y0, Y0
+	VPMADDWD     Y13, Y14, Y15
+	VPADDD       Y15, Y1, Y1
+	VPBROADCASTQ (R9)(CX*1), Y14
+	VPMADDWD     Y12, Y14, Y15
+	VPADDD       Y15, Y2, Y2
+	VPMADDWD     Y13, Y14, Y15
+	VPADDD       Y15, Y3, Y3
+	VPBROADCASTQ (R10)(CX*1), Y14
+	VPMADDWD     Y12, Y14, Y15
+	VPADDD       Y15, Y4, Y4
+	VPMADDWD     Y13, Y14, Y15
+	VPADDD       Y15, Y5, Y5
+	VPBROADCASTQ (R11)(CX*1), Y14
+	VPMADDWD     Y12, Y14, Y15
+	VPADDD       Y15, Y6, Y6
+	VPMADDWD     Y13, Y14, Y15
+	VPADDD       Y15, Y7, Y7
+	VPBROADCASTQ (R12)(CX*1), Y14
+	VPMADDWD     Y12, Y14, Y15
+	VPADDD       Y15, Y8, Y8
+	VPMADDWD     Y13, Y14, Y15
+	VPADDD       Y15, Y9, Y9
+	VPBROADCASTQ (DI)(CX*1), Y14
+	VPMADDWD     Y12, Y14, Y15
+	VPADDD       Y15, Y10, Y10
+	VPMADDWD     Y13, Y14, Y15
+	VPADDD       Y15, Y11, Y11
+	ADDQ         $0x08, CX
+	DECQ         R13
+	JNZ          word
+	DECQ         AX
+	JNZ          run
+	MOVQ         c+56(FP), AX
+	VPHADDD      Y1, Y0, Y0
+	VPERMQ       $0xd8, Y0, Y0
+	VMOVDQU      Y0, (AX)
+	VPHADDD      Y3, Y2, Y2
+	VPERMQ       $0xd8, Y2, Y2
+	VMOVDQU      Y2, 192(AX)
+	VPHADDD      Y5, Y4, Y4
+	VPERMQ       $0xd8, Y4, Y4
+	VMOVDQU      Y4, 384(AX)
+	VPHADDD      Y7, Y6, Y6
+	VPERMQ       $0xd8, Y6, Y6
+	VMOVDQU      Y6, 576(AX)
+	VPHADDD      Y9, Y8, Y8
+	VPERMQ       $0xd8, Y8, Y8
+	VMOVDQU      Y8, 768(AX)
+	VPHADDD      Y11, Y10, Y10
+	VPERMQ       $0xd8, Y10, Y10
+	VMOVDQU      Y10, 960(AX)
+	VZEROUPPER
+	RET
+
 // func tileInt8US4x8AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 // Requires: AVX, AVX2
 TEXT ·tileInt8US4x8AVX2(SB), NOSPLIT, $0-48
@@ -1034,6 +1141,87 @@ finish:
 	VPHADDD Y7, Y6, Y6
 	VPERMQ  $0xd8, Y6, Y6
 	VMOVDQU Y6, 576(DI)
+	VZEROUPPER
+	RET
+
+// func runsInt8x4x8AVX2(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, ldb int, c *int32)
+// Requires: AVX, AVX2
+TEXT ·runsInt8x4x8AVX2(SB), NOSPLIT, $0-64
+	MOVQ  runs+0(FP), AX
+	MOVQ  src+16(FP), CX
+	MOVQ  offs+32(FP), DX
+	MOVQ  b+40(FP), BX
+	MOVQ  ldb+48(FP), SI
+	MOVQ  rows+24(FP), DI
+	MOVQ  (DI), R8
+	ADDQ  R8, R8
+	ADDQ  CX, R8
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	MOVQ  8(DI), R9
+	ADDQ  R9, R9
+	ADDQ  CX, R9
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	MOVQ  16(DI), R10
+	ADDQ  R10, R10
+	ADDQ  CX, R10
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	MOVQ  24(DI), DI
+	ADDQ  DI, DI
+	ADDQ  CX, DI
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+
+run:
+	MOVQ (DX), CX
+	ADDQ CX, CX
+	ADDQ $0x08, DX
+	MOVQ k4+8(FP), R11
+
+word:
+	VPMOVSXBW    (BX), Y8
+	VPMOVSXBW    16(BX), Y9
+	ADDQ         SI, BX
+	VPBROADCASTQ (R8)(CX*1), Y10
+	VPMADDWD     Y8, Y10, Y11
+	VPADDD       Y11, Y0, Y0
+	VPMADDWD     Y9, Y10, Y11
+	VPADDD       Y11, Y1, Y1
+	VPBROADCASTQ (R9)(CX*1), Y10
+	VPMADDWD     Y8, Y10, Y11
+	VPADDD       Y11, Y2, Y2
+	VPMADDWD     Y9, Y10, Y11
+	VPADDD       Y11, Y3, Y3
+	VPBROADCASTQ (R10)(CX*1), Y10
+	VPMADDWD     Y8, Y10, Y11
+	VPADDD       Y11, Y4, Y4
+	VPMADDWD     Y9, Y10, Y11
+	VPADDD       Y11, Y5, Y5
+	VPBROADCASTQ (DI)(CX*1), Y10
+	VPMADDWD     Y8, Y10, Y11
+	VPADDD       Y11, Y6, Y6
+	VPMADDWD     Y9, Y10, Y11
+	VPADDD       Y11, Y7, Y7
+	ADDQ         $0x08, CX
+	DECQ         R11
+	JNZ          word
+	DECQ         AX
+	JNZ          run
+	MOVQ         c+56(FP), AX
+	VPHADDD      Y1, Y0, Y0
+	VPERMQ       $0xd8, Y0, Y0
+	VMOVDQU      Y0, (AX)
+	VPHADDD      Y3, Y2, Y2
+	VPERMQ       $0xd8, Y2, Y2
+	VMOVDQU      Y2, 192(AX)
+	VPHADDD      Y5, Y4, Y4
+	VPERMQ       $0xd8, Y4, Y4
+	VMOVDQU      Y4, 384(AX)
+	VPHADDD      Y7, Y6, Y6
+	VPERMQ       $0xd8, Y6, Y6
+	VMOVDQU      Y6, 576(AX)
 	VZEROUPPER
 	RET
 
@@ -1101,6 +1289,81 @@ finish:
 	VZEROUPPER
 	RET
 
+// func runsInt8x2x16AVX2(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, ldb int, c *int32)
+// Requires: AVX, AVX2
+TEXT ·runsInt8x2x16AVX2(SB), NOSPLIT, $0-64
+	MOVQ  runs+0(FP), AX
+	MOVQ  src+16(FP), CX
+	MOVQ  offs+32(FP), DX
+	MOVQ  b+40(FP), BX
+	MOVQ  ldb+48(FP), SI
+	MOVQ  rows+24(FP), DI
+	MOVQ  (DI), R8
+	ADDQ  R8, R8
+	ADDQ  CX, R8
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	MOVQ  8(DI), DI
+	ADDQ  DI, DI
+	ADDQ  CX, DI
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+
+run:
+	MOVQ (DX), CX
+	ADDQ CX, CX
+	ADDQ $0x08, DX
+	MOVQ k4+8(FP), R9
+
+word:
+	VPMOVSXBW    (BX), Y8
+	VPMOVSXBW    16(BX), Y9
+	VPMOVSXBW    32(BX), Y10
+	VPMOVSXBW    48(BX), Y11
+	ADDQ         SI, BX
+	VPBROADCASTQ (R8)(CX*1), Y12
+	VPMADDWD     Y8, Y12, Y13
+	VPADDD       Y13, Y0, Y0
+	VPMADDWD     Y9, Y12, Y13
+	VPADDD       Y13, Y1, Y1
+	VPMADDWD     Y10, Y12, Y13
+	VPADDD       Y13, Y2, Y2
+	VPMADDWD     Y11, Y12, Y13
+	VPADDD       Y13, Y3, Y3
+	VPBROADCASTQ (DI)(CX*1), Y12
+	VPMADDWD     Y8, Y12, Y13
+	VPADDD       Y13, Y4, Y4
+	VPMADDWD     Y9, Y12, Y13
+	VPADDD       Y13, Y5, Y5
+	VPMADDWD     Y10, Y12, Y13
+	VPADDD       Y13, Y6, Y6
+	VPMADDWD     Y11, Y12, Y13
+	VPADDD       Y13, Y7, Y7
+	ADDQ         $0x08, CX
+	DECQ         R9
+	JNZ          word
+	DECQ         AX
+	JNZ          run
+	MOVQ         c+56(FP), AX
+	VPHADDD      Y1, Y0, Y0
+	VPERMQ       $0xd8, Y0, Y0
+	VMOVDQU      Y0, (AX)
+	VPHADDD      Y3, Y2, Y2
+	VPERMQ       $0xd8, Y2, Y2
+	VMOVDQU      Y2, 32(AX)
+	VPHADDD      Y5, Y4, Y4
+	VPERMQ       $0xd8, Y4, Y4
+	VMOVDQU      Y4, 192(AX)
+	VPHADDD      Y7, Y6, Y6
+	VPERMQ       $0xd8, Y6, Y6
+	VMOVDQU      Y6, 224(AX)
+	VZEROUPPER
+	RET
+
 // func tileInt8US1x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 // Requires: AVX, AVX2
 TEXT ·tileInt8US1x16AVX2(SB), NOSPLIT, $0-48
@@ -1143,6 +1406,59 @@ finish:
 	VPHADDD Y3, Y2, Y2
 	VPERMQ  $0xd8, Y2, Y2
 	VMOVDQU Y2, 32(DI)
+	VZEROUPPER
+	RET
+
+// func runsInt8x1x16AVX2(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, ldb int, c *int32)
+// Requires: AVX, AVX2
+TEXT ·runsInt8x1x16AVX2(SB), NOSPLIT, $0-64
+	MOVQ  runs+0(FP), AX
+	MOVQ  src+16(FP), CX
+	MOVQ  offs+32(FP), DX
+	MOVQ  b+40(FP), BX
+	MOVQ  ldb+48(FP), SI
+	MOVQ  rows+24(FP), DI
+	MOVQ  (DI), DI
+	ADDQ  DI, DI
+	ADDQ  CX, DI
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+
+run:
+	MOVQ (DX), CX
+	ADDQ CX, CX
+	ADDQ $0x08, DX
+	MOVQ k4+8(FP), R8
+
+word:
+	VPMOVSXBW    (BX), Y4
+	VPMOVSXBW    16(BX), Y5
+	VPMOVSXBW    32(BX), Y6
+	VPMOVSXBW    48(BX), Y7
+	ADDQ         SI, BX
+	VPBROADCASTQ (DI)(CX*1), Y8
+	VPMADDWD     Y4, Y8, Y4
+	VPADDD       Y4, Y0, Y0
+	VPMADDWD     Y5, Y8, Y4
+	VPADDD       Y4, Y1, Y1
+	VPMADDWD     Y6, Y8, Y4
+	VPADDD       Y4, Y2, Y2
+	VPMADDWD     Y7, Y8, Y4
+	VPADDD       Y4, Y3, Y3
+	ADDQ         $0x08, CX
+	DECQ         R8
+	JNZ          word
+	DECQ         AX
+	JNZ          run
+	MOVQ         c+56(FP), AX
+	VPHADDD      Y1, Y0, Y0
+	VPERMQ       $0xd8, Y0, Y0
+	VMOVDQU      Y0, (AX)
+	VPHADDD      Y3, Y2, Y2
+	VPERMQ       $0xd8, Y2, Y2
+	VMOVDQU      Y2, 32(AX)
 	VZEROUPPER
 	RET
 

@@ -122,6 +122,15 @@ func tileInt8US1x16AVX512VNNI(k4 int, a *byte, lda int, b *byte, ldb int, c *int
 //go:noescape
 func tileInt8US6x8AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
+// runsInt8x6x8AVX2 computes a tile of 6 rows and 8 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[2*(rows[i]+offs[r]+4*l+t)]*b[(r*k4+l)*ldb+4*j+t]
+//
+// with unsigned bytes widened to 16 bits in src and signed bytes in b. Nothing saturates.
+//
+//go:noescape
+func runsInt8x6x8AVX2(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, ldb int, c *int32)
+
 // tileInt8US4x8AVX2 computes a tile of 4 rows and 8 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+8*i+2*t]*b[l*ldb+4*j+t]
@@ -130,6 +139,15 @@ func tileInt8US6x8AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 //
 //go:noescape
 func tileInt8US4x8AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+
+// runsInt8x4x8AVX2 computes a tile of 4 rows and 8 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[2*(rows[i]+offs[r]+4*l+t)]*b[(r*k4+l)*ldb+4*j+t]
+//
+// with unsigned bytes widened to 16 bits in src and signed bytes in b. Nothing saturates.
+//
+//go:noescape
+func runsInt8x4x8AVX2(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, ldb int, c *int32)
 
 // tileInt8US2x16AVX2 computes a tile of 2 rows and 16 columns of int32 sums, stored 48 apart
 //
@@ -140,6 +158,15 @@ func tileInt8US4x8AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 //go:noescape
 func tileInt8US2x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 
+// runsInt8x2x16AVX2 computes a tile of 2 rows and 16 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[2*(rows[i]+offs[r]+4*l+t)]*b[(r*k4+l)*ldb+4*j+t]
+//
+// with unsigned bytes widened to 16 bits in src and signed bytes in b. Nothing saturates.
+//
+//go:noescape
+func runsInt8x2x16AVX2(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, ldb int, c *int32)
+
 // tileInt8US1x16AVX2 computes a tile of 1 rows and 16 columns of int32 sums, stored 48 apart
 //
 //	c[i*48+j] = sum over l<k4, t<4 of a[l*lda+8*i+2*t]*b[l*ldb+4*j+t]
@@ -148,6 +175,15 @@ func tileInt8US2x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
 //
 //go:noescape
 func tileInt8US1x16AVX2(k4 int, a *byte, lda int, b *byte, ldb int, c *int32)
+
+// runsInt8x1x16AVX2 computes a tile of 1 rows and 16 columns of int32 sums, stored 48 apart
+//
+//	c[i*48+j] = sum over r<runs, l<k4, t<4 of src[2*(rows[i]+offs[r]+4*l+t)]*b[(r*k4+l)*ldb+4*j+t]
+//
+// with unsigned bytes widened to 16 bits in src and signed bytes in b. Nothing saturates.
+//
+//go:noescape
+func runsInt8x1x16AVX2(runs int, k4 int, src *byte, rows *int, offs *int, b *byte, ldb int, c *int32)
 
 // tileInt8US4x24AVXVNNI computes a tile of 4 rows and 24 columns of int32 sums, stored 48 apart
 //

@@ -42,6 +42,9 @@ func gemmInt8(g *gen) {
 		}
 		for _, shape := range [][2]int{{6, 2}, {4, 2}, {2, 4}, {1, 4}} {
 			tileInt8AVX2(g, shape[0], shape[1], aSigned)
+			if !aSigned {
+				runsInt8AVX2(g, shape[0], shape[1])
+			}
 		}
 		for _, shape := range [][2]int{{4, 3}, {4, 2}, {2, 2}, {1, 2}} {
 			tileInt8AVXVNNI(g, shape[0], shape[1], aSigned, true)
@@ -309,16 +312,78 @@ func tileInt8AVX2(g *gen, rows, quads int, aSigned bool) {
 		}
 		g.ADDQ(lda, a)
 	}, func(int) {})
-	for i := range rows { // a register holds two sums of each of four columns
-		for q := 0; q < quads; q += 2 {
-			y := acc[i][q]
-			g.VPHADDD(acc[i][q+1], y, y) // 0 1 4 5 2 3 6 7
+	g.storePairs(acc, c)
+	g.VZEROUPPER()
+	g.RET()
+}
+
+// runsInt8AVX2 is runsInt8VNNI in 16 bits, like tileInt8AVX2, for some of the columns of a panel. The image is widened before.
+func runsInt8AVX2(g *gen, rows, quads int) {
+	g.function(name("runsInt8x%dx%dAVX2", rows, 4*quads), "func(runs, k4 int, src *byte, rows, offs *int, b *byte, ldb int, c *int32)",
+		fmt.Sprintf("a tile of %d rows and %d columns of int32 sums, stored 48 apart", rows, 4*quads),
+		"",
+		"\tc[i*48+j] = sum over r<runs, l<k4, t<4 of src[2*(rows[i]+offs[r]+4*l+t)]*b[(r*k4+l)*ldb+4*j+t]",
+		"",
+		"with unsigned bytes widened to 16 bits in src and signed bytes in b. Nothing saturates.")
+	runs, src, offs, b, ldb := g.arg("runs"), g.arg("src"), g.arg("offs"), g.arg("b"), g.arg("ldb")
+	list := g.GP64()
+	g.Load(g.Param("rows"), list)
+	row := make([]reg.GPVirtual, rows)
+	acc := make([][]reg.VecVirtual, rows)
+	for i := range row {
+		row[i] = g.GP64()
+		g.MOVQ(at(list, 8*i), row[i])
+		g.ADDQ(row[i], row[i])
+		g.ADDQ(src, row[i])
+		for range quads {
+			y := g.YMM()
+			g.VPXOR(y, y, y)
+			acc[i] = append(acc[i], y)
+		}
+	}
+	bv := make([]reg.VecVirtual, quads)
+	for q := range bv {
+		bv[q] = g.YMM()
+	}
+	av, product := g.YMM(), g.YMM()
+	at0, left := g.GP64(), g.GP64()
+	g.Label("run")
+	g.MOVQ(at(offs, 0), at0)
+	g.ADDQ(at0, at0)
+	g.ADDQ(Imm(8), offs)
+	g.Load(g.Param("k4"), left)
+	g.Label("word")
+	for q := range bv {
+		g.VPMOVSXBW(at(b, 16*q), bv[q])
+	}
+	g.ADDQ(ldb, b)
+	for i := range row {
+		g.VPBROADCASTQ(indexed(row[i], at0, 1, 0), av)
+		for q := range bv {
+			g.VPMADDWD(bv[q], av, product)
+			g.VPADDD(product, acc[i][q], acc[i][q])
+		}
+	}
+	g.ADDQ(Imm(8), at0)
+	g.DECQ(left)
+	g.JNZ(LabelRef("word"))
+	g.DECQ(runs)
+	g.JNZ(LabelRef("run"))
+	g.storePairs(acc, g.arg("c"))
+	g.VZEROUPPER()
+	g.RET()
+}
+
+// storePairs stores sums of four columns to a register, two of each, as words 48 apart from row to row.
+func (g *gen) storePairs(acc [][]reg.VecVirtual, c reg.GPVirtual) {
+	for i, row := range acc {
+		for q := 0; q < len(row); q += 2 {
+			y := row[q]
+			g.VPHADDD(row[q+1], y, y) // 0 1 4 5 2 3 6 7
 			g.VPERMQ(Imm(0b11_01_10_00), y, y)
 			g.VMOVDQU(y, at(c, 192*i+16*q))
 		}
 	}
-	g.VZEROUPPER()
-	g.RET()
 }
 
 // tileInt8AVXVNNI is for CPUs with VPDPBUSD but without AVX-512, whose encoding of it the assembler does not know. With vex unset
