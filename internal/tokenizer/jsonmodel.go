@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 )
 
@@ -70,7 +72,57 @@ func (s *scoredToken) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(list[0], &s.token); err != nil {
 		return err
 	}
-	return json.Unmarshal(list[1], &s.score)
+	if err := json.Unmarshal(list[1], &s.score); err != nil {
+		return err
+	}
+	if v, ok := nearNumber(string(list[1])); ok {
+		s.score = v
+	}
+	return nil
+}
+
+// nearNumber reads a number as the library's reader of JSON does: digits as a whole number that is rounded, then times or by a power of ten, which is
+// rounded too. The last bit decides between ways to spell a text whose scores are equal but for it.
+func nearNumber(text string) (v float64, ok bool) {
+	digits, negative := strings.CutPrefix(text, "-")
+	digits, power, _ := strings.Cut(strings.ToLower(digits), "e")
+	whole, fraction, _ := strings.Cut(digits, ".")
+	significand, exponent := uint64(0), 0
+	add := func(d uint64) bool {
+		if d > 9 || significand > (math.MaxUint64-d)/10 {
+			return false
+		}
+		significand = significand*10 + d
+		return true
+	}
+	for i := range len(whole) {
+		if !add(uint64(whole[i] - '0')) {
+			return 0, false
+		}
+	}
+	for i := 0; i < len(fraction) && add(uint64(fraction[i]-'0')); i++ {
+		exponent--
+	}
+	if power != "" {
+		e, err := strconv.Atoi(power)
+		if err != nil {
+			return 0, false
+		}
+		exponent += e
+	}
+	if exponent < -308 || exponent > 308 {
+		return 0, false
+	}
+	v = float64(significand)
+	if p := math.Pow10(max(exponent, -exponent)); exponent < 0 {
+		v /= p
+	} else {
+		v *= p
+	}
+	if negative {
+		v = -v
+	}
+	return v, !math.IsInf(v, 0)
 }
 
 // kind returns the type of a model, by its fields where an old file does not say it.

@@ -38,11 +38,15 @@ var scriptNumbers = sync.OnceValue(func() []uint8 {
 	numbers := make([]uint8, unicode.MaxRune+1)
 	const han = 1
 	next := uint8(han + 1)
+	var common uint8
 	for name, table := range unicode.Scripts {
 		n := next
 		switch name {
 		case "Han", "Hiragana", "Katakana":
 			n = han
+		case "Common":
+			common = n
+			next++
 		default:
 			next++
 		}
@@ -58,5 +62,6 @@ var scriptNumbers = sync.OnceValue(func() []uint8 {
 		}
 	}
 	numbers[0x30fc] = han
+	numbers[0x0589], numbers[0x061c] = common, common // as of the version of Unicode that the library knows
 	return numbers
 })

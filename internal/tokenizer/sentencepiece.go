@@ -210,7 +210,7 @@ func (m *sentencePiece) build(special Special) (*Tokenizer, error) {
 // unigramModel gives user-defined pieces a score that always wins, and keeps all that is no text out of the trie.
 func (m *sentencePiece) unigramModel(unk int) (model, error) {
 	u := &unigram{vocabulary: listVocabulary(m.tokens), unk: unk, single: true}
-	least, most := math.Inf(1), math.Inf(-1)
+	least, most := math.Inf(1), 0x1p-126 // the least of float32 above zero: most is that, as scores are logarithms of probabilities
 	for i, kind := range m.kinds {
 		if math.IsNaN(float64(m.scores[i])) {
 			return nil, fmt.Errorf("piece %q has the score NaN", m.tokens[i])
