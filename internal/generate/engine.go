@@ -73,6 +73,9 @@ type Batch struct {
 	e       *Engine
 	history exec.History
 	lengths []int // tokens of each sequence
+
+	in  []*tensor.Tensor // of the last call: ids and positions [sequences, tokens], and the sequences
+	out []*tensor.Tensor // of the last step
 }
 
 // Batch returns n empty sequences.
@@ -105,48 +108,54 @@ func (b *Batch) Feed(ctx context.Context, sequence int, ids []int) ([]float32, e
 	var logits []float32
 	for len(ids) > 0 {
 		n := min(len(ids), b.e.o.Chunk)
-		out, err := b.run(ctx, []int{sequence}, ids[:n], n)
-		if err != nil {
+		out := []*tensor.Tensor{nil}
+		if err := b.run(ctx, []int{sequence}, ids[:n], n, out); err != nil {
 			return nil, err
 		}
-		logits, ids = out, ids[n:]
+		logits, ids = tensor.Data[float32](out[0]), ids[n:]
 	}
 	return logits, nil
 }
 
-// Step appends one token to each of several sequences and returns the logits of what follows, one row after the other.
+// Step appends one token to each of several sequences and returns the logits of what follows, one row after the other. They are valid until the
+// next step.
 func (b *Batch) Step(ctx context.Context, sequences, ids []int) ([]float32, error) {
-	return b.run(ctx, sequences, ids, 1)
+	if b.out == nil {
+		b.out = []*tensor.Tensor{nil}
+	}
+	if err := b.run(ctx, sequences, ids, 1, b.out); err != nil {
+		return nil, err
+	}
+	return tensor.Data[float32](b.out[0]), nil
 }
 
-// run appends n tokens to each of the sequences.
-func (b *Batch) run(ctx context.Context, sequences, ids []int, n int) ([]float32, error) {
-	words := make([]int64, 2*len(ids)+len(sequences))
-	tokens, at, rows := words[:len(ids)], words[len(ids):2*len(ids)], words[2*len(ids):]
+// run appends n tokens to each of the sequences. The logits go to out, as exec.Session.RunInto says.
+func (b *Batch) run(ctx context.Context, sequences, ids []int, n int, out []*tensor.Tensor) error {
+	if b.in == nil || b.in[0].Len() != len(ids) || b.in[2].Len() != len(sequences) {
+		shape := tensor.Shape{len(sequences), n}
+		b.in = []*tensor.Tensor{tensor.New(tensor.Int64, shape...), tensor.New(tensor.Int64, shape...), tensor.New(tensor.Int64, len(sequences))}
+	}
+	tokens, at, rows := tensor.Data[int64](b.in[0]), tensor.Data[int64](b.in[1]), tensor.Data[int64](b.in[2])
 	for i, id := range ids {
 		if id < 0 || id >= b.e.vocab {
-			return nil, fmt.Errorf("token %d is none of the %d of the model", id, b.e.vocab)
+			return fmt.Errorf("token %d is none of the %d of the model", id, b.e.vocab)
 		}
 		tokens[i] = int64(id)
 	}
 	for i, s := range sequences {
 		if c := b.e.o.Context; c > 0 && b.lengths[s]+n > c {
-			return nil, fmt.Errorf("%d tokens are more than the context of %d", b.lengths[s]+n, c)
+			return fmt.Errorf("%d tokens are more than the context of %d", b.lengths[s]+n, c)
 		}
 		rows[i] = int64(s)
 		for t := range n {
 			at[i*n+t] = int64(b.lengths[s] + t)
 		}
 	}
-	shape := tensor.Shape{len(sequences), n}
-	out, err := b.e.session.Run(exec.WithHistory(ctx, &b.history), []*tensor.Tensor{
-		tensor.Of(shape, tokens), tensor.Of(shape, at), tensor.Of(tensor.Shape{len(sequences)}, rows),
-	})
-	if err != nil {
-		return nil, err
+	if err := b.e.session.RunInto(exec.WithHistory(ctx, &b.history), b.in, out); err != nil {
+		return err
 	}
 	for _, s := range sequences {
 		b.lengths[s] += n
 	}
-	return tensor.Data[float32](out[0]), nil
+	return nil
 }

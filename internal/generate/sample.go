@@ -69,14 +69,15 @@ func (s *Sampler) Next(logits []float32) (int, error) {
 			}
 		}
 	}
-	best := 0
+	best, most := 0, float32(math.Inf(-1))
 	for i, v := range logits {
+		if v <= most { // false of what is not a number
+			continue
+		}
 		if v != v {
 			return 0, ErrNotANumber
 		}
-		if v > logits[best] {
-			best = i
-		}
+		best, most = i, v
 	}
 	if math.IsInf(float64(logits[best]), 0) {
 		return 0, ErrNotANumber
