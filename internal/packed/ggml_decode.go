@@ -239,27 +239,36 @@ var levelsFP4 = [16]float32{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, 
 
 // MXFP4: power of two biased by 127, codes of float4e2m1 in the order of Q4_0.
 func decodeMXFP4(dst []float32, src []byte) {
-	// Half the scale, since the levels are doubled: 2^(e-128), subnormal for e < 2.
-	d := math.Float32frombits(0x00200000 << (src[0] & 1))
-	if src[0] >= 2 {
-		d = math.Float32frombits(uint32(src[0]-1) << 23)
-	}
+	d := scaleMXFP4(src[0])
 	for j, q := range src[1:17] {
 		dst[j] = levelsFP4[q&15] * d
 		dst[j+16] = levelsFP4[q>>4] * d
 	}
 }
 
+// scaleMXFP4 is half the scale, since the levels are doubled: 2^(e-128), subnormal for e < 2.
+func scaleMXFP4(e byte) float32 {
+	if e >= 2 {
+		return math.Float32frombits(uint32(e-1) << 23)
+	}
+	return math.Float32frombits(0x00200000 << (e & 1))
+}
+
 // NVFP4: four scales of float8e4m3 without sign, 32 bytes of codes of float4e2m1: eight a scale, byte j of them holds elements j and j+8.
 func decodeNVFP4(dst []float32, src []byte) {
 	for s := range 4 {
-		d := float32(0)
-		if c := src[s] & 0x7f; c != 0x7f {
-			d = tensor.DecodeSmall(tensor.Float8E4M3FN, c) * 0.5
-		}
+		d := scaleNVFP4(src[s])
 		for j, q := range src[4+8*s:][:8] {
 			dst[16*s+j] = levelsFP4[q&15] * d
 			dst[16*s+8+j] = levelsFP4[q>>4] * d
 		}
 	}
+}
+
+// scaleNVFP4 is half the scale; there is no infinity and no number that is none.
+func scaleNVFP4(c byte) float32 {
+	if c &= 0x7f; c == 0x7f {
+		return 0
+	}
+	return tensor.DecodeSmall(tensor.Float8E4M3FN, c) * 0.5
 }

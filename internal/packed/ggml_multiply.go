@@ -2,6 +2,7 @@ package packed
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/neurotrain/neuroquant/internal/kernel"
 )
@@ -14,6 +15,8 @@ type affineKind struct {
 	// read takes a block apart; one of whole rows, where there is one, is faster.
 	read func(src, codes []byte, scale, mins []float32)
 	rows func(src, codes []byte, scale []float32)
+	// holds says whether the kernels, whose scales are of float16, have those of a block; nil: of all.
+	holds func(src []byte) bool
 }
 
 var affineKinds = map[Kind]affineKind{
@@ -44,6 +47,25 @@ var affineKinds = map[Kind]affineKind{
 			code := int(src[4+b/2]>>(b%2*4)&15) | int(high>>(2*b)&3)<<4
 			scale[b] = d * float32(code-32)
 			splitNibbles(codes[32*b:][:16], codes[32*b+16:][:16], src[8+16*b:][:16])
+		}
+	}},
+	MXFP4: {bits: 4, group: 32, values: &bytesFP4, rows: func(src, codes []byte, scale []float32) {
+		for b := range scale {
+			scale[b] = scaleMXFP4(src[17*b])
+			splitNibbles(codes[32*b:][:16], codes[32*b+16:][:16], src[17*b+1:][:16])
+		}
+	}, holds: func(src []byte) bool {
+		if src[0] >= 128-24 && src[0] < 128+16 {
+			return true
+		}
+		return !slices.ContainsFunc(src[1:17], func(q byte) bool { return q&0x77 != 0 }) // zeros, of whatever scale
+	}},
+	NVFP4: {bits: 5, group: 16, offset: 12, read: func(src, codes []byte, scale, _ []float32) {
+		for s := range scale {
+			scale[s] = scaleNVFP4(src[s])
+			for j, q := range src[4+8*s:][:8] {
+				codes[16*s+j], codes[16*s+8+j] = codesFP4[q&15], codesFP4[q>>4]
+			}
 		}
 	}},
 	Q4_1: {bits: 4, group: 32, offset: 0, mins: true, read: func(src, codes []byte, scale, mins []float32) {
@@ -125,13 +147,24 @@ func blockScales(scale []float32, src []byte, bytes int) {
 	}
 }
 
-// bytesIQ4 are levelsIQ4 as whole numbers.
-var bytesIQ4 = func() (v [16]int8) {
-	for i, l := range levelsIQ4 {
+// bytesIQ4 and bytesFP4 are levelsIQ4 and levelsFP4 as whole numbers, codesFP4 these as codes of 5 bits with the offset 12.
+var (
+	bytesIQ4 = wholeLevels(levelsIQ4)
+	bytesFP4 = wholeLevels(levelsFP4)
+	codesFP4 = func() (v [16]byte) {
+		for i, l := range bytesFP4 {
+			v[i] = byte(l + 12)
+		}
+		return v
+	}()
+)
+
+func wholeLevels(levels [16]float32) (v [16]int8) {
+	for i, l := range levels {
 		v[i] = int8(l)
 	}
 	return v
-}()
+}
 
 // splitNibbles sets low and high, whose length is a multiple of 8, to the halves of the bytes of src.
 func splitNibbles(low, high, src []byte) {
@@ -168,6 +201,11 @@ func (b *Blocks) prepare(p *kernel.Pool) Multiplier {
 		return nil
 	}
 	size, bytes := b.Kind.BlockSize(), b.Kind.BlockBytes()
+	for at := 0; k.holds != nil && at < len(b.Data); at += bytes {
+		if !k.holds(b.Data[at : at+bytes]) {
+			return nil
+		}
+	}
 	per := size / k.group
 	return kernel.PackAffine(p, s, func(row int, into kernel.AffineRow) {
 		src := b.Bytes(row, row+1)

@@ -84,6 +84,51 @@ func TestMultiplyBlocks(t *testing.T) {
 	}
 }
 
+// TestMultiplyFP4 multiplies by blocks of random codes, and of scales that the kernels have no room for.
+func TestMultiplyFP4(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 6))
+	const rows, cols = 21, 512
+	for kind, scales := range map[Kind][2]int{MXFP4: {128 - 24, 128 + 16}, NVFP4: {0, 128}} {
+		n, err := kind.RowBytes(cols)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data := make([]byte, rows*n)
+		heads := 1
+		if kind == NVFP4 {
+			heads = 4
+		}
+		for at := range data {
+			if data[at] = byte(r.IntN(256)); at%kind.BlockBytes() < heads {
+				data[at] = byte(scales[0] + r.IntN(scales[1]-scales[0]))
+				if kind == MXFP4 && at > n { // a row of one order of magnitude, others not far from it
+					data[at] = byte(118 + r.IntN(8))
+				}
+			}
+		}
+		b, err := NewBlocks(kind, rows, cols, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.prepare(nil) == nil {
+			t.Errorf("%v has no kernel", kind)
+		}
+		checkMultiplier(t, kind.String(), b, rows, cols)
+		if kind != MXFP4 {
+			continue
+		}
+		data[0] = 100
+		if b.prepare(nil) != nil {
+			t.Error("a scale of 2^-28 as float16")
+		}
+		checkMultiplier(t, "MXFP4 with small scales", b, rows, cols)
+		clear(data[:17])
+		if data[1] = 0x80; b.prepare(nil) == nil {
+			t.Error("a block of zeros has a scale that matters")
+		}
+	}
+}
+
 func TestMultiplyAffine(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 5))
 	for _, bits := range []int{2, 3, 4, 5, 8} {
