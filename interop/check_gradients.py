@@ -56,8 +56,41 @@ def cases(rng):
                     ("ReduceLogSumExp", lambda x: x.logsumexp((0, 2), keepdim=True))):
         yield kind, kind, {}, [r(n, m, 5), np.array([0, 2])], lambda x, _, f=f: f(x)
     yield "gather", "Gather", {}, [r(9, m), np.array([[1, 1, 8], [0, 3, 1]])], lambda x, i: F.embedding(i, x)
+    yield "topk", "TopK", {}, [r(n, 9), np.array([3])], lambda x, _: x.topk(3).values
+    yield "gatherelements", "GatherElements", {"axis": 1}, [r(n, 9), rng.integers(0, 9, (int(n), 4))], lambda x, i: x.gather(1, i)
     yield "resize", "Resize", {"mode": "linear"}, [r(1, 2, 4, 5), None, None, np.array([1, 2, 8, 10])], lambda x, *_: F.interpolate(x, (8, 10), mode="bilinear")
     yield "pad", "Pad", {"mode": "reflect"}, [r(2, 2, 6), np.array([0, 0, 2, 0, 0, 3])], lambda x, _: F.pad(x, (2, 3), mode="reflect")
+
+    def heads(x, count):
+        return x.unflatten(2, (count, -1)).transpose(1, 2)
+
+    def attention(q, k, v, mask=None, **more):
+        y = F.scaled_dot_product_attention(heads(q, 4), heads(k, 2), heads(v, 2), attn_mask=mask, enable_gqa=True, **more)
+        return y.transpose(1, 2).flatten(2)
+
+    def rotated(x, cos, sin):
+        """Rotates pairs half a head apart, of heads of 8, by tables [batch, tokens, 4]."""
+        y = x.unflatten(2, (-1, 8))
+        u, v = y[..., :4], y[..., 4:]
+        c, s = cos.unsqueeze(2), sin.unsqueeze(2)
+        return torch.cat([u * c - v * s, u * s + v * c], -1).flatten(2)
+
+    grouped = {"q_num_heads": 4, "kv_num_heads": 2}
+    t, u = (int(i) for i in rng.integers(2, 80, 2))
+    yield "attention", "Attention", grouped, [r(2, t, 4 * 8), r(2, u, 2 * 8), r(2, u, 2 * 6)], attention
+    yield "causal", "Attention", dict(grouped, is_causal=1), [r(2, t, 4 * 8), r(2, t, 2 * 8), r(2, t, 2 * 8)], lambda q, k, v: attention(q, k, v, is_causal=True)
+    yield "masked", "Attention", grouped, [r(2, t, 4 * 8), r(2, u, 2 * 8), r(2, u, 2 * 8), r(t, u)], attention
+    yield "scaled", "Attention", dict(grouped, scale="r:0.25"), [r(2, t, 4 * 8), r(2, u, 2 * 8), r(2, u, 2 * 8)], lambda q, k, v: attention(q, k, v, scale=0.25)
+    yield "rotary", "RotaryEmbedding", {"num_heads": 3}, [r(2, t, 24), r(2, t, 4), r(2, t, 4)], rotated
+    yield "transposed", "com.microsoft.FusedMatMul", {"transB": 1}, [r(3, t, 33), r(65, 33)], lambda a, b: a @ b.T
+    codes, scales = rng.integers(0, 256, (24, 2, 16), np.uint8), pos(24, 2)
+
+    def decoded(x, b, s):
+        """Multiplies by codes of 4 bits, in blocks of 32, around 8."""
+        w = torch.stack([b & 15, b >> 4], -1).flatten(2).float() - 8
+        return x @ (w * s.detach().unsqueeze(2)).flatten(1).T
+
+    yield "packed", "com.microsoft.MatMulNBits", {"K": 64, "N": 24, "bits": 4, "block_size": 32}, [r(3, t, 64), codes, scales], decoded
 
     def cell(module, swap):
         """ONNX's order of gates from PyTorch's."""

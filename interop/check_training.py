@@ -1,4 +1,4 @@
-"""Trains ResNet-20 and a Llama of 5 million parameters with PyTorch and with neuroquant from the same weights, on the same batches, with the
+"""Trains ResNet-20, a Llama of 5 million parameters and a small mixture of experts with PyTorch and with neuroquant from the same weights, on the same batches, with the
 same settings, and compares the losses of every update. Large learning rates make training chaotic: rounding grows to percents within some ten updates, also between two layouts of
 PyTorch, whose difference is printed beside ours. Usage: check_training.py NEUROQUANT SHARED [UPDATES]"""
 import json
@@ -120,18 +120,18 @@ def resnet20(tool, shared, tmp, updates):
     return ok
 
 
-def language(tool, tmp, updates):
+def language(tool, tmp, updates, title, make):
     batch = 8
     torch.manual_seed(1)
-    model = llama.model()
-    folder = os.path.join(tmp, "llama")
+    model = make()
+    folder = os.path.join(tmp, make.__name__)
     model.save_pretrained(folder)
     ids = llama.sequences(batch * updates)
     np.save(os.path.join(tmp, "ids.npy"), ids)
     decay, args = 0.01, ["--optimizer", "adamw", "--weight-decay", "0.01", "--learning-rate", "0.001"]
 
     def torch_losses(attention):
-        copy = llama.model(attention)
+        copy = make(attention)
         copy.load_state_dict(model.state_dict())
         o = torch.optim.AdamW(grouped(copy, decay), 0.001)
         losses = []
@@ -144,15 +144,16 @@ def language(tool, tmp, updates):
         return losses
 
     want, other = torch_losses("sdpa"), torch_losses("eager")
-    got = ours(tool, folder, os.path.join(tmp, "language"), batch, updates, updates, ["--criterion", "next_token", "--data", os.path.join(tmp, "ids.npy")] + args)
-    return compare("Llama of 5M, adamw", got, want, other, "PyTorch's attentions")
+    got = ours(tool, folder, folder + "-trained", batch, updates, updates, ["--criterion", "next_token", "--data", os.path.join(tmp, "ids.npy")] + args)
+    return compare(f"{title}, adamw", got, want, other, "PyTorch's attentions")
 
 
 def main():
     tool, shared = sys.argv[1], sys.argv[2]
     updates = int(sys.argv[3]) if len(sys.argv) > 3 else 50
     with tempfile.TemporaryDirectory() as tmp:
-        ok = [language(tool, tmp, updates), resnet20(tool, shared, tmp, updates)]
+        ok = [language(tool, tmp, updates, "Llama of 5M", llama.model), language(tool, tmp, updates, "mixture of experts", llama.mixture),
+              resnet20(tool, shared, tmp, updates)]
     sys.exit(not all(ok))
 
 

@@ -1,7 +1,7 @@
-"""A Llama of 5 million parameters and token sequences with something to learn, for comparisons of training."""
+"""A Llama of 5 million parameters, a small mixture of experts, and token sequences with something to learn, for comparisons of training."""
 import numpy as np
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM
 
 VOCABULARY, TOKENS = 2048, 256
 
@@ -12,6 +12,14 @@ def model(attention="sdpa"):
         vocab_size=VOCABULARY, hidden_size=256, intermediate_size=688, num_hidden_layers=6, num_attention_heads=8, num_key_value_heads=4,
         max_position_embeddings=TOKENS, tie_word_embeddings=True, attn_implementation=attention))
     m.config.use_cache = False
+    return m.float().train()
+
+
+def mixture(attention="sdpa"):
+    """Returns a model of 8 experts, 2 for each token."""
+    m = MixtralForCausalLM(MixtralConfig(
+        vocab_size=VOCABULARY, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        max_position_embeddings=TOKENS, sliding_window=None, attn_implementation=attention))
     return m.float().train()
 
 

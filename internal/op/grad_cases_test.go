@@ -80,6 +80,8 @@ func gradCases(r draws) []gradCase {
 		{kind: "Split", attrs: attr{"axis": int64(1)}, in: []*tensor.Tensor{r.real(n, 5), ints(2, 0, 3)}, out: []int{0, 2}},
 		{kind: "Gather", attrs: attr{"axis": int64(1)}, in: []*tensor.Tensor{r.real(n, 4, m), tensor.Of(tensor.Shape{2, 2}, []int64{0, -1, 3, 1})}},
 		{kind: "GatherElements", attrs: attr{"axis": int64(0)}, in: []*tensor.Tensor{r.real(3, 2), tensor.Of(tensor.Shape{2, 2}, []int64{0, 2, 2, 2})}},
+		{kind: "TopK", in: []*tensor.Tensor{r.real(n, 5), ints(2)}, out: []int{0}},
+		{kind: "TopK", attrs: attr{"axis": int64(0), "largest": int64(0)}, in: []*tensor.Tensor{r.real(4, m), ints(3)}, out: []int{0}},
 		{kind: "GatherND", in: []*tensor.Tensor{r.real(3, 2), tensor.Of(tensor.Shape{2, 1}, []int64{2, 2})}},
 		{kind: "DepthToSpace", attrs: attr{"blocksize": int64(2)}, in: []*tensor.Tensor{r.real(1, 8, 2, 3)}},
 		{kind: "SpaceToDepth", attrs: attr{"blocksize": int64(2)}, in: []*tensor.Tensor{r.real(1, 2, 4, 2)}},

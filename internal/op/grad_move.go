@@ -279,6 +279,14 @@ func (o *GatherElements) Backward(e *graph.Env, in, _, dOut []*tensor.Tensor) ([
 }
 
 // Recalls implements [graph.Recalling].
+func (*TopK) Recalls() (in, out uint64) { return 0, operandSet(1) }
+
+// Backward implements [graph.Differentiable]: the gradients of the values go where those came from.
+func (o *TopK) Backward(e *graph.Env, in, out, dOut []*tensor.Tensor) ([]*tensor.Tensor, error) {
+	return moved(e, &GatherElements{Axis: o.Axis}, []*tensor.Tensor{in[0], out[1]}, dOut[:1], 0)
+}
+
+// Recalls implements [graph.Recalling].
 func (*GatherND) Recalls() (in, out uint64) { return laterInputs, 0 }
 
 // Backward implements [graph.Differentiable].

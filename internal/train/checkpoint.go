@@ -111,6 +111,9 @@ func (f *fit) tensors() (names []string, list []*tensor.Tensor) {
 
 // save writes a checkpoint.
 func (f *fit) save() error {
+	if err := f.allFinite(); err != nil {
+		return err
+	}
 	if f.s.Checkpoint == "" {
 		return nil
 	}
@@ -194,5 +197,20 @@ func (f *fit) restore(set *safetensors.Set) error {
 	}
 	f.opt.step, f.epoch, f.done, f.lossSum, f.right, f.seen = p.Updates, p.Epoch, p.Done, p.LossSum, p.Right, p.Seen
 	f.bestScore, f.worse, f.finished, f.history = score, p.Worse, p.Finished, &p.History
+	return nil
+}
+
+// allFinite reports the parameter or statistic that is not finite: what an update destroyed is not kept.
+func (t *Trainer) allFinite() error {
+	for i, w := range t.params {
+		if !finite(w) {
+			return fmt.Errorf("after update %d: parameter %q has values that are not finite", t.opt.step, t.trained[i].Name)
+		}
+	}
+	for i, w := range t.statistics {
+		if !finite(w) {
+			return fmt.Errorf("after update %d: statistic %q has values that are not finite", t.opt.step, t.stats[i].Name)
+		}
+	}
 	return nil
 }

@@ -28,8 +28,8 @@ func differentiate(g *graph.Graph, loss *graph.Value, wrt []*graph.Value, recomp
 	forward := slices.Clone(g.Nodes)
 	for _, n := range forward {
 		if slices.ContainsFunc(n.In, func(v *graph.Value) bool { return d.needs[v] }) {
-			for _, v := range n.Out {
-				if v != nil {
+			for _, v := range n.Out { // shapes, positions and comparisons do not change with what is trained, but in steps
+				if v != nil && d.carries(v) {
 					d.needs[v] = true
 				}
 			}
