@@ -16,6 +16,7 @@ import (
 	"github.com/neurotrain/neuroquant/internal/codec/outfile"
 	"github.com/neurotrain/neuroquant/internal/format"
 	"github.com/neurotrain/neuroquant/internal/format/gguf"
+	"github.com/neurotrain/neuroquant/internal/format/hf"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/pass"
 	"github.com/neurotrain/neuroquant/internal/quantize"
@@ -340,6 +341,11 @@ func (m *Manager) save(ctx context.Context, r *Result, out string, overwrite boo
 		o := model.SaveOptions{}
 		if isLayout(r.Config.Format) {
 			path, o.Layout, o.Settings = dir, r.Config.Format, r.Config.layoutSettings()
+			c, err := hf.ContentsOf(r.m, o)
+			if err != nil {
+				return err
+			}
+			defer quantize.HoldHeap(c.Heap)()
 		}
 		if err := f.Save(ctx, path, r.m, o); err != nil {
 			return damaged(ctx, r.original, err)

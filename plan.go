@@ -186,22 +186,23 @@ func (m *Manager) forecastWriting(ctx context.Context, orig, work *model.Model, 
 	if err := toCheckpoint(orig, work, p); err != nil {
 		return err
 	}
-	state, bytes, err := hf.Contents(work, model.SaveOptions{Layout: f.Format, Settings: m.resolved.layoutSettings()})
+	c, err := hf.ContentsOf(work, model.SaveOptions{Layout: f.Format, Settings: m.resolved.layoutSettings()})
 	if err != nil {
 		return err
 	}
-	f.OutputBytes = &bytes
+	f.OutputBytes = &c.Bytes
 	if len(m.config.formats()) > 1 {
 		f.Notes = append(f.Notes, fmt.Sprintf("bytes are those of format %s, the first", f.Format))
 	}
-	if f.PeakBytes == nil {
-		peak := writingPeak(state)
+	if peak := int64(quantize.WritingPeak(c.Heap, c.Mapped)); f.PeakBytes != nil {
+		*f.PeakBytes = max(*f.PeakBytes, peak)
+	} else if !solvesLayers(m.config.Method) {
 		f.PeakBytes = &peak
 	}
 	if o.NoTime {
 		return nil
 	}
-	return m.timeWriting(ctx, orig, state, bytes, f, o)
+	return m.timeWriting(ctx, orig, c.State, c.Bytes, f, o)
 }
 
 // forecastONNX adds the bytes of an ONNX file.

@@ -110,12 +110,3 @@ func timeHash(ctx context.Context, m *model.Model) (time.Duration, error) {
 	}
 	return time.Duration(float64(time.Since(start)) * float64(all) / float64(max(hashProbe-left, 1))), nil
 }
-
-// writingPeak is the most memory of a run that makes one tensor after the other.
-func writingPeak(state []model.Entry) int64 {
-	most := 0
-	for _, e := range state {
-		most = max(most, e.DType().ByteLen(e.Shape().Len()))
-	}
-	return int64(most) + 64<<20
-}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-
-	"github.com/neurotrain/neuroquant/internal/shapes"
 )
 
 // The limits that a model of 7 billion parameters is held to.
@@ -19,7 +17,7 @@ const (
 // large makes a folder of the shape of Llama-2-7B and measures the memory of what makes few bits of it.
 func (b *bench) large() error {
 	model, out := filepath.Join(b.dir, "llama-7b"), filepath.Join(b.dir, "out")
-	if err := shapes.Llama7B.WriteCheckpoint(model); err != nil {
+	if err := b.make(model, fmt.Sprintf("llama-7b/%d", b.blocks)); err != nil {
 		return err
 	}
 	text := filepath.Join(b.shared, "data/golm-15m/eval/calib-train-mix.txt")
@@ -51,7 +49,7 @@ func (b *bench) large() error {
 		}
 		state := "complete"
 		if stop != nil {
-			state = fmt.Sprintf("interrupted with %d of 224 matrices solved", solved)
+			state = fmt.Sprintf("interrupted with %d of %d matrices solved", solved, 7*b.blocks)
 		} else if err := b.complete(out, planned.Bytes); err != nil {
 			return err
 		}
@@ -67,7 +65,7 @@ func (b *bench) large() error {
 			return err
 		}
 	}
-	return b.print("A model of the shape of Llama-2-7B, bfloat16", []string{"method", "output", "peak, MiB", "limit", "planned", "seconds", "planned", ""})
+	return b.print(fmt.Sprintf("A model of the shape of Llama-2-7B, %d blocks of 32, bfloat16", b.blocks), []string{"method", "output", "peak, MiB", "limit", "planned", "seconds", "planned", ""})
 }
 
 // complete reports an output of another size than was planned.

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -27,8 +28,16 @@ func main() {
 	flag.IntVar(&b.repeat, "repeat", 1, "runs of each quantization, of which the fastest counts")
 	large := flag.Bool("large", false, "the memory of a model of 7 billion parameters, in place of the plans of three small ones")
 	flag.IntVar(&b.layers, "layers", 0, "with -large: GPTQ is interrupted when so many layers are solved; 0: it goes to the end")
+	flag.IntVar(&b.blocks, "blocks", 32, "with -large: blocks of the model; memory does not depend on their number, disk and time do")
+	made := flag.String("make", "", "make the folder of a model there and end: that of -shape")
+	shape := flag.String("shape", "llama-7b", "with -make: llama-7b, llama-1b or qwen2-0.5b, with fewer blocks as llama-7b/4")
 	flag.Parse()
-	err := b.run(*large)
+	var err error
+	if *made != "" {
+		err = makeModel(*made, *shape)
+	} else {
+		err = b.run(*large)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "plan:", err)
 		os.Exit(1)
@@ -39,6 +48,7 @@ func main() {
 type bench struct {
 	program, shared, dir string
 	repeat, layers       int
+	blocks               int
 	missed               int
 	rows                 [][]string
 }
@@ -110,12 +120,43 @@ func (b *bench) execute(stopped func() bool, args ...string) (*took, error) {
 	return t, nil
 }
 
+// shapesByName are the models that can be made.
+var shapesByName = map[string]shapes.Decoder{"llama-7b": shapes.Llama7B, "llama-1b": shapes.Llama1B, "qwen2-0.5b": shapes.Qwen05B}
+
+// makeModel writes the folder of a model with random weights.
+func makeModel(dir, shape string) error {
+	name, layers, fewer := strings.Cut(shape, "/")
+	d, ok := shapesByName[name]
+	if !ok {
+		return fmt.Errorf("shape %q; want llama-7b, llama-1b or qwen2-0.5b", name)
+	}
+	if fewer {
+		n, err := strconv.Atoi(layers)
+		if err != nil || n < 1 {
+			return fmt.Errorf("shape %q: want a number of blocks behind the /", shape)
+		}
+		d.Layers = n
+	}
+	return d.WriteCheckpoint(dir)
+}
+
+// make has a process of its own write a model: what a process has taken before it starts another counts for that as well.
+func (b *bench) make(dir, shape string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	out, err := exec.Command(self, "-make", dir, "-shape", shape).CombinedOutput() //nolint:gosec // this program
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
 // plans compares plans of three models with what happens.
 func (b *bench) plans() error {
-	qwen := shapes.Qwen05B
-	qwen.Layers = 6
 	made := filepath.Join(b.dir, "qwen2-0.5b-6")
-	if err := qwen.WriteCheckpoint(made); err != nil {
+	if err := b.make(made, "qwen2-0.5b/6"); err != nil {
 		return err
 	}
 	stories, golm := filepath.Join(b.shared, "data/stories260k"), filepath.Join(b.shared, "data/golm-15m")

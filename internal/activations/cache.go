@@ -125,6 +125,16 @@ func (c *Cache) Drop(key string) error {
 	return v.close()
 }
 
+// DropSample forgets one sample of a key, whose place in a file is not used again.
+func (c *Cache) DropSample(key string, sample int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if v := c.values[key]; v != nil {
+		c.used -= v.samples[sample].bytes
+		delete(v.samples, sample)
+	}
+}
+
 // Peak returns the most bytes that were in memory at once.
 func (c *Cache) Peak() int {
 	c.mu.Lock()

@@ -78,12 +78,7 @@ func borrow(n int) *buffer {
 // grow adds a region that n bytes fit in and returns the number of its span. Regions of which nothing is lent are too small, and the new
 // one will serve for them as well.
 func grow(n int) int {
-	scratch.free = slices.DeleteFunc(scratch.free, func(s span) bool {
-		if s.of.lent == 0 {
-			s.of.drop()
-		}
-		return s.of.lent == 0
-	})
+	dropIdle()
 	size := max(n, scratchLeast)
 	r := &region{}
 	var err error
@@ -95,6 +90,23 @@ func grow(n int) int {
 	scratch.idle += size
 	scratch.free = append(scratch.free, span{r, 0, size})
 	return len(scratch.free) - 1
+}
+
+// dropIdle gives up the regions of which nothing is lent.
+func dropIdle() {
+	scratch.free = slices.DeleteFunc(scratch.free, func(s span) bool {
+		if s.of.lent == 0 {
+			s.of.drop()
+		}
+		return s.of.lent == 0
+	})
+}
+
+// DropScratch gives up all memory that is lent to nobody: before work that takes nearly all that there may be.
+func DropScratch() {
+	scratch.Lock()
+	defer scratch.Unlock()
+	dropIdle()
 }
 
 // drop gives up a region of which nothing is lent.

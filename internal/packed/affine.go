@@ -172,6 +172,11 @@ type Formed interface {
 	Form() *Affine
 }
 
+// Working is a source of codes that says what it takes to make them beside the codes: of the heap, and of mapped files.
+type Working interface {
+	Working() (heap, mapped int)
+}
+
 // FormOf returns what is known of the codes of a source, all of it where the source tells nothing before.
 func FormOf(c Coded) (*Affine, error) {
 	if f, ok := c.(Formed); ok {

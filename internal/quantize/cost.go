@@ -151,9 +151,12 @@ func valuesAtOnce(g *graph.Graph) int {
 
 // Bytes of a run beside its matrices and values: the program and its stacks, and pieces of kernels and what the collector has not taken yet.
 const (
-	programBytes = 40 << 20
-	besideBytes  = 56 << 20
+	programBytes = 30 << 20
+	besideBytes  = 44 << 20
 )
+
+// uncollected is what memory of the heap takes with what the collector has not taken yet, and pages beside that were read ahead.
+func uncollected(n int) int { return n + n/8 }
 
 // outside is what a stage takes outside of the heap while it is computed: matrices as they are packed, values, one matrix in its file.
 func (s *stageCost) outside() int { return s.weights + s.values + s.largest/2 }
@@ -168,7 +171,7 @@ func (c *Costs) need() int {
 			most = max(most, c.setBytes(set))
 		}
 	}
-	return most + programBytes + besideBytes
+	return uncollected(most) + programBytes + besideBytes
 }
 
 // keeps is what the values between stages take at most.
@@ -205,7 +208,8 @@ func (c *Costs) setBytes(set []sizes) int {
 		// The weights, the same in the order of the solver, its differences and codes, and codes packed.
 		most = max(most, (4+4+4+1+1)*l.rows*l.cols)
 	}
-	return input + 8*n*n + factor + max(8*n*n, most)
+	scratch := min(8*1024*n, 128<<20) // that products with the Hessian leave to the next
+	return input + 8*n*n + factor + max(8*n*n, most) + scratch
 }
 
 // activationBytes is how much of the values between stages stays in memory where no limit is set; the rest lies in files.
@@ -214,7 +218,7 @@ const activationBytes = 4 << 30
 // Peak returns the most memory that the work takes with a limit, 0: none. It is an error if the limit is less than the work needs.
 func (c *Costs) Peak(limit int) (int, error) {
 	need := c.need()
-	peak := need + min(c.keeps(), activationBytes)
+	peak := need + uncollected(min(c.keeps(), activationBytes))
 	if limit == 0 || peak <= limit {
 		return peak, nil
 	}
@@ -228,6 +232,26 @@ func (c *Costs) Peak(limit int) (int, error) {
 type ceiling struct {
 	peak, was int
 }
+
+// WritingPeak is what a run takes that makes one tensor after the other, of the heap and of mapped files, the program included.
+func WritingPeak(heap, mapped int) int { return binaryBytes + heapLimit(heap) + mapped + mapped/32 }
+
+// HoldHeap holds the heap down while tensors are made one after the other that take so much of it, so that the run takes what
+// [WritingPeak] says. What it returns ends that.
+func HoldHeap(heap int) (end func()) {
+	debug.FreeOSMemory()
+	was := debug.SetMemoryLimit(int64(heapLimit(heap)))
+	return func() { debug.SetMemoryLimit(was) }
+}
+
+// Bytes of the program itself that are in memory, and of what its runtime takes before anything is on the heap.
+const (
+	binaryBytes  = 15 << 20
+	runtimeBytes = 8 << 20
+)
+
+// heapLimit leaves the collector room.
+func heapLimit(heap int) int { return runtimeBytes + heap + heap/8 + min(heap/3, 1<<20) }
 
 // lower makes room for bytes outside of the heap.
 func (c *ceiling) lower(outside int) {

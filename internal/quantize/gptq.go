@@ -3,6 +3,7 @@ package quantize
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/kernel"
@@ -104,6 +105,10 @@ func runGPTQ(ctx context.Context, m *model.Model, p *Plan, samples Samples) (err
 // solve quantizes layers that share their input x.
 func (w *walk) solve(ctx context.Context, p *Plan, x *graph.Value, set []*weightLayer) error {
 	o, pool := p.Recipe.WeightOnly, kernel.Shared()
+	if n := set[0].cols; 8*n*n >= collectBytes { // what earlier layers left would stay until large matrices lie beside it
+		kernel.DropScratch()
+		debug.FreeOSMemory()
+	}
 	h := solve.NewHessian(set[0].cols)
 	var drift *solve.Drift
 	if w.twin != nil {

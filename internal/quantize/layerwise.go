@@ -87,7 +87,7 @@ func (w *walk) plan(p *Plan, layers []weightLayer, first Call, samples int) erro
 	if err != nil {
 		return err
 	}
-	room, dir := peak-w.costs.need(), ""
+	room, dir := (peak-w.costs.need())*8/9, "" // see uncollected
 	if p.Recipe.WeightOnly.Asymmetric {
 		room /= 2
 	}

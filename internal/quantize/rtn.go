@@ -64,12 +64,29 @@ func (n *nearest) DType() tensor.DType { return tensor.Float32 }
 // Form implements [packed.Formed].
 func (n *nearest) Form() *packed.Affine { return n.o.form(&n.l) }
 
+// roundedAtOnce is how many values are rounded before the next are read.
+const roundedAtOnce = 1 << 18
+
+// Working implements [packed.Working]: values, the same as they are rounded, and codes one a byte and packed; those of the piece before are not
+// collected yet.
+func (n *nearest) Working() (heap, mapped int) {
+	values := n.l.rows * n.l.cols
+	piece := min(roundedAtOnce, values)
+	if n.l.byInput {
+		return 4*values + 14*piece, storedBytes(n.l.w.Data)
+	}
+	return 14 * piece, inFile(n.l.w.Data).DType().ByteLen(piece)
+}
+
 // Affine implements [packed.Coded]: some rows at a time.
 func (n *nearest) Affine() (*packed.Affine, error) {
-	defer tensor.Release(n.l.w.Data)
-	const once = 1 << 20 // values
 	a, l := n.Form(), &n.l
-	step := max(once/l.cols, 1)
+	step := max(roundedAtOnce/l.cols, 1)
+	codes, scales, zeros, _ := partsOf(a)
+	a.Codes, a.Scales = make([]byte, 0, codes), make([]float32, 0, scales/4)
+	if a.Zeros != nil {
+		a.Zeros = make([]byte, 0, zeros)
+	}
 	for first := 0; first < l.rows; first += step {
 		rows := min(step, l.rows-first)
 		w, err := l.some(first, rows)

@@ -187,8 +187,9 @@ func (p *Plan) changing(g *graph.Graph, layers []weightLayer, scale func() error
 // weights returns a copy of the rows x cols weight in float32.
 func (l *weightLayer) weights() ([]float32, error) { return l.some(0, l.rows) }
 
-// some returns a copy of n rows of the weight from the first on, in float32.
+// some returns a copy of n rows of the weight from the first on, in float32. What was read of its file is let go of.
 func (l *weightLayer) some(first, n int) ([]float32, error) {
+	defer tensor.Release(l.w.Data)
 	t, err := l.w.Data.Load()
 	if err != nil {
 		return nil, fmt.Errorf("weight %q: %w", l.w.Name, err)

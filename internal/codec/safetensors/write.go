@@ -229,7 +229,14 @@ func (w *Writer) index() ([]byte, error) {
 }
 
 // Write puts a tensor in its place.
-func (w *Writer) Write(name string, t *tensor.Tensor) error {
+func (w *Writer) Write(name string, t *tensor.Tensor) error { return w.WriteInPieces(name, t, nil) }
+
+// PieceBytes is how much of a tensor is written at a time.
+const PieceBytes = 4 << 20
+
+// WriteInPieces puts a tensor in its place and calls after, if it is not nil, when a piece of it is written: memory of a mapped file that was read
+// can be let go of then.
+func (w *Writer) WriteInPieces(name string, t *tensor.Tensor, after func()) error {
 	p := w.places[name]
 	switch {
 	case p == nil:
@@ -239,8 +246,15 @@ func (w *Writer) Write(name string, t *tensor.Tensor) error {
 	case t.Packed != nil || t.DType != p.entry.DType || !t.Shape.Equal(p.entry.Shape):
 		return fmt.Errorf("tensor %q: want %v[%v], got %v", name, p.entry.DType, p.entry.Shape, t)
 	}
-	if err := p.shard.file.WriteAt(t.Bytes(), int64(p.shard.head+p.entry.Begin)); err != nil {
-		return err
+	at := int64(p.shard.head + p.entry.Begin)
+	for b := range slices.Chunk(t.Bytes(), PieceBytes) {
+		if err := p.shard.file.WriteAt(b, at); err != nil {
+			return err
+		}
+		at += int64(len(b))
+		if after != nil {
+			after()
+		}
 	}
 	p.written = true
 	return nil

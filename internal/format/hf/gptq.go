@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"github.com/neurotrain/neuroquant/internal/arch"
 	"github.com/neurotrain/neuroquant/internal/kernel"
@@ -39,11 +40,7 @@ func getCode(words []uint32, stride, i, bits int) byte {
 }
 
 func int32s(words []uint32, shape tensor.Shape) *tensor.Tensor {
-	out := tensor.New(tensor.Int32, shape...)
-	for i, v := range words {
-		tensor.Data[int32](out)[i] = int32(v)
-	}
-	return out
+	return tensor.Of(shape, unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(words))), len(words)))
 }
 
 func uint32s(t *tensor.Tensor) []uint32 {

@@ -3,6 +3,7 @@ package hf
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -179,6 +180,7 @@ func (m *matrix) load() (*packed.Affine, error) {
 		return nil, errors.New(why)
 	}
 	m.loaded = a
+	collect(a.Rows * a.Cols)
 	return a, nil
 }
 
@@ -186,6 +188,14 @@ func (m *matrix) release() {
 	if m.done++; m.done >= m.parts {
 		m.loaded, m.done = nil, 0
 		tensor.Release(m.source)
+		collect(m.form.Rows * m.form.Cols)
+	}
+}
+
+// collect takes away what a matrix of so many values left behind, where that is much: the next would be made beside it.
+func collect(values int) {
+	if values >= 4<<20 {
+		debug.FreeOSMemory()
 	}
 }
 

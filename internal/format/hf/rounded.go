@@ -41,6 +41,7 @@ func (p *roundedPart) Load() (*tensor.Tensor, error) {
 	if c.parts--; c.parts == 0 {
 		c.made = nil
 		c.from.Release()
+		collect(c.from.Shape().Len())
 	}
 	return t, err
 }

@@ -136,7 +136,10 @@ func (w *Writer) Accepts(s tensor.Scheme) error {
 }
 
 // Write implements [model.Writer]. Floats are converted to the element type that was announced.
-func (w *Writer) Write(name string, t *tensor.Tensor) error {
+func (w *Writer) Write(name string, t *tensor.Tensor) error { return w.write(name, t, nil) }
+
+// write is Write of a tensor that was loaded from a source, whose memory is let go of piece by piece.
+func (w *Writer) write(name string, t *tensor.Tensor, from tensor.Source) error {
 	want, ok := w.dtypes[name]
 	if !ok {
 		return fmt.Errorf("tensor %q was not announced", name)
@@ -157,7 +160,15 @@ func (w *Writer) Write(name string, t *tensor.Tensor) error {
 			return fmt.Errorf("tensor %q: %w", name, err)
 		}
 	}
-	return w.w.Write(name, t)
+	if from == nil {
+		return w.w.Write(name, t)
+	}
+	if _, mapped := from.(*safetensors.Tensor); mapped {
+		return w.w.WriteInPieces(name, t, func() { tensor.Release(from) })
+	}
+	err := w.w.Write(name, t)
+	tensor.Release(from)
+	return err
 }
 
 // Abort removes what was written.
@@ -258,13 +269,12 @@ func Save(ctx context.Context, path string, m *model.Model, o model.SaveOptions)
 		if err != nil {
 			return fmt.Errorf("tensor %q: %w", e.Name, err)
 		}
-		if err := m.DamagedTensor(e, t, false); err != nil {
+		if err := damaged(m, e, t); err != nil {
 			return err
 		}
-		if err := w.Write(e.Name, t); err != nil {
+		if err := w.write(e.Name, t, e.Source); err != nil {
 			return err
 		}
-		tensor.Release(e.Source)
 		task.Add(1)
 	}
 	if q := apart(config, o); q != nil {
@@ -283,35 +293,23 @@ func apart(config map[string]any, o model.SaveOptions) any {
 	return config["quantization_config"]
 }
 
-// Contents lists the tensors that [Save] writes and the bytes of all files of the folder, without loading a tensor.
-func Contents(m *model.Model, o model.SaveOptions) ([]model.Entry, int64, error) {
-	state, entries, config, err := planned(m, o)
-	if err != nil {
-		return nil, 0, err
-	}
-	n, err := safetensors.ByteLen(entries, safetensors.WriteOptions{})
-	if err != nil {
-		return nil, 0, err
-	}
-	for _, v := range []any{config, apart(config, o)} {
-		if v == nil {
-			continue
-		}
-		text, err := textOf(v)
-		if err != nil {
-			return nil, 0, err
-		}
-		n += int64(len(text))
-	}
-	if m.Dir == "" {
-		return state, n, nil
-	}
-	list, err := companionsIn(m.Dir)
-	for _, info := range list {
-		n += info.Size()
-	}
-	return state, n, err
-}
-
 // quantizeConfigFile holds the quantization_config by itself, where older loaders look for it.
 const quantizeConfigFile = "quantize_config.json"
+
+// damaged reports an element that is not a number. Of a tensor in a mapped file what was looked at is let go of piece by piece.
+func damaged(m *model.Model, e model.Entry, t *tensor.Tensor) error {
+	if _, mapped := e.Source.(*safetensors.Tensor); !mapped || t.Packed != nil {
+		return m.DamagedTensor(e, t, false)
+	}
+	for b := range slices.Chunk(t.Bytes(), safetensors.PieceBytes) {
+		piece, err := tensor.FromBytes(t.DType, tensor.Shape{len(b) / t.DType.ByteLen(1)}, b)
+		if err != nil {
+			return err
+		}
+		if piece.NaN() >= 0 {
+			return m.DamagedTensor(e, t, false)
+		}
+		tensor.Release(e.Source)
+	}
+	return nil
+}
