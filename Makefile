@@ -53,7 +53,7 @@ interop-gguf: build $(PEERS)/llamacpp/ready ; node interop/check_gguf.mjs bin/ne
 
 interop-full: interop interop-gguf $(PEERS)/full/ready ; $(PEERS)/full/bin/python interop/check_torchvision.py bin/neuroquant $(if $(OLDTORCH),&& $(OLDTORCH) interop/check_torchvision.py bin/neuroquant) && $(PEERS)/full/bin/python interop/check_pytorch.py bin/neuroquant $(OLDTORCH) && $(PEERS)/full/bin/python interop/check_statedict.py bin/neuroquant $(SHARED) && $(PEERS)/full/bin/python interop/check_torch.py bin/neuroquant $(SHARED) && go build -o bin/layer ./bench/layer && $(PEERS)/full/bin/python interop/check_layers.py bin/layer
 
-interop-llm: build $(PEERS)/llm/ready $(PEERS)/llamacpp/ready ; $(PEERS)/llm/bin/python interop/check_bitsandbytes.py bin/neuroquant $(SHARED) && $(PEERS)/llm/bin/python interop/check_transformers.py bin/neuroquant --keep $(PEERS)/decoders && $(PEERS)/llm/bin/python interop/check_encoders.py bin/neuroquant && node interop/check_gguf.mjs bin/neuroquant $(SHARED) $(PEERS)/llamacpp $(PEERS)/decoders/*
+interop-llm: build $(PEERS)/llm/ready $(PEERS)/llamacpp/ready ; $(PEERS)/llm/bin/python interop/check_bitsandbytes.py bin/neuroquant $(SHARED) && $(PEERS)/llm/bin/python interop/check_transformers.py bin/neuroquant --keep $(PEERS)/decoders && $(PEERS)/llm/bin/python interop/check_encoders.py bin/neuroquant && $(PEERS)/llm/bin/python interop/check_adapters.py bin/neuroquant $(SHARED) && node interop/check_gguf.mjs bin/neuroquant $(SHARED) $(PEERS)/llamacpp $(PEERS)/decoders/*
 
 interop-resume: build ; python3 interop/check_resume.py bin/neuroquant $(SHARED)
 

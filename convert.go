@@ -30,6 +30,8 @@ type ConvertOptions struct {
 	Type string
 	// Like is the checkpoint that an ONNX file was made from, of which configuration, tokenizer and the names of tensors are taken.
 	Like string
+	// Adapter is a folder in the layout of PEFT, whose low-rank products are added to the weights.
+	Adapter string
 	// Lossy rounds matrices again that the format does not hold as they are.
 	Lossy bool
 	// SplitBytes is how much tensor data a GGUF file holds at most; 0: all in one file.
@@ -108,6 +110,15 @@ func Convert(ctx context.Context, path, output string, o ConvertOptions) (*Conve
 		defer like.Close()
 		if m, err = likeFolder(m, like); err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	if o.Adapter != "" {
+		a, err := hf.OpenAdapter(o.Adapter)
+		if err != nil {
+			return nil, err
+		}
+		if m, err = a.Merge(m); err != nil {
+			return nil, fmt.Errorf("%s: adapter %s: %w", path, o.Adapter, err)
 		}
 	}
 	if m.Config == nil && o.To != formatONNX {

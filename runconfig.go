@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/neurotrain/neuroquant/data"
+	"github.com/neurotrain/neuroquant/internal/arch"
 	"github.com/neurotrain/neuroquant/internal/config"
 )
 
@@ -43,7 +44,7 @@ type DatasetConfig struct {
 	Channels    string    `yaml:"channels" doc:"rgb, bgr or gray"`
 	Resample    string    `yaml:"resample" doc:"bilinear, bicubic, box, lanczos or nearest; empty: bilinear"`
 	Raw         bool      `yaml:"raw" doc:"pass uint8 arrays on as they are"`
-	Length      int       `yaml:"length" doc:"tokens of a sample of text, for language models"`
+	Length      int       `yaml:"length" doc:"tokens of a sample of text, for language models; 0: 256, or what the model was made for if that is less"`
 	Limit       int       `yaml:"limit" doc:"draw this many training samples by the seed; 0: all"`
 }
 
@@ -53,6 +54,12 @@ func LoadRun(path string) (RunConfig, error) {
 	def := r.Train.Criterion
 	if _, err := config.Load(path, &r); err != nil {
 		return RunConfig{}, err
+	}
+	if r.Train.Method == "lora" { // which has defaults of its own
+		r = RunConfig{Task: "language_modeling", Train: LoRATrainConfig(), Quantization: QATConfig()}
+		if _, err := config.Load(path, &r); err != nil {
+			return RunConfig{}, err
+		}
 	}
 	criterion := map[string]string{"classification": "cross_entropy", "language_modeling": "next_token", "regression": "mse"}[r.Task]
 	if criterion == "" {
@@ -85,7 +92,14 @@ func (d *DatasetConfig) Open(m *Model, seed uint64) (train, valid data.Set, err 
 	}
 	open := func(specs []string, labels string) (data.Set, error) {
 		if len(specs) > 0 && data.IsText(specs[0]) {
-			return m.Texts(specs, max(d.Length, 2))
+			length := d.Length
+			if length == 0 {
+				length = 256
+				if most := arch.Context(m.m.Config); most > 0 {
+					length = min(length, most)
+				}
+			}
+			return m.Texts(specs, max(length, 2))
 		}
 		var sets []data.Set
 		for _, spec := range specs {

@@ -10,13 +10,14 @@ import (
 	"github.com/neurotrain/neuroquant/internal/train"
 )
 
-// TrainMethods are what a [Trainer] can do: train a float model, or train with rounding in place (quantization-aware training).
-var TrainMethods = []string{"float", "qat"}
+// TrainMethods are what a [Trainer] can do: train a float model, train with rounding in place (quantization-aware training), or train low-rank
+// products beside the linear layers of a language model whose weights, floats or codes, stay as they are.
+var TrainMethods = []string{"float", "qat", "lora"}
 
 // TrainConfig is how a model is trained: the keys of the train block of a YAML file and, with dashes for underscores, the flags of the
 // command train. [DefaultTrainConfig] gives the defaults; the zero TrainConfig is not valid.
 type TrainConfig struct {
-	Method    string `yaml:"method" json:"method" enum:"float,qat" doc:"float, or qat: with the rounding of quantization in place"`
+	Method    string `yaml:"method" json:"method" enum:"float,qat,lora" doc:"float; qat: with the rounding of quantization in place; lora: low-rank adapters of a language model, whose weights stay"`
 	Epochs    int    `yaml:"epochs" json:"epochs" doc:"passes over the training data"`
 	BatchSize int    `yaml:"batch_size" json:"batch_size" doc:"samples of an update"`
 	// AccumulateSteps cuts a batch into parts whose gradients are added, which takes less memory.
@@ -58,13 +59,26 @@ type TrainConfig struct {
 	ActivationBits int  `yaml:"activation_bits" json:"activation_bits,omitempty" doc:"bits of activations, 2 to 8 (qat)"`
 	LearnScales    bool `yaml:"learn_scales" json:"learn_scales,omitempty" doc:"train the scales too, LSQ; false: as calibration found them (qat)"`
 	PowerOfTwo     bool `yaml:"power_of_two" json:"power_of_two,omitempty" doc:"scales are powers of two (qat)"`
+
+	LoRARank      int      `yaml:"lora_rank" json:"lora_rank,omitempty" doc:"rank of adapters (lora)"`
+	LoRAAlpha     float64  `yaml:"lora_alpha" json:"lora_alpha,omitempty" doc:"adapters are multiplied by alpha/rank (lora)"`
+	LoRADropout   float64  `yaml:"lora_dropout" json:"lora_dropout,omitempty" doc:"share of the inputs of adapters that is dropped in training, from 0 to below 1 (lora)"`
+	TargetModules []string `yaml:"target_modules" json:"target_modules,omitempty" doc:"layers that get adapters, by the ends of their paths such as q_proj; empty: all linear layers but the head (lora)"`
+	UseRSLoRA     bool     `yaml:"use_rslora" json:"use_rslora,omitempty" doc:"adapters are multiplied by alpha/sqrt(rank) (lora)"`
+}
+
+// LoRATrainConfig returns the defaults of method lora: a few epochs of AdamW on texts.
+func LoRATrainConfig() TrainConfig {
+	c := DefaultTrainConfig()
+	c.Method, c.Epochs, c.BatchSize, c.Optimizer, c.LearningRate, c.Momentum, c.Criterion, c.ClipGradNorm = "lora", 3, 4, "adamw", 2e-4, 0, "next_token", 1
+	return c
 }
 
 // DefaultTrainConfig returns the defaults: a few epochs of stochastic gradient descent from a trained model.
 func DefaultTrainConfig() TrainConfig {
 	return TrainConfig{
 		Method: "float", Epochs: 5, BatchSize: 32, Optimizer: "sgd", LearningRate: 0.01, Momentum: 0.9, LRScheduler: "cosine", Criterion: "cross_entropy",
-		SaveBest: true, Shuffle: true, WeightBits: 8, ActivationBits: 8, LearnScales: true,
+		SaveBest: true, Shuffle: true, WeightBits: 8, ActivationBits: 8, LearnScales: true, LoRARank: 16, LoRAAlpha: 32,
 	}
 }
 
@@ -101,6 +115,20 @@ func (c TrainConfig) Validate() error {
 	} else if c.WeightBits != def.WeightBits || c.ActivationBits != def.ActivationBits || c.LearnScales != def.LearnScales || c.PowerOfTwo {
 		bad("weight_bits", "bits and scales are settings of method qat")
 	}
+	if c.Method == "lora" {
+		l := c.lora()
+		if err := l.Check(); err != nil {
+			bad("lora_rank", "%w", err)
+		}
+		if c.Criterion != "next_token" {
+			bad("criterion", "want next_token with method lora, got %q", c.Criterion)
+		}
+		if c.FreezeNorm {
+			bad("freeze_norm", "method lora trains no normalization")
+		}
+	} else if c.LoRARank != def.LoRARank || c.LoRAAlpha != def.LoRAAlpha || c.LoRADropout != 0 || len(c.TargetModules) > 0 || c.UseRSLoRA {
+		bad("lora_rank", "rank, alpha, dropout and target modules are settings of method lora")
+	}
 	s := c.settings("", 0)
 	if err := s.Check(); err != nil {
 		errs = append(errs, err)
@@ -112,6 +140,10 @@ func (c TrainConfig) qat() quantize.QATSettings {
 	return quantize.QATSettings{WeightBits: c.WeightBits, ActivationBits: c.ActivationBits, FixedScales: !c.LearnScales, PowerOfTwo: c.PowerOfTwo}
 }
 
+func (c TrainConfig) lora() train.LoRA {
+	return train.LoRA{Rank: c.LoRARank, Alpha: c.LoRAAlpha, Dropout: c.LoRADropout, Targets: c.TargetModules, RankStabilized: c.UseRSLoRA}
+}
+
 func (c TrainConfig) settings(checkpoint string, threads int) train.Settings {
 	s := train.Settings{
 		Epochs: c.Epochs, Batch: c.BatchSize, Accumulate: c.AccumulateSteps,
@@ -120,7 +152,7 @@ func (c TrainConfig) settings(checkpoint string, threads int) train.Settings {
 		},
 		Schedule: train.Schedule{Name: c.LRScheduler, WarmUp: c.WarmupSteps, StepEpochs: c.StepSize, Gamma: c.Gamma},
 		Clip:     c.ClipGradNorm, Augment: train.Augment{Pad: c.RandomCrop, Flip: c.HorizontalFlip}, Seed: c.Seed, Ordered: !c.Shuffle, Patience: c.Patience, Updates: c.MaxSteps,
-		Checkpoint: checkpoint, CheckpointEvery: c.CheckpointStep, Threads: threads,
+		Checkpoint: checkpoint, CheckpointEvery: c.CheckpointStep, Before: c.Method == "lora", Threads: threads,
 	}
 	if c.Optimizer == "sgd" {
 		s.Optimizer.Momentum, s.Optimizer.Nesterov = c.Momentum, c.Nesterov

@@ -40,6 +40,7 @@ type Trainer struct {
 	orig, work *model.Model
 	plan       *quantize.Plan
 	history    *TrainHistory
+	adapters   []train.Adapter // of method lora
 	scores     func(ctx context.Context, set data.Set, batch int) ([]float32, error)
 }
 
@@ -102,6 +103,13 @@ func (t *Trainer) setup(orig *model.Model, path string) error {
 		t.plan = p
 		t.plan.Frozen = frozen
 	}
+	if t.config.Method == "lora" {
+		adapters, err := insertAdapters(work, t.config)
+		if err != nil {
+			return fail(err)
+		}
+		t.adapters = adapters
+	}
 	t.orig, t.work = orig, work
 	return nil
 }
@@ -126,6 +134,10 @@ func (t *Trainer) Train(ctx context.Context, set, valid data.Set) (*TrainHistory
 	}
 	if t.config.Distill > 0 {
 		task.Teacher = t.work.Graph.Clone()
+	}
+	if t.config.Method == "lora" {
+		l := t.config.lora()
+		task.LoRA, task.Trained = &l, train.Parameters(t.adapters)
 	}
 	var q *quantize.QAT
 	if t.config.Method == "qat" {
@@ -187,12 +199,14 @@ const historyFile = "history.json"
 
 // trainRecord is what history.json holds.
 type trainRecord struct {
-	Training TrainConfig `json:"training"`
+	Training TrainConfig  `json:"training"`
+	Base     *inputRecord `json:"base,omitempty"` // what adapters were trained on
 	*TrainHistory
 }
 
 // Save writes the trained model to the folder out, with neuroquant.json and history.json beside it. The folder appears as a whole or not at all;
-// one that exists and is not empty is refused unless overwrite is set. The checkpoint is not needed any more then, and removed.
+// one that exists and is not empty is refused unless overwrite is set. The checkpoint is not needed any more then, and removed. Of method lora
+// the adapter is written, in the layout of PEFT, with history.json beside it.
 func (t *Trainer) Save(ctx context.Context, out string, overwrite bool) error {
 	if t.history == nil {
 		return errors.New("save: nothing was trained")
@@ -200,6 +214,9 @@ func (t *Trainer) Save(ctx context.Context, out string, overwrite bool) error {
 	in, err := recordInput(ctx, t.orig)
 	if err != nil {
 		return err
+	}
+	if t.config.Method == "lora" {
+		return t.saved(outfile.WriteFolder(out, overwrite, func(dir string) error { return t.saveAdapter(dir, in) }))
 	}
 	c := t.quantization
 	if t.config.Method != "qat" {
@@ -220,20 +237,21 @@ func (t *Trainer) Save(ctx context.Context, out string, overwrite bool) error {
 		if err != nil {
 			return err
 		}
-		for _, w := range []struct {
-			name string
-			v    any
-		}{{recordFile, r.record(bytes)}, {historyFile, trainRecord{t.config, t.history}}} {
-			text, err := json.MarshalIndent(w.v, "", "  ")
-			if err != nil {
-				return err
-			}
-			if err := os.WriteFile(filepath.Join(dir, w.name), append(text, '\n'), 0o644); err != nil {
-				return err
-			}
-		}
-		return nil
+		return errors.Join(writeJSON(filepath.Join(dir, recordFile), r.record(bytes)), writeJSON(filepath.Join(dir, historyFile), trainRecord{t.config, nil, t.history}))
 	})
+	return t.saved(err)
+}
+
+func writeJSON(path string, v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(text, '\n'), 0o644)
+}
+
+// saved removes the checkpoint of what was saved without an error.
+func (t *Trainer) saved(err error) error {
 	if err == nil && t.Checkpoint != "" {
 		if err := os.Remove(t.Checkpoint); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err

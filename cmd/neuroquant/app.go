@@ -186,6 +186,20 @@ func orDash(s string) string {
 	return s
 }
 
+const adapterHelp = "folder with an adapter in the layout of PEFT, such as train --method lora writes, to put beside the layers of the model"
+
+// openAdapted is open, with the adapter of a folder unless that is "".
+func (a *app) openAdapted(ctx context.Context, path, adapter string) (*neuroquant.Model, error) {
+	m, err := a.open(ctx, path)
+	if err != nil || adapter == "" {
+		return m, err
+	}
+	if err := m.Adapt(adapter); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return m, nil
+}
+
 // open opens a model with the threads asked for.
 func (a *app) open(ctx context.Context, path string) (*neuroquant.Model, error) {
 	m, err := neuroquant.Open(ctx, path)

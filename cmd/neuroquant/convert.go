@@ -33,6 +33,8 @@ without loss: with --to gptq, gptq_v2, awq, compressed-tensors or onnx, or as a 
 compared tensor by tensor. Matrices that the layout does not hold as they are are an error that says why, or are rounded again with --lossy.
 An ONNX file needs --like: the folder that it was made from.
 
+With --adapter the low-rank products that train --method lora or PEFT made are added to the weights, which are then written as floats.
+
 An output that ends in .onnx gets the graph of the model, with floats as float32 and codes as MatMulNBits: language models compute the logits of a
 whole text, without a cache; encoders take attention_mask and token_type_ids beside input_ids.`,
 		Example: `  neuroquant convert ./Llama-3.2-1B model.gguf --type Q4_K_M
@@ -40,7 +42,8 @@ whole text, without a cache; encoders take attention_mask and token_type_ids bes
   neuroquant convert model.gguf ./folder --to hf
   neuroquant convert ./bert-base-uncased bert.onnx
   neuroquant convert ./llama-gptq ./llama-awq --to awq
-  neuroquant convert ./llama-gptq llama.gguf`,
+  neuroquant convert ./llama-gptq llama.gguf
+  neuroquant convert ./base ./merged --adapter ./adapter`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if splitMB < 0 {
 				return usagef("convert: --split-mb: want 0 or more, got %d", splitMB)
@@ -59,6 +62,7 @@ whole text, without a cache; encoders take attention_mask and token_type_ids bes
 	f := c.Flags()
 	f.StringVar(&o.To, "to", "", "format: gguf, hf (floats), gptq, gptq_v2, awq, compressed-tensors or onnx; by default what the output ends in, .gguf or .onnx, else hf")
 	f.StringVar(&o.Like, "like", "", "folder that an ONNX file was made from: its configuration, tokenizer and names of tensors")
+	f.StringVar(&o.Adapter, "adapter", "", "folder with an adapter in the layout of PEFT, which is merged into the weights")
 	f.BoolVar(&o.Lossy, "lossy", false, "round matrices again that the format does not hold as they are")
 	f.StringVar(&o.Type, "type", "", "type of a GGUF file; by default F16, or the blocks that hold the codes of the model")
 	f.StringVar(&o.Importance, "importance", "", "file with what columns of weights are multiplied by, of this program or of llama.cpp's imatrix")

@@ -19,7 +19,8 @@ func (a *app) evalCommand() *cobra.Command {
 --reference how far its predictions are from those of another model, such as the one that it was quantized from.`,
 		Example: `  neuroquant eval model.onnx --data test.npy --labels test_labels.npy
   neuroquant eval out/ --data images.zip --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
-  neuroquant eval model/ --text wiki.txt --context 512 --reference original/`,
+  neuroquant eval model/ --text wiki.txt --context 512 --reference original/
+  neuroquant eval model/ --adapter adapter/ --text held-out.txt`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if text.file != "" {
@@ -27,6 +28,9 @@ func (a *app) evalCommand() *cobra.Command {
 					return usagef("eval: --data and --text are for different models")
 				}
 				return a.evalText(cmd.Context(), args[0], text)
+			}
+			if text.adapter != "" {
+				return usagef("eval: --adapter goes with --text")
 			}
 			if !d.given() {
 				return usagef("eval: --data is missing, or --text for a language model")

@@ -12,12 +12,14 @@ import (
 
 // textFlags are the flags of eval for language models.
 type textFlags struct {
-	file, reference string
-	o               neuroquant.TextOptions
+	file, reference, adapter string
+
+	o neuroquant.TextOptions
 }
 
 func (t *textFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&t.file, "text", "", "text to predict: "+data.AcceptedTexts+"; a file of another name is one text")
+	f.StringVar(&t.adapter, "adapter", "", adapterHelp)
 	f.IntVar(&t.o.Context, "context", 0, "tokens of a window; default 512, or what the model was made for if that is less")
 	f.StringVar(&t.o.Protocol, "protocol", "windows", `of the perplexity: "windows", or "llama.cpp" for that of llama-perplexity`)
 	f.BoolVar(&t.o.NoBegin, "no-bos", false, "do not put the token that begins a text before each")
@@ -40,7 +42,7 @@ func (a *app) evalText(ctx context.Context, path string, t textFlags) error {
 	if err != nil {
 		return err
 	}
-	m, err := a.open(ctx, path)
+	m, err := a.openAdapted(ctx, path, t.adapter)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ type generateFlags struct {
 	system      string
 	cache       string
 	products    string
+	adapter     string
 	context     int
 	o           neuroquant.GenerateOptions
 	temperature float64
@@ -45,6 +46,7 @@ func (g *generateFlags) add(f *pflag.FlagSet) {
 	f.StringArrayVar(&g.o.Stop, "stop", nil, "text that ends the answer; may be given several times")
 	f.StringVar(&g.cache, "cache", "float16", "element type of the key-value cache: float16, int8 or float32")
 	f.StringVar(&g.products, "products", "bfloat16", "how prompts are multiplied by 16-bit weights, and all tokens by NF4 and FP4: bfloat16 rounds to it, or these to 8 bits, for speed; float32 does not")
+	f.StringVar(&g.adapter, "adapter", "", adapterHelp)
 	f.IntVar(&g.context, "context", 0, "most tokens of prompt and answer together; default: what the model was made for")
 	f.BoolVar(&g.o.Begin, "bos", false, "put the token that begins a text before a prompt whose tokenizer does not")
 	f.BoolVar(&g.o.IgnoreEnd, "ignore-eos", false, "go on after the token that ends a text")
@@ -108,7 +110,7 @@ kept from turn to turn. On a terminal, messages are asked for until the input en
 					return err
 				}
 			}
-			m, err := a.open(cmd.Context(), args[0])
+			m, err := a.openAdapted(cmd.Context(), args[0], g.adapter)
 			if err != nil {
 				return err
 			}

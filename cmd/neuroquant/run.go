@@ -18,7 +18,7 @@ import (
 
 func (a *app) runCommand() *cobra.Command {
 	var inputs []string
-	var out string
+	var out, adapter string
 	var profile bool
 	var runs int
 	c := &cobra.Command{
@@ -45,7 +45,7 @@ machine; the outputs are then written only where --out says.`,
 					return err
 				}
 			}
-			m, err := a.open(cmd.Context(), args[0])
+			m, err := a.openAdapted(cmd.Context(), args[0], adapter)
 			if err != nil {
 				return err
 			}
@@ -104,6 +104,7 @@ machine; the outputs are then written only where --out says.`,
 		},
 	}
 	c.Flags().StringArrayVar(&inputs, "input", nil, "NAME=FILE.npy, once per input")
+	c.Flags().StringVar(&adapter, "adapter", "", adapterHelp)
 	c.Flags().StringVar(&out, "out", "", "folder for the outputs")
 	c.Flags().BoolVar(&profile, "profile", false, "show the time of each node")
 	c.Flags().IntVar(&runs, "runs", 10, "runs to profile, after one that is not counted")

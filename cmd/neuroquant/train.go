@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -15,9 +16,12 @@ import (
 
 // trainResult is what train --json prints.
 type trainResult struct {
-	Output  string                   `json:"output"`
-	File    string                   `json:"file"`
-	Method  string                   `json:"method"`
+	Output string `json:"output"`
+	File   string `json:"file"`
+	Method string `json:"method"`
+	// Perplexity on the validation data (lora).
+	Before  *float64                 `json:"perplexity_before,omitempty"`
+	After   *float64                 `json:"perplexity_after,omitempty"`
 	History *neuroquant.TrainHistory `json:"history"`
 }
 
@@ -28,20 +32,29 @@ func (a *app) trainCommand() *cobra.Command {
 	flags, quantization := neuroquant.DefaultTrainConfig(), neuroquant.QATConfig()
 	c := &cobra.Command{
 		Use:   "train MODEL OUT --method qat --data D --labels L",
-		Short: "Train a model on labelled samples, in float or with the rounding of quantization in place, and write it to the folder OUT",
+		Short: "Train a model, in float or with the rounding of quantization in place, or adapters of a language model, and write the folder OUT",
 		Long: `Train MODEL, starting from the weights that it has, and write the folder OUT: model.onnx, neuroquant.json, and history.json with the losses of
 every epoch and update. OUT appears whole or not at all.
 
 --method qat trains with rounding in place: weights and activations are rounded to --weight-bits and --activation-bits where static quantization would
 hold them in codes, and what is written, QuantizeLinear and DequantizeLinear around the operators, computes what was trained.
 
+--method lora trains low-rank adapters beside the linear layers of a language model, a Hugging Face folder or a GGUF file, on texts; its weights stay as
+they are, floats or codes (NF4, FP4, int8, GPTQ, ...: QLoRA). OUT is an adapter in the layout of PEFT, to be used with --adapter of run, eval and generate,
+or merged by convert --adapter. With --valid the perplexity before and after is shown. Its defaults are AdamW with a rate of 0.0002, 3 epochs, batches of 4
+and a clipped norm of 1.
+
 A training that was stopped goes on where its last checkpoint was when the same command is given again, and ends with the same bytes.`,
 		Example: `  neuroquant train model.onnx out/ --method qat --data train.npy --valid test.npy --epochs 5 --learning-rate 0.001
   neuroquant train model.onnx out/ --method qat --weight-bits 4 --distill 0.5 --data images/ --size 32
+  neuroquant train ./Llama-nf4 adapter/ --method lora --data train.txt --valid held-out.txt --lora-rank 16 --target-modules q_proj,v_proj
   neuroquant train model.onnx out/ --config run.yaml`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			run := neuroquant.RunConfig{Train: neuroquant.DefaultTrainConfig(), Quantization: neuroquant.QATConfig()}
+			if flags.Method == "lora" {
+				run.Train = neuroquant.LoRATrainConfig()
+			}
 			if configFile != "" {
 				if run, err = neuroquant.LoadRun(configFile); err != nil {
 					return configError(err)
@@ -49,6 +62,9 @@ A training that was stopped goes on where its last checkpoint was when the same 
 			}
 			trainFromFlags(cmd.Flags(), &run, &flags, &quantization)
 			d.dataset(cmd.Flags(), &run.Dataset)
+			if cmd.Flags().Changed("length") {
+				run.Dataset.Length = d.length
+			}
 			if valid != "" {
 				run.Dataset.Valid, run.Dataset.ValidLabels = []string{valid}, validLabels
 			}
@@ -81,6 +97,7 @@ A training that was stopped goes on where its last checkpoint was when the same 
 	f.StringVar(&valid, "valid", "", "samples to evaluate on after every epoch")
 	f.StringVar(&validLabels, "valid-labels", "", "file of their class indices or names")
 	f.StringVar(&checkpoint, "checkpoint", "", "file to go on from, .safetensors; default: OUT.checkpoint.safetensors")
+	f.IntVar(&d.length, "length", 0, "tokens of a sample of text; 0: 256, or what the model was made for if that is less")
 	f.BoolVar(&force, "force", false, "replace files of an OUT that exists")
 	d.add(f)
 	complete(c, "method", neuroquant.TrainMethods...)
@@ -123,6 +140,11 @@ func (a *app) train(ctx context.Context, path, out, checkpoint string, force boo
 		return err
 	}
 	doc := &trainResult{Output: out, File: "model.onnx", Method: run.Train.Method, History: h}
+	files := doc.File + ", neuroquant.json, history.json"
+	if run.Train.Method == "lora" {
+		doc.File, files = "adapter_model.safetensors", "adapter_config.json, adapter_model.safetensors, history.json"
+	}
+	doc.Before, doc.After = perplexities(run.Train, h)
 	if a.json {
 		return a.printJSON(doc)
 	}
@@ -134,8 +156,26 @@ func (a *app) train(ctx context.Context, path, out, checkpoint string, force boo
 	if h.Stopped != "" {
 		a.printf("ended early: %s\n", h.Stopped)
 	}
-	a.printf("written to %s: %s, neuroquant.json, history.json\n", out, doc.File)
+	if doc.Before != nil {
+		a.printf("perplexity on the validation data: %.4f before, %.4f after\n", *doc.Before, *doc.After)
+	}
+	a.printf("written to %s: %s\n", out, files)
 	return nil
+}
+
+// perplexities are those on the validation data before training and of what was saved, nil where they were not measured.
+func perplexities(c neuroquant.TrainConfig, h *neuroquant.TrainHistory) (before, after *float64) {
+	if h.Before == nil || len(h.Epochs) == 0 {
+		return nil, nil
+	}
+	loss := *h.Epochs[len(h.Epochs)-1].Valid
+	for _, e := range h.Epochs {
+		if c.SaveBest {
+			loss = min(loss, *e.Valid)
+		}
+	}
+	b, a := math.Exp(*h.Before), math.Exp(loss)
+	return &b, &a
 }
 
 func epochRow(e neuroquant.TrainEpoch) []string {
@@ -168,7 +208,7 @@ func epochLine(e neuroquant.TrainEpoch) string {
 
 // trainFlags binds the settings of training to flags named like their keys, dashes for underscores.
 func trainFlags(f *pflag.FlagSet, c *neuroquant.TrainConfig) {
-	f.StringVar(&c.Method, "method", c.Method, "float, or qat: with the rounding of quantization in place")
+	f.StringVar(&c.Method, "method", c.Method, "float; qat: with the rounding of quantization in place; lora: low-rank adapters of a language model, whose weights stay")
 	f.IntVar(&c.Epochs, "epochs", c.Epochs, "passes over the training data")
 	f.IntVar(&c.BatchSize, "batch-size", c.BatchSize, "samples of an update")
 	f.IntVar(&c.AccumulateSteps, "accumulate-steps", c.AccumulateSteps, "parts of a batch whose gradients are added, for less memory; 0: the whole at once")
@@ -203,6 +243,11 @@ func trainFlags(f *pflag.FlagSet, c *neuroquant.TrainConfig) {
 	f.IntVar(&c.ActivationBits, "activation-bits", c.ActivationBits, "bits of activations, 2 to 8 (qat)")
 	f.BoolVar(&c.LearnScales, "learn-scales", c.LearnScales, "train the scales too, LSQ; --learn-scales=false: as calibration found them (qat)")
 	f.BoolVar(&c.PowerOfTwo, "power-of-two", c.PowerOfTwo, "scales are powers of two (qat)")
+	f.IntVar(&c.LoRARank, "lora-rank", c.LoRARank, "rank of adapters (lora)")
+	f.Float64Var(&c.LoRAAlpha, "lora-alpha", c.LoRAAlpha, "adapters are multiplied by alpha/rank (lora)")
+	f.Float64Var(&c.LoRADropout, "lora-dropout", c.LoRADropout, "share of the inputs of adapters that is dropped in training (lora)")
+	f.StringSliceVar(&c.TargetModules, "target-modules", nil, "layers that get adapters, by the ends of their paths such as q_proj,v_proj; default: all linear layers but the head (lora)")
+	f.BoolVar(&c.UseRSLoRA, "use-rslora", c.UseRSLoRA, "adapters are multiplied by alpha/sqrt(rank) (lora)")
 }
 
 // trainFromFlags sets what flags say over what the file says.
@@ -230,7 +275,10 @@ func trainFromFlags(f *pflag.FlagSet, run *neuroquant.RunConfig, flags *neuroqua
 		"save-best": func() { c.SaveBest = given.SaveBest }, "freeze-norm": func() { c.FreezeNorm = given.FreezeNorm }, "recompute-parts": func() { c.RecomputeParts = given.RecomputeParts },
 		"checkpoint-steps": func() { c.CheckpointStep = given.CheckpointStep }, "weight-bits": func() { c.WeightBits = given.WeightBits },
 		"activation-bits": func() { c.ActivationBits = given.ActivationBits }, "learn-scales": func() { c.LearnScales = given.LearnScales }, "power-of-two": func() { c.PowerOfTwo = given.PowerOfTwo },
-		"keep": func() { run.Quantization.Keep = quantization.Keep }, "only": func() { run.Quantization.Only = quantization.Only },
+		"lora-rank": func() { c.LoRARank = given.LoRARank }, "lora-alpha": func() { c.LoRAAlpha = given.LoRAAlpha },
+		"lora-dropout": func() { c.LoRADropout = given.LoRADropout }, "target-modules": func() { c.TargetModules = given.TargetModules },
+		"use-rslora": func() { c.UseRSLoRA = given.UseRSLoRA },
+		"keep":       func() { run.Quantization.Keep = quantization.Keep }, "only": func() { run.Quantization.Only = quantization.Only },
 		"calibrator":              func() { run.Quantization.Calibrator = quantization.Calibrator },
 		"num-calibration-samples": func() { run.Quantization.NumCalibrationSamples = quantization.NumCalibrationSamples },
 	} {

@@ -219,6 +219,16 @@ func (s *Session) revise(l *layout, seen facts, in []*tensor.Tensor) {
 	}
 }
 
+// Reseed makes the runs that begin from now on draw random numbers by a seed, as those of a new session with that seed do.
+func (s *Session) Reseed(seed uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.opts.Seed = seed
+	for _, r := range s.idle {
+		r.env.Seed = seed
+	}
+}
+
 func (s *Session) take() *run {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -66,7 +66,8 @@ func (f *fit) identity() string {
 		Loss                            string
 		Smoothing, Distill, Temperature float64
 		FreezeNorm                      bool
-	}{s, f.task.Loss, f.task.Smoothing, f.task.Distill, f.task.Temperature, f.task.FreezeNorm})
+		LoRA                            *LoRA `json:",omitempty"`
+	}{s, f.task.Loss, f.task.Smoothing, f.task.Distill, f.task.Temperature, f.task.FreezeNorm, f.task.LoRA})
 	if err != nil {
 		return err.Error()
 	}

@@ -125,6 +125,12 @@ func (t *Trainer) evaluation() (*exec.Session, error) {
 			put(v, w)
 		}
 	}
+	if t.task.LoRA != nil { // the weights lie in memory once, as training holds them
+		if err := t.task.frozen.apply(g, t.trained); err != nil {
+			return nil, err
+		}
+		return exec.NewSession(g, exec.Options{Threads: t.threads, Seed: t.seed})
+	}
 	low, err := pass.Lower(g)
 	if err != nil {
 		return nil, err

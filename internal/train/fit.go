@@ -38,7 +38,9 @@ type Settings struct {
 	// training goes on from if it is there; "" writes none.
 	Checkpoint      string
 	CheckpointEvery int
-	Threads         int
+	// Before evaluates the validation data before the first update too.
+	Before  bool
+	Threads int
 }
 
 // Check reports settings that cannot be meant.
@@ -76,9 +78,11 @@ type Epoch struct {
 
 // History is what training showed, epoch by epoch; Losses has the loss of every update.
 type History struct {
-	Epochs  []Epoch   `json:"epochs"`
-	Losses  []float64 `json:"losses"`
-	Stopped string    `json:"stopped,omitempty"` // why training ended before all epochs were done
+	Epochs []Epoch   `json:"epochs"`
+	Losses []float64 `json:"losses"`
+	// Before is the loss on the validation data before the first update, where it was asked for.
+	Before  *float64 `json:"valid_loss_before,omitempty"`
+	Stopped string   `json:"stopped,omitempty"` // why training ended before all epochs were done
 }
 
 // Fit trains on the samples of set. valid, which may be nil, is evaluated after every epoch; what was best there is kept. observe, which may be nil,
@@ -100,6 +104,13 @@ func (t *Trainer) Fit(ctx context.Context, s Settings, set, valid data.Set, obse
 	f := &fit{Trainer: t, s: s, set: set, valid: valid, history: &History{}, bestScore: math.Inf(-1), observe: observe}
 	if err := f.resume(); err != nil {
 		return nil, err
+	}
+	if s.Before && valid != nil && f.history.Before == nil {
+		loss, _, err := f.Evaluate(ctx, valid, f.partSize())
+		if err != nil {
+			return nil, fmt.Errorf("validation before training: %w", err)
+		}
+		f.history.Before = &loss
 	}
 	err := f.run(ctx)
 	return f.history, err
@@ -125,6 +136,9 @@ type fit struct {
 
 // perEpoch is how many updates an epoch has: what does not fill a batch is left out, other samples each time.
 func (f *fit) perEpoch() int { return f.set.Len() / f.s.Batch }
+
+// partSize is how many samples are computed together.
+func (f *fit) partSize() int { return max(1, f.s.Batch/max(f.s.Accumulate, 1)) }
 
 func (f *fit) total() int {
 	n := f.perEpoch() * f.s.Epochs
@@ -260,7 +274,7 @@ func (f *fit) endEpoch(ctx context.Context) error {
 	}
 	score := -e.Loss
 	if f.valid != nil {
-		loss, right, err := f.Evaluate(ctx, f.valid, f.s.Batch)
+		loss, right, err := f.Evaluate(ctx, f.valid, f.partSize())
 		if err != nil {
 			return fmt.Errorf("validation after epoch %d: %w", f.epoch+1, err)
 		}

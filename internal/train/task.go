@@ -28,10 +28,13 @@ type Task struct {
 	Temperature float64
 	// Recompute above 1 computes values again for the gradients, in so many parts of the graph, in place of keeping them.
 	Recompute int
+	// LoRA is what the adapters came from that Trained are of; nil: Trained are weights of the model.
+	LoRA *LoRA
 	// After, if it is not nil, is called behind every update with the number of updates so far.
 	After func(update int)
 
-	plain bool // images stay [batch, channels, ...]
+	frozen frozen
+	plain  bool // images stay [batch, channels, ...]
 }
 
 // program is a graph that computes a step for inputs of given shapes.
@@ -53,6 +56,9 @@ func (t *Task) build(trained []*graph.Value, stats []string, in []*tensor.Tensor
 		v.Type = graph.Shaped(in[i].DType, in[i].Shape)
 	}
 	if err := g.Infer(); err != nil {
+		return nil, err
+	}
+	if err := t.frozen.apply(g, trained); err != nil {
 		return nil, err
 	}
 	byName := map[string]*graph.Value{}

@@ -275,7 +275,7 @@ func TestLayoutsGiveTheSameGradients(t *testing.T) {
 		for i := range labels {
 			labels[i] = int64(i % 4)
 		}
-		b, _, err := tr.run(context.Background(), part{[]*tensor.Tensor{draw(5, 1, 16, 3, 8, 8)}, tensor.Vector(labels...)})
+		b, _, err := tr.run(context.Background(), part{[]*tensor.Tensor{draw(5, 1, 16, 3, 8, 8)}, tensor.Vector(labels...)}, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

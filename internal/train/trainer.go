@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -65,6 +66,9 @@ func New(task *Task, o Optimizer, clip float64, seed uint64, threads int) (*Trai
 	}
 	if len(t.trained) == 0 {
 		return nil, errors.New("the model has no parameter that can be trained")
+	}
+	if task.frozen == nil {
+		task.frozen = frozen{}
 	}
 	var sizes []int
 	for _, v := range t.trained {
@@ -189,7 +193,7 @@ var errNotFinite = errors.New("the loss is not finite")
 func (t *Trainer) step(ctx context.Context, parts []part, rate float64, scores func(part int, s *tensor.Tensor)) (loss float64, err error) {
 	var last *bound
 	for k, p := range parts {
-		b, l, err := t.run(ctx, p)
+		b, l, err := t.run(ctx, p, k)
 		if err != nil {
 			return 0, err
 		}
@@ -241,8 +245,8 @@ func (t *Trainer) Step(ctx context.Context, in []*tensor.Tensor, target *tensor.
 	return t.step(ctx, []part{{in, target}}, rate, nil)
 }
 
-// run computes loss and gradients of a part.
-func (t *Trainer) run(ctx context.Context, p part) (*bound, float64, error) {
+// run computes loss and gradients of part k of an update.
+func (t *Trainer) run(ctx context.Context, p part, k int) (*bound, float64, error) {
 	var teacher *tensor.Tensor
 	if t.teacher != nil {
 		out, err := t.teacher.Run(ctx, p.in)
@@ -255,6 +259,8 @@ func (t *Trainer) run(ctx context.Context, p part) (*bound, float64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
+	// What is drawn at random follows from the update alone, so that a training that goes on draws what it would have drawn.
+	b.session.Reseed(rand.NewPCG(t.seed, uint64(t.opt.step)<<16|uint64(k)).Uint64())
 	if err := b.session.RunInto(ctx, b.in, b.out); err != nil {
 		return nil, 0, err
 	}
