@@ -41,6 +41,9 @@ bench-qat: ; go test -count=1 -timeout 60m -v -run 'TestResNet20QAT$$' . -qat
 
 interop-train: build $(PEERS)/full/ready $(PEERS)/llm/ready $(PEERS)/interop/ready ; go build -o bin/gradients ./bench/gradients && $(PEERS)/full/bin/python interop/check_gradients.py bin/gradients && $(PEERS)/interop/bin/python interop/check_qat.py bin/neuroquant $(SHARED) && $(PEERS)/llm/bin/python interop/check_training.py bin/neuroquant $(SHARED) && $(PEERS)/full/bin/python interop/check_crash.py bin/neuroquant $(SHARED)
 
+.PHONY: bench-lora
+bench-lora: build ; go run ./bench/lora $(BENCHFLAGS)
+
 bench-perplexity: ; go test -C internal/quantize -count=1 -timeout 90m -v -run 'TestFewBitsTable$$' -table
 
 conformance: ; go test -C internal/format/onnx -count=1 -run 'TestConformance$$' -table

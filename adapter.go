@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/neurotrain/neuroquant/internal/arch"
 	"github.com/neurotrain/neuroquant/internal/format/hf"
 	"github.com/neurotrain/neuroquant/internal/graph"
 	"github.com/neurotrain/neuroquant/internal/model"
@@ -21,6 +22,33 @@ func insertAdapters(m *model.Model, c TrainConfig) ([]train.Adapter, error) {
 	}
 	l := c.lora()
 	return l.Insert(m.Graph, c.Seed)
+}
+
+// recomputed is in how many parts values are computed again, where nothing is said, while adapters are trained: one for each attention and one
+// for the head where weights are codes, for the values in between take more memory then than all else; none beside floats.
+func recomputed(g *graph.Graph) (int, error) {
+	coded, parts := false, 1
+	for _, n := range g.Nodes {
+		if n.Op.Kind() == "Attention" {
+			parts++
+		}
+	}
+	for _, l := range arch.LinearLayers(g) {
+		for _, v := range g.Params() {
+			if coded || v.Name != l.Module+".weight" {
+				continue
+			}
+			w, err := v.Data.Load()
+			if err != nil {
+				return 0, fmt.Errorf("parameter %q: %w", v.Name, err)
+			}
+			coded = w.Packed != nil && w.Packed.Scheme().Bits <= 8
+		}
+	}
+	if !coded {
+		return 0, nil
+	}
+	return parts, nil
 }
 
 // saveAdapter writes the trained adapters to a folder.

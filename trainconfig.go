@@ -52,7 +52,7 @@ type TrainConfig struct {
 	Patience       int    `yaml:"patience" json:"patience,omitempty" doc:"epochs without a better result on the validation data to end after; 0: never"`
 	SaveBest       bool   `yaml:"save_best" json:"save_best" doc:"keep the epoch that was best on the validation data, in place of the last"`
 	FreezeNorm     bool   `yaml:"freeze_norm" json:"freeze_norm,omitempty" doc:"batch normalizations keep their statistics (float)"`
-	RecomputeParts int    `yaml:"recompute_parts" json:"recompute_parts,omitempty" doc:"parts of the model whose values are computed again for the gradients, for less memory; 0: none"`
+	RecomputeParts int    `yaml:"recompute_parts" json:"recompute_parts,omitempty" doc:"parts of the model whose values are computed again for the gradients, for less memory; 1: none; 0: none either, but one for each block and the head where adapters are trained beside codes"`
 	CheckpointStep int    `yaml:"checkpoint_steps" json:"checkpoint_steps,omitempty" doc:"updates between checkpoints; 0: one after every epoch"`
 
 	WeightBits     int  `yaml:"weight_bits" json:"weight_bits,omitempty" doc:"bits of weights, 2 to 8 (qat)"`

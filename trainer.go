@@ -138,6 +138,12 @@ func (t *Trainer) Train(ctx context.Context, set, valid data.Set) (*TrainHistory
 	if t.config.Method == "lora" {
 		l := t.config.lora()
 		task.LoRA, task.Trained = &l, train.Parameters(t.adapters)
+		if task.Recompute == 0 {
+			var err error
+			if task.Recompute, err = recomputed(t.work.Graph); err != nil {
+				return nil, err
+			}
+		}
 	}
 	var q *quantize.QAT
 	if t.config.Method == "qat" {

@@ -147,10 +147,10 @@ func TestTrainFloat(t *testing.T) {
 
 func TestTrainConfigRefuses(t *testing.T) {
 	c := neuroquant.DefaultTrainConfig()
-	c.Method, c.Criterion, c.Distill, c.WeightBits, c.Epochs, c.LearningRate, c.LRScheduler, c.Optimizer = "lora", "hinge", 2, 4, 0, -1, "never", "rprop"
+	c.Method, c.Criterion, c.Distill, c.WeightBits, c.Epochs, c.LearningRate, c.LRScheduler, c.Optimizer = "prune", "hinge", 2, 4, 0, -1, "never", "rprop"
 	err := c.Validate()
 	for _, want := range []string{
-		`method: want one of float, qat, got "lora"`, `criterion: want one of`, `distill: want 0 to 1`, "settings of method qat", "epochs: want at least 1, got 0",
+		`method: want one of float, qat, lora, got "prune"`, `criterion: want one of`, `distill: want 0 to 1`, "settings of method qat", "epochs: want at least 1, got 0",
 		`optimizer: want one of sgd, adam, adamw, lion, got "rprop"`, `schedule: want one of`,
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -237,7 +237,7 @@ func trainFlags(f *pflag.FlagSet, c *neuroquant.TrainConfig) {
 	f.IntVar(&c.Patience, "patience", c.Patience, "epochs without a better result on the validation data to end after; 0: never")
 	f.BoolVar(&c.SaveBest, "save-best", c.SaveBest, "keep the epoch that was best on the validation data, in place of the last")
 	f.BoolVar(&c.FreezeNorm, "freeze-norm", c.FreezeNorm, "batch normalizations keep their statistics (float)")
-	f.IntVar(&c.RecomputeParts, "recompute-parts", c.RecomputeParts, "parts of the model whose values are computed again for the gradients, for less memory; 0: none")
+	f.IntVar(&c.RecomputeParts, "recompute-parts", c.RecomputeParts, "parts of the model whose values are computed again for the gradients, for less memory; 1: none; 0: none either, but one for each block and the head where adapters are trained beside codes")
 	f.IntVar(&c.CheckpointStep, "checkpoint-steps", c.CheckpointStep, "updates between checkpoints; 0: one after every epoch")
 	f.IntVar(&c.WeightBits, "weight-bits", c.WeightBits, "bits of weights, 2 to 8 (qat)")
 	f.IntVar(&c.ActivationBits, "activation-bits", c.ActivationBits, "bits of activations, 2 to 8 (qat)")

@@ -46,10 +46,10 @@ func differentiate(g *graph.Graph, loss *graph.Value, wrt []*graph.Value, recomp
 		one = tensor.Scalar(1.0)
 	}
 	d.sums[loss] = graph.Param(d.values.Fresh("loss_gradient"), one)
-	parts := max(recompute, 1)
-	for k := parts - 1; k >= 0; k-- {
-		part := forward[len(forward)*k/parts : len(forward)*(k+1)/parts]
-		if k < parts-1 {
+	cuts := cutsOf(forward, max(recompute, 1))
+	for k := len(cuts) - 2; k >= 0; k-- {
+		part := forward[cuts[k]:cuts[k+1]]
+		if k < len(cuts)-2 {
 			d.runAgain(part)
 		}
 		for _, n := range slices.Backward(part) {

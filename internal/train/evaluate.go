@@ -41,7 +41,7 @@ func (t *Trainer) Evaluate(ctx context.Context, set data.Set, batch int) (loss, 
 		if err != nil {
 			return 0, 0, err
 		}
-		loss += float64(tensor.Item[float32](l[0])) * float64(b.Len())
+		loss += float64(tensor.Item[float32](l[len(l)-1])) * float64(b.Len())
 		n += b.Len()
 		if classifies(t.task.Loss) {
 			right += hits(out[0], b.Labels)

@@ -8,6 +8,7 @@ import (
 	"math/bits"
 	"math/rand/v2"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -106,7 +107,7 @@ func (t *Trainer) Fit(ctx context.Context, s Settings, set, valid data.Set, obse
 		return nil, err
 	}
 	if s.Before && valid != nil && f.history.Before == nil {
-		loss, _, err := f.Evaluate(ctx, valid, f.partSize())
+		loss, _, err := f.Evaluate(ctx, valid, f.evaluated())
 		if err != nil {
 			return nil, fmt.Errorf("validation before training: %w", err)
 		}
@@ -137,8 +138,13 @@ type fit struct {
 // perEpoch is how many updates an epoch has: what does not fill a batch is left out, other samples each time.
 func (f *fit) perEpoch() int { return f.set.Len() / f.s.Batch }
 
-// partSize is how many samples are computed together.
-func (f *fit) partSize() int { return max(1, f.s.Batch/max(f.s.Accumulate, 1)) }
+// evaluated is how many samples are evaluated together: one text, whose logits are what takes memory, or as many as are trained on together.
+func (f *fit) evaluated() int {
+	if f.task.Loss == "next_token" {
+		return 1
+	}
+	return max(1, f.s.Batch/max(f.s.Accumulate, 1))
+}
 
 func (f *fit) total() int {
 	n := f.perEpoch() * f.s.Epochs
@@ -274,7 +280,11 @@ func (f *fit) endEpoch(ctx context.Context) error {
 	}
 	score := -e.Loss
 	if f.valid != nil {
-		loss, right, err := f.Evaluate(ctx, f.valid, f.partSize())
+		if f.task.LoRA != nil { // the next step makes them again, which takes less than an update
+			f.unbind()
+			debug.FreeOSMemory() // what was read and copied for them too
+		}
+		loss, right, err := f.Evaluate(ctx, f.valid, f.evaluated())
 		if err != nil {
 			return fmt.Errorf("validation after epoch %d: %w", f.epoch+1, err)
 		}

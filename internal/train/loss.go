@@ -32,7 +32,8 @@ const ignored = -1
 
 // crossEntropy is the mean over positions of minus the logarithm of the softmax of the label's score (Szegedy et al., "Rethinking the
 // Inception Architecture", for smoothing: the label counts 1-smoothing, all classes share the rest). Inputs: scores [N, C, d...], or
-// [..., C] with last, and labels of int64 [N, d...]. The second output is the gradient of the scores. It is never saved.
+// [..., C] with last, and labels of int64 [N, d...]. The first output is the gradient of the scores, which may lie where these did, the second the
+// loss. It is never saved.
 type crossEntropy struct {
 	smoothing float64
 	last      bool
@@ -44,8 +45,11 @@ func (*crossEntropy) Kind() string { return "CrossEntropy" }
 func (o *crossEntropy) Infer(in []graph.Type) ([]graph.Type, error) {
 	t := in[0]
 	t.Const = nil
-	return []graph.Type{graph.Ranked(t.DType), t}, nil
+	return []graph.Type{t, graph.Ranked(t.DType)}, nil
 }
+
+// Overwrites implements [graph.Overwriting].
+func (*crossEntropy) Overwrites() int { return 0 }
 
 // Eval implements [graph.Op].
 func (o *crossEntropy) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
@@ -61,16 +65,16 @@ func (o *crossEntropy) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor
 	if len(labels)*classes != x.Len() {
 		return nil, fmt.Errorf("scores %v and labels %v do not fit", x, in[1])
 	}
-	loss, grad := e.New(x.DType), e.New(x.DType, x.Shape...)
+	loss, grad := e.New(x.DType), e.NewOver(x)
 	if x.DType == tensor.Float64 {
 		tensor.Data[float64](loss)[0] = entropies(o.smoothing, tensor.Data[float64](x), tensor.Data[float64](grad), labels, classes, inner)
 	} else {
 		tensor.Data[float32](loss)[0] = float32(entropies(o.smoothing, tensor.Data[float32](x), tensor.Data[float32](grad), labels, classes, inner))
 	}
-	return []*tensor.Tensor{loss, grad}, nil
+	return []*tensor.Tensor{grad, loss}, nil
 }
 
-// entropies returns the mean loss and sets its gradient.
+// entropies returns the mean loss and sets its gradient, which may be x itself.
 func entropies[T float32 | float64](smoothing float64, x, grad []T, labels []int64, classes, inner int) float64 {
 	counted := 0
 	for _, l := range labels {
@@ -93,16 +97,17 @@ func entropies[T float32 | float64](smoothing float64, x, grad []T, labels []int
 		for i := at; i < end; i += inner {
 			top = max(top, float64(x[i]))
 		}
+		own := at + int(label)*inner
+		score := float64(x[own])
 		sum, plain := 0.0, 0.0
 		for i := at; i < end; i += inner {
 			v := math.Exp(float64(x[i]) - top)
+			plain += float64(x[i])
 			grad[i] = T(v)
 			sum += v
-			plain += float64(x[i])
 		}
 		log := top + math.Log(sum)
-		own := at + int(label)*inner
-		total += (1-smoothing)*(log-float64(x[own])) + rest*(float64(classes)*log-plain)
+		total += (1-smoothing)*(log-score) + rest*(float64(classes)*log-plain)
 		for i := at; i < end; i += inner {
 			grad[i] = T((float64(grad[i])/sum - rest) * each)
 		}
@@ -112,15 +117,18 @@ func entropies[T float32 | float64](smoothing float64, x, grad []T, labels []int
 }
 
 // Recalls implements [graph.Recalling].
-func (*crossEntropy) Recalls() (in, out uint64) { return 0, 2 }
+func (*crossEntropy) Recalls() (in, out uint64) { return 0, 1 }
 
 // Backward implements [graph.Differentiable].
 func (*crossEntropy) Backward(e *graph.Env, in, out, dOut []*tensor.Tensor) ([]*tensor.Tensor, error) {
-	return []*tensor.Tensor{times(e, out[1], dOut[0]), nil}, nil
+	return []*tensor.Tensor{times(e, out[0], dOut[1]), nil}, nil
 }
 
-// times returns t times a scalar.
+// times returns t times a scalar: t itself where that is 1.
 func times(e *graph.Env, t, s *tensor.Tensor) *tensor.Tensor {
+	if s.DType == tensor.Float32 && tensor.Item[float32](s) == 1 {
+		return t
+	}
 	out := e.New(t.DType, t.Shape...)
 	if t.DType == tensor.Float64 {
 		f := tensor.Item[float64](s)

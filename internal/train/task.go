@@ -41,7 +41,7 @@ type Task struct {
 type program struct {
 	g *graph.Graph
 	// Inputs are those of the model, the target, the teacher's scores if there is one, the parameters and the statistics; outputs the loss, the
-	// scores, new statistics and the gradients.
+	// scores if the loss is of classes, new statistics and the gradients.
 	grads []int // by parameter: which output; -1: none
 	stats int   // the first output of statistics
 }
@@ -79,7 +79,10 @@ func (t *Task) build(trained []*graph.Value, stats []string, in []*tensor.Tensor
 	if err != nil {
 		return nil, err
 	}
-	loss := b.node("loss", kind, scores, targetIn)
+	loss, err := b.last("loss", kind, scores, targetIn)
+	if err != nil {
+		return nil, err
+	}
 	inputs := append(slices.Clone(g.Inputs), targetIn)
 	if teacher != nil {
 		teacherIn := b.input("teacher", teacher)
@@ -87,12 +90,20 @@ func (t *Task) build(trained []*graph.Value, stats []string, in []*tensor.Tensor
 		if temperature == 0 {
 			temperature = 1
 		}
-		soft := b.node("distillation", &distillation{temperature}, scores, teacherIn)
-		loss = b.node("total_loss", &mix{1 - t.Distill, t.Distill}, loss, soft)
+		soft, err := b.last("distillation", &distillation{temperature}, scores, teacherIn)
+		if err != nil {
+			return nil, err
+		}
+		if loss, err = b.last("total_loss", &mix{1 - t.Distill, t.Distill}, loss, soft); err != nil {
+			return nil, err
+		}
 		inputs = append(inputs, teacherIn)
 	}
 	g.Inputs = inputs
-	g.Outputs = []*graph.Value{loss, scores}
+	g.Outputs = []*graph.Value{loss}
+	if classifies(t.Loss) { // else nobody asks for them
+		g.Outputs = append(g.Outputs, scores)
+	}
 	if !t.plain {
 		if err := pass.ChooseTrainingLayouts(g, func(v *graph.Value) bool { return isTrained[v] }); err != nil {
 			return nil, err
@@ -104,7 +115,7 @@ func (t *Task) build(trained []*graph.Value, stats []string, in []*tensor.Tensor
 		v.Type, v.Data = graph.Shaped(v.Data.DType(), v.Data.Shape()), nil
 	}
 	g.Inputs = append(g.Inputs, params...)
-	p := &program{g: g, stats: 2}
+	p := &program{g: g, stats: len(g.Outputs)}
 	for _, name := range stats {
 		v := byName[name]
 		v.Type, v.Data = graph.Shaped(v.Data.DType(), v.Data.Shape()), nil
@@ -206,17 +217,16 @@ func (b *appender) input(name string, t *tensor.Tensor) *graph.Value {
 	return &graph.Value{Name: b.values.Fresh(name), Type: graph.Shaped(t.DType, t.Shape)}
 }
 
-func (b *appender) node(name string, o graph.Op, in ...*graph.Value) *graph.Value {
+// last appends a node with all outputs of its operator, and returns the last.
+func (b *appender) last(name string, o graph.Op, in ...*graph.Value) (*graph.Value, error) {
 	n := &graph.Node{Name: b.nodes.Fresh(name), Op: o, In: in}
-	types := make([]graph.Type, len(in))
-	for i, v := range in {
-		types[i] = v.Type
+	types, err := graph.InferNode(n)
+	if err != nil {
+		return nil, fmt.Errorf("node %q (%s): %w", n.Name, o.Kind(), err)
 	}
-	v := &graph.Value{Name: b.values.Fresh(name), Node: n}
-	if out, err := o.Infer(types); err == nil {
-		v.Type = out[0]
+	for _, t := range types {
+		n.Out = append(n.Out, &graph.Value{Name: b.values.Fresh(name), Type: t, Node: n})
 	}
-	n.Out = []*graph.Value{v}
 	b.g.Nodes = append(b.g.Nodes, n)
-	return v
+	return n.Out[len(n.Out)-1], nil
 }

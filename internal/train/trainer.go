@@ -121,15 +121,21 @@ func own(v *graph.Value) (*tensor.Tensor, error) {
 
 // Close ends the sessions and threads.
 func (t *Trainer) Close() {
-	for _, b := range t.bound {
-		b.session.Close()
-	}
+	t.unbind()
 	if t.teacher != nil {
 		t.teacher.Close()
 	}
 	if t.owned {
 		t.pool.Close()
 	}
+}
+
+// unbind ends the sessions of steps and lets go of their memory.
+func (t *Trainer) unbind() {
+	for _, b := range t.bound {
+		b.session.Close()
+	}
+	t.bound = nil
 }
 
 // mostPrograms is how many shapes of batches programs are kept for.
@@ -198,7 +204,7 @@ func (t *Trainer) step(ctx context.Context, parts []part, rate float64, scores f
 			return 0, err
 		}
 		loss += l / float64(len(parts))
-		if scores != nil {
+		if scores != nil && classifies(t.task.Loss) {
 			scores(k, b.out[1])
 		}
 		last = b
