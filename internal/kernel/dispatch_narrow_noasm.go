@@ -4,4 +4,6 @@ package kernel
 
 func nativeBF16() bool { return false }
 
-func dotNarrowVectors(bool, int, []float32, []uint16, []float32) int { return 0 }
+func nativeFew() bool { return false }
+
+func dotNarrowVectors(bool, int, int, []float32, int, []uint16, int, []float32, int) int { return 0 }

@@ -16,8 +16,8 @@ type NarrowProduct struct {
 
 // MultiplyNarrow makes up to MostProducts products with the same x.
 //
-// The results are those of float32 products. With rounded, x may be rounded to bfloat16 first, and W if it is binary16, where more than three
-// rows of x and instructions for bfloat16 make that faster; see GemmBF16.
+// The results are those of float32 products. With rounded, x may be rounded to bfloat16 first, and W if it is binary16, where many rows of x
+// and instructions for bfloat16 make that faster; see GemmBF16.
 func MultiplyNarrow(p *Pool, bfloat, rounded bool, cols, tokens int, x []float32, ldx int, products []NarrowProduct) {
 	need("narrow x", len(x), tokens, cols, ldx)
 	if len(products) > MostProducts {
@@ -38,7 +38,7 @@ func MultiplyNarrow(p *Pool, bfloat, rounded bool, cols, tokens int, x []float32
 		for _, q := range products {
 			scaleC(tokens, q.Rows, 0, q.Dst, q.Ldd)
 		}
-	case tokens <= vectorRows:
+	case tokens <= fewRows():
 		if 2*words < 64<<10 {
 			p = nil
 		}
@@ -50,6 +50,14 @@ func MultiplyNarrow(p *Pool, bfloat, rounded bool, cols, tokens int, x []float32
 			}
 		}
 	}
+}
+
+// fewRows is the greatest number of rows of x that are multiplied by rows of the matrix as they lie.
+func fewRows() int {
+	if nativeFew() {
+		return 16
+	}
+	return vectorRows
 }
 
 // narrowUnit is how many rows of a matrix stay in the cache for the next row of x.
@@ -75,9 +83,7 @@ func (j *narrowJob) units(lo, hi int) {
 		n := narrowUnits(q.Rows)
 		for u := max(lo, 0); u < min(hi, n); u++ {
 			r0, r1 := u*narrowUnit, min((u+1)*narrowUnit, q.Rows)
-			for t := range j.tokens {
-				dotNarrow(j.bfloat, j.cols, j.x[t*j.ldx:t*j.ldx+j.cols], q.W[r0*j.cols:r1*j.cols], q.Dst[t*q.Ldd+r0:t*q.Ldd+r1])
-			}
+			dotNarrow(j.bfloat, j.cols, j.tokens, j.x, j.ldx, q.W[r0*j.cols:r1*j.cols], r1-r0, q.Dst[r0:], q.Ldd)
 		}
 		lo, hi = lo-n, hi-n
 	}
@@ -110,26 +116,29 @@ func (q *NarrowProduct) block(p *Pool, bfloat, rounded bool, cols, tokens int, x
 	})
 }
 
-// dotNarrow sets dst[r] to the product of x with the r-th row of w.
-func dotNarrow(bfloat bool, cols int, x []float32, w []uint16, dst []float32) {
-	needLen("narrow x", len(x), cols)
-	needLen("narrow w", len(w), len(dst)*cols)
-	done := dotNarrowVectors(bfloat, cols, x, w, dst)
+// dotNarrow sets dst[t*ldd+r] to the product of row t of x with the r-th row of w.
+func dotNarrow(bfloat bool, cols, tokens int, x []float32, ldx int, w []uint16, rows int, dst []float32, ldd int) {
+	need("narrow x", len(x), tokens, cols, ldx)
+	needLen("narrow w", len(w), rows*cols)
+	need("narrow dst", len(dst), tokens, rows, ldd)
+	done := dotNarrowVectors(bfloat, cols, tokens, x, ldx, w, rows, dst, ldd)
 	if done == cols {
 		return
 	}
-	for r := range dst {
-		sum := float32(0)
-		if done > 0 {
-			sum = dst[r]
-		}
-		for c := done; c < cols; c++ {
-			if v := w[r*cols+c]; bfloat {
-				sum += x[c] * bf16ToF32(v)
-			} else {
-				sum += x[c] * f16ToF32(v)
+	for t := range tokens {
+		for r := range rows {
+			sum := float32(0)
+			if done > 0 {
+				sum = dst[t*ldd+r]
 			}
+			for c := done; c < cols; c++ {
+				if v := w[r*cols+c]; bfloat {
+					sum += x[t*ldx+c] * bf16ToF32(v)
+				} else {
+					sum += x[t*ldx+c] * f16ToF32(v)
+				}
+			}
+			dst[t*ldd+r] = sum
 		}
-		dst[r] = sum
 	}
 }

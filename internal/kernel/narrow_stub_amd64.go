@@ -4,22 +4,32 @@
 
 package kernel
 
-// dotF16RowsAVX512 computes dst[r] = sum over l<k of a[l]*b[r*ldb+l] for r < rows, k a multiple of 16.
+// dotF16Rows1x1AVX512 computes dst[t*ldd+r] = sum over l<k of a[t*lda+l]*b[r*ldb+l] for r < 1*groups and t < 1, k a multiple of 16.
 //
 //go:noescape
-func dotF16RowsAVX512(rows int, k int, a *float32, b *uint16, ldb int, dst *float32)
+func dotF16Rows1x1AVX512(groups int, k int, a *float32, lda int, b *uint16, ldb int, dst *float32, ldd int)
 
-// dotBF16RowsAVX512 computes dst[r] = sum over l<k of a[l]*b[r*ldb+l] for r < rows, k a multiple of 16.
+// dotF16Rows4x4AVX512 computes dst[t*ldd+r] = sum over l<k of a[t*lda+l]*b[r*ldb+l] for r < 4*groups and t < 4, k a multiple of 16.
 //
 //go:noescape
-func dotBF16RowsAVX512(rows int, k int, a *float32, b *uint16, ldb int, dst *float32)
+func dotF16Rows4x4AVX512(groups int, k int, a *float32, lda int, b *uint16, ldb int, dst *float32, ldd int)
 
-// dotF16RowsAVX2 computes dst[r] = sum over l<k of a[l]*b[r*ldb+l] for r < rows, k a multiple of 8.
+// dotBF16Rows1x1AVX512 computes dst[t*ldd+r] = sum over l<k of a[t*lda+l]*b[r*ldb+l] for r < 1*groups and t < 1, k a multiple of 16.
 //
 //go:noescape
-func dotF16RowsAVX2(rows int, k int, a *float32, b *uint16, ldb int, dst *float32)
+func dotBF16Rows1x1AVX512(groups int, k int, a *float32, lda int, b *uint16, ldb int, dst *float32, ldd int)
 
-// dotBF16RowsAVX2 computes dst[r] = sum over l<k of a[l]*b[r*ldb+l] for r < rows, k a multiple of 8.
+// dotBF16Rows4x4AVX512 computes dst[t*ldd+r] = sum over l<k of a[t*lda+l]*b[r*ldb+l] for r < 4*groups and t < 4, k a multiple of 16.
 //
 //go:noescape
-func dotBF16RowsAVX2(rows int, k int, a *float32, b *uint16, ldb int, dst *float32)
+func dotBF16Rows4x4AVX512(groups int, k int, a *float32, lda int, b *uint16, ldb int, dst *float32, ldd int)
+
+// dotF16Rows1x1AVX2 computes dst[t*ldd+r] = sum over l<k of a[t*lda+l]*b[r*ldb+l] for r < 1*groups and t < 1, k a multiple of 8.
+//
+//go:noescape
+func dotF16Rows1x1AVX2(groups int, k int, a *float32, lda int, b *uint16, ldb int, dst *float32, ldd int)
+
+// dotBF16Rows1x1AVX2 computes dst[t*ldd+r] = sum over l<k of a[t*lda+l]*b[r*ldb+l] for r < 1*groups and t < 1, k a multiple of 8.
+//
+//go:noescape
+func dotBF16Rows1x1AVX2(groups int, k int, a *float32, lda int, b *uint16, ldb int, dst *float32, ldd int)

@@ -12,7 +12,7 @@ func TestMultiplyNarrow(t *testing.T) {
 		ps := pools(t)
 		r := rand.New(rand.NewPCG(3, 8))
 		for i := range 160 {
-			rows, cols, tokens := 1+r.IntN(60), i, 1+r.IntN(9)
+			rows, cols, tokens := 1+r.IntN(60), i, 1+r.IntN(24)
 			switch {
 			case i > 150:
 				rows, cols = 200+r.IntN(200), 500+r.IntN(600)
@@ -40,7 +40,7 @@ func checkNarrow(t *testing.T, r *rand.Rand, ps []*Pool, bfloat bool, rows, cols
 	x := randomF32(r, make([]float32, (tokens-1)*ldx+cols))
 	rounded := r.IntN(2) == 0
 	bound := float64(cols+8) * 0x1p-24
-	if tokens > vectorRows && rounded && nativeBF16() {
+	if tokens > fewRows() && rounded && nativeBF16() {
 		bound = 0x1p-7
 	}
 	var first []float32
