@@ -5,6 +5,7 @@ import (
 	"math"
 	"sort"
 	"strings"
+	"sync"
 
 	"github.com/neurotrain/neuroquant/internal/kernel"
 	"github.com/neurotrain/neuroquant/tensor"
@@ -158,7 +159,7 @@ func NewFourBit(p *kernel.Pool, t *FourBitType, rows, cols, block int, double bo
 		}
 	}
 	if double {
-		f.Nested = nest(f.Scales)
+		f.Nested = nest(p, f.Scales)
 		f.Scales = f.Nested.values()
 	}
 	return f, nil
@@ -243,35 +244,46 @@ func (f *FourBit) Row(dst []float32, row int) {
 }
 
 // nest rounds scales: their mean is taken off, and what is left stored in blocks by the nearest value of the dynamic map.
-func nest(scales []float32) *NestedMax {
+func nest(p *kernel.Pool, scales []float32) *NestedMax {
 	n := &NestedMax{Codes: make([]byte, len(scales)), Max: make([]float32, (len(scales)+NestedBlock-1)/NestedBlock), Map: DynamicMap()}
 	sum := 0.0
 	for _, s := range scales {
 		sum += float64(s)
 	}
 	n.Offset = float32(sum / float64(max(len(scales), 1)))
-	bounds := make([]float64, len(n.Map)-1)
-	for i := range bounds {
-		bounds[i] = (float64(n.Map[i]) + float64(n.Map[i+1])) / 2
-	}
-	for b := range n.Max {
-		part := scales[b*NestedBlock : min((b+1)*NestedBlock, len(scales))]
-		largest := float32(0)
-		for _, s := range part {
-			largest = max(largest, float32(math.Abs(float64(s-n.Offset))))
+	codes := nestedCodes()
+	p.For(len(n.Max), 16, func(lo, hi int) {
+		for b := lo; b < hi; b++ {
+			part := scales[b*NestedBlock : min((b+1)*NestedBlock, len(scales))]
+			largest := float32(0)
+			for _, s := range part {
+				largest = max(largest, float32(math.Abs(float64(s-n.Offset))))
+			}
+			n.Max[b] = largest
+			inverse := 1 / max(largest, 1e-38)
+			for i, s := range part {
+				v := min(max((s-n.Offset)*inverse, -1), 1)
+				n.Codes[b*NestedBlock+i] = codes[int(math.Floor(float64(float32((v+1)*32767.5)+0.5)))]
+			}
 		}
-		n.Max[b] = largest
-		inverse := 1 / max(largest, 1e-38)
-		for i, s := range part {
-			// bitsandbytes for CPUs looks codes up in a table of 65,536 steps from -1 to 1.
-			v := min(max((s-n.Offset)*inverse, -1), 1)
-			step := math.Floor(float64(float32((v+1)*32767.5) + 0.5))
-			nearest := step/32767.5 - 1
-			n.Codes[b*NestedBlock+i] = byte(sort.Search(len(bounds), func(k int) bool { return bounds[k] >= nearest }))
-		}
-	}
+	})
 	return n
 }
+
+// nestedCodes are the codes of 65,536 steps from -1 to 1, among which bitsandbytes for CPUs looks scales up.
+var nestedCodes = sync.OnceValue(func() []byte {
+	values := DynamicMap()
+	bounds := make([]float64, len(values)-1)
+	for i := range bounds {
+		bounds[i] = (float64(values[i]) + float64(values[i+1])) / 2
+	}
+	codes := make([]byte, 1<<16)
+	for step := range codes {
+		nearest := float64(step)/32767.5 - 1
+		codes[step] = byte(sort.Search(len(bounds), func(k int) bool { return bounds[k] >= nearest }))
+	}
+	return codes
+})
 
 // values are the scales that the codes stand for.
 func (n *NestedMax) values() []float32 {
