@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/neurotrain/neuroquant/internal/codec/outfile"
 	"github.com/neurotrain/neuroquant/internal/model"
@@ -23,11 +24,26 @@ type inputRecord struct {
 	SHA256 string `json:"sha256"` // of the model file followed by its external data files
 }
 
+// recordInput describes a model and hashes its files.
 func recordInput(ctx context.Context, m *model.Model) (inputRecord, error) {
-	r := inputRecord{File: filepath.Base(m.Path)}
+	r := describeInput(m)
+	var err error
+	r.SHA256, err = hashInput(ctx, m)
+	return r, err
+}
+
+// describeInput is recordInput without the hash.
+func describeInput(m *model.Model) inputRecord {
 	if m.Path == "" {
-		r.File = m.Graph.Name
-		return r, nil
+		return inputRecord{File: m.Graph.Name}
+	}
+	return inputRecord{File: filepath.Base(m.Path), Bytes: diskBytes(m)}
+}
+
+// hashInput returns the hash of the files of a model, nothing for one that has none.
+func hashInput(ctx context.Context, m *model.Model) (string, error) {
+	if m.Path == "" {
+		return "", nil
 	}
 	task := progress.From(ctx).Start("hash input", diskBytes(m), "bytes")
 	defer task.Done()
@@ -35,16 +51,36 @@ func recordInput(ctx context.Context, m *model.Model) (inputRecord, error) {
 	for _, name := range m.Files {
 		f, err := os.Open(filepath.Join(m.Dir, name))
 		if err != nil {
-			return r, err
+			return "", err
 		}
-		n, err := io.Copy(h, &contextReader{ctx, f, task})
+		_, err = io.Copy(h, &contextReader{ctx, f, task})
 		if err = errors.Join(err, f.Close()); err != nil {
-			return r, fmt.Errorf("%s: %w", name, err)
+			return "", fmt.Errorf("%s: %w", name, err)
 		}
-		r.Bytes += n
 	}
-	r.SHA256 = hex.EncodeToString(h.Sum(nil))
-	return r, nil
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// hashBeside hashes the input of a result, unless that is done, while the result is written. wait waits for the hash; stop, which must be
+// called, gives it up unless it is there.
+func (r *Result) hashBeside(ctx context.Context) (wait func() error, stop func()) {
+	if r.input.SHA256 != "" {
+		return func() error { return nil }, func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() {
+		hash, err := hashInput(ctx, r.original)
+		if err == nil {
+			r.input.SHA256 = hash
+		}
+		done <- err
+	}()
+	wait = sync.OnceValue(func() error { return <-done })
+	return wait, func() {
+		cancel()
+		_ = wait()
+	}
 }
 
 // contextReader stops reading when its context is cancelled and counts bytes as progress.

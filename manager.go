@@ -193,9 +193,11 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	in, err := recordInput(ctx, orig)
-	if err != nil {
-		return nil, errors.Join(err, orig.Close())
+	in := describeInput(orig)
+	if p.Calibrates() || solvesLayers(m.config.Method) { // else it is hashed while the result is written, which reads it anyway
+		if in.SHA256, err = hashInput(ctx, orig); err != nil {
+			return nil, errors.Join(err, orig.Close())
+		}
 	}
 	float := work.Graph.Clone()
 	var c *quantize.Calibration
@@ -331,6 +333,8 @@ func (m *Manager) save(ctx context.Context, r *Result, out string, overwrite boo
 			return err
 		}
 	}
+	hashed, stop := r.hashBeside(ctx)
+	defer stop()
 	var files []string // of the model
 	err := outfile.WriteFolder(out, overwrite, func(dir string) error {
 		f, err := format.Find(formatOf(r.Config.Format))
@@ -359,6 +363,9 @@ func (m *Manager) save(ctx context.Context, r *Result, out string, overwrite boo
 		}
 		bytes, err := modelBytes(dir)
 		if err != nil {
+			return err
+		}
+		if err := hashed(); err != nil {
 			return err
 		}
 		rec := r.record(bytes)
