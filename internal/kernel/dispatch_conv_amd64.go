@@ -77,7 +77,13 @@ func interleave4(dst []uint32, r0, r1, r2, r3 []byte, flip byte) {
 	if useTransposeAVX2 && len(dst) >= 32 {
 		n = len(dst) &^ 31
 		needLen("interleave4", min(len(r0), len(r1), len(r2), len(r3)), n)
-		interleave4AVX2(n/32, &r0[0], &r1[0], &r2[0], &r3[0], (*byte)(unsafe.Pointer(&dst[0])), uint32(flip)*0x01010101)
+		word := uint32(flip) * 0x01010101
+		interleave4AVX2(n/32, &r0[0], &r1[0], &r2[0], &r3[0], (*byte)(unsafe.Pointer(&dst[0])), word)
+		if last := len(dst) - 32; n < len(dst) { // some once more
+			needLen("interleave4", min(len(r0), len(r1), len(r2), len(r3)), len(dst))
+			interleave4AVX2(1, &r0[last], &r1[last], &r2[last], &r3[last], (*byte)(unsafe.Pointer(&dst[last])), word)
+			return
+		}
 	}
 	interleave4Generic(dst[n:], r0[n:], r1[n:], r2[n:], r3[n:], flip)
 }

@@ -141,76 +141,132 @@ type PackedInt8 struct {
 // transB b holds n rows of k elements. bzp is the zero point: empty for 0, one value for all, or n
 // values, one per column; each in -128..255. b and bzp are not referenced afterwards.
 func PackInt8(k, n int, b []byte, ldb int, signed, transB bool, bzp []int32, where ...Storage) *PackedInt8 {
-	if transB {
-		need("PackInt8 B transposed", len(b), n, k, ldb)
+	q := &PackedInt8{k: k, cols: splitColumns(n)}
+	q.data = store[byte](q, q.size(), where)
+	q.pack(Shared(), b, ldb, signed, transB, bzp)
+	return q
+}
+
+// temporaries are packed matrices whose memory is used again.
+var temporaries stock[PackedInt8]
+
+// TemporaryInt8 is [PackInt8] on the calling goroutine, for a matrix that is multiplied once: [PackedInt8.Release] ends its use.
+func TemporaryInt8(k, n int, b []byte, ldb int, signed, transB bool, bzp []int32) *PackedInt8 {
+	q := temporaries.take()
+	q.k, q.cols = k, splitColumns(n)
+	if size := q.size(); size <= cap(q.data) {
+		q.data = q.data[:size]
+		clear(q.data)
 	} else {
-		need("PackInt8 B", len(b), k, n, ldb)
+		q.data = make([]byte, size)
+	}
+	q.pack(nil, b, ldb, signed, transB, bzp)
+	return q
+}
+
+// Release gives the memory of a matrix of [TemporaryInt8] to the next one. The matrix must not be used afterwards.
+func (b *PackedInt8) Release() { temporaries.give(b) }
+
+// size is the length of data.
+func (b *PackedInt8) size() int { return (b.k + 3) / 4 * 4 * b.cols.padded() }
+
+// pack fills data, which is all zeros.
+func (b *PackedInt8) pack(p *Pool, from []byte, ldb int, signed, transB bool, bzp []int32) {
+	k, n := b.k, b.cols.n
+	if transB {
+		need("PackInt8 B transposed", len(from), n, k, ldb)
+	} else {
+		need("PackInt8 B", len(from), k, n, ldb)
 	}
 	checkBroadcast("PackInt8 zero point", len(bzp), n, true)
-	q := &PackedInt8{k: k, cols: splitColumns(n)}
-	padded := q.cols.padded()
-	q.data = store[byte](q, (k+3)/4*4*padded, where)
-	q.shift = make([]int32, padded)
+	padded := b.cols.padded()
+	b.shift = zeroed(b.shift, padded)
 	flip, offset := byte(0), int32(0)
 	if !signed {
 		flip, offset = 0x80, 128
 	}
+	zero := b.zero
+	b.zero = nil
 	for j := range n {
 		if at(bzp, j) != offset {
-			q.zero = make([]int32, padded)
+			b.zero = zeroed(zero, padded)
 			break
 		}
 	}
-	Shared().For(q.cols.panels(), 1, func(lo, hi int) {
+	if k*n < minTask {
+		p = nil
+	}
+	p.For(b.cols.panels(), 1, func(lo, hi int) {
+		var ones *buffer
+		if !transB {
+			ones = onesRow(k)
+			defer ones.release()
+		}
+		var sums [panelWidth]int32
 		for i := lo; i < hi; i++ {
-			data, col, width := q.panel(i)
+			data, col, width := b.panel(i)
 			valid := min(width, n-col)
-			var sums []int32
 			if transB {
-				sums = packColumnsInt8(data, width, b[col*ldb:], ldb, k, valid, flip)
+				packColumnsInt8(data, width, from[col*ldb:], ldb, k, valid, flip, sums[:])
 			} else {
-				sums = packPanelInt8(data, width, b[col:], ldb, k, valid, flip)
+				packPanelInt8(data, width, from[col:], ldb, k, valid, flip, ones.u32(), sums[:])
 			}
 			for j, sum := range sums[:valid] {
 				zero := at(bzp, col+j) - offset
-				if q.zero != nil {
-					q.zero[col+j] = zero
+				if b.zero != nil {
+					b.zero[col+j] = zero
 				}
-				q.shift[col+j] = int32(k)*zero - sum
+				b.shift[col+j] = int32(k)*zero - sum
 			}
 		}
 	})
-	return q
 }
 
-// packPanelInt8 packs n columns of k rows, ld apart, and returns their sums.
-func packPanelInt8(dst []byte, width int, b []byte, ld, k, n int, flip byte) []int32 {
-	sums := make([]int32, width)
-	var zeros [panelWidth]byte
-	for l := 0; l < k; l += 4 {
-		var rows [4][]byte
-		var flips [4]byte
-		for t := range rows {
-			if l+t < k {
-				rows[t], flips[t] = b[(l+t)*ld:(l+t)*ld+n], flip
-			} else {
-				rows[t] = zeros[:n]
-			}
-		}
-		r0, r1, r2, r3 := rows[0], rows[1][:n], rows[2][:n], rows[3][:n]
-		line := dst[l*width : (l+4)*width]
-		for j := range r0 {
-			v := line[4*j : 4*j+4 : 4*j+4]
-			v[0], v[1], v[2], v[3] = r0[j]^flip, r1[j]^flips[1], r2[j]^flips[2], r3[j]^flips[3]
-			sums[j] += int32(int8(v[0])) + int32(int8(v[1])) + int32(int8(v[2])) + int32(int8(v[3]))
+// zeroed returns n zeros, in the memory of v if that is enough.
+func zeroed(v []int32, n int) []int32 {
+	if n > cap(v) {
+		return make([]int32, n)
+	}
+	v = v[:n]
+	clear(v)
+	return v
+}
+
+// onesRow is a row of k bytes of one as tileInt8 reads it: its product with a panel is the sums of the columns.
+func onesRow(k int) *buffer {
+	words := (k + 3) / 4 * leftWords()
+	buf := borrow(4 * max(words, 1))
+	one := uint32(0x01010101)
+	if leftWords() > 1 {
+		one = 0x00010001
+	}
+	row := buf.u32()[:words]
+	for i := range row {
+		row[i] = one
+	}
+	return buf
+}
+
+// packPanelInt8 packs n columns of k rows, ld apart, and sets sums to their sums, with the row of [onesRow].
+func packPanelInt8(dst []byte, width int, b []byte, ld, k, n int, flip byte, ones []uint32, sums []int32) {
+	whole, k4 := k/4, (k+3)/4
+	if whole > 0 {
+		words := bytesAsWords(dst)
+		for l := range whole {
+			rows := b[4*l*ld:]
+			interleave4(words[l*width:][:n], rows[:n], rows[ld:][:n], rows[2*ld:][:n], rows[3*ld:][:n], flip)
 		}
 	}
-	return sums
+	for l := 4 * whole; l < k; l++ {
+		for j, v := range b[l*ld:][:n] {
+			dst[l/4*4*width+4*j+l%4] = v ^ flip
+		}
+	}
+	tileInt8(false, 1, width, k4, ones, dst, sums, nil)
 }
 
 // packColumnsInt8 is packPanelInt8 for columns that are stored as n rows of k elements.
-func packColumnsInt8(dst []byte, width int, b []byte, ld, k, n int, flip byte) []int32 {
-	sums := make([]int32, width)
+func packColumnsInt8(dst []byte, width int, b []byte, ld, k, n int, flip byte, sums []int32) {
 	for j := 0; j < n; j += 8 {
 		count, first := min(8, n-j), 0
 		if k >= 4 {
@@ -224,7 +280,6 @@ func packColumnsInt8(dst []byte, width int, b []byte, ld, k, n int, flip byte) [
 			sums[t] = sumBytes(row, uint32(flip^0x80)*0x01010101) - 128*int32(k)
 		}
 	}
-	return sums
 }
 
 // bytesAsWords views packed bytes, which start at a multiple of four, as words.

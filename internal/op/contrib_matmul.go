@@ -155,13 +155,10 @@ func (s *scaled) evaluate(e *graph.Env, d tensor.DType) (*tensor.Tensor, error) 
 	}
 	p := s.p
 	y, done := realOutput[float32](e, d, p.out)
-	p.each(e, func(out, i, j int) {
-		columns := s.bScale
-		if len(columns) > p.n {
-			columns = columns[j*p.n : (j+1)*p.n]
-		}
-		kernel.GemmInt8F32(e.Workers(), p.m, p.n, p.k, s.a[i*p.m*p.k:(i+1)*p.m*p.k], max(p.k, 1), s.signed, s.rowZeros(i), []float32{s.aScale},
-			s.b[j], columns, s.bias, nil, y[out*p.m*p.n:(out+1)*p.m*p.n], max(p.n, 1))
+	scale := []float32{s.aScale}
+	s.each(e, func(out, i, j int, b *kernel.PackedInt8) {
+		kernel.GemmInt8F32(e.Workers(), p.m, p.n, p.k, s.left(i), max(p.k, 1), s.signed, s.rowZeros(i), scale, b, columnsOf(s.bScale, j, p.n), s.bias, nil,
+			y[out*p.m*p.n:(out+1)*p.m*p.n], max(p.n, 1))
 	})
 	return done(), nil
 }

@@ -211,19 +211,32 @@ func (*QLinearMatMul) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor,
 	}
 	y := e.New(in[7].DType, p.out...)
 	dst := y.Bytes()
-	p.each(e, func(out, i, j int) {
-		acc := make([]int32, p.m*p.n)
-		prod.multiply(e, i, j, acc)
-		columns := sb
-		if len(sb) > p.n {
-			columns = sb[j*p.n : (j+1)*p.n]
+	var common []float32 // the multipliers where they are the same in all products
+	if len(sa) == 1 && len(sb) <= p.n {
+		common = multipliers(sa[0], sb, py.scale[0], p.n)
+	}
+	prod.each(e, func(out, i, j int, b *kernel.PackedInt8) {
+		to := dst[out*p.m*p.n : (out+1)*p.m*p.n]
+		if len(sa) == 1 && len(prod.azp) <= 1 {
+			end := kernel.Requant{Scale: common, Zero: py.zeroAt(), Signed: py.signed}
+			if common == nil {
+				end.Scale = multipliers(sa[0], columnsOf(sb, j, p.n), py.scale[0], p.n)
+			}
+			zero := int32(0)
+			if len(prod.azp) == 1 {
+				zero = prod.azp[0]
+			}
+			kernel.GemmInt8Requant(e.Workers(), p.m, p.n, p.k, prod.left(i), max(p.k, 1), prod.signed, zero, b, nil, &end, to, max(p.n, 1))
+			return
 		}
-		var m []float32
+		acc := make([]int32, p.m*p.n)
+		prod.multiply(e, i, b, acc)
+		m := common
 		for r := range p.m {
 			if s := sa[min(i*p.m+r, len(sa)-1)]; m == nil || len(sa) > 1 {
-				m = multipliers(s, columns, py.scale[0], p.n)
+				m = multipliers(s, columnsOf(sb, j, p.n), py.scale[0], p.n)
 			}
-			requantizeColumns(dst[(out*p.m+r)*p.n:][:p.n], acc[r*p.n:], nil, m, py.zeroAt(), py.signed)
+			requantizeColumns(to[r*p.n:(r+1)*p.n], acc[r*p.n:], nil, m, py.zeroAt(), py.signed)
 		}
 	})
 	return []*tensor.Tensor{y}, nil

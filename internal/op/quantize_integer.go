@@ -41,7 +41,7 @@ func (*MatMulInteger) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor,
 	}
 	y := e.New(tensor.Int32, p.out...)
 	dst := tensor.Data[int32](y)
-	p.each(e, func(out, i, j int) { prod.multiply(e, i, j, dst[out*p.m*p.n:(out+1)*p.m*p.n]) })
+	prod.each(e, func(out, i, _ int, b *kernel.PackedInt8) { prod.multiply(e, i, b, dst[out*p.m*p.n:(out+1)*p.m*p.n]) })
 	return []*tensor.Tensor{y}, nil
 }
 
@@ -49,23 +49,24 @@ func (*MatMulInteger) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor,
 func (p *product) rows() int    { return p.aCount * p.m }
 func (p *product) columns() int { return p.bCount * p.n }
 
-// integerProduct holds the operands of a batched integer product, the right ones packed.
+// integerProduct holds the operands of a batched integer product.
 type integerProduct struct {
-	p      *product
-	a      []byte
-	signed bool
-	azp    []int32 // empty, one, or one per row of all left matrices
-	b      []*kernel.PackedInt8
+	p               *product
+	a, b            []byte
+	signed, bSigned bool
+	azp             []int32              // empty, one, or one per row of all left matrices
+	bzp             []int32              // empty, one, one a column, or one per column of all right matrices
+	packed          []*kernel.PackedInt8 // the right matrices; empty if each is packed when it is multiplied, once
 }
 
-// newIntegerProduct checks 8-bit operands and their zero points (nil: 0) and packs the right one.
+// newIntegerProduct checks 8-bit operands and their zero points (nil: 0) and packs right ones that are multiplied more than once.
 func newIntegerProduct(e *graph.Env, p *product, a, azp, b, bzp *tensor.Tensor) (*integerProduct, error) {
 	for i, t := range []*tensor.Tensor{a, b} {
 		if err := bytes8.check(i, t.DType); err != nil {
 			return nil, err
 		}
 	}
-	q := &integerProduct{p: p, a: a.Bytes(), signed: a.DType == tensor.Int8, b: make([]*kernel.PackedInt8, p.bCount)}
+	q := &integerProduct{p: p, a: a.Bytes(), b: b.Bytes(), signed: a.DType == tensor.Int8, bSigned: b.DType == tensor.Int8}
 	if azp != nil {
 		if azp.DType != a.DType {
 			return nil, fmt.Errorf("a zero point: element type %v differs from %v", azp.DType, a.DType)
@@ -76,7 +77,6 @@ func newIntegerProduct(e *graph.Env, p *product, a, azp, b, bzp *tensor.Tensor) 
 		}
 		q.azp = wholeNumbers(z)
 	}
-	var zb []int32
 	if bzp != nil {
 		if bzp.DType != b.DType {
 			return nil, fmt.Errorf("b zero point: element type %v differs from %v", bzp.DType, b.DType)
@@ -85,25 +85,40 @@ func newIntegerProduct(e *graph.Env, p *product, a, azp, b, bzp *tensor.Tensor) 
 		if err != nil {
 			return nil, fmt.Errorf("b zero point: %w", err)
 		}
-		zb = wholeNumbers(z)
+		q.bzp = wholeNumbers(z)
 	}
-	data, size := b.Bytes(), p.k*p.n
-	e.For(p.bCount, 1, func(lo, hi int) {
-		for j := lo; j < hi; j++ {
-			z := zb
-			if len(zb) > p.n {
-				z = zb[j*p.n : (j+1)*p.n]
+	if p.bCount < p.count || p.count < e.Workers().Threads() {
+		q.packed = make([]*kernel.PackedInt8, p.bCount)
+		e.For(p.bCount, 1, func(lo, hi int) {
+			for j := lo; j < hi; j++ {
+				q.packed[j] = kernel.PackInt8(p.k, p.n, q.right(j), max(p.n, 1), q.bSigned, false, q.columnZeros(j))
 			}
-			q.b[j] = kernel.PackInt8(p.k, p.n, data[j*size:(j+1)*size], max(p.n, 1), b.DType == tensor.Int8, false, z)
-		}
-	})
+		})
+	}
 	return q, nil
 }
 
-// multiply computes the product of left matrix i and right matrix j.
-func (q *integerProduct) multiply(e *graph.Env, i, j int, c []int32) {
+// each calls f for every product: the number of the result, of the left and of the right matrix, and the latter packed.
+func (q *integerProduct) each(e *graph.Env, f func(out, i, j int, b *kernel.PackedInt8)) {
+	q.p.each(e, func(out, i, j int) {
+		if len(q.packed) > 0 {
+			f(out, i, j, q.packed[j])
+			return
+		}
+		b := kernel.TemporaryInt8(q.p.k, q.p.n, q.right(j), max(q.p.n, 1), q.bSigned, false, q.columnZeros(j))
+		defer b.Release()
+		f(out, i, j, b)
+	})
+}
+
+// left and right are the codes of a matrix.
+func (q *integerProduct) left(i int) []byte  { return q.a[i*q.p.m*q.p.k:][:q.p.m*q.p.k] }
+func (q *integerProduct) right(j int) []byte { return q.b[j*q.p.k*q.p.n:][:q.p.k*q.p.n] }
+
+// multiply computes the product of left matrix i and a right matrix.
+func (q *integerProduct) multiply(e *graph.Env, i int, b *kernel.PackedInt8, c []int32) {
 	p := q.p
-	kernel.GemmInt8(e.Workers(), p.m, p.n, p.k, q.a[i*p.m*p.k:(i+1)*p.m*p.k], max(p.k, 1), q.signed, q.rowZeros(i), q.b[j], c, max(p.n, 1))
+	kernel.GemmInt8(e.Workers(), p.m, p.n, p.k, q.left(i), max(p.k, 1), q.signed, q.rowZeros(i), b, c, max(p.n, 1))
 }
 
 // rowZeros returns the zero points of left matrix i.
@@ -112,6 +127,17 @@ func (q *integerProduct) rowZeros(i int) []int32 {
 		return q.azp
 	}
 	return q.azp[i*q.p.m : (i+1)*q.p.m]
+}
+
+// columnZeros returns the zero points of right matrix j.
+func (q *integerProduct) columnZeros(j int) []int32 { return columnsOf(q.bzp, j, q.p.n) }
+
+// columnsOf returns what a parameter of the right operand is for matrix j of n columns.
+func columnsOf[T any](v []T, j, n int) []T {
+	if len(v) <= n {
+		return v
+	}
+	return v[j*n : (j+1)*n]
 }
 
 // alongRows returns a parameter of the left operand: one value, or one for each of rows rows, which the specification gives
