@@ -15,13 +15,16 @@ import (
 //
 // and without the second term where no mean is taken off (Ba et al.; Wu and He; Zhang and Sennrich).
 
-// rowNorm is a normalization whose rows have n elements; element i of row r is scaled by value param(r, i) of the scale.
+// rowNorm is a normalization whose rows have n elements. A row has n/plane parameters of the scale, each for plane elements in a row; the first row
+// has the first of them, and after groups rows they begin again.
 type rowNorm struct {
-	n       int
-	center  bool
-	epsilon float64
-	param   func(row, i int) int
+	n, plane, groups int
+	center           bool
+	epsilon          float64
 }
+
+// normParts is how many parts of the rows are summed apart, so that sums do not depend on the number of threads.
+const normParts = 32
 
 // backward returns the gradients of x, scale and, with center, bias.
 func (o *rowNorm) backward(e *graph.Env, x, scale, d *tensor.Tensor) (dx, dScale, dBias *tensor.Tensor, err error) {
@@ -30,63 +33,83 @@ func (o *rowNorm) backward(e *graph.Env, x, scale, d *tensor.Tensor) (dx, dScale
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	sums, biases := make([]float64, len(gains)), make([]float64, len(gains))
+	rows, count := x.Len()/max(o.n, 1), len(gains)
+	parts := min(rows, normParts)
+	room := make([]float64, 2*count*max(parts, 1)) // of each part the sums for scale and bias
 	err = byGrad(d.DType,
-		func() error { return rowNormGrad[float32](o, x, d, dx, gains, sums, biases) },
-		func() error { return rowNormGrad[float64](o, x, d, dx, gains, sums, biases) })
+		func() error { return rowNormGrad[float32](e, o, x, d, dx, gains, room, rows, parts) },
+		func() error { return rowNormGrad[float64](e, o, x, d, dx, gains, room, rows, parts) })
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	for p := 1; p < parts; p++ {
+		for i, v := range room[2*count*p : 2*count*(p+1)] {
+			room[i] += v
+		}
+	}
 	dScale, dBias = e.New(d.DType, scale.Shape...), e.New(d.DType, scale.Shape...)
-	setFloats(dScale, func(i int) float64 { return sums[i] })
-	setFloats(dBias, func(i int) float64 { return biases[i] })
+	setFloats(dScale, func(i int) float64 { return room[i] })
+	setFloats(dBias, func(i int) float64 { return room[count+i] })
 	return dx, dScale, dBias, nil
 }
 
-func rowNormGrad[T gradElems](o *rowNorm, x, d, dx *tensor.Tensor, gains, sums, biases []float64) error {
+func rowNormGrad[T gradElems](e *graph.Env, o *rowNorm, x, d, dx *tensor.Tensor, gains, room []float64, rows, parts int) error {
 	xs, err := realData[T](x)
 	if err != nil {
 		return err
 	}
-	ds, to := tensor.Data[T](d), tensor.Data[T](dx)
-	if o.n == 0 {
-		return nil
-	}
-	hat, g := make([]float64, o.n), make([]float64, o.n)
-	n := float64(o.n)
-	for r := range len(xs) / o.n {
-		row, dRow, out := xs[r*o.n:(r+1)*o.n], ds[r*o.n:(r+1)*o.n], to[r*o.n:(r+1)*o.n]
-		mean, square := 0.0, 0.0
-		if o.center {
-			for _, v := range row {
-				mean += float64(v)
+	ds, to, count := tensor.Data[T](d), tensor.Data[T](dx), len(gains)
+	e.For(parts, 1, func(lo, hi int) {
+		for p := lo; p < hi; p++ {
+			sums := room[2*count*p : 2*count*(p+1)]
+			for r := rows * p / parts; r < rows*(p+1)/parts; r++ {
+				at, first := r*o.n, r%o.groups*(o.n/o.plane)
+				rowNormRow(o, xs[at:at+o.n], ds[at:at+o.n], to[at:at+o.n], gains[first:], sums[first:], sums[count+first:])
 			}
-			mean /= n
 		}
-		for i, v := range row {
-			hat[i] = float64(v) - mean
-			square += hat[i] * hat[i]
+	})
+	return nil
+}
+
+// rowNormRow sets the gradient of a row and adds those of its parameters.
+func rowNormRow[T gradElems](o *rowNorm, x, d, dx []T, gains, sums, biases []float64) {
+	n := float64(o.n)
+	mean, square := 0.0, 0.0
+	if o.center {
+		for _, v := range x {
+			mean += float64(v)
 		}
-		inverse := 1 / math.Sqrt(square/n+o.epsilon)
-		meanG, meanGX := 0.0, 0.0
-		for i, v := range dRow {
-			k := o.param(r, i)
-			hat[i] *= inverse
-			sums[k] += float64(v) * hat[i]
-			biases[k] += float64(v)
-			g[i] = float64(v) * gains[k]
-			meanG += g[i]
-			meanGX += g[i] * hat[i]
+		mean /= n
+	}
+	for _, v := range x {
+		square += (float64(v) - mean) * (float64(v) - mean)
+	}
+	inverse := 1 / math.Sqrt(square/n+o.epsilon)
+	meanG, meanGX := 0.0, 0.0
+	for k := range o.n / o.plane {
+		gain, sum, bias := gains[k], 0.0, 0.0
+		for i := k * o.plane; i < (k+1)*o.plane; i++ {
+			v := float64(d[i])
+			sum += v * (float64(x[i]) - mean)
+			bias += v
 		}
-		meanG, meanGX = meanG/n, meanGX/n
-		if !o.center {
-			meanG = 0
-		}
-		for i := range out {
-			out[i] = T(inverse * (g[i] - meanG - hat[i]*meanGX))
+		sum *= inverse
+		sums[k] += sum
+		biases[k] += bias
+		meanG += bias * gain
+		meanGX += sum * gain
+	}
+	meanG, meanGX = meanG/n, meanGX/n
+	if !o.center {
+		meanG = 0
+	}
+	meanGX *= inverse
+	for k := range o.n / o.plane {
+		gain := gains[k]
+		for i := k * o.plane; i < (k+1)*o.plane; i++ {
+			dx[i] = T(inverse * (float64(d[i])*gain - meanG - (float64(x[i])-mean)*meanGX))
 		}
 	}
-	return nil
 }
 
 // Recalls implements [graph.Recalling].
@@ -128,7 +151,7 @@ func lastNorm(e *graph.Env, axis int, center bool, epsilon float32, in []*tensor
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	o := &rowNorm{n: inner.Len(), center: center, epsilon: float64(epsilon), param: func(_, i int) int { return i }}
+	o := &rowNorm{n: inner.Len(), plane: 1, groups: 1, center: center, epsilon: float64(epsilon)}
 	dx, dScale, dBias, err = o.backward(e, x, wide, d)
 	if err == nil {
 		dScale, err = sumTo(e, dScale, in[1].Shape)
@@ -164,7 +187,7 @@ func (o *GroupNormalization) Backward(e *graph.Env, in, _, dOut []*tensor.Tensor
 func groupNorm(e *graph.Env, groups int, epsilon float32, in []*tensor.Tensor, d *tensor.Tensor) ([]*tensor.Tensor, error) {
 	channels, plane := in[0].Shape[1], max(in[0].Shape[2:].Len(), 1)
 	per := channels / max(groups, 1)
-	o := &rowNorm{n: per * plane, center: true, epsilon: float64(epsilon), param: func(r, i int) int { return r%groups*per + i/plane }}
+	o := &rowNorm{n: per * plane, plane: plane, groups: max(groups, 1), center: true, epsilon: float64(epsilon)}
 	dx, dScale, dBias, err := o.backward(e, in[0], in[1], d)
 	return gradList(len(in), dx, dScale, dBias), err
 }

@@ -40,6 +40,16 @@ var masking kernel.Jobs[maskArgs]
 
 type maskArgs struct{ dx, d, y []float32 }
 
+var logisticSlopes kernel.Jobs[maskArgs]
+
+// logistic multiplies by the derivative of the logistic function, of which y is the value.
+func (a *maskArgs) logistic(lo, hi int) {
+	dx, d, y := a.dx[lo:hi], a.d[lo:hi], a.y[lo:hi]
+	for i, v := range y {
+		dx[i] = d[i] * v * (1 - v)
+	}
+}
+
 func (a *maskArgs) rows(lo, hi int) { kernel.MaskPositive(a.dx[lo:hi], a.d[lo:hi], a.y[lo:hi]) }
 
 // Recalls implements [graph.Recalling].
@@ -349,7 +359,13 @@ func (*Sigmoid) Recalls() (in, out uint64) { return 0, operandSet(0) }
 
 // Backward implements [graph.Differentiable].
 func (*Sigmoid) Backward(e *graph.Env, _, out, dOut []*tensor.Tensor) ([]*tensor.Tensor, error) {
-	return mapGrad(e, dOut[0], out[0], func(y float64) float64 { return y * (1 - y) })
+	y, d := out[0], dOut[0]
+	if d.DType != tensor.Float32 {
+		return mapGrad(e, d, y, func(y float64) float64 { return y * (1 - y) })
+	}
+	dx := e.New(tensor.Float32, d.Shape...)
+	logisticSlopes.For(e.Workers(), d.Len(), elementGrain, maskArgs{tensor.Data[float32](dx), tensor.Data[float32](d), tensor.Data[float32](y)}, (*maskArgs).logistic)
+	return e.One(dx), nil
 }
 
 // Recalls implements [graph.Recalling].

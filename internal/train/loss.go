@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
+	"github.com/neurotrain/neuroquant/internal/kernel"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -68,21 +69,65 @@ func (o *crossEntropy) Eval(e *graph.Env, in []*tensor.Tensor) ([]*tensor.Tensor
 	loss, grad := e.New(x.DType), e.NewOver(x)
 	if x.DType == tensor.Float64 {
 		tensor.Data[float64](loss)[0] = entropies(o.smoothing, tensor.Data[float64](x), tensor.Data[float64](grad), labels, classes, inner)
-	} else {
+	} else if inner > 1 {
 		tensor.Data[float32](loss)[0] = float32(entropies(o.smoothing, tensor.Data[float32](x), tensor.Data[float32](grad), labels, classes, inner))
+	} else {
+		tensor.Data[float32](loss)[0] = float32(rowEntropies(e, o.smoothing, tensor.Data[float32](x), tensor.Data[float32](grad), labels, classes))
 	}
 	return []*tensor.Tensor{grad, loss}, nil
 }
 
-// entropies returns the mean loss and sets its gradient, which may be x itself.
-func entropies[T float32 | float64](smoothing float64, x, grad []T, labels []int64, classes, inner int) float64 {
+// shareOf is what each label that counts has in the mean.
+func shareOf(labels []int64) float64 {
 	counted := 0
 	for _, l := range labels {
 		if l != ignored {
 			counted++
 		}
 	}
-	each, rest := 1/float64(max(counted, 1)), smoothing/float64(classes)
+	return 1 / float64(max(counted, 1))
+}
+
+// rowEntropies is [entropies] of rows of classes in single precision, by the kernels.
+func rowEntropies(e *graph.Env, smoothing float64, x, grad []float32, labels []int64, classes int) float64 {
+	each, rest := shareOf(labels), smoothing/float64(classes)
+	losses := make([]float64, len(labels))
+	e.For(len(labels), max(1, 1<<14/max(classes, 1)), func(lo, hi int) {
+		for p := lo; p < hi; p++ {
+			row, g := x[p*classes:(p+1)*classes], grad[p*classes:(p+1)*classes]
+			if labels[p] == ignored {
+				clear(g)
+				continue
+			}
+			own := labels[p]
+			top, score, plain := slices.Max(row), float64(row[own]), 0.0 // the greatest is NaN if there is one
+			if smoothing > 0 {
+				plain = float64(kernel.Sum(row)) // before g, which may be row
+			}
+			kernel.ScaleShift(g, row, 1, -top)
+			kernel.Exp(g, g)
+			sum := float64(kernel.Sum(g))
+			log := float64(top) + math.Log(sum)
+			losses[p] = (1 - smoothing) * (log - score)
+			shift := float32(0)
+			if smoothing > 0 {
+				losses[p] += rest * (float64(classes)*log - plain)
+				shift = float32(-rest * each)
+			}
+			kernel.ScaleShift(g, g, float32(each/sum), shift)
+			g[own] -= float32((1 - smoothing) * each)
+		}
+	})
+	total := 0.0
+	for _, l := range losses {
+		total += l
+	}
+	return total * each
+}
+
+// entropies returns the mean loss and sets its gradient, which may be x itself.
+func entropies[T float32 | float64](smoothing float64, x, grad []T, labels []int64, classes, inner int) float64 {
+	each, rest := shareOf(labels), smoothing/float64(classes)
 	total := 0.0
 	for p, label := range labels {
 		at := p/inner*classes*inner + p%inner
