@@ -248,6 +248,9 @@ func (a *Analyzer) GenerateReport(ctx context.Context, set data.Set, description
 	if rec := a.Quantized.record(); rec != nil {
 		r.Method, r.DType, r.Decisions, r.Calibration = rec.Settings.Method, rec.Settings.DType, rec.Decisions, rec.Calibration
 		r.Sensitivity = rec.Sensitivity
+		if r.Training, err = readHistory(filepath.Dir(a.Quantized.m.Path)); err != nil {
+			return nil, err
+		}
 		if rec.Search != nil {
 			timings, err := search.ReadTimings(filepath.Join(filepath.Dir(a.Quantized.m.Path), searchFile))
 			if err != nil {

@@ -210,6 +210,23 @@ type trainRecord struct {
 	*TrainHistory
 }
 
+// readHistory returns the history in a folder, or nil where none is.
+func readHistory(dir string) (*TrainHistory, error) {
+	file := filepath.Join(dir, historyFile)
+	text, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	h := &TrainHistory{}
+	if err == nil {
+		err = json.Unmarshal(text, h)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return h, nil
+}
+
 // Save writes the trained model to the folder out, with neuroquant.json and history.json beside it. The folder appears as a whole or not at all;
 // one that exists and is not empty is refused unless overwrite is set. The checkpoint is not needed any more then, and removed. Of method lora
 // the adapter is written, in the layout of PEFT, with history.json beside it.

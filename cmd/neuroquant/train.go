@@ -12,6 +12,7 @@ import (
 
 	"github.com/neurotrain/neuroquant"
 	"github.com/neurotrain/neuroquant/data"
+	"github.com/neurotrain/neuroquant/internal/progress"
 )
 
 // trainResult is what train --json prints.
@@ -153,6 +154,9 @@ func (a *app) train(ctx context.Context, path, out, checkpoint string, force boo
 		rows = append(rows, epochRow(e))
 	}
 	a.table([]string{"epoch", "updates", "loss", "accuracy", "validation loss", "validation accuracy", ""}, rows, 0, 1, 2, 3, 4, 5)
+	if n := len(h.Losses); n > 1 {
+		a.printf("loss of %d updates, %.4f to %.4f: %s\n", n, h.Losses[0], h.Losses[n-1], progress.Curve(h.Losses, 48))
+	}
 	if h.Stopped != "" {
 		a.printf("ended early: %s\n", h.Stopped)
 	}

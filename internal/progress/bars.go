@@ -131,6 +131,9 @@ func (t *barTask) line(now time.Time, label, width int) string {
 	if left := t.left(now); left >= 0 {
 		right = append(right, durationText(left)+" left")
 	}
+	if t.note != "" {
+		right = append(right, t.note)
+	}
 	name := clip(t.name, label)
 	name += strings.Repeat(" ", label-utf8.RuneCountInString(name))
 	tail := strings.Join(right, "  ")
@@ -200,6 +203,12 @@ func (t *barTask) Add(n int64) {
 	if !t.ended {
 		t.done += n
 	}
+}
+
+func (t *barTask) Note(text string) {
+	t.b.mu.Lock()
+	defer t.b.mu.Unlock()
+	t.note = text
 }
 
 func (t *barTask) Done() {

@@ -23,6 +23,7 @@ type event struct {
 	Rate  float64  `json:"rate,omitempty"` // units per second
 	ETA   *float64 `json:"eta_seconds,omitempty"`
 	Spent *float64 `json:"seconds,omitempty"`
+	Note  string   `json:"note,omitempty"`
 	Line  string   `json:"line,omitempty"`
 }
 
@@ -70,6 +71,12 @@ func (t *eventTask) Add(n int64) {
 	t.tell("progress", now)
 }
 
+func (t *eventTask) Note(text string) {
+	t.e.mu.Lock()
+	defer t.e.mu.Unlock()
+	t.note = text
+}
+
 func (t *eventTask) Done() {
 	t.e.mu.Lock()
 	defer t.e.mu.Unlock()
@@ -83,7 +90,7 @@ func (t *eventTask) Done() {
 func (t *eventTask) tell(kind string, now time.Time) {
 	done := t.done
 	spent := milli(now.Sub(t.start).Seconds())
-	v := event{Event: kind, Task: t.name, Done: &done, Total: t.total, Unit: t.unit, Rate: milli(t.rate(now)), Spent: &spent}
+	v := event{Event: kind, Task: t.name, Done: &done, Total: t.total, Unit: t.unit, Rate: milli(t.rate(now)), Spent: &spent, Note: t.note}
 	if left := t.left(now); left >= 0 && kind == "progress" {
 		s := milli(left.Seconds())
 		v.ETA = &s

@@ -10,6 +10,7 @@ import (
 // meter counts the units of a task. Its owner's lock guards it.
 type meter struct {
 	name, unit  string
+	note        string
 	total, done int64
 	start       time.Time
 	ended       bool
@@ -83,6 +84,9 @@ func (m *meter) summary(now time.Time) string {
 	parts := []string{done.counts() + " in " + durationText(now.Sub(m.start))}
 	if s := m.speed(now); s != "" {
 		parts = append(parts, s)
+	}
+	if m.note != "" {
+		parts = append(parts, m.note)
 	}
 	return m.name + ": " + strings.Join(parts, ", ")
 }

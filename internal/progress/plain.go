@@ -66,7 +66,16 @@ func (t *plainTask) Add(n int64) {
 	if left := t.left(now); left >= 0 {
 		parts = append(parts, durationText(left)+" left")
 	}
+	if t.note != "" {
+		parts = append(parts, t.note)
+	}
 	t.p.write(t.name + ": " + strings.Join(parts, ", "))
+}
+
+func (t *plainTask) Note(text string) {
+	t.p.mu.Lock()
+	defer t.p.mu.Unlock()
+	t.note = text
 }
 
 func (t *plainTask) Done() {

@@ -25,6 +25,8 @@ type Reporter interface {
 type Task interface {
 	// Add counts n more units as done.
 	Add(n int64)
+	// Note is a few words that are shown with the counts from now on, such as the loss of a training.
+	Note(text string)
 	// Done ends the task, complete or not.
 	Done()
 }
@@ -48,6 +50,7 @@ func (silent) Start(string, int64, string) Task { return silent{} }
 func (silent) Log(string)                       {}
 func (silent) Close()                           {}
 func (silent) Add(int64)                        {}
+func (silent) Note(string)                      {}
 func (silent) Done()                            {}
 
 // Writer returns a writer that logs each line of a write to r.

@@ -357,3 +357,23 @@ func TestFormats(t *testing.T) {
 		}
 	}
 }
+
+func TestNote(t *testing.T) {
+	for kind, want := range map[string]string{
+		"plain": "train: 50 % (5/10 updates), 2.50/s, 2.0 s left, loss 0.5\n", "bar": "2.0 s left  loss 0.5", "json": `"note":"loss 0.5"`,
+	} {
+		var out bytes.Buffer
+		c := newClock()
+		r := reporter(t, kind, c, &out)
+		task := r.Start("train", 10, "updates")
+		c.pass(2 * time.Second)
+		task.Note("loss 0.5")
+		task.Add(5)
+		r.Log("line")
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%s: %q does not have %q", kind, out.String(), want)
+		}
+		task.Done()
+		r.Close()
+	}
+}

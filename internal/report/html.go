@@ -44,6 +44,7 @@ type view struct {
 	TimeBars    template.HTML
 	LayerBars   template.HTML
 	SearchPlots template.HTML
+	Curves      template.HTML
 	Worst       []analyze.LayerError
 	Cards       []card
 }
@@ -75,7 +76,7 @@ func HTML(w io.Writer, r *Report) error {
 		Style:  template.CSS(read("uplot/uPlot.min.css") + read("page.css")),
 		Script: template.JS(read("uplot/uPlot.iife.min.js") + "\n" + read("page.js")),
 		Worst:  Worst(r.Layers), Cards: cards(r),
-		SizeBars: sizeBars(r), TimeBars: timeBars(r), LayerBars: layerBars(r.Layers), SearchPlots: searchPlots(r.Search),
+		SizeBars: sizeBars(r), TimeBars: timeBars(r), LayerBars: layerBars(r.Layers), SearchPlots: searchPlots(r.Search), Curves: trainingPlots(r.Training),
 	}
 	for _, l := range r.Layers {
 		v.ChartData.Names = append(v.ChartData.Names, l.Layer)

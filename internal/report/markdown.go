@@ -80,6 +80,7 @@ func Markdown(w io.Writer, r *Report) error {
 			p("| %s | %s | %s | %.6f | %.4g |", escape(l.Layer), l.Op, DB(l.SQNR), l.Cosine, l.MaxDiff)
 		}
 	}
+	trainingMarkdown(p, r.Training)
 	searchText(p, r.Search)
 	sensitivity(p, r.Sensitivity)
 	saturation(p, r.Saturation)

@@ -9,6 +9,7 @@ import (
 	"github.com/neurotrain/neuroquant/internal/calibrate"
 	"github.com/neurotrain/neuroquant/internal/quantize"
 	"github.com/neurotrain/neuroquant/internal/search"
+	"github.com/neurotrain/neuroquant/internal/train"
 )
 
 // Report is everything that a comparison found. Parts that were not asked for, or could not be measured, are nil; Notes say why.
@@ -32,6 +33,8 @@ type Report struct {
 	Layers   []analyze.LayerError `json:"layers,omitempty"`
 	// Sensitivity is of the quantized model's record: what the codes of every layer lose and why.
 	Sensitivity []quantize.Sensitivity `json:"sensitivity,omitempty"`
+	// Training is the history beside a model that was trained.
+	Training *train.History `json:"training,omitempty"`
 	// Search is set where a search chose the layers that stay in float.
 	Search *search.Picture `json:"search,omitempty"`
 	// Saturation is set where the quantized model has products of 8-bit activations and int8 weights.

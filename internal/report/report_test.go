@@ -17,6 +17,7 @@ import (
 	"github.com/neurotrain/neuroquant/internal/calibrate"
 	"github.com/neurotrain/neuroquant/internal/quantize"
 	"github.com/neurotrain/neuroquant/internal/search"
+	"github.com/neurotrain/neuroquant/internal/train"
 )
 
 var update = flag.Bool("update", false, "write the golden file")
@@ -70,6 +71,10 @@ func sample(name string) *Report {
 		Target: "sqnr=30", Met: true, Best: points[2], Points: points, Baseline: number(21.4), Evaluations: 17, Stopped: search.OutOfTime,
 		Ranking: []search.Rank{{Layers: []string{name}, SQNR: number(30.5), Gain: 0.006, Cost: 0.1}, {Layers: []string{name, "head"}, Value: name, SQNR: number(33), Gain: 0.0065, Cost: 0.2}},
 	}, 1200000, nil)
+	r.Training = &train.History{Losses: []float64{2.5, 2, 1.5, 1, 0.75, 0.5}, Stopped: name + " was reached", Epochs: []train.Epoch{
+		{Epoch: 1, Updates: 3, Rate: 0.01, Loss: 2, Accuracy: number(0.5), Valid: number(1.8), Right: number(0.55)},
+		{Epoch: 2, Updates: 6, Rate: 0.001, Loss: 0.75, Accuracy: number(0.8), Valid: number(0.9), Right: number(0.75), Best: true},
+	}}
 	r.Search.Front[0].Timing = &search.Timing{OriginalMS: 4, MS: 2, Speedup: 2}
 	r.Search.Front[1].Timing = &search.Timing{OriginalMS: 4, MS: 2.25, Speedup: 1.78}
 	r.Sensitivity = []quantize.Sensitivity{

@@ -164,6 +164,9 @@ func (f *fit) run(ctx context.Context) error {
 			if err := f.update(ctx, order[f.done*f.s.Batch:][:f.s.Batch]); err != nil {
 				return fmt.Errorf("epoch %d, update %d: %w", f.epoch+1, f.opt.step+1, err)
 			}
+			if n := len(f.history.Losses); n%max(n/64, 1) == 0 { // a curve takes all of them
+				task.Note(fmt.Sprintf("loss %.4f %s", f.history.Losses[n-1], progress.Curve(f.history.Losses, noteCells)))
+			}
 			task.Add(1)
 			if f.s.CheckpointEvery > 0 && f.opt.step%f.s.CheckpointEvery == 0 && f.done < f.perEpoch() {
 				if err := f.save(); err != nil {
@@ -180,6 +183,9 @@ func (f *fit) run(ctx context.Context) error {
 	}
 	return nil
 }
+
+// noteCells is how wide the curve of losses is that stands beside a bar.
+const noteCells = 12
 
 func (f *fit) order() []int {
 	if !f.s.Ordered {
