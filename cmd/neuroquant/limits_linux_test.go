@@ -284,6 +284,40 @@ func TestInterruptedEvaluation(t *testing.T) {
 	}
 }
 
+// contents are the names of the files of a folder and the hashes of their bytes.
+func contents(t *testing.T, out string) string {
+	t.Helper()
+	var all strings.Builder
+	entries, err := os.ReadDir(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		b, err := os.ReadFile(filepath.Join(out, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&all, "%s %x\n", e.Name(), sha256.Sum256(b))
+	}
+	return all.String()
+}
+
+// killWhen kills a started process, which cannot clean up then, as soon as ready says so, and returns when it has ended, by that or by itself.
+func killWhen(c *exec.Cmd, ready func() bool) {
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	for {
+		select {
+		case <-ended:
+			return
+		case <-time.After(time.Millisecond):
+			if ready() {
+				_ = c.Process.Kill()
+			}
+		}
+	}
+}
+
 // A run that is killed goes on from the layers that are finished when the same command is given again, and ends with the same bytes, whatever
 // the number of threads.
 func TestKilledWorkGoesOn(t *testing.T) {
@@ -295,27 +329,12 @@ func TestKilledWorkGoesOn(t *testing.T) {
 			"--data", filepath.Join(folder, "eval", "tinystories-calib.json"), "--num-calibration-samples", "24",
 		}, more...)
 	}
-	contents := func(out string) string {
-		var all strings.Builder
-		entries, err := os.ReadDir(out)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, e := range entries {
-			b, err := os.ReadFile(filepath.Join(out, e.Name()))
-			if err != nil {
-				t.Fatal(err)
-			}
-			fmt.Fprintf(&all, "%s %x\n", e.Name(), sha256.Sum256(b))
-		}
-		return all.String()
-	}
 	for _, method := range []string{"gptq", "awq"} {
 		whole := filepath.Join(dir, method)
 		if code, _, stderr := child(t, nil, quantize(whole, method, "1")...); code != exitDone {
 			t.Fatal(stderr)
 		}
-		want := contents(whole)
+		want := contents(t, whole)
 		for i, lines := range []int{1, 2, 9, 17} {
 			out := filepath.Join(dir, fmt.Sprint(method, lines))
 			journal := filepath.Join(dir, fmt.Sprintf(".%s%d.neuroquant-work", method, lines), "journal.jsonl")
@@ -323,18 +342,10 @@ func TestKilledWorkGoesOn(t *testing.T) {
 			if err := c.Start(); err != nil {
 				t.Fatal(err)
 			}
-			ended := make(chan error, 1)
-			go func() { ended <- c.Wait() }()
-			for running := true; running; {
-				select {
-				case <-ended:
-					running = false
-				case <-time.After(time.Millisecond):
-					if text, _ := os.ReadFile(journal); bytes.Count(text, []byte("\n")) >= lines {
-						_ = c.Process.Kill()
-					}
-				}
-			}
+			killWhen(c, func() bool {
+				text, _ := os.ReadFile(journal)
+				return bytes.Count(text, []byte("\n")) >= lines
+			})
 			if i == 2 { // other settings begin anew
 				if code, _, stderr := child(t, nil, quantize(filepath.Join(dir, fmt.Sprint(method, lines)), method, "1", "--group-size", "64")...); code != exitDone || !strings.Contains(stderr, "with other settings; starting over") {
 					t.Errorf("exit code %d, stderr %q", code, stderr)
@@ -345,7 +356,7 @@ func TestKilledWorkGoesOn(t *testing.T) {
 			if code != exitDone || lines > 2 && !strings.Contains(stderr, "going on from there") {
 				t.Errorf("%s, %d lines: exit code %d, stderr %q", method, lines, code, stderr)
 			}
-			if got := contents(out); got != want {
+			if got := contents(t, out); got != want {
 				t.Errorf("%s, %d lines: the bytes are not those of a whole run:\n%s\n%s", method, lines, got, want)
 			}
 		}
@@ -355,7 +366,7 @@ func TestKilledWorkGoesOn(t *testing.T) {
 		if code != exitFailed || !strings.Contains(stderr, "cannot write there") || !strings.Contains(stderr, "goes on from there") {
 			t.Errorf("%s on a full disk: exit code %d, stderr %q", method, code, stderr)
 		}
-		if code, _, stderr := child(t, nil, quantize(out, method, "2")...); code != exitDone || !strings.Contains(stderr, "going on from there") || contents(out) != want {
+		if code, _, stderr := child(t, nil, quantize(out, method, "2")...); code != exitDone || !strings.Contains(stderr, "going on from there") || contents(t, out) != want {
 			t.Errorf("%s after a full disk: exit code %d, stderr %q", method, code, stderr)
 		}
 		if err := os.RemoveAll(out); err != nil {
