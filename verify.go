@@ -338,7 +338,7 @@ func (c *checker) judge(o VerifyOptions) {
 	for _, p := range c.Outputs {
 		switch p.What {
 		case quantHere, quantThere:
-			if s := p.WorstSQNR(); s != nil && *s < o.MinSQNR {
+			if s := p.WorstSQNR(); s != nil && o.MinSQNR != 0 && *s < o.MinSQNR {
 				fail("%s: SQNR %.1f dB; want at least %g dB", p.What, *s, o.MinSQNR)
 			}
 		case quantBoth:
