@@ -50,7 +50,7 @@ conformance: ; go test -C internal/format/onnx -count=1 -run 'TestConformance$$'
 
 report-check: ; go test -C e2e -count=1 . -screenshots $(abspath $(PEERS)/screenshots)
 
-interop: build $(PEERS)/interop/ready ; go run ./internal/example/gen -training=false -out $(PEERS)/example-data && $(PEERS)/interop/bin/python interop/check_onnxruntime.py bin/neuroquant $(SHARED) $(PEERS)/example-data && $(PEERS)/interop/bin/python interop/check_static.py bin/neuroquant $(SHARED) && $(PEERS)/interop/bin/python interop/check_resnet20.py bin/neuroquant $(SHARED) && $(PEERS)/interop/bin/python interop/check_tokenizers.py bin/neuroquant $(SHARED) --texts 2000 && $(PEERS)/interop/bin/python interop/check_chat.py bin/neuroquant
+interop: build $(PEERS)/interop/ready ; go run ./internal/example/gen -out $(PEERS)/example-data && $(PEERS)/interop/bin/python interop/check_onnxruntime.py bin/neuroquant $(SHARED) $(PEERS)/example-data && $(PEERS)/interop/bin/python interop/check_static.py bin/neuroquant $(SHARED) && $(PEERS)/interop/bin/python interop/check_resnet20.py bin/neuroquant $(SHARED) && $(PEERS)/interop/bin/python interop/check_tokenizers.py bin/neuroquant $(SHARED) --texts 2000 && $(PEERS)/interop/bin/python interop/check_chat.py bin/neuroquant
 
 interop-gguf: build $(PEERS)/llamacpp/ready ; node interop/check_gguf.mjs bin/neuroquant $(SHARED) $(PEERS)/llamacpp
 
@@ -72,7 +72,7 @@ bench-plan: build ; go build -o bin/plan ./bench/plan && bin/plan -neuroquant bi
 
 bench-large: build ; go build -o bin/plan ./bench/plan && bin/plan -large -neuroquant bin/neuroquant -shared $(SHARED) $(BENCHFLAGS)
 
-example-models: $(PEERS)/example/ready ; go run ./internal/example/gen -out $(PEERS)/example-data && $(PEERS)/example/bin/python internal/example/train/train.py $(PEERS)/example-data internal/example/models internal/example/testdata/expected.json
+example-models: ; go run ./internal/example/train -models internal/example/models -expected internal/example/testdata/expected.json
 
 fuzz: ; git grep -E '^func Fuzz' -- '*_test.go' | sed -E 's#^(|.*/)[^/]*:func (Fuzz[A-Za-z0-9_]*).*#\1 \2#' | while read dir name; do go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) ./$$dir </dev/null || exit 1; done
 
@@ -82,5 +82,4 @@ $(PEERS)/full/ready: interop/requirements-full.txt interop/requirements.txt
 $(PEERS)/llm/ready: interop/requirements-llm.txt interop/requirements-full.txt interop/requirements.txt
 $(PEERS)/loaders/ready: interop/requirements-loaders.txt interop/requirements-full.txt interop/requirements.txt
 $(PEERS)/llmc/ready: interop/requirements-llmcompressor.txt
-$(PEERS)/example/ready: internal/example/train/requirements.txt
 $(PEERS)/%/ready: ; python3 -m venv $(@D) && $(@D)/bin/pip install -q -r $< && touch $@

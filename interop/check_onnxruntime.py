@@ -3,7 +3,7 @@
 usage: check_onnxruntime.py BINARY SHARED EXAMPLE_DATA
   BINARY        the neuroquant program
   SHARED        folder of the shared material
-  EXAMPLE_DATA  folder that `go run ./internal/example/gen -training=false -out DIR` wrote
+  EXAMPLE_DATA  folder that `go run ./internal/example/gen -out DIR` wrote
 
 Prints every figure with its limit; the exit status is 1 if one is missed or if nothing was checked.
 """

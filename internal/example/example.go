@@ -1,8 +1,8 @@
 // Package example holds two small trained models and the data that they were trained on, made by code, so that the whole
 // main job can be shown on a machine that has nothing else: [Models] lists them.
 //
-// models/ holds the ONNX files. The program in gen writes training and test data as npy files and train/train.py makes the
-// models from them; `make example-models` does both.
+// models/ holds the ONNX files. The program in train makes them from the data, with the trainer of this project; that in gen writes test
+// data as npy files for other programs. `make example-models` runs the first.
 package example
 
 import (

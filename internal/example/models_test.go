@@ -17,7 +17,7 @@ import (
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
-// The embedded models compute here what PyTorch computed when they were made: train/train.py wrote expected.json.
+// The embedded models compute here what their training ended with: the program in train wrote expected.json.
 func TestModelsComputeWhatTheirTrainerDid(t *testing.T) {
 	b, err := os.ReadFile("testdata/expected.json")
 	if err != nil {

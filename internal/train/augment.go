@@ -13,11 +13,13 @@ type Augment struct {
 	// one for all, 0 if there is none.
 	Pad  int
 	Fill []float32
-	// Flip turns half of the images around, left to right.
+	// Flip mirrors half of the images, left to right.
 	Flip bool
+	// Turn turns images, which are square, by a multiple of 90 degrees.
+	Turn bool
 }
 
-func (a *Augment) active() bool { return a.Pad > 0 || a.Flip }
+func (a *Augment) active() bool { return a.Pad > 0 || a.Flip || a.Turn }
 
 // apply changes the images of a batch in place, image i by the numbers that belong to epoch and sample[i].
 func (a *Augment) apply(x *tensor.Tensor, seed uint64, epoch int, sample []int) error {
@@ -28,12 +30,19 @@ func (a *Augment) apply(x *tensor.Tensor, seed uint64, epoch int, sample []int) 
 	if n := len(a.Fill); n > 1 && n != channels {
 		return fmt.Errorf("augmentation: fill: want 1 value or one for each of %d channels, got %d", channels, n)
 	}
+	if a.Turn && h != w {
+		return fmt.Errorf("augmentation: turns want square images, got %dx%d", h, w)
+	}
 	old := make([]float32, h*w)
 	for i, s := range sample {
 		r := rand.New(rand.NewPCG(seed^0x61756f67, uint64(epoch)<<32|uint64(s)))
 		dy, dx := r.IntN(2*a.Pad+1)-a.Pad, r.IntN(2*a.Pad+1)-a.Pad
 		flip := a.Flip && r.IntN(2) == 1
-		if dy == 0 && dx == 0 && !flip {
+		turns := 0
+		if a.Turn {
+			turns = r.IntN(4)
+		}
+		if dy == 0 && dx == 0 && !flip && turns == 0 {
 			continue
 		}
 		for c := range channels {
@@ -50,7 +59,11 @@ func (a *Augment) apply(x *tensor.Tensor, seed uint64, epoch int, sample []int) 
 						from = w - 1 - k
 					}
 					v := fill
-					if sy, sx := y+dy, from+dx; sy >= 0 && sy < h && sx >= 0 && sx < w {
+					row, col := y, from
+					for range turns {
+						row, col = col, h-1-row
+					}
+					if sy, sx := row+dy, col+dx; sy >= 0 && sy < h && sx >= 0 && sx < w {
 						v = old[sy*w+sx]
 					}
 					plane[y*w+k] = v

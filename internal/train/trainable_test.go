@@ -36,3 +36,35 @@ func TestTrainable(t *testing.T) {
 		t.Errorf("trained are %q, want %q", got, want)
 	}
 }
+
+// A turned image is the image turned by 0, 90, 180 or 270 degrees; all four come up, and a sample of an epoch is always turned alike.
+func TestAugmentTurns(t *testing.T) {
+	turned := map[[4]float32]int{{1, 2, 3, 4}: 0, {2, 4, 1, 3}: 0, {4, 3, 2, 1}: 0, {3, 1, 4, 2}: 0}
+	a := Augment{Turn: true}
+	for sample := range 64 {
+		var last [4]float32
+		for again := range 2 {
+			x := tensor.Of(tensor.Shape{1, 1, 2, 2}, []float32{1, 2, 3, 4})
+			if err := a.apply(x, 1, 0, []int{sample}); err != nil {
+				t.Fatal(err)
+			}
+			got := [4]float32(tensor.Data[float32](x))
+			if _, ok := turned[got]; !ok {
+				t.Fatalf("%v is no turn of the image", got)
+			}
+			if again == 1 && got != last {
+				t.Errorf("sample %d is turned to %v and to %v", sample, last, got)
+			}
+			last = got
+			turned[got]++
+		}
+	}
+	for image, n := range turned {
+		if n == 0 {
+			t.Errorf("%v never comes up", image)
+		}
+	}
+	if err := a.apply(tensor.New(tensor.Float32, 1, 1, 2, 3), 1, 0, []int{0}); err == nil {
+		t.Error("an image that is not square is turned")
+	}
+}

@@ -1,4 +1,4 @@
-// Command gen writes the data of the example models as npy files, for the program that trains them:
+// Command gen writes the test data of the example models as npy files, for programs in other languages:
 //
 //	go run ./internal/example/gen -out DIR
 package main
@@ -19,29 +19,22 @@ const testSamples = 2000
 
 func main() {
 	log.SetFlags(0)
-	out := flag.String("out", "", "folder for the files NAME_SET_inputs.npy and NAME_SET_labels.npy")
-	training := flag.Bool("training", true, "write the training sets too, not only the test sets")
+	out := flag.String("out", "", "folder for the files NAME_test_inputs.npy and NAME_test_labels.npy")
 	flag.Parse()
 	if *out == "" || flag.NArg() > 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := run(*out, *training); err != nil {
+	if err := run(*out); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(out string, training bool) error {
+func run(out string) error {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return err
 	}
 	for _, m := range example.Models() {
-		if training {
-			inputs, labels := m.Training(m.TrainingSamples)
-			if err := writeSet(out, m.Name+"_training", inputs, labels); err != nil {
-				return err
-			}
-		}
 		inputs, labels := m.Test(testSamples)
 		if err := writeSet(out, m.Name+"_test", inputs, labels); err != nil {
 			return err
