@@ -19,7 +19,8 @@ func spreadChannels(dst, v []float32) {
 	}
 }
 
-// ChannelSums sets sum[c] to the sum of x over the rows, and with y also product[c] to that of (x-center)*y; center has a value per channel.
+// ChannelSums sets sum[c] to the sum of x over the rows; with y it sets that to the sum of y, and product[c] to that of (x-center)*y, center with
+// a value per channel.
 // Sums are taken in double precision from short ones in single; their order does not depend on the number of threads.
 func ChannelSums(p *Pool, rows, channels int, x, y, center []float32, sum, product []float64) {
 	needLen("channel values", len(x), rows*channels)
@@ -78,13 +79,14 @@ func (a *channelArgs) sums(lo, hi int) {
 		for at := a.rows * k / a.chunks * a.channels; at < last; at += tile {
 			end := min(at+tile, last)
 			x := a.x[at:end]
-			Add(plain[:len(x)], plain[:len(x)], x)
 			if a.y != nil {
-				now := now[:len(x)]
+				y, now := a.y[at:end], now[:len(x)]
 				Sub(now, x, center)
-				Mul(now, now, a.y[at:end])
+				Mul(now, now, y)
 				Add(product[:len(x)], product[:len(x)], now)
+				x = y
 			}
+			Add(plain[:len(x)], plain[:len(x)], x)
 			if count++; count == channelFlush {
 				flush()
 			}
@@ -135,7 +137,11 @@ func (a *channelArgs) affine(lo, hi int) {
 // MaskPositive sets dst[i] to d[i] where y[i] is above zero, else to 0, for len(dst) elements: the gradient of a ReLU from its output, in
 // which no value is negative or NaN.
 func MaskPositive(dst, d, y []float32) {
-	a, b, c := words(dst), words(d[:len(dst)]), words(y[:len(dst)])
+	d, y = d[:len(dst)], y[:len(dst)]
+	if maskPositiveVector(dst, d, y) {
+		return
+	}
+	a, b, c := words(dst), words(d), words(y)
 	b, c = b[:len(a)], c[:len(a)]
 	for i, v := range c {
 		a[i] = b[i] & uint32(-int32(v&^(1<<31))>>31) // all ones but for a zero of either sign

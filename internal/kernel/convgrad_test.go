@@ -97,7 +97,7 @@ func TestChannelLoops(t *testing.T) {
 			affine, blend := make([]float64, len(x)), make([]float64, len(x))
 			for i, v := range x {
 				k := i % channels
-				wantSum[k] += float64(v)
+				wantSum[k] += float64(y[i])
 				wantProduct[k] += (float64(v) - float64(a[k])) * float64(y[i])
 				affine[i] = float64(v)*float64(a[k]) + float64(b[k])
 				blend[i] = float64(v)*float64(a[k]) + float64(y[i])*float64(b[k]) + float64(c[k])
@@ -121,12 +121,28 @@ func TestChannelLoops(t *testing.T) {
 }
 
 func TestMaskPositive(t *testing.T) {
-	zero := float32(math.Copysign(0, -1))
-	got := make([]float32, 4)
-	MaskPositive(got, []float32{1, 2, 3, 4}, []float32{0, 1e-40, zero, 5})
-	for i, w := range []float32{0, 2, 0, 4} {
-		if got[i] != w {
-			t.Errorf("%d: %v, want %v", i, got[i], w)
+	onEach(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(1, 2))
+		special := []float32{0, float32(math.Copysign(0, -1)), math.SmallestNonzeroFloat32, 1e-40, 5, float32(math.Inf(1))}
+		for n := range 131 {
+			d, y := vectorInput(r, n, true), make([]float32, n)
+			for i := range y {
+				y[i] = special[r.IntN(len(special))]
+			}
+			got, check := guarded[float32](n, r.IntN(16))
+			MaskPositive(got, d, y)
+			if err := check(); err != nil {
+				t.Fatal(err)
+			}
+			for i, v := range got {
+				want := uint32(0)
+				if y[i] > 0 {
+					want = math.Float32bits(d[i])
+				}
+				if math.Float32bits(v) != want {
+					t.Errorf("%d of %d: %v of %v where %v", i, n, v, d[i], y[i])
+				}
+			}
 		}
-	}
+	})
 }

@@ -97,6 +97,20 @@ func maxVector(dst, a, b []float32) bool {
 	return true
 }
 
+func maskPositiveVector(dst, a, b []float32) bool {
+	switch {
+	case len(dst) == 0:
+		return true
+	case useVectorAVX512:
+		maskPositiveAVX512(len(dst), &dst[0], &a[0], &b[0])
+	case useVectorAVX2:
+		maskPositiveAVX2(len(dst), &dst[0], &a[0], &b[0])
+	default:
+		return false
+	}
+	return true
+}
+
 func scaleShiftVector(dst, x []float32, s, t float32) bool {
 	switch {
 	case len(dst) == 0:

@@ -12,6 +12,8 @@ func divVector(dst, a, b []float32) bool { return false }
 
 func maxVector(dst, a, b []float32) bool { return false }
 
+func maskPositiveVector(dst, a, b []float32) bool { return false }
+
 func scaleShiftVector(dst, x []float32, s, t float32) bool { return false }
 
 func clipVector(dst, x []float32, lo, hi float32) bool { return false }

@@ -199,6 +199,48 @@ done:
 	VZEROUPPER
 	RET
 
+// func maskPositiveAVX512(n int, dst *float32, a *float32, b *float32)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·maskPositiveAVX512(SB), NOSPLIT, $0-32
+	VPXORD Z0, Z0, Z0
+	MOVQ   n+0(FP), AX
+	MOVQ   dst+8(FP), CX
+	MOVQ   a+16(FP), DX
+	MOVQ   b+24(FP), BX
+
+whole:
+	CMPQ      AX, $0x10
+	JLT       part
+	VMOVUPS   (DX), Z1
+	ADDQ      $0x40, DX
+	VMOVUPS   (BX), Z2
+	ADDQ      $0x40, BX
+	VCMPPS    $0x1e, Z0, Z2, K1
+	VMOVAPS.Z Z1, K1, Z1
+	VMOVUPS   Z1, (CX)
+	ADDQ      $0x40, CX
+	SUBQ      $0x10, AX
+	JMP       whole
+
+part:
+	TESTQ     AX, AX
+	JZ        done
+	MOVQ      $0x00000010, SI
+	CMPQ      AX, SI
+	CMOVQLT   AX, SI
+	MOVQ      $-1, AX
+	BZHIQ     SI, AX, AX
+	KMOVW     AX, K1
+	VMOVUPS.Z (DX), K1, Z1
+	VMOVUPS.Z (BX), K1, Z2
+	VCMPPS    $0x1e, Z0, Z2, K2
+	VMOVAPS.Z Z1, K2, Z1
+	VMOVUPS   Z1, K1, (CX)
+
+done:
+	VZEROUPPER
+	RET
+
 // func scaleShiftAVX512(n int, dst *float32, x *float32, s float32, t float32)
 // Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·scaleShiftAVX512(SB), NOSPLIT, $0-32
@@ -841,6 +883,48 @@ part:
 	VMASKMOVPS (BX), Y2, Y1
 	VMAXPS     Y1, Y0, Y0
 	VMASKMOVPS Y0, Y2, (CX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func maskPositiveAVX2(n int, dst *float32, a *float32, b *float32)
+// Requires: AVX, AVX2, CMOV
+TEXT ·maskPositiveAVX2(SB), NOSPLIT, $0-32
+	VPXOR Y0, Y0, Y0
+	MOVQ  n+0(FP), AX
+	MOVQ  dst+8(FP), CX
+	MOVQ  a+16(FP), DX
+	MOVQ  b+24(FP), BX
+
+whole:
+	CMPQ    AX, $0x08
+	JLT     part
+	VMOVUPS (DX), Y1
+	ADDQ    $0x20, DX
+	VMOVUPS (BX), Y2
+	ADDQ    $0x20, BX
+	VCMPPS  $0x1e, Y0, Y2, Y2
+	VPAND   Y2, Y1, Y1
+	VMOVUPS Y1, (CX)
+	ADDQ    $0x20, CX
+	SUBQ    $0x08, AX
+	JMP     whole
+
+part:
+	TESTQ      AX, AX
+	JZ         done
+	MOVQ       $0x00000008, SI
+	CMPQ       AX, SI
+	CMOVQLT    AX, SI
+	NEGQ       SI
+	LEAQ       laneMasks<>+0(SB), AX
+	VMOVUPS    64(AX)(SI*4), Y3
+	VMASKMOVPS (DX), Y3, Y1
+	VMASKMOVPS (BX), Y3, Y2
+	VCMPPS     $0x1e, Y0, Y2, Y2
+	VPAND      Y2, Y1, Y1
+	VMASKMOVPS Y1, Y3, (CX)
 
 done:
 	VZEROUPPER

@@ -29,6 +29,11 @@ func divAVX512(n int, dst *float32, a *float32, b *float32)
 //go:noescape
 func maxAVX512(n int, dst *float32, a *float32, b *float32)
 
+// maskPositiveAVX512 computes dst[i] = a[i] where b[i] is above zero, else 0, for i < n.
+//
+//go:noescape
+func maskPositiveAVX512(n int, dst *float32, a *float32, b *float32)
+
 // scaleShiftAVX512 computes dst[i] = x[i]*s + t for i < n, the product rounded before the sum.
 //
 //go:noescape
@@ -93,6 +98,11 @@ func divAVX2(n int, dst *float32, a *float32, b *float32)
 //
 //go:noescape
 func maxAVX2(n int, dst *float32, a *float32, b *float32)
+
+// maskPositiveAVX2 computes dst[i] = a[i] where b[i] is above zero, else 0, for i < n.
+//
+//go:noescape
+func maskPositiveAVX2(n int, dst *float32, a *float32, b *float32)
 
 // scaleShiftAVX2 computes dst[i] = x[i]*s + t for i < n, the product rounded before the sum.
 //

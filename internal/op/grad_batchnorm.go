@@ -56,8 +56,7 @@ func (o *BatchNormalization) Backward(e *graph.Env, in, out, dOut []*tensor.Tens
 		for c, v := range k.mean {
 			k.center[c] = float32(v)
 		}
-		kernel.ChannelSums(e.Workers(), rows, channels, tensor.Data[float32](d), nil, nil, k.sum, nil)
-		kernel.ChannelSums(e.Workers(), rows, channels, tensor.Data[float32](x), tensor.Data[float32](d), k.center, k.unused, k.product)
+		kernel.ChannelSums(e.Workers(), rows, channels, tensor.Data[float32](x), tensor.Data[float32](d), k.center, k.sum, k.product)
 	} else if err := byGrad(d.DType,
 		func() error { planeSums[float32](e, x, d, k); return nil },
 		func() error { planeSums[float64](e, x, d, k); return nil }); err != nil {
@@ -106,15 +105,15 @@ func (o *BatchNormalization) Backward(e *graph.Env, in, out, dOut []*tensor.Tens
 
 // batchNorm is what a normalization keeps to work in, a value per channel.
 type batchNorm struct {
-	mean, inverse, sum, product, a, b, shift, unused []float64
-	center, scale32, slope32, shift32                []float32
+	mean, inverse, sum, product, a, b, shift []float64
+	center, scale32, slope32, shift32        []float32
 }
 
 func (k *batchNorm) resize(channels int) {
 	if len(k.mean) == channels {
 		return
 	}
-	for _, v := range []*[]float64{&k.mean, &k.inverse, &k.sum, &k.product, &k.a, &k.b, &k.shift, &k.unused} {
+	for _, v := range []*[]float64{&k.mean, &k.inverse, &k.sum, &k.product, &k.a, &k.b, &k.shift} {
 		*v = make([]float64, channels)
 	}
 	for _, v := range []*[]float32{&k.center, &k.scale32, &k.slope32, &k.shift32} {

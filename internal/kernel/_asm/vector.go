@@ -15,6 +15,7 @@ func vector(g *gen) {
 		binary(g, wide, "mul", "a[i] * b[i]", func(a, b reg.VecVirtual) { g.VMULPS(b, a, a) })
 		binary(g, wide, "div", "a[i] / b[i]", func(a, b reg.VecVirtual) { g.VDIVPS(b, a, a) })
 		binary(g, wide, "max", "a[i] where that is greater than b[i], else b[i],", func(a, b reg.VecVirtual) { g.VMAXPS(b, a, a) })
+		maskPositive(g, wide)
 		scaleShift(g, wide)
 		clip(g, wide)
 		axpy(g, wide)
@@ -66,6 +67,28 @@ func binary(g *gen, wide bool, op, formula string, f func(a, b reg.VecVirtual)) 
 	g.function(op+isaName(wide), "func(n int, dst, a, b *float32)", fmt.Sprintf("dst[i] = %s for i < n.", formula))
 	g.mapped(wide, []string{"a", "b"}, func(in []reg.VecVirtual) reg.VecVirtual {
 		f(in[0], in[1])
+		return in[0]
+	})
+}
+
+func maskPositive(g *gen, wide bool) {
+	g.function("maskPositive"+isaName(wide), "func(n int, dst, a, b *float32)", "dst[i] = a[i] where b[i] is above zero, else 0, for i < n.")
+	const greater = 0x1e
+	zero := g.vec(wide)
+	if wide {
+		g.VPXORD(zero, zero, zero)
+	} else {
+		g.VPXOR(zero, zero, zero)
+	}
+	g.mapped(wide, []string{"a", "b"}, func(in []reg.VecVirtual) reg.VecVirtual {
+		if wide {
+			k := g.K()
+			g.VCMPPS(Imm(greater), zero, in[1], k)
+			g.VMOVAPS_Z(in[0], k, in[0])
+		} else {
+			g.VCMPPS(Imm(greater), zero, in[1], in[1])
+			g.VPAND(in[1], in[0], in[0])
+		}
 		return in[0]
 	})
 }
