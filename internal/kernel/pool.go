@@ -23,13 +23,16 @@ const joinTime = 5 * spinTime
 // park, so that loops in quick succession start within a microsecond or two and an idle pool costs
 // nothing. Work is handed out in chunks: each thread takes those of its own share of the range first, so that what one loop
 // left in a core's cache is found there by the next, and then what others have left. A loop never waits for a
-// worker that has not begun: a core that another process takes costs its share and not the whole run.
+// worker that has not begun: a core that another process takes costs its share and not the whole run. Where other processes leave two
+// threads one core, neither spins for the other.
 //
 // A nil *Pool runs everything on the calling goroutine.
 type Pool struct {
 	threads int
 	workers []*parker
 	caller  *parker     // of For, which waits for the last workers
+	places  []place     // of the threads, the caller first
+	calls   int         // of For, counted for the places
 	busy    atomic.Bool // a For is in progress, or the pool is closed
 	closed  atomic.Bool
 
@@ -45,6 +48,23 @@ type Pool struct {
 
 	failure atomic.Pointer[failure]
 	labels  atomic.Pointer[context.Context]
+}
+
+// place is where a thread runs.
+type place struct {
+	core   atomic.Int32 // as it was within the last lookEvery loops; -1: not known
+	inside atomic.Bool  // of a job
+	_      [56]byte     // a cache line of its own
+}
+
+// lookEvery is the number of loops after which a thread looks again on which core it runs.
+const lookEvery = 32
+
+// beside reports whether thread is on the caller's core, where other processes have the rest: it runs only while the caller does not, and
+// neither may spin for the other then.
+func (p *Pool) beside(thread int) bool {
+	c := p.places[thread].core.Load()
+	return c >= 0 && c == p.places[0].core.Load()
 }
 
 // share is a part of the range of a loop.
@@ -69,7 +89,10 @@ func NewPool(threads int) *Pool {
 		threads = runtime.GOMAXPROCS(0)
 	}
 	p := &Pool{threads: threads, workers: make([]*parker, threads-1), caller: newParker()}
-	p.shares = make([]share, threads)
+	p.shares, p.places = make([]share, threads), make([]place, threads)
+	for i := range p.places {
+		p.places[i].core.Store(-1)
+	}
 	for i := range p.workers {
 		w := newParker()
 		p.workers[i] = w
@@ -121,13 +144,19 @@ func (p *Pool) For(n, grain int, body func(lo, hi int)) {
 		body(0, n)
 		return
 	}
+	if p.calls%lookEvery == 0 {
+		p.places[0].core.Store(currentCore())
+	}
+	p.calls++
 	p.open(n, grain, body)
 	p.state.Store((p.state.Load()/stateEpoch+1)*stateEpoch | stateOpen)
 	for i, w := range p.workers {
 		if (i+1)*grain >= n {
 			break // fewer chunks than threads
 		}
-		w.wake()
+		if !p.beside(i+1) || p.calls%(2*lookEvery) == 0 { // now and then: another core may have come free
+			w.wake()
+		}
 	}
 	p.work(0)
 	p.state.And(^uint64(stateOpen))
@@ -151,13 +180,24 @@ func (p *Pool) join() {
 		}
 		if i == 64 {
 			began = time.Now()
-		} else if time.Since(began) > joinTime {
+		}
+		if i == 64 && p.waitsForNeighbour() || time.Since(began) > joinTime {
 			p.caller.prepare()
 			if p.state.Load()&stateInside != 0 || !p.caller.cancel() {
 				p.caller.sleep()
 			}
 		}
 	}
+}
+
+// waitsForNeighbour reports whether a worker that is inside of the job has the caller's core.
+func (p *Pool) waitsForNeighbour() bool {
+	for i := range p.workers {
+		if p.places[i+1].inside.Load() && p.beside(i+1) {
+			return true
+		}
+	}
+	return false
 }
 
 // Label gives the workers the profiler labels of ctx (see package runtime/pprof) from their next job on.
@@ -221,6 +261,7 @@ func (p *Pool) run(w *parker, thread int) {
 	var seen uint64
 	var labels *context.Context
 	idle := time.Now()
+	own, jobs, patient := &p.places[thread], 0, true
 	for i := 1; ; i++ {
 		s := p.state.Load()
 		if s&stateOpen != 0 && s/stateEpoch != seen {
@@ -230,16 +271,23 @@ func (p *Pool) run(w *parker, thread int) {
 					labels = l
 					pprof.SetGoroutineLabels(*l)
 				}
+				if jobs%lookEvery == 0 {
+					own.core.Store(currentCore())
+				}
+				jobs++
+				own.inside.Store(true)
 				p.work(thread)
+				own.inside.Store(false)
 				if p.state.Add(^uint64(0))&stateInside == 0 {
 					p.caller.wake()
 				}
 				idle, i = time.Now(), 0
+				patient = !p.beside(thread)
 			}
 			continue
 		}
 		pause()
-		if i%16 != 0 || time.Since(idle) < spinTime {
+		if i%16 != 0 || patient && time.Since(idle) < spinTime {
 			continue
 		}
 		w.prepare()
@@ -248,10 +296,11 @@ func (p *Pool) run(w *parker, thread int) {
 		s = p.state.Load()
 		if (s&stateOpen == 0 || s/stateEpoch == seen) && !p.closed.Load() || !w.cancel() {
 			w.sleep()
+			jobs = 0
 		}
 		if p.closed.Load() {
 			return
 		}
-		idle = time.Now()
+		idle, patient = time.Now(), true
 	}
 }
