@@ -154,9 +154,7 @@ func (p *Pool) For(n, grain int, body func(lo, hi int)) {
 		if (i+1)*grain >= n {
 			break // fewer chunks than threads
 		}
-		if !p.beside(i+1) || p.calls%(2*lookEvery) == 0 { // now and then: another core may have come free
-			w.wake()
-		}
+		w.wake()
 	}
 	p.work(0)
 	p.state.And(^uint64(stateOpen))
