@@ -63,7 +63,7 @@ def old_names(folder):
 
 
 def batches(kind, model):
-    """Inputs by name: single texts, batches of texts filled up with padding, on either side, and images."""
+    """Inputs by name: single texts, batches of texts filled up with padding, on either side, choices between texts, and images."""
     c, r = model.config, np.random.default_rng(zlib.crc32(kind.encode()))
     if kind == "vit":
         size = c.image_size if isinstance(c.image_size, (list, tuple)) else (c.image_size, c.image_size)
@@ -79,6 +79,10 @@ def batches(kind, model):
         one = {"input_ids": ids, "attention_mask": mask}
         if getattr(c, "type_vocab_size", 1) > 1:
             one["token_type_ids"] = r.integers(0, c.type_vocab_size, ids.shape) * mask
+        if type(model).__name__.endswith("ForMultipleChoice"):
+            one = {k: np.stack([v] * 3, 1) for k, v in one.items()}
+            for i in range(3):
+                one["input_ids"][:, i] = np.where(mask, 4 + (ids + 31 * i) % (VOCAB - 4), ids)
         out.append(one)
     return out
 

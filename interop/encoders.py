@@ -11,7 +11,7 @@ def heads(prefix, base, **more):
     """The heads that all encoders of text have."""
     return {
         f"{prefix}Model": base, f"{prefix}ForMaskedLM": base, f"{prefix}ForSequenceClassification": dict(base, **FIVE),
-        f"{prefix}ForTokenClassification": dict(base, **FIVE), f"{prefix}ForQuestionAnswering": base, **more,
+        f"{prefix}ForTokenClassification": dict(base, **FIVE), f"{prefix}ForQuestionAnswering": base, f"{prefix}ForMultipleChoice": base, **more,
     }
 
 
@@ -24,7 +24,11 @@ ENCODERS = {
     "xlm-roberta": heads("XLMRoberta", dict(TEXT, **ONE_TYPE)),
     "distilbert": heads("DistilBert", DISTIL, **{"DistilBertForMaskedLM, untied, relu": dict(DISTIL, activation="relu", **UNTIED)}),
     "electra": heads(
-        "Electra", NARROW, ElectraForPreTraining=NARROW, **{"ElectraForMaskedLM, wide": dict(TEXT, embedding_size=48), "ElectraForPreTraining, relu": dict(TEXT, embedding_size=48, hidden_act="relu")},
+        "Electra", NARROW, ElectraForPreTraining=NARROW, **{
+            "ElectraForMaskedLM, wide": dict(TEXT, embedding_size=48), "ElectraForPreTraining, relu": dict(TEXT, embedding_size=48, hidden_act="relu"),
+            "ElectraForMultipleChoice, mean, no activation": dict(NARROW, summary_type="mean", summary_activation=""),
+            "ElectraForMultipleChoice, last, tanh": dict(NARROW, summary_type="last", summary_activation="tanh"),
+        },
     ),
     "mpnet": heads("MPNet", TEXT, **{"MPNetModel, far": dict(TEXT, max_position_embeddings=312)}),
     "vit": {

@@ -111,9 +111,14 @@ func (c *Config) tokens() heads {
 	}
 }
 
+// choice is the head that gives a logit for every choice: a layer that summarizes a text, where there is one, then the classifier.
+func choice(of Summary, summary ...Dense) []Head {
+	return []Head{{Of: of, Dense: append(summary, dense("classifier", 1, "")), Choices: true, Outputs: []string{Logits}}}
+}
+
 // bare is the model without a head, whose pooler not all checkpoints have.
 func bare(pooler Dense) []Head {
-	return []Head{{Outputs: []string{LastHidden}}, {First: true, Optional: true, Dense: []Dense{pooler}, Outputs: []string{Pooled}}}
+	return []Head{{Outputs: []string{LastHidden}}, {Of: FirstToken, Optional: true, Dense: []Dense{pooler}, Outputs: []string{Pooled}}}
 }
 
 // bert is BERT (Devlin et al., arXiv:1810.04805).
@@ -127,9 +132,10 @@ func bert(c *Config) *Encoder {
 	h := c.tokens()
 	h["Model"] = bare(pooler)
 	h["ForMaskedLM"] = []Head{{Dense: words, Outputs: []string{Logits}}}
-	h["ForNextSentencePrediction"] = []Head{{First: true, Dense: next, Outputs: []string{Logits}}}
-	h["ForPreTraining"] = []Head{{Dense: words, Outputs: []string{"prediction_logits"}}, {First: true, Dense: next, Outputs: []string{"seq_relationship_logits"}}}
-	h["ForSequenceClassification"] = []Head{{First: true, Dense: []Dense{pooler, dense("classifier", c.labels(), "")}, Outputs: []string{Logits}}}
+	h["ForNextSentencePrediction"] = []Head{{Of: FirstToken, Dense: next, Outputs: []string{Logits}}}
+	h["ForPreTraining"] = []Head{{Dense: words, Outputs: []string{"prediction_logits"}}, {Of: FirstToken, Dense: next, Outputs: []string{"seq_relationship_logits"}}}
+	h["ForSequenceClassification"] = []Head{{Of: FirstToken, Dense: []Dense{pooler, dense("classifier", c.labels(), "")}, Outputs: []string{Logits}}}
+	h["ForMultipleChoice"] = choice(FirstToken, pooler)
 	h.read(c, "Bert", e)
 	return e
 }

@@ -31,8 +31,9 @@ func distilBERT(c *Config) *Encoder {
 	h["Model"] = []Head{{Outputs: []string{LastHidden}}}
 	h["ForMaskedLM"] = []Head{{Dense: []Dense{transform, c.vocabulary("vocab_projector", "vocab_projector.bias", s.vocab)}, Outputs: []string{Logits}}}
 	h["ForSequenceClassification"] = []Head{{
-		First: true, Dense: []Dense{dense("pre_classifier", 0, "relu"), dense("classifier", c.labels(), "")}, Outputs: []string{Logits},
+		Of: FirstToken, Dense: []Dense{dense("pre_classifier", 0, "relu"), dense("classifier", c.labels(), "")}, Outputs: []string{Logits},
 	}}
+	h["ForMultipleChoice"] = choice(FirstToken, dense("pre_classifier", 0, "relu"))
 	h.read(c, "DistilBert", e)
 	return e
 }

@@ -2,6 +2,7 @@ package arch
 
 import (
 	"math"
+	"slices"
 
 	"github.com/neurotrain/neuroquant/internal/aten"
 	"github.com/neurotrain/neuroquant/internal/graph"
@@ -29,16 +30,29 @@ type Embedder interface {
 	about(i *Info)
 }
 
-// Head is what becomes of the vectors that the last block gives: those of all tokens [batch, tokens, hidden], or of the first [batch, hidden].
+// Head is what becomes of the vectors that the last block gives [batch, tokens, hidden], or of one vector of each text [batch, hidden].
 type Head struct {
-	First   bool
+	Of      Summary
 	Dense   []Dense
 	Outputs []string
 	// Columns makes each column of what the last layer gives an output of its own, without the last dimension.
 	Columns bool
+	// Choices makes inputs [batch, choices, tokens], a text for every choice; the output is then [batch, choices].
+	Choices bool
 	// Optional is whether there are checkpoints without the weights, which lack the outputs.
 	Optional bool
 }
+
+// Summary is what of the vectors of a text a head is computed from.
+type Summary string
+
+// What heads are computed from. Padding counts as a token.
+const (
+	AllTokens  Summary = ""
+	FirstToken Summary = "first"
+	LastToken  Summary = "last"
+	MeanToken  Summary = "mean"
+)
 
 // Dense is a linear layer, then an activation, then a normalization. Without a size it gives as many elements as it gets.
 type Dense struct {
@@ -58,6 +72,7 @@ func (e *Encoder) about() (Info, string, []string) {
 }
 
 func (e *Encoder) record(n *net) {
+	n.choices = slices.ContainsFunc(e.Heads, func(h Head) bool { return h.Choices })
 	x := e.Input.embed(n, e.Hidden)
 	for i := range e.Layers {
 		b := e.Block(i)
@@ -78,8 +93,13 @@ func (h *Head) record(n *net, x *graph.Value, size int) {
 	if h.Optional && len(h.Dense) > 0 && n.w.Tensor(n.name(h.Dense[0].Name+".weight")) == nil {
 		return
 	}
-	if h.First {
+	switch h.Of {
+	case FirstToken:
 		x = n.Select(x, 1, 0)
+	case LastToken:
+		x = n.Select(x, 1, -1)
+	case MeanToken:
+		x = n.Mean(x, false, 1)
 	}
 	for _, d := range h.Dense {
 		if d.Size == 0 {
@@ -89,6 +109,9 @@ func (h *Head) record(n *net, x *graph.Value, size int) {
 			return
 		}
 		size = d.Size
+	}
+	if h.Choices {
+		x = n.ReshapeTo(x, n.Ints(-1), n.count)
 	}
 	if !h.Columns {
 		n.Output(h.Outputs[0], x)
@@ -154,16 +177,27 @@ type Text struct {
 func (t *Text) about(i *Info) { i.Vocab = t.Vocab }
 
 func (t *Text) embed(n *net, hidden int) *graph.Value {
-	shape := graph.Ranked(tensor.Int64, graph.Named("batch"), graph.Named("tokens"))
-	n.ids = n.Input(InputIDs, shape)
-	mask := n.Input(AttentionMask, shape)
+	dims := []graph.Dim{graph.Named("batch"), graph.Named("tokens")}
+	if n.choices {
+		dims = slices.Insert(dims, 1, graph.Named("choices"))
+	}
+	input := func(name string) *graph.Value {
+		v := n.Input(name, graph.Ranked(tensor.Int64, dims...))
+		if n.choices {
+			n.count = n.Size(v, 1)
+			v = n.Flatten(v, 0, 1) // every choice is a text of the batch
+		}
+		return v
+	}
+	n.ids = input(InputIDs)
+	mask := input(AttentionMask)
 	size := t.Size
 	if size == 0 {
 		size = hidden
 	}
 	types := (*graph.Value)(nil)
 	if t.Types > 1 {
-		types = n.Input(TokenTypes, shape)
+		types = input(TokenTypes)
 	} else if t.Types == 1 {
 		types = n.Int(0)
 	}

@@ -22,6 +22,8 @@ type net struct {
 	ids, positions *graph.Value // [batch, tokens]
 	alibi          *graph.Value
 	words, mask    *graph.Value              // of encoders: the embedding; what is added to the scores of attention, [batch, 1 or heads, 1 or tokens, tokens]
+	choices        bool                      // several texts, of which one is to be chosen, are one example
+	count          *graph.Value              // of those, [1]
 	rotary         map[*Rope][2]*graph.Value // cosines and sines
 	narrow         map[tensor.Source]tensor.Source
 }

@@ -20,9 +20,10 @@ func (c *Config) robertaHeads(text *Text, norm Norm, pooler Dense, activation st
 	transform.Norm = norm.named("lm_head.layer_norm")
 	h := c.tokens()
 	h["Model"] = bare(pooler)
+	h["ForMultipleChoice"] = choice(FirstToken, pooler)
 	h["ForMaskedLM"] = []Head{{Dense: []Dense{transform, c.vocabulary("lm_head.decoder", "lm_head.bias", text.Vocab)}, Outputs: []string{Logits}}}
 	h["ForSequenceClassification"] = []Head{{
-		First: true, Dense: []Dense{dense("classifier.dense", 0, "tanh"), dense("classifier.out_proj", c.labels(), "")}, Outputs: []string{Logits},
+		Of: FirstToken, Dense: []Dense{dense("classifier.dense", 0, "tanh"), dense("classifier.out_proj", c.labels(), "")}, Outputs: []string{Logits},
 	}}
 	return h
 }

@@ -33,7 +33,7 @@ func vit(c *Config) *Encoder {
 	}
 	heads{
 		"Model":                  bare(dense("vit.pooler.dense", c.Size("pooler_output_size", s.hidden), c.Activation("pooler_act", "tanh"))),
-		"ForImageClassification": {{First: true, Dense: []Dense{dense("classifier", c.labels(), "")}, Outputs: []string{Logits}}},
+		"ForImageClassification": {{Of: FirstToken, Dense: []Dense{dense("classifier", c.labels(), "")}, Outputs: []string{Logits}}},
 	}.read(c, "ViT", e)
 	return e
 }

@@ -161,7 +161,11 @@ func (c *Encoder) Check(t testing.TB, g *graph.Graph) {
 			in = append(in, values(v.Name, shape))
 			continue
 		}
-		in = append(in, tensor.Of(tensor.Shape{len(rows), len(rows[0])}, slices.Concat(rows...)))
+		shape := tensor.Shape{len(rows), len(rows[0])}
+		if len(v.Type.Dims) == 3 {
+			shape = slices.Insert(shape, 0, 1) // the texts are the choices of one example
+		}
+		in = append(in, tensor.Of(shape, slices.Concat(rows...)))
 	}
 	if len(g.Outputs) != len(c.Outputs) {
 		t.Errorf("%s: want %d outputs, got %d", c.Name, len(c.Outputs), len(g.Outputs))

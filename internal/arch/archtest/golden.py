@@ -30,10 +30,10 @@ CASES = {
     "granite": ["factors"], "smollm3": ["window", "5 layers"],
 }
 ENCODER_CASES = {
-    "bert": ["BertModel", "BertForPreTraining", "BertForSequenceClassification", "BertForMaskedLM, untied", "BertForMaskedLM, gelu_new, one type", "BertForQuestionAnswering"],
+    "bert": ["BertModel", "BertForPreTraining", "BertForSequenceClassification", "BertForMaskedLM, untied", "BertForMaskedLM, gelu_new, one type", "BertForQuestionAnswering", "BertForMultipleChoice"],
     "roberta": ["RobertaModel", "RobertaForMaskedLM, untied, types, padding 3", "RobertaForSequenceClassification"], "xlm-roberta": ["XLMRobertaForMaskedLM"],
     "distilbert": ["DistilBertForMaskedLM, untied, relu", "DistilBertForSequenceClassification"],
-    "electra": ["ElectraForMaskedLM", "ElectraForPreTraining", "ElectraForTokenClassification"], "mpnet": ["MPNetModel, far", "MPNetForMaskedLM"],
+    "electra": ["ElectraForMaskedLM", "ElectraForPreTraining", "ElectraForTokenClassification", "ElectraForMultipleChoice"], "mpnet": ["MPNetModel, far", "MPNetForMaskedLM"],
     "vit": ["ViTModel, not square", "ViTForImageClassification, no biases, gelu_new"],
 }
 VOCAB, IDS = 32, [(7 * i * i + 3 * i + 5) % 32 for i in range(20)]
@@ -71,7 +71,7 @@ def case(kind, name):
 
 
 def encoder(kind, name):
-    """A batch of two texts, the second shorter by 7 tokens, or an image; of each output about 24 elements, evenly spread."""
+    """A batch of two texts, which are the choices of one example where there are any, the second shorter by 7 tokens, or an image; of each output about 24 elements, evenly spread."""
     built = getattr(transformers, name.partition(",")[0])
     fields = dict(ENCODERS[kind][name], **({} if kind == "vit" else dict(vocab_size=VOCAB)))
     model, saved, shapes = made(built, built.config_class(**fields))
@@ -85,8 +85,9 @@ def encoder(kind, name):
         inputs = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
         if getattr(model.config, "type_vocab_size", 1) > 1:
             inputs["token_type_ids"] = torch.arange(20).ge(9).long().expand(2, -1) * inputs["attention_mask"]
+    choices = name.endswith("ForMultipleChoice")
     with torch.no_grad():
-        out = {k: v.flatten().numpy() for k, v in model(**inputs).items()}
+        out = {k: v.flatten().numpy() for k, v in model(**{k: v[None] if choices else v for k, v in inputs.items()}).items()}
     some = lambda v: [float(f"{x:.6g}") for x in v[:: max(len(v) // 24, 1)]]
     return {
         "name": name, "config": saved, "shapes": shapes, "inputs": {k: v.tolist() for k, v in inputs.items() if k != "pixel_values"},
