@@ -202,7 +202,7 @@ func (m *Manager) forecastWriting(ctx context.Context, orig, work *model.Model, 
 	if o.NoTime {
 		return nil
 	}
-	return m.timeWriting(ctx, orig, c.State, c.Bytes, f, o)
+	return m.timeWriting(ctx, orig, c, f, o)
 }
 
 // forecastONNX adds the bytes of an ONNX file.

@@ -6,27 +6,37 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/neurotrain/neuroquant/internal/codec/outfile"
+	"github.com/neurotrain/neuroquant/internal/format/hf"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/packed"
+	"github.com/neurotrain/neuroquant/internal/quantize"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
 // hashProbe is how much of a model is hashed to time it.
 const hashProbe = 128 << 20
 
-// timeWriting adds the time of hashing what is read and of writing the tensors of state: one of each kind is made and written for it.
-func (m *Manager) timeWriting(ctx context.Context, orig *model.Model, state []model.Entry, bytes int64, f *Forecast, o ForecastOptions) error {
+// startSeconds is what a process takes until it runs its command, and to end.
+const startSeconds = 0.008
+
+// timeWriting adds the time of starting, of hashing what is read, of writing the tensors, of which one of each kind is made and written for it,
+// and of the files beside them.
+func (m *Manager) timeWriting(ctx context.Context, orig *model.Model, c *hf.Contents, f *Forecast, o ForecastOptions) error {
 	if f.Parts == nil {
 		if solvesLayers(m.config.Method) { // of which the time is not known
 			return nil
 		}
 		f.Parts = map[string]float64{}
 	}
+	defer quantize.HoldHeap(c.Heap)()
+	f.Parts["starting"] = startSeconds
 	hash, err := timeHash(ctx, orig)
 	if err != nil {
 		return err
@@ -43,7 +53,7 @@ func (m *Manager) timeWriting(ctx context.Context, orig *model.Model, state []mo
 	seen := map[string]time.Duration{}
 	var total time.Duration
 	var written int64
-	for _, e := range state {
+	for _, e := range c.State {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -64,9 +74,37 @@ func (m *Manager) timeWriting(ctx context.Context, orig *model.Model, state []mo
 	if err := file.Sync(); err != nil {
 		return err
 	}
-	flush := time.Duration(float64(time.Since(start)) * float64(bytes) / float64(max(written, 1)))
+	flush := time.Duration(float64(time.Since(start)) * float64(c.Bytes) / float64(max(written, 1)))
 	f.Parts["writing"] = (total + flush).Seconds()
-	return nil
+	small, err := timeFile(m.beside(o))
+	f.Parts["files beside the weights"] = float64(c.Files+2) * small.Seconds() // the record and the folder as well
+	return err
+}
+
+// timeFile is the time of writing a small file that lasts, the least of a few tries.
+func timeFile(dir string) (time.Duration, error) {
+	dir, err := os.MkdirTemp(dir, ".neuroquant-probe-")
+	if err != nil {
+		return 0, err
+	}
+	least := time.Duration(math.MaxInt64)
+	for range 5 {
+		start := time.Now()
+		var s outfile.Set
+		file, err := s.Create(filepath.Join(dir, "file"))
+		if err == nil {
+			_, err = file.Write(make([]byte, 4<<10))
+		}
+		if err == nil {
+			err = s.Commit()
+		}
+		if err != nil {
+			s.Abort()
+			return 0, errors.Join(err, os.RemoveAll(dir))
+		}
+		least = min(least, time.Since(start))
+	}
+	return least, os.RemoveAll(dir)
 }
 
 // writeTensor makes a tensor and writes it behind what a file has.

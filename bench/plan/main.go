@@ -25,7 +25,7 @@ func main() {
 	flag.StringVar(&b.program, "neuroquant", "bin/neuroquant", "the program")
 	flag.StringVar(&b.shared, "shared", "../shared", "folder with the trained models")
 	flag.StringVar(&b.dir, "dir", "", "where models are made and written, which are removed again; by default a temporary folder")
-	flag.IntVar(&b.repeat, "repeat", 1, "runs of each quantization, of which the fastest counts")
+	flag.IntVar(&b.repeat, "repeat", 1, "runs of each quantization at least, of which the fastest counts; short ones are repeated more")
 	large := flag.Bool("large", false, "the memory of a model of 7 billion parameters, in place of the plans of three small ones")
 	flag.IntVar(&b.layers, "layers", 0, "with -large: GPTQ is interrupted when so many layers are solved; 0: it goes to the end")
 	flag.IntVar(&b.blocks, "blocks", 32, "with -large: blocks of the model; memory does not depend on their number, disk and time do")
@@ -188,11 +188,15 @@ func (b *bench) plans() error {
 	return b.print("Plans and what happened", []string{"model", "method", "bytes planned", "written", "peak planned, MiB", "taken", "ratio", "seconds planned", "taken", "ratio", ""})
 }
 
+// repeated is how many seconds all runs of a quantization take at least: what is short depends on chance.
+const repeated = 1
+
 // plan compares one plan.
 func (b *bench) plan(name, path string, flags []string) error {
 	out := filepath.Join(b.dir, "out")
 	best := &took{}
-	for i := range b.repeat {
+	spent := 0.0
+	for i := 0; i < b.repeat || spent < repeated; i++ {
 		if err := os.RemoveAll(out); err != nil {
 			return err
 		}
@@ -203,7 +207,7 @@ func (b *bench) plan(name, path string, flags []string) error {
 		if i == 0 || t.seconds < best.seconds {
 			best.seconds = t.seconds
 		}
-		best.peak = max(best.peak, t.peak)
+		best.peak, spent = max(best.peak, t.peak), spent+t.seconds
 	}
 	f, err := b.forecast(append([]string{path, filepath.Join(b.dir, "planned"), "-q", "--json"}, flags...))
 	if err != nil {

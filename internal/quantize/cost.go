@@ -14,6 +14,7 @@ import (
 type stageCost struct {
 	weights  int       // bytes of the matrices of its products in float32
 	largest  int       // of those, the largest
+	width    int       // of the widest input of a product
 	values   int       // bytes of values that are there at once while a sample is computed
 	kept     int       // bytes of values of all samples that lie in the cache when it is done
 	products float64   // operations of its matrix products, a sample
@@ -59,7 +60,7 @@ func costsOf(g *graph.Graph, p *Plan, layers []weightLayer, inputs []tensor.Shap
 				continue
 			}
 			cost.weights += 4 * rows * cols
-			cost.largest = max(cost.largest, 4*rows*cols)
+			cost.largest, cost.width = max(cost.largest, 4*rows*cols), max(cost.width, cols)
 			cost.products += 2 * float64(cols) * float64(typeBytes(n.Out[0].Type)/4)
 		}
 		for _, v := range s.Out {
@@ -151,15 +152,15 @@ func valuesAtOnce(g *graph.Graph) int {
 
 // Bytes of a run beside its matrices and values: the program and its stacks, and pieces of kernels and what the collector has not taken yet.
 const (
-	programBytes = 30 << 20
-	besideBytes  = 44 << 20
+	programBytes = 24 << 20
+	besideBytes  = 34 << 20
 )
 
 // uncollected is what memory of the heap takes with what the collector has not taken yet, and pages beside that were read ahead.
 func uncollected(n int) int { return n + n/8 }
 
-// outside is what a stage takes outside of the heap while it is computed: matrices as they are packed, values, one matrix in its file.
-func (s *stageCost) outside() int { return s.weights + s.values + s.largest/2 }
+// outside is what a stage takes outside of the heap while it is computed: matrices as they are packed, values, one matrix in its file, scratch.
+func (s *stageCost) outside() int { return s.weights + s.values + s.largest/2 + scratchBytes(s.width) }
 
 // need is the memory that the work takes at least: that of its largest stage, with all values between stages in files.
 func (c *Costs) need() int {
@@ -197,7 +198,7 @@ func (c *Costs) setBytes(set []sizes) int {
 			most = max(most, 9*l.rows*l.cols)
 		}
 		// The sample of this stage and of the one before, and the packed one.
-		return input + 4*4*n*sampledTokens + all + most
+		return input + 4*4*n*sampledTokens + all + most + scratchBytes(n)
 	}
 	factor := 4 * n * n // float32, which is made beside the matrix in float64
 	if c.o.Asymmetric {
@@ -208,9 +209,11 @@ func (c *Costs) setBytes(set []sizes) int {
 		// The weights, the same in the order of the solver, its differences and codes, and codes packed.
 		most = max(most, (4+4+4+1+1)*l.rows*l.cols)
 	}
-	scratch := min(8*1024*n, 128<<20) // that products with the Hessian leave to the next
-	return input + 8*n*n + factor + max(8*n*n, most) + scratch
+	return input + 8*n*n + factor + max(8*n*n, most) + scratchBytes(n)
 }
+
+// scratchBytes is what products with inputs of a width leave to the next, outside of the heap.
+func scratchBytes(width int) int { return min(8*1024*width, 128<<20) }
 
 // activationBytes is how much of the values between stages stays in memory where no limit is set; the rest lies in files.
 const activationBytes = 4 << 30
@@ -234,7 +237,7 @@ type ceiling struct {
 }
 
 // WritingPeak is what a run takes that makes one tensor after the other, of the heap and of mapped files, the program included.
-func WritingPeak(heap, mapped int) int { return binaryBytes + heapLimit(heap) + mapped + mapped/32 }
+func WritingPeak(heap, mapped int) int { return processBytes + heap*8/5 + mapped }
 
 // HoldHeap holds the heap down while tensors are made one after the other that take so much of it, so that the run takes what
 // [WritingPeak] says. What it returns ends that.
@@ -244,9 +247,9 @@ func HoldHeap(heap int) (end func()) {
 	return func() { debug.SetMemoryLimit(was) }
 }
 
-// Bytes of the program itself that are in memory, and of what its runtime takes before anything is on the heap.
+// Bytes of the program itself and of its runtime that are in memory, measured, with nothing on the heap; the runtime counts some of them as well.
 const (
-	binaryBytes  = 15 << 20
+	processBytes = 23 << 20
 	runtimeBytes = 8 << 20
 )
 

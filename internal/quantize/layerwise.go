@@ -28,6 +28,7 @@ type walk struct {
 	samples int
 	kept    map[string]bool // names of values in the cache
 	twin    *walk           // of the original network, step by step beside this one; may be nil
+	left    int             // bytes outside of the heap that stages left since the last collection
 }
 
 // newWalk runs nothing yet; the samples go into the cache, whose room follows from what the work takes and may take.
@@ -187,12 +188,14 @@ func (w *walk) run(ctx context.Context, finished func(l *weightLayer) bool, solv
 			if err := each.compute(ctx, &each.stages[i]); err != nil {
 				return err
 			}
-			if outside >= collectBytes {
+			if each.left += outside; each.left >= collectBytes {
 				debug.FreeOSMemory()
+				each.left = 0
 			}
 			each.ceiling.lower(0)
 		}
 		for _, set := range setsOf(s, w.layers) {
+			w.ceiling.lower(w.left + scratchBytes(set.layers[0].cols))
 			if err := solve(ctx, set.x, set.layers); err != nil {
 				return err
 			}
@@ -294,8 +297,8 @@ func (r *stageRun) close() {
 	}
 }
 
-// collectBytes is how much a stage leaves behind that is collected at once: packed matrices lie outside of the heap, where the collector does
-// not see that they are many.
+// collectBytes is how much stages leave behind before it is collected: packed matrices lie outside of the heap, where the collector does not
+// see that they are many.
 const collectBytes = 64 << 20
 
 // dense makes packed matrices dense ones, once instead of at every sample, each when it is loaded.

@@ -11,8 +11,10 @@ import (
 type Contents struct {
 	State []model.Entry
 	Bytes int64 // of all files
-	// Heap is what making a tensor takes at most beside what is mapped, Mapped the most of the input that is in memory for it.
+	// Heap is what making a tensor takes at most beside what is mapped, Mapped the most that the input adds to it: tensors are made in
+	// their order, and what one took of the heap stays there.
 	Heap, Mapped int
+	Files        int // written beside the weights
 }
 
 // ContentsOf tells what [Save] writes.
@@ -34,15 +36,20 @@ func ContentsOf(m *model.Model, o model.SaveOptions) (*Contents, error) {
 			return nil, err
 		}
 		c.Bytes += int64(len(text))
+		c.Files++
 	}
+	both := 0
 	for _, e := range state {
 		heap, mapped := memoryOf(e.Source)
-		c.Heap, c.Mapped = max(c.Heap, heap), max(c.Mapped, mapped)
+		c.Heap = max(c.Heap, heap)
+		both = max(both, c.Heap+mapped)
 	}
+	c.Mapped = both - c.Heap
 	if m.Dir == "" {
 		return c, nil
 	}
 	list, err := companionsIn(m.Dir)
+	c.Files += len(list)
 	for _, info := range list {
 		c.Bytes += info.Size()
 	}
