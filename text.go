@@ -34,6 +34,15 @@ func EvaluateText(ctx context.Context, m, reference *Model, texts []string, o Te
 	if err != nil {
 		return nil, nil, err
 	}
+	ids, a, err := l.windows(m, texts, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	return compareText(ctx, m, reference, ids, a)
+}
+
+// windows returns the ids of texts, as many as are measured, and how they are cut into windows.
+func (l *language) windows(m *Model, texts []string, o TextOptions) ([]int, analyze.TextOptions, error) {
 	a := analyze.TextOptions{Protocol: o.Protocol, Context: o.Context, Begin: l.begin}
 	if a.Protocol == "" {
 		a.Protocol = analyze.ProtocolWindows
@@ -45,7 +54,7 @@ func EvaluateText(ctx context.Context, m, reference *Model, texts []string, o Te
 		}
 	}
 	if l.context > 0 && a.Context > l.context {
-		return nil, nil, fmt.Errorf("%s: a context of %d; the model was made for %d tokens", m.name(), a.Context, l.context)
+		return nil, a, fmt.Errorf("%s: a context of %d; the model was made for %d tokens", m.name(), a.Context, l.context)
 	}
 	if o.NoBegin {
 		a.Begin = -1
@@ -57,7 +66,7 @@ func EvaluateText(ctx context.Context, m, reference *Model, texts []string, o Te
 		}
 		more, err := l.tokenizer.Encode(t, false)
 		if err != nil {
-			return nil, nil, err
+			return nil, a, err
 		}
 		ids = append(ids, more...)
 		if o.Limit > 0 && len(ids) >= o.Limit*a.Context {
@@ -65,12 +74,21 @@ func EvaluateText(ctx context.Context, m, reference *Model, texts []string, o Te
 			break
 		}
 	}
+	return ids, a, nil
+}
+
+// compareText measures a model on ids, and with a reference, which may be nil, compares the predictions of both.
+func compareText(ctx context.Context, m, reference *Model, ids []int, a analyze.TextOptions) (*Perplexity, *Divergence, error) {
 	if err := m.prepare(); err != nil {
 		return nil, nil, err
 	}
 	if reference == nil {
 		p, _, err := analyze.Perplex(ctx, m.session, nil, ids, a)
 		return p, nil, m.failed(err)
+	}
+	l, err := m.language()
+	if err != nil {
+		return nil, nil, err
 	}
 	r, err := reference.language()
 	if err != nil {

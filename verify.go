@@ -30,6 +30,18 @@ type VerifyOptions struct {
 	Here bool
 	// MinSQNR is what every output of the quantized model has to keep, in dB; 0: anything.
 	MinSQNR float64
+	// What follows is for language models, see [Analyzer.VerifyText].
+	//
+	// Prompt is what both models continue where there are no texts; empty: [DefaultPrompt]. Tokens is by how many; 0: 32.
+	Prompt string
+	Tokens int
+	// Context and Windows say what of texts is used, as in [TextOptions]; Windows 0: 16.
+	Context, Windows int
+	// WeightsOnly compares weights and runs neither model.
+	WeightsOnly bool
+	// MinWeightSQNR is what every decoded matrix of codes has to keep, in dB; 0: 6 for every bit but two. MinAgreement is the share of tokens for
+	// which both models have to find the same most probable; MaxDivergence the largest mean Kullback-Leibler divergence, in nats. 0: anything.
+	MinWeightSQNR, MinAgreement, MaxDivergence float64
 }
 
 // Verification is what [Analyzer.Verify] found.
@@ -46,7 +58,14 @@ type Verification struct {
 	Layers []LayerError `json:"layers"`
 	// Operators compare the quantized model with ONNX Runtime's, each operator from the same values.
 	Operators []OperatorParity `json:"operators,omitempty"`
-	Notes     []string         `json:"notes,omitempty"`
+	// Weights are the decoded tensors of language models against the original's; Prompt is what both were run on and Answer what the original
+	// says to it, where there were no texts; Perplexity and Divergence compare their predictions.
+	Weights    []WeightError `json:"weights,omitempty"`
+	Prompt     string        `json:"prompt,omitempty"`
+	Answer     string        `json:"answer,omitempty"`
+	Perplexity *Perplexity   `json:"perplexity,omitempty"`
+	Divergence *Divergence   `json:"divergence,omitempty"`
+	Notes      []string      `json:"notes,omitempty"`
 	// Failed lists what does not hold; none: the model is verified.
 	Failed []string `json:"failed"`
 }
@@ -334,7 +353,7 @@ func named(g *graph.Graph, in []*tensor.Tensor) map[string]*tensor.Tensor {
 
 // judge lists what does not hold.
 func (c *checker) judge(o VerifyOptions) {
-	fail := func(format string, args ...any) { c.Failed = append(c.Failed, fmt.Sprintf(format, args...)) }
+	fail := c.fail
 	for _, p := range c.Outputs {
 		switch p.What {
 		case quantHere, quantThere:

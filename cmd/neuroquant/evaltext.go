@@ -69,9 +69,14 @@ func (a *app) evalText(ctx context.Context, path string, t textFlags) error {
 	a.table([]string{"perplexity", "±", "loss"}, [][]string{{fmt.Sprintf("%.4f", p.Perplexity), fmt.Sprintf("%.4f", p.StandardError), fmt.Sprintf("%.5f", p.Loss)}}, 0, 1, 2)
 	if d != nil {
 		a.printf("\n")
-		a.table([]string{"reference", "increase", "mean KL divergence", "99 %", "largest", "same top-1"}, [][]string{{
-			fmt.Sprintf("%.4f", d.Reference), percent(d.PerplexityUp), fmt.Sprintf("%.6f", d.Mean), fmt.Sprintf("%.6f", d.P99), fmt.Sprintf("%.6f", d.Max), percent(d.Top1),
-		}}, 0, 1, 2, 3, 4, 5)
+		a.divergence(d)
 	}
 	return nil
+}
+
+// divergence prints how far predictions are from those of a reference.
+func (a *app) divergence(d *neuroquant.Divergence) {
+	a.table([]string{"reference", "increase", "mean KL divergence", "99 %", "largest", "same top-1"}, [][]string{{
+		fmt.Sprintf("%.4f", d.Reference), percent(d.PerplexityUp), fmt.Sprintf("%.6f", d.Mean), fmt.Sprintf("%.6f", d.P99), fmt.Sprintf("%.6f", d.Max), percent(d.Top1),
+	}}, 0, 1, 2, 3, 4, 5)
 }
