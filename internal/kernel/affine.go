@@ -3,6 +3,7 @@ package kernel
 import (
 	"fmt"
 	"math"
+	"sync/atomic"
 	"unsafe"
 )
 
@@ -47,6 +48,7 @@ type PackedAffine struct {
 	header                int // bytes of the scales and mins of a group
 	groupBytes, unitBytes int
 	data                  []byte
+	file                  atomic.Pointer[affineBlocks] // what the matrix lies in, until it is packed
 	factor                []float32
 	table                 [16]byte // what codes stand for, 128 more than Values
 }
@@ -126,28 +128,9 @@ func PackAffine(p *Pool, s AffineShape, read func(row int, into AffineRow), wher
 	if !CanPackAffine(s) {
 		panic(fmt.Sprintf("kernel: no packed form of %+v", s))
 	}
-	m := &PackedAffine{AffineShape: s}
-	if s.Group < 1 || s.Group >= s.Cols {
-		m.Group = (s.Cols + 31) / 32 * 32
-	}
-	m.form = affineFormOf(s.Bits, m.Group)
-	if s.Values != nil {
-		m.form, m.Offset = table4x32, 128
-		for i, v := range s.Values {
-			m.table[i] = byte(v) ^ 0x80
-		}
-	}
+	m := newAffine(s)
+	m.allocate(where)
 	block := m.form.block()
-	m.groups, m.inner = (s.Cols+m.Group-1)/m.Group, m.Group/block
-	m.units = (s.Rows + unitStrips*affineRows - 1) / (unitStrips * affineRows)
-	m.header = headerBytes
-	if s.Mins {
-		m.header *= 2
-	}
-	m.groupBytes = m.header + m.inner*unitStrips*m.form.blockBytes()
-	m.unitBytes = m.groups * m.groupBytes
-	m.data = store[byte](m, m.units*m.unitBytes, where)
-	m.factor = make([]float32, m.units*unitStrips*affineRows)
 	p.For(m.units*unitStrips, 1, func(lo, hi int) {
 		deep := m.blocks() * block
 		buf := borrow(affineRows*deep*2 + affineRows*m.groups*12)
@@ -176,24 +159,53 @@ func PackAffine(p *Pool, s AffineShape, read func(row int, into AffineRow), wher
 	return m
 }
 
+// newAffine is a matrix of the shape without its contents.
+func newAffine(s AffineShape) *PackedAffine {
+	m := &PackedAffine{AffineShape: s}
+	if s.Group < 1 || s.Group >= s.Cols {
+		m.Group = (s.Cols + 31) / 32 * 32
+	}
+	m.form = affineFormOf(s.Bits, m.Group)
+	if s.Values != nil {
+		m.form, m.Offset = table4x32, 128
+		for i, v := range s.Values {
+			m.table[i] = byte(v) ^ 0x80
+		}
+	}
+	block := m.form.block()
+	m.groups, m.inner = (s.Cols+m.Group-1)/m.Group, m.Group/block
+	m.units = (s.Rows + unitStrips*affineRows - 1) / (unitStrips * affineRows)
+	m.header = headerBytes
+	if s.Mins {
+		m.header *= 2
+	}
+	m.groupBytes = m.header + m.inner*unitStrips*m.form.blockBytes()
+	m.unitBytes = m.groups * m.groupBytes
+	m.factor = make([]float32, m.units*unitStrips*affineRows)
+	return m
+}
+
+// allocate makes room for the packed codes.
+func (m *PackedAffine) allocate(where []Storage) { m.data = store[byte](m, m.units*m.unitBytes, where) }
+
 // strips is the number of strips that hold rows.
 func (m *PackedAffine) strips() int { return (m.Rows + affineRows - 1) / affineRows }
 
-// group is what lies at group g of the unit of strip i: its scales and mins, and from the codes of the strip's first block on.
+// group is what there is from group g of strip i on: its scales and mins, and the codes from its first block on.
 func (m *PackedAffine) group(i, g int) (scale, mins []uint16, codes []byte) {
-	data := m.data[i/unitStrips*m.unitBytes+g*m.groupBytes:]
-	halves := unsafe.Slice((*uint16)(unsafe.Pointer(&data[0])), m.header/2)[i%unitStrips*affineRows:]
+	data := m.data[i/unitStrips*m.unitBytes+g*m.groupBytes : (i/unitStrips+1)*m.unitBytes]
+	halves := unsafe.Slice((*uint16)(unsafe.Pointer(&data[0])), len(data)/2)[i%unitStrips*affineRows:]
 	if m.Mins {
-		mins = halves[headerBytes/2:][:affineRows]
+		mins = halves[headerBytes/2:]
 	}
-	return halves[:affineRows], mins, data[m.header+i%unitStrips*m.form.blockBytes():]
+	return halves, mins, data[m.header+i%unitStrips*m.form.blockBytes():]
 }
 
 // blocks is the number of blocks of a row.
 func (m *PackedAffine) blocks() int { return m.groups * m.inner }
 
-// Bytes returns the memory that the packed matrix holds.
-func (m *PackedAffine) Bytes() int { return len(m.data) + 4*len(m.factor) }
+// Bytes returns the memory that the packed matrix holds, or will.
+func (m *PackedAffine) Bytes() int { return m.units*m.unitBytes + 4*len(m.factor) }
 
 // packStrip packs the codes of 16 rows, which go through panel, and their scales and mins.
 func (m *PackedAffine) packStrip(i int, rows, panel []byte, floats []float32, halves []uint16) {
@@ -223,10 +235,10 @@ func (m *PackedAffine) packStrip(i int, rows, panel []byte, floats []float32, ha
 	hscale, hmins := halves[:affineRows*m.groups], halves[affineRows*m.groups:]
 	for g := range m.groups {
 		scales, minima, codes := m.group(i, g)
-		for r := range scales {
+		for r := range affineRows {
 			scales[r] = hscale[r*m.groups+g]
 		}
-		for r := range minima {
+		for r := 0; r < affineRows && m.Mins; r++ {
 			minima[r] = hmins[r*m.groups+g]
 		}
 		packAffine(m.form, m.inner, codes, panel[g*m.inner*16*m.form.block():])

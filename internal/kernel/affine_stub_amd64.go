@@ -140,55 +140,55 @@ func unpackTable4x32AVX512(groups int, inner int, header int, dst *byte, src *by
 //
 //	c[t*48+r] += sum over b<blocks of scale[b*16+r]*i.scale*(i.start + codes*x) + min[b*16+r]*i.sum
 //
-// where i is info[b] of row t. Strips lie ldw bytes apart, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
+// where i is info[b] of row t. Codes of the second and the third strip lie ldw and ldw2 bytes after those of the first, those of the next block step bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
 //
 //go:noescape
-func tileAffine4x1x32AVX512VNNI(blocks int, w *byte, ldw int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
+func tileAffine4x1x32AVX512VNNI(blocks int, w *byte, ldw int, ldw2 int, step int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
 
 // tileAffine4x2x32AVX512VNNI computes the product of 2 strips of unpacked codes with 4 rows of activations, added to c, whose rows lie 48 apart
 //
 //	c[t*48+r] += sum over b<blocks of scale[b*32+r]*i.scale*(i.start + codes*x) + min[b*32+r]*i.sum
 //
-// where i is info[b] of row t. Strips lie ldw bytes apart, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
+// where i is info[b] of row t. Codes of the second and the third strip lie ldw and ldw2 bytes after those of the first, those of the next block step bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
 //
 //go:noescape
-func tileAffine4x2x32AVX512VNNI(blocks int, w *byte, ldw int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
+func tileAffine4x2x32AVX512VNNI(blocks int, w *byte, ldw int, ldw2 int, step int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
 
 // tileAffine4x3x32AVX512VNNI computes the product of 3 strips of unpacked codes with 4 rows of activations, added to c, whose rows lie 48 apart
 //
 //	c[t*48+r] += sum over b<blocks of scale[b*48+r]*i.scale*(i.start + codes*x) + min[b*48+r]*i.sum
 //
-// where i is info[b] of row t. Strips lie ldw bytes apart, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
+// where i is info[b] of row t. Codes of the second and the third strip lie ldw and ldw2 bytes after those of the first, those of the next block step bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
 //
 //go:noescape
-func tileAffine4x3x32AVX512VNNI(blocks int, w *byte, ldw int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
+func tileAffine4x3x32AVX512VNNI(blocks int, w *byte, ldw int, ldw2 int, step int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
 
 // tileAffine4x1x16AVX512VNNI computes the product of 1 strips of unpacked codes with 4 rows of activations, added to c, whose rows lie 48 apart
 //
 //	c[t*48+r] += sum over b<blocks of scale[b*16+r]*i.scale*(i.start + codes*x) + min[b*16+r]*i.sum
 //
-// where i is info[b] of row t. Strips lie ldw bytes apart, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
+// where i is info[b] of row t. Codes of the second and the third strip lie ldw and ldw2 bytes after those of the first, those of the next block step bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
 //
 //go:noescape
-func tileAffine4x1x16AVX512VNNI(blocks int, w *byte, ldw int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
+func tileAffine4x1x16AVX512VNNI(blocks int, w *byte, ldw int, ldw2 int, step int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
 
 // tileAffine4x2x16AVX512VNNI computes the product of 2 strips of unpacked codes with 4 rows of activations, added to c, whose rows lie 48 apart
 //
 //	c[t*48+r] += sum over b<blocks of scale[b*32+r]*i.scale*(i.start + codes*x) + min[b*32+r]*i.sum
 //
-// where i is info[b] of row t. Strips lie ldw bytes apart, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
+// where i is info[b] of row t. Codes of the second and the third strip lie ldw and ldw2 bytes after those of the first, those of the next block step bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
 //
 //go:noescape
-func tileAffine4x2x16AVX512VNNI(blocks int, w *byte, ldw int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
+func tileAffine4x2x16AVX512VNNI(blocks int, w *byte, ldw int, ldw2 int, step int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
 
 // tileAffine4x3x16AVX512VNNI computes the product of 3 strips of unpacked codes with 4 rows of activations, added to c, whose rows lie 48 apart
 //
 //	c[t*48+r] += sum over b<blocks of scale[b*48+r]*i.scale*(i.start + codes*x) + min[b*48+r]*i.sum
 //
-// where i is info[b] of row t. Strips lie ldw bytes apart, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
+// where i is info[b] of row t. Codes of the second and the third strip lie ldw and ldw2 bytes after those of the first, those of the next block step bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
 //
 //go:noescape
-func tileAffine4x3x16AVX512VNNI(blocks int, w *byte, ldw int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
+func tileAffine4x3x16AVX512VNNI(blocks int, w *byte, ldw int, ldw2 int, step int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
 
 // vectorAffine4x32x1AVXVNNI computes the product of a strip of a unit of 4-bit codes in blocks of 32 columns with one row of activations
 //
@@ -264,19 +264,19 @@ func vectorTable4x32x1AVXVNNI(groups int, inner int, header int, scale *byte, w 
 //
 //	c[t*48+r] += sum over b<blocks of scale[b*16+r]*i.scale*(i.start + codes*x) + min[b*16+r]*i.sum
 //
-// where i is info[b] of row t. Strips lie ldw bytes apart, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
+// where i is info[b] of row t. Codes of the second and the third strip lie ldw and ldw2 bytes after those of the first, those of the next block step bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
 //
 //go:noescape
-func tileAffine2x1x32AVXVNNI(blocks int, w *byte, ldw int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
+func tileAffine2x1x32AVXVNNI(blocks int, w *byte, ldw int, ldw2 int, step int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
 
 // tileAffine2x1x16AVXVNNI computes the product of 1 strips of unpacked codes with 2 rows of activations, added to c, whose rows lie 48 apart
 //
 //	c[t*48+r] += sum over b<blocks of scale[b*16+r]*i.scale*(i.start + codes*x) + min[b*16+r]*i.sum
 //
-// where i is info[b] of row t. Strips lie ldw bytes apart, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
+// where i is info[b] of row t. Codes of the second and the third strip lie ldw and ldw2 bytes after those of the first, those of the next block step bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
 //
 //go:noescape
-func tileAffine2x1x16AVXVNNI(blocks int, w *byte, ldw int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
+func tileAffine2x1x16AVXVNNI(blocks int, w *byte, ldw int, ldw2 int, step int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
 
 // vectorAffine4x32x1AVX2 computes the product of a strip of a unit of 4-bit codes in blocks of 32 columns with one row of activations
 //
@@ -394,19 +394,24 @@ func unpackTable4x32AVX2(groups int, inner int, header int, dst *byte, src *byte
 //
 //	c[t*48+r] += sum over b<blocks of scale[b*16+r]*i.scale*(i.start + codes*x) + min[b*16+r]*i.sum
 //
-// where i is info[b] of row t. Strips lie ldw bytes apart, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
+// where i is info[b] of row t. Codes of the second and the third strip lie ldw and ldw2 bytes after those of the first, those of the next block step bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
 //
 //go:noescape
-func tileAffine2x1x32AVX2(blocks int, w *byte, ldw int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
+func tileAffine2x1x32AVX2(blocks int, w *byte, ldw int, ldw2 int, step int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
 
 // tileAffine2x1x16AVX2 computes the product of 1 strips of unpacked codes with 2 rows of activations, added to c, whose rows lie 48 apart
 //
 //	c[t*48+r] += sum over b<blocks of scale[b*16+r]*i.scale*(i.start + codes*x) + min[b*16+r]*i.sum
 //
-// where i is info[b] of row t. Strips lie ldw bytes apart, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
+// where i is info[b] of row t. Codes of the second and the third strip lie ldw and ldw2 bytes after those of the first, those of the next block step bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
 //
 //go:noescape
-func tileAffine2x1x16AVX2(blocks int, w *byte, ldw int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
+func tileAffine2x1x16AVX2(blocks int, w *byte, ldw int, ldw2 int, step int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
+
+// affineScalesAVX512 computes 16 scales of each of some groups, of 16 bits and step bytes apart, times factor. Each group's are written inner times, ldd numbers apart.
+//
+//go:noescape
+func affineScalesAVX512(groups int, inner int, halves *byte, step int, factor *float32, dst *float32, ldd int)
 
 // quantizeBlocks32AVX512 computes int8 codes of blocks of 32 values and what goes with them; see quantizeBlocksGeneric.
 //
@@ -417,6 +422,11 @@ func quantizeBlocks32AVX512(blocks int, q *byte, info *byte, x *float32, offset 
 //
 //go:noescape
 func quantizeBlocks16AVX512(blocks int, q *byte, info *byte, x *float32, offset int32)
+
+// affineScalesAVX2 computes 16 scales of each of some groups, of 16 bits and step bytes apart, times factor. Each group's are written inner times, ldd numbers apart.
+//
+//go:noescape
+func affineScalesAVX2(groups int, inner int, halves *byte, step int, factor *float32, dst *float32, ldd int)
 
 // quantizeBlocks32AVX2 computes int8 codes of blocks of 32 values and what goes with them; see quantizeBlocksGeneric.
 //

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -230,6 +231,67 @@ func TestQuantizeBlocks(t *testing.T) {
 				}
 				if string(got) != string(want) || fmt.Sprint(gotInfo) != fmt.Sprint(wantInfo) {
 					t.Fatalf("%d blocks of %d: got %v %v, want %v %v", blocks, block, got, gotInfo, want, wantInfo)
+				}
+			}
+		}
+	})
+}
+
+// TestPackAffineBlocks packs blocks as files have them and the same codes one by one.
+func TestPackAffineBlocks(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(3, 7))
+		p := NewPool(2)
+		defer p.Close()
+		for _, s := range []AffineShape{
+			{Bits: 8, Offset: 128}, {Bits: 4, Offset: 8}, {Bits: 4, Values: &[16]int8{-128, -104, -83, -65, -49, -35, -22, -10, 0, 13, 25, 38, 53, 69, 89, 127}},
+		} {
+			for _, size := range [][2]int{{1, 32}, {16, 64}, {17, 96}, {70, 160}, {130, 1056}} {
+				s.Rows, s.Cols, s.Group = size[0], size[1], 32
+				c := randomAffine(r, s)
+				groups, bytes := s.Cols/32, 2+4*s.Bits
+				data, check := guarded[byte](s.Rows*groups*bytes, r.IntN(16))
+				for i := range s.Rows * groups {
+					block, codes := data[i*bytes:][:bytes], c.codes[i*32:][:32]
+					binary.LittleEndian.PutUint16(block, f32ToF16(c.scale[i]))
+					for j, q := range codes {
+						switch {
+						case s.Bits == 8:
+							block[2+j] = q - 128
+						case j < 16:
+							block[2+j] = q | codes[16+j]<<4
+						}
+					}
+				}
+				got, want := PackAffineBlocks(s, data), c.pack(nil)
+				x := randomF32(r, make([]float32, 5*s.Cols))
+				for _, tokens := range []int{5, 1, 5} { // from the blocks, packed with the first and packed before
+					a, b := make([]float32, tokens*s.Rows), make([]float32, tokens*s.Rows)
+					got.Multiply(p, tokens, x, s.Cols, a, s.Rows)
+					want.Multiply(p, tokens, x, s.Cols, b, s.Rows)
+					if err := sameBits(b, a); err != nil {
+						t.Fatalf("%+v: products of %d rows: %v", s, tokens, err)
+					}
+				}
+				if err := check(); err != nil {
+					t.Fatal(err)
+				}
+				for i := range want.strips() {
+					for g := range want.groups {
+						sg, _, cg := got.group(i, g)
+						sw, _, cw := want.group(i, g)
+						if n := want.form.blockBytes(); string(cg[:n]) != string(cw[:n]) {
+							if s.Rows-i*affineRows >= affineRows { // rows that are not there may have any codes
+								t.Fatalf("%+v: strip %d, block %d: codes %v, want %v", s, i, g, cg[:n], cw[:n])
+							}
+						}
+						for k := range min(affineRows, s.Rows-i*affineRows) {
+							row := i*affineRows + k
+							if a, b := f16ToF32(sg[k])*got.factor[row], f16ToF32(sw[k])*want.factor[row]; a != b {
+								t.Fatalf("%+v: row %d, block %d: scale %v, want %v", s, row, g, a, b)
+							}
+						}
+					}
 				}
 			}
 		}

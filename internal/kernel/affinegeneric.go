@@ -65,14 +65,14 @@ func vectorAffineGeneric(f affineForm, table *[16]byte, groups, inner, header in
 }
 
 // tileAffineGeneric is the definition of the product of strips of unpacked codes with tileRowsAffine rows of activations.
-func tileAffineGeneric(block, strips, blocks int, w []byte, ldw int, scale, mins []float32, x []byte, ldx int, info []blockInfo, ldi int, c []float32) {
+func tileAffineGeneric(block, strips, blocks int, w *stripCodes, scale, mins []float32, x []byte, ldx int, info []blockInfo, ldi int, c []float32) {
 	for t := range tileRowsAffine {
 		for s := range strips {
 			for r := range affineRows {
 				sum := c[t*panelWidth+s*affineRows+r]
 				for b := range blocks {
 					i := &info[t*ldi+b]
-					v := i.start + dotBlock(block, r, w[s*ldw+b*16*block:], x[t*ldx+b*block:])
+					v := i.start + dotBlock(block, r, w.strips[s][b*w.step:], x[t*ldx+b*block:])
 					sum += scale[(b*strips+s)*affineRows+r] * (i.scale * float32(v))
 				}
 				for b := 0; b < blocks && mins != nil; b++ {
@@ -80,6 +80,16 @@ func tileAffineGeneric(block, strips, blocks int, w []byte, ldw int, scale, mins
 				}
 				c[t*panelWidth+s*affineRows+r] = sum
 			}
+		}
+	}
+}
+
+// affineScalesGeneric sets dst[(g*inner+i)*ldd+r], for each of 16 rows r and each i below inner, to the scale of the row in group g times
+// factor[r]; the scales of a group lie step bytes after those of the one before.
+func affineScalesGeneric(groups, inner int, halves []uint16, step int, factor, dst []float32, ldd int) {
+	for b := range groups * inner {
+		for r := range affineRows {
+			dst[b*ldd+r] = f16ToF32(halves[b/inner*step/2+r]) * factor[r]
 		}
 	}
 }

@@ -139,7 +139,8 @@ func (j *affineJob) vectors(p *Pool) {
 	units, bytes := 0, 0
 	for _, q := range j.products[:j.count] {
 		units += q.M.units
-		bytes += len(q.M.data)
+		bytes += q.M.Bytes()
+		q.M.pack(p)
 	}
 	if bytes < 64<<10 {
 		p = nil
@@ -223,10 +224,15 @@ func (j *affineJob) panelsOf(q *AffineProduct, lo, hi int) {
 	}
 	deep := groups * blocks
 	size := panelStrips * 16 * deep * block
-	scratch := borrow(size + 4*(j.part*panelWidth+2*deep*panelWidth))
+	run := affineRun{m: m, j: j, file: m.file.Load()}
+	unit := 0
+	if run.file != nil {
+		unit = groups * m.groupBytes
+	}
+	scratch := borrow(unit + size + 4*(j.part*panelWidth+2*deep*panelWidth))
 	defer scratch.release()
-	run := affineRun{m: m, j: j, codes: scratch.bytes()[:size]}
-	floats := scratch.f32()[size/4:]
+	run.unit, run.codes = scratch.bytes()[:unit], scratch.bytes()[unit:unit+size]
+	floats := scratch.f32()[(unit+size)/4:]
 	run.scale, run.mins = floats[:deep*panelWidth], floats[deep*panelWidth:2*deep*panelWidth]
 	c := floats[2*deep*panelWidth:][:j.part*panelWidth]
 	for i := lo; i < hi; i++ {
@@ -259,8 +265,22 @@ type affineRun struct {
 	g, groups    int
 	b, inner     int
 
+	file *affineBlocks // what the matrix lies in, if it is not packed
+	unit []byte        // the strips, packed from that
+
 	codes       []byte
 	scale, mins []float32
+}
+
+// stripCodes is codes of up to panelStrips strips, a byte each: those of a block lie step bytes after those of the block before.
+type stripCodes struct {
+	strips [panelStrips][]byte
+	step   int
+}
+
+// distance is how far the codes of strip s are from those of the first.
+func (c *stripCodes) distance(s int) int {
+	return int(uintptr(unsafe.Pointer(&c.strips[s][0])) - uintptr(unsafe.Pointer(&c.strips[0][0])))
 }
 
 // add adds the products with the rows t0 to t1 of activations to c, whose rows are panelWidth apart.
@@ -274,31 +294,40 @@ func (r *affineRun) add(t0, t1 int, c []float32) {
 	if !m.Mins {
 		mins = nil
 	}
-	for s := range r.count {
-		_, _, codes := m.group(r.first+s, r.g)
-		unpackAffine(m.form, &m.table, r.groups, r.inner, gap, r.codes[s*ldw:(s+1)*ldw], codes[r.b*unitStrips*m.form.blockBytes():])
-		factor := m.factor[(r.first+s)*affineRows:][:affineRows]
-		widen := func(dst []float32, halves []uint16) {
-			F16ToF32(dst, halves)
-			Mul(dst, dst, factor)
+	// Codes of 8 bits whose blocks are evenly apart are read where they lie.
+	size := m.form.blockBytes()
+	w, direct := stripCodes{step: 16 * block}, m.form.bits() == 8 && (m.inner == 1 || r.groups == 1)
+	if direct {
+		w.step = unitStrips * size
+		if m.inner == 1 {
+			w.step = m.groupBytes
 		}
-		for g := range r.groups {
-			scales, minima, _ := m.group(r.first+s, r.g+g)
-			for i := range r.inner {
-				at := ((g*r.inner+i)*r.count + s) * affineRows
-				if i > 0 {
-					copy(r.scale[at:at+affineRows], r.scale[at-r.count*affineRows:])
-				} else {
-					widen(r.scale[at:at+affineRows], scales)
-				}
-				if mins != nil {
-					widen(mins[at:at+affineRows], minima)
-				}
-			}
+	}
+	ldd := r.count * affineRows
+	from, first, group := m, r.first, r.g
+	if r.file != nil {
+		from, first, group = &PackedAffine{form: m.form, groups: r.groups, header: m.header, groupBytes: m.groupBytes, unitBytes: len(r.unit), data: r.unit}, 0, 0
+		for s := range r.count {
+			from.packBlocks(s, r.file, r.first+s, r.g, r.groups*(2+4*m.form.bits()), false)
+		}
+	}
+	for s := range r.count {
+		scales, minima, codes := from.group(first+s, group)
+		codes = codes[r.b*unitStrips*size:]
+		if direct {
+			w.strips[s] = codes
+		} else {
+			w.strips[s] = r.codes[s*ldw : (s+1)*ldw]
+			unpackAffine(m.form, &m.table, r.groups, r.inner, gap, w.strips[s], codes)
+		}
+		factor := m.factor[(r.first+s)*affineRows:][:affineRows]
+		affineScales(r.groups, r.inner, scales, m.groupBytes, factor, r.scale[s*affineRows:], ldd)
+		if mins != nil {
+			affineScales(r.groups, r.inner, minima, m.groupBytes, factor, mins[s*affineRows:], ldd)
 		}
 	}
 	b, ldi := r.g*m.inner+r.b, m.blocks()
 	for t := t0; t < t1; t += tileRowsAffine {
-		tileAffine(block, r.count, blocks, r.codes[:r.count*ldw], ldw, r.scale, mins, r.j.codes[t*r.j.wide+b*block:], r.j.wide, r.j.info[t*ldi+b:], ldi, c[(t-t0)*panelWidth:])
+		tileAffine(block, r.count, blocks, &w, r.scale, mins, r.j.codes[t*r.j.wide+b*block:], r.j.wide, r.j.info[t*ldi+b:], ldi, c[(t-t0)*panelWidth:])
 	}
 }

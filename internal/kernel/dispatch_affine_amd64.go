@@ -138,33 +138,53 @@ func packAffine(f affineForm, inner int, dst, src []byte) {
 	pack(inner, &dst[0], &src[0])
 }
 
-func tileAffine(block, strips, blocks int, w []byte, ldw int, scale, mins []float32, x []byte, ldx int, info []blockInfo, ldi int, c []float32) {
-	needLen("affine codes", len(w), (strips-1)*ldw+blocks*16*block)
+// packBlocks packs a strip from blocks, as packBlocksGeneric does for each; it reports whether it has done so. With stream codes go past the
+// caches.
+func packBlocks(f affineForm, groups int, src []byte, row, ahead int, scale, codes *byte, step int, stream bool) bool {
+	if !useAffineAVX2 {
+		return false
+	}
+	k := &[2]func(groups int, src *byte, row, ahead int, scale, codes *byte, step int){packBlocks4AVX2, packBlocks8AVX2}
+	switch aligned := uintptr(unsafe.Pointer(codes))%64 == 0; {
+	case useAffineVNNI && stream && aligned:
+		k = &[2]func(groups int, src *byte, row, ahead int, scale, codes *byte, step int){packBlocks4StreamAVX512, packBlocks8StreamAVX512}
+	case useAffineVNNI:
+		k = &[2]func(groups int, src *byte, row, ahead int, scale, codes *byte, step int){packBlocks4AVX512, packBlocks8AVX512}
+	}
+	k[f.bits()/8](groups, &src[0], row, ahead, scale, codes, step)
+	return true
+}
+
+func tileAffine(block, strips, blocks int, w *stripCodes, scale, mins []float32, x []byte, ldx int, info []blockInfo, ldi int, c []float32) {
+	for _, codes := range w.strips[:strips] {
+		needLen("affine codes", len(codes), (blocks-1)*w.step+16*block)
+	}
 	needLen("affine scales", len(scale), strips*blocks*affineRows)
 	needLen("affine x", len(x), (tileRowsAffine-1)*ldx+blocks*block)
 	needLen("affine infos", len(info), (tileRowsAffine-1)*ldi+blocks)
 	needLen("affine sums", len(c), tileRowsAffine*panelWidth)
 	const infoSize = int(unsafe.Sizeof(blockInfo{}))
 	if useAffineVNNI {
-		w, scale, mins, x, info, c := &w[0], &scale[0], first(mins), &x[0], infoBytes(info), &c[0]
+		scale, mins, x, info, c, step := &scale[0], first(mins), &x[0], infoBytes(info), &c[0], w.step
+		w, ldw, ldw2 := &w.strips[0][0], w.distance(min(1, strips-1)), w.distance(strips-1)
 		switch {
 		case block == 32 && strips == 3:
-			tileAffine4x3x32AVX512VNNI(blocks, w, ldw, scale, mins, x, ldx, info, infoSize*ldi, c)
+			tileAffine4x3x32AVX512VNNI(blocks, w, ldw, ldw2, step, scale, mins, x, ldx, info, infoSize*ldi, c)
 		case block == 32 && strips == 2:
-			tileAffine4x2x32AVX512VNNI(blocks, w, ldw, scale, mins, x, ldx, info, infoSize*ldi, c)
+			tileAffine4x2x32AVX512VNNI(blocks, w, ldw, ldw2, step, scale, mins, x, ldx, info, infoSize*ldi, c)
 		case block == 32:
-			tileAffine4x1x32AVX512VNNI(blocks, w, ldw, scale, mins, x, ldx, info, infoSize*ldi, c)
+			tileAffine4x1x32AVX512VNNI(blocks, w, ldw, ldw2, step, scale, mins, x, ldx, info, infoSize*ldi, c)
 		case strips == 3:
-			tileAffine4x3x16AVX512VNNI(blocks, w, ldw, scale, mins, x, ldx, info, infoSize*ldi, c)
+			tileAffine4x3x16AVX512VNNI(blocks, w, ldw, ldw2, step, scale, mins, x, ldx, info, infoSize*ldi, c)
 		case strips == 2:
-			tileAffine4x2x16AVX512VNNI(blocks, w, ldw, scale, mins, x, ldx, info, infoSize*ldi, c)
+			tileAffine4x2x16AVX512VNNI(blocks, w, ldw, ldw2, step, scale, mins, x, ldx, info, infoSize*ldi, c)
 		default:
-			tileAffine4x1x16AVX512VNNI(blocks, w, ldw, scale, mins, x, ldx, info, infoSize*ldi, c)
+			tileAffine4x1x16AVX512VNNI(blocks, w, ldw, ldw2, step, scale, mins, x, ldx, info, infoSize*ldi, c)
 		}
 		return
 	}
 	if !useAffineAVXVNNI && !useAffineAVX2 {
-		tileAffineGeneric(block, strips, blocks, w, ldw, scale, mins, x, ldx, info, ldi, c)
+		tileAffineGeneric(block, strips, blocks, w, scale, mins, x, ldx, info, ldi, c)
 		return
 	}
 	f := tileAffine2x1x32AVX2
@@ -194,8 +214,27 @@ func tileAffine(block, strips, blocks int, w []byte, ldw int, scale, mins []floa
 		}
 		sc, mi := of(scale, own.f32()), of(mins, own.f32()[blocks*affineRows:])
 		for t := 0; t < tileRowsAffine; t += 2 {
-			f(blocks, &w[s*ldw], ldw, sc, mi, &x[t*ldx], ldx, infoBytes(info[t*ldi:]), infoSize*ldi, &c[t*panelWidth+s*affineRows])
+			f(blocks, &w.strips[s][0], 0, 0, w.step, sc, mi, &x[t*ldx], ldx, infoBytes(info[t*ldi:]), infoSize*ldi, &c[t*panelWidth+s*affineRows])
 		}
+	}
+}
+
+// affineScales widens the scales of a strip, or its mins: see affineScalesGeneric.
+func affineScales(groups, inner int, halves []uint16, step int, factor, dst []float32, ldd int) {
+	if groups*inner == 0 {
+		return
+	}
+	needLen("affine scales", 2*len(halves), (groups-1)*step+2*affineRows)
+	needLen("affine factors", len(factor), affineRows)
+	needLen("affine scales", len(dst), (groups*inner-1)*ldd+affineRows)
+	from := (*byte)(unsafe.Pointer(&halves[0]))
+	switch {
+	case useAffineVNNI:
+		affineScalesAVX512(groups, inner, from, step, &factor[0], &dst[0], ldd)
+	case useAffineAVX2:
+		affineScalesAVX2(groups, inner, from, step, &factor[0], &dst[0], ldd)
+	default:
+		affineScalesGeneric(groups, inner, halves, step, factor, dst, ldd)
 	}
 }
 

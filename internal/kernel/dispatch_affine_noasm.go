@@ -14,8 +14,14 @@ func unpackAffine(f affineForm, table *[16]byte, groups, inner, header int, dst,
 
 func packAffine(f affineForm, inner int, dst, src []byte) { packAffineGeneric(f, inner, dst, src) }
 
-func tileAffine(block, strips, blocks int, w []byte, ldw int, scale, mins []float32, x []byte, ldx int, info []blockInfo, ldi int, c []float32) {
-	tileAffineGeneric(block, strips, blocks, w, ldw, scale, mins, x, ldx, info, ldi, c)
+func packBlocks(affineForm, int, []byte, int, int, *byte, *byte, int, bool) bool { return false }
+
+func tileAffine(block, strips, blocks int, w *stripCodes, scale, mins []float32, x []byte, ldx int, info []blockInfo, ldi int, c []float32) {
+	tileAffineGeneric(block, strips, blocks, w, scale, mins, x, ldx, info, ldi, c)
+}
+
+func affineScales(groups, inner int, halves []uint16, step int, factor, dst []float32, ldd int) {
+	affineScalesGeneric(groups, inner, halves, step, factor, dst, ldd)
 }
 
 func quantizeBlocks(block, blocks int, codes []byte, info []blockInfo, x []float32, offset int32) {

@@ -221,6 +221,950 @@ loop:
 	VZEROUPPER
 	RET
 
+// func packBlocks8StreamAVX512(blocks int, src *byte, lds int, ahead int, scale *byte, dst *byte, ldd int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·packBlocks8StreamAVX512(SB), NOSPLIT, $0-56
+	MOVQ         blocks+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         lds+16(FP), DX
+	MOVQ         scale+32(FP), BX
+	MOVQ         dst+40(FP), SI
+	MOVQ         ldd+48(FP), DI
+	MOVQ         ahead+24(FP), R10
+	LEAQ         (DX)(DX*2), R9
+	LEAQ         (DX)(R9*1), R8
+	VBROADCASTSS word80808080<>+0(SB), Z0
+
+block:
+	MOVQ         CX, R12
+	MOVWLZX      (R12), R11
+	LEAQ         (R12), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, (BX)
+	VMOVUPS      2(R12), X1
+	VMOVUPS      18(R12), X5
+	MOVWLZX      (R12)(DX*1), R11
+	LEAQ         (R12)(DX*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 2(BX)
+	VMOVUPS      2(R12)(DX*1), X2
+	VMOVUPS      18(R12)(DX*1), X6
+	MOVWLZX      (R12)(DX*2), R11
+	LEAQ         (R12)(DX*2), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 4(BX)
+	VMOVUPS      2(R12)(DX*2), X3
+	VMOVUPS      18(R12)(DX*2), X7
+	MOVWLZX      (R12)(R9*1), R11
+	LEAQ         (R12)(R9*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 6(BX)
+	VMOVUPS      2(R12)(R9*1), X4
+	VMOVUPS      18(R12)(R9*1), X8
+	ADDQ         R8, R12
+	MOVWLZX      (R12), R11
+	LEAQ         (R12), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 8(BX)
+	VINSERTI32X4 $0x01, 2(R12), Z1, Z1
+	VINSERTI32X4 $0x01, 18(R12), Z5, Z5
+	MOVWLZX      (R12)(DX*1), R11
+	LEAQ         (R12)(DX*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 10(BX)
+	VINSERTI32X4 $0x01, 2(R12)(DX*1), Z2, Z2
+	VINSERTI32X4 $0x01, 18(R12)(DX*1), Z6, Z6
+	MOVWLZX      (R12)(DX*2), R11
+	LEAQ         (R12)(DX*2), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 12(BX)
+	VINSERTI32X4 $0x01, 2(R12)(DX*2), Z3, Z3
+	VINSERTI32X4 $0x01, 18(R12)(DX*2), Z7, Z7
+	MOVWLZX      (R12)(R9*1), R11
+	LEAQ         (R12)(R9*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 14(BX)
+	VINSERTI32X4 $0x01, 2(R12)(R9*1), Z4, Z4
+	VINSERTI32X4 $0x01, 18(R12)(R9*1), Z8, Z8
+	ADDQ         R8, R12
+	MOVWLZX      (R12), R11
+	LEAQ         (R12), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 16(BX)
+	VINSERTI32X4 $0x02, 2(R12), Z1, Z1
+	VINSERTI32X4 $0x02, 18(R12), Z5, Z5
+	MOVWLZX      (R12)(DX*1), R11
+	LEAQ         (R12)(DX*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 18(BX)
+	VINSERTI32X4 $0x02, 2(R12)(DX*1), Z2, Z2
+	VINSERTI32X4 $0x02, 18(R12)(DX*1), Z6, Z6
+	MOVWLZX      (R12)(DX*2), R11
+	LEAQ         (R12)(DX*2), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 20(BX)
+	VINSERTI32X4 $0x02, 2(R12)(DX*2), Z3, Z3
+	VINSERTI32X4 $0x02, 18(R12)(DX*2), Z7, Z7
+	MOVWLZX      (R12)(R9*1), R11
+	LEAQ         (R12)(R9*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 22(BX)
+	VINSERTI32X4 $0x02, 2(R12)(R9*1), Z4, Z4
+	VINSERTI32X4 $0x02, 18(R12)(R9*1), Z8, Z8
+	ADDQ         R8, R12
+	MOVWLZX      (R12), R11
+	LEAQ         (R12), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 24(BX)
+	VINSERTI32X4 $0x03, 2(R12), Z1, Z1
+	VINSERTI32X4 $0x03, 18(R12), Z5, Z5
+	MOVWLZX      (R12)(DX*1), R11
+	LEAQ         (R12)(DX*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 26(BX)
+	VINSERTI32X4 $0x03, 2(R12)(DX*1), Z2, Z2
+	VINSERTI32X4 $0x03, 18(R12)(DX*1), Z6, Z6
+	MOVWLZX      (R12)(DX*2), R11
+	LEAQ         (R12)(DX*2), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 28(BX)
+	VINSERTI32X4 $0x03, 2(R12)(DX*2), Z3, Z3
+	VINSERTI32X4 $0x03, 18(R12)(DX*2), Z7, Z7
+	MOVWLZX      (R12)(R9*1), R11
+	LEAQ         (R12)(R9*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 30(BX)
+	VINSERTI32X4 $0x03, 2(R12)(R9*1), Z4, Z4
+	VINSERTI32X4 $0x03, 18(R12)(R9*1), Z8, Z8
+	ADDQ         R8, R12
+	VXORPS       Z0, Z1, Z1
+	VXORPS       Z0, Z2, Z2
+	VXORPS       Z0, Z3, Z3
+	VXORPS       Z0, Z4, Z4
+	VUNPCKLPS    Z2, Z1, Z9
+	VUNPCKLPS    Z4, Z3, Z10
+	VUNPCKHPS    Z2, Z1, Z11
+	VUNPCKHPS    Z4, Z3, Z12
+	VUNPCKLPD    Z10, Z9, Z13
+	VMOVNTPS     Z13, (SI)
+	VUNPCKHPD    Z10, Z9, Z9
+	VMOVNTPS     Z9, 64(SI)
+	VUNPCKLPD    Z12, Z11, Z9
+	VMOVNTPS     Z9, 128(SI)
+	VUNPCKHPD    Z12, Z11, Z9
+	VMOVNTPS     Z9, 192(SI)
+	VXORPS       Z0, Z5, Z5
+	VXORPS       Z0, Z6, Z6
+	VXORPS       Z0, Z7, Z7
+	VXORPS       Z0, Z8, Z8
+	VUNPCKLPS    Z6, Z5, Z9
+	VUNPCKLPS    Z8, Z7, Z10
+	VUNPCKHPS    Z6, Z5, Z11
+	VUNPCKHPS    Z8, Z7, Z12
+	VUNPCKLPD    Z10, Z9, Z13
+	VMOVNTPS     Z13, 256(SI)
+	VUNPCKHPD    Z10, Z9, Z9
+	VMOVNTPS     Z9, 320(SI)
+	VUNPCKLPD    Z12, Z11, Z9
+	VMOVNTPS     Z9, 384(SI)
+	VUNPCKHPD    Z12, Z11, Z9
+	VMOVNTPS     Z9, 448(SI)
+	ADDQ         $0x22, CX
+	ADDQ         DI, SI
+	ADDQ         DI, BX
+	DECQ         AX
+	JNZ          block
+	SFENCE
+	VZEROUPPER
+	RET
+
+DATA word80808080<>+0(SB)/4, $0x80808080
+GLOBL word80808080<>(SB), RODATA|NOPTR, $4
+
+// func packBlocks8AVX512(blocks int, src *byte, lds int, ahead int, scale *byte, dst *byte, ldd int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·packBlocks8AVX512(SB), NOSPLIT, $0-56
+	MOVQ         blocks+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         lds+16(FP), DX
+	MOVQ         scale+32(FP), BX
+	MOVQ         dst+40(FP), SI
+	MOVQ         ldd+48(FP), DI
+	MOVQ         ahead+24(FP), R10
+	LEAQ         (DX)(DX*2), R9
+	LEAQ         (DX)(R9*1), R8
+	VBROADCASTSS word80808080<>+0(SB), Z0
+
+block:
+	MOVQ         CX, R12
+	MOVWLZX      (R12), R11
+	LEAQ         (R12), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, (BX)
+	VMOVUPS      2(R12), X1
+	VMOVUPS      18(R12), X5
+	MOVWLZX      (R12)(DX*1), R11
+	LEAQ         (R12)(DX*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 2(BX)
+	VMOVUPS      2(R12)(DX*1), X2
+	VMOVUPS      18(R12)(DX*1), X6
+	MOVWLZX      (R12)(DX*2), R11
+	LEAQ         (R12)(DX*2), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 4(BX)
+	VMOVUPS      2(R12)(DX*2), X3
+	VMOVUPS      18(R12)(DX*2), X7
+	MOVWLZX      (R12)(R9*1), R11
+	LEAQ         (R12)(R9*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 6(BX)
+	VMOVUPS      2(R12)(R9*1), X4
+	VMOVUPS      18(R12)(R9*1), X8
+	ADDQ         R8, R12
+	MOVWLZX      (R12), R11
+	LEAQ         (R12), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 8(BX)
+	VINSERTI32X4 $0x01, 2(R12), Z1, Z1
+	VINSERTI32X4 $0x01, 18(R12), Z5, Z5
+	MOVWLZX      (R12)(DX*1), R11
+	LEAQ         (R12)(DX*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 10(BX)
+	VINSERTI32X4 $0x01, 2(R12)(DX*1), Z2, Z2
+	VINSERTI32X4 $0x01, 18(R12)(DX*1), Z6, Z6
+	MOVWLZX      (R12)(DX*2), R11
+	LEAQ         (R12)(DX*2), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 12(BX)
+	VINSERTI32X4 $0x01, 2(R12)(DX*2), Z3, Z3
+	VINSERTI32X4 $0x01, 18(R12)(DX*2), Z7, Z7
+	MOVWLZX      (R12)(R9*1), R11
+	LEAQ         (R12)(R9*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 14(BX)
+	VINSERTI32X4 $0x01, 2(R12)(R9*1), Z4, Z4
+	VINSERTI32X4 $0x01, 18(R12)(R9*1), Z8, Z8
+	ADDQ         R8, R12
+	MOVWLZX      (R12), R11
+	LEAQ         (R12), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 16(BX)
+	VINSERTI32X4 $0x02, 2(R12), Z1, Z1
+	VINSERTI32X4 $0x02, 18(R12), Z5, Z5
+	MOVWLZX      (R12)(DX*1), R11
+	LEAQ         (R12)(DX*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 18(BX)
+	VINSERTI32X4 $0x02, 2(R12)(DX*1), Z2, Z2
+	VINSERTI32X4 $0x02, 18(R12)(DX*1), Z6, Z6
+	MOVWLZX      (R12)(DX*2), R11
+	LEAQ         (R12)(DX*2), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 20(BX)
+	VINSERTI32X4 $0x02, 2(R12)(DX*2), Z3, Z3
+	VINSERTI32X4 $0x02, 18(R12)(DX*2), Z7, Z7
+	MOVWLZX      (R12)(R9*1), R11
+	LEAQ         (R12)(R9*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 22(BX)
+	VINSERTI32X4 $0x02, 2(R12)(R9*1), Z4, Z4
+	VINSERTI32X4 $0x02, 18(R12)(R9*1), Z8, Z8
+	ADDQ         R8, R12
+	MOVWLZX      (R12), R11
+	LEAQ         (R12), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 24(BX)
+	VINSERTI32X4 $0x03, 2(R12), Z1, Z1
+	VINSERTI32X4 $0x03, 18(R12), Z5, Z5
+	MOVWLZX      (R12)(DX*1), R11
+	LEAQ         (R12)(DX*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 26(BX)
+	VINSERTI32X4 $0x03, 2(R12)(DX*1), Z2, Z2
+	VINSERTI32X4 $0x03, 18(R12)(DX*1), Z6, Z6
+	MOVWLZX      (R12)(DX*2), R11
+	LEAQ         (R12)(DX*2), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 28(BX)
+	VINSERTI32X4 $0x03, 2(R12)(DX*2), Z3, Z3
+	VINSERTI32X4 $0x03, 18(R12)(DX*2), Z7, Z7
+	MOVWLZX      (R12)(R9*1), R11
+	LEAQ         (R12)(R9*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 30(BX)
+	VINSERTI32X4 $0x03, 2(R12)(R9*1), Z4, Z4
+	VINSERTI32X4 $0x03, 18(R12)(R9*1), Z8, Z8
+	ADDQ         R8, R12
+	VXORPS       Z0, Z1, Z1
+	VXORPS       Z0, Z2, Z2
+	VXORPS       Z0, Z3, Z3
+	VXORPS       Z0, Z4, Z4
+	VUNPCKLPS    Z2, Z1, Z9
+	VUNPCKLPS    Z4, Z3, Z10
+	VUNPCKHPS    Z2, Z1, Z11
+	VUNPCKHPS    Z4, Z3, Z12
+	VUNPCKLPD    Z10, Z9, Z13
+	VMOVUPS      Z13, (SI)
+	VUNPCKHPD    Z10, Z9, Z9
+	VMOVUPS      Z9, 64(SI)
+	VUNPCKLPD    Z12, Z11, Z9
+	VMOVUPS      Z9, 128(SI)
+	VUNPCKHPD    Z12, Z11, Z9
+	VMOVUPS      Z9, 192(SI)
+	VXORPS       Z0, Z5, Z5
+	VXORPS       Z0, Z6, Z6
+	VXORPS       Z0, Z7, Z7
+	VXORPS       Z0, Z8, Z8
+	VUNPCKLPS    Z6, Z5, Z9
+	VUNPCKLPS    Z8, Z7, Z10
+	VUNPCKHPS    Z6, Z5, Z11
+	VUNPCKHPS    Z8, Z7, Z12
+	VUNPCKLPD    Z10, Z9, Z13
+	VMOVUPS      Z13, 256(SI)
+	VUNPCKHPD    Z10, Z9, Z9
+	VMOVUPS      Z9, 320(SI)
+	VUNPCKLPD    Z12, Z11, Z9
+	VMOVUPS      Z9, 384(SI)
+	VUNPCKHPD    Z12, Z11, Z9
+	VMOVUPS      Z9, 448(SI)
+	ADDQ         $0x22, CX
+	ADDQ         DI, SI
+	ADDQ         DI, BX
+	DECQ         AX
+	JNZ          block
+	VZEROUPPER
+	RET
+
+// func packBlocks8AVX2(blocks int, src *byte, lds int, ahead int, scale *byte, dst *byte, ldd int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·packBlocks8AVX2(SB), NOSPLIT, $0-56
+	MOVQ         blocks+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         lds+16(FP), DX
+	MOVQ         scale+32(FP), BX
+	MOVQ         dst+40(FP), SI
+	MOVQ         ldd+48(FP), DI
+	MOVQ         ahead+24(FP), R10
+	LEAQ         (DX)(DX*2), R9
+	LEAQ         (DX)(R9*1), R8
+	VBROADCASTSS word80808080<>+0(SB), Y0
+
+block:
+	MOVQ        CX, R12
+	MOVWLZX     (R12), R11
+	LEAQ        (R12), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, (BX)
+	VMOVUPS     2(R12), X1
+	VMOVUPS     18(R12), X5
+	MOVWLZX     (R12)(DX*1), R11
+	LEAQ        (R12)(DX*1), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 2(BX)
+	VMOVUPS     2(R12)(DX*1), X2
+	VMOVUPS     18(R12)(DX*1), X6
+	MOVWLZX     (R12)(DX*2), R11
+	LEAQ        (R12)(DX*2), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 4(BX)
+	VMOVUPS     2(R12)(DX*2), X3
+	VMOVUPS     18(R12)(DX*2), X7
+	MOVWLZX     (R12)(R9*1), R11
+	LEAQ        (R12)(R9*1), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 6(BX)
+	VMOVUPS     2(R12)(R9*1), X4
+	VMOVUPS     18(R12)(R9*1), X8
+	ADDQ        R8, R12
+	MOVWLZX     (R12), R11
+	LEAQ        (R12), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 8(BX)
+	VINSERTI128 $0x01, 2(R12), Y1, Y1
+	VINSERTI128 $0x01, 18(R12), Y5, Y5
+	MOVWLZX     (R12)(DX*1), R11
+	LEAQ        (R12)(DX*1), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 10(BX)
+	VINSERTI128 $0x01, 2(R12)(DX*1), Y2, Y2
+	VINSERTI128 $0x01, 18(R12)(DX*1), Y6, Y6
+	MOVWLZX     (R12)(DX*2), R11
+	LEAQ        (R12)(DX*2), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 12(BX)
+	VINSERTI128 $0x01, 2(R12)(DX*2), Y3, Y3
+	VINSERTI128 $0x01, 18(R12)(DX*2), Y7, Y7
+	MOVWLZX     (R12)(R9*1), R11
+	LEAQ        (R12)(R9*1), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 14(BX)
+	VINSERTI128 $0x01, 2(R12)(R9*1), Y4, Y4
+	VINSERTI128 $0x01, 18(R12)(R9*1), Y8, Y8
+	ADDQ        R8, R12
+	VXORPS      Y0, Y1, Y1
+	VXORPS      Y0, Y2, Y2
+	VXORPS      Y0, Y3, Y3
+	VXORPS      Y0, Y4, Y4
+	VUNPCKLPS   Y2, Y1, Y9
+	VUNPCKLPS   Y4, Y3, Y10
+	VUNPCKHPS   Y2, Y1, Y11
+	VUNPCKHPS   Y4, Y3, Y12
+	VUNPCKLPD   Y10, Y9, Y13
+	VMOVUPS     Y13, (SI)
+	VUNPCKHPD   Y10, Y9, Y9
+	VMOVUPS     Y9, 64(SI)
+	VUNPCKLPD   Y12, Y11, Y9
+	VMOVUPS     Y9, 128(SI)
+	VUNPCKHPD   Y12, Y11, Y9
+	VMOVUPS     Y9, 192(SI)
+	VXORPS      Y0, Y5, Y5
+	VXORPS      Y0, Y6, Y6
+	VXORPS      Y0, Y7, Y7
+	VXORPS      Y0, Y8, Y8
+	VUNPCKLPS   Y6, Y5, Y9
+	VUNPCKLPS   Y8, Y7, Y10
+	VUNPCKHPS   Y6, Y5, Y11
+	VUNPCKHPS   Y8, Y7, Y12
+	VUNPCKLPD   Y10, Y9, Y13
+	VMOVUPS     Y13, 256(SI)
+	VUNPCKHPD   Y10, Y9, Y9
+	VMOVUPS     Y9, 320(SI)
+	VUNPCKLPD   Y12, Y11, Y9
+	VMOVUPS     Y9, 384(SI)
+	VUNPCKHPD   Y12, Y11, Y9
+	VMOVUPS     Y9, 448(SI)
+	MOVWLZX     (R12), R11
+	LEAQ        (R12), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 16(BX)
+	VMOVUPS     2(R12), X1
+	VMOVUPS     18(R12), X5
+	MOVWLZX     (R12)(DX*1), R11
+	LEAQ        (R12)(DX*1), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 18(BX)
+	VMOVUPS     2(R12)(DX*1), X2
+	VMOVUPS     18(R12)(DX*1), X6
+	MOVWLZX     (R12)(DX*2), R11
+	LEAQ        (R12)(DX*2), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 20(BX)
+	VMOVUPS     2(R12)(DX*2), X3
+	VMOVUPS     18(R12)(DX*2), X7
+	MOVWLZX     (R12)(R9*1), R11
+	LEAQ        (R12)(R9*1), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 22(BX)
+	VMOVUPS     2(R12)(R9*1), X4
+	VMOVUPS     18(R12)(R9*1), X8
+	ADDQ        R8, R12
+	MOVWLZX     (R12), R11
+	LEAQ        (R12), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 24(BX)
+	VINSERTI128 $0x01, 2(R12), Y1, Y1
+	VINSERTI128 $0x01, 18(R12), Y5, Y5
+	MOVWLZX     (R12)(DX*1), R11
+	LEAQ        (R12)(DX*1), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 26(BX)
+	VINSERTI128 $0x01, 2(R12)(DX*1), Y2, Y2
+	VINSERTI128 $0x01, 18(R12)(DX*1), Y6, Y6
+	MOVWLZX     (R12)(DX*2), R11
+	LEAQ        (R12)(DX*2), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 28(BX)
+	VINSERTI128 $0x01, 2(R12)(DX*2), Y3, Y3
+	VINSERTI128 $0x01, 18(R12)(DX*2), Y7, Y7
+	MOVWLZX     (R12)(R9*1), R11
+	LEAQ        (R12)(R9*1), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 30(BX)
+	VINSERTI128 $0x01, 2(R12)(R9*1), Y4, Y4
+	VINSERTI128 $0x01, 18(R12)(R9*1), Y8, Y8
+	ADDQ        R8, R12
+	VXORPS      Y0, Y1, Y1
+	VXORPS      Y0, Y2, Y2
+	VXORPS      Y0, Y3, Y3
+	VXORPS      Y0, Y4, Y4
+	VUNPCKLPS   Y2, Y1, Y9
+	VUNPCKLPS   Y4, Y3, Y10
+	VUNPCKHPS   Y2, Y1, Y11
+	VUNPCKHPS   Y4, Y3, Y12
+	VUNPCKLPD   Y10, Y9, Y13
+	VMOVUPS     Y13, 32(SI)
+	VUNPCKHPD   Y10, Y9, Y9
+	VMOVUPS     Y9, 96(SI)
+	VUNPCKLPD   Y12, Y11, Y9
+	VMOVUPS     Y9, 160(SI)
+	VUNPCKHPD   Y12, Y11, Y9
+	VMOVUPS     Y9, 224(SI)
+	VXORPS      Y0, Y5, Y5
+	VXORPS      Y0, Y6, Y6
+	VXORPS      Y0, Y7, Y7
+	VXORPS      Y0, Y8, Y8
+	VUNPCKLPS   Y6, Y5, Y9
+	VUNPCKLPS   Y8, Y7, Y10
+	VUNPCKHPS   Y6, Y5, Y11
+	VUNPCKHPS   Y8, Y7, Y12
+	VUNPCKLPD   Y10, Y9, Y13
+	VMOVUPS     Y13, 288(SI)
+	VUNPCKHPD   Y10, Y9, Y9
+	VMOVUPS     Y9, 352(SI)
+	VUNPCKLPD   Y12, Y11, Y9
+	VMOVUPS     Y9, 416(SI)
+	VUNPCKHPD   Y12, Y11, Y9
+	VMOVUPS     Y9, 480(SI)
+	ADDQ        $0x22, CX
+	ADDQ        DI, SI
+	ADDQ        DI, BX
+	DECQ        AX
+	JNZ         block
+	VZEROUPPER
+	RET
+
+// func packBlocks4StreamAVX512(blocks int, src *byte, lds int, ahead int, scale *byte, dst *byte, ldd int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·packBlocks4StreamAVX512(SB), NOSPLIT, $0-56
+	MOVQ         blocks+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         lds+16(FP), DX
+	MOVQ         scale+32(FP), BX
+	MOVQ         dst+40(FP), SI
+	MOVQ         ldd+48(FP), DI
+	MOVQ         ahead+24(FP), R10
+	LEAQ         (DX)(DX*2), R9
+	LEAQ         (DX)(R9*1), R8
+	VBROADCASTSS word0f0f0f0f<>+0(SB), Z0
+
+block:
+	MOVQ         CX, R12
+	MOVWLZX      (R12), R11
+	LEAQ         (R12), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, (BX)
+	VMOVUPS      2(R12), X1
+	MOVWLZX      (R12)(DX*1), R11
+	LEAQ         (R12)(DX*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 2(BX)
+	VMOVUPS      2(R12)(DX*1), X2
+	MOVWLZX      (R12)(DX*2), R11
+	LEAQ         (R12)(DX*2), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 4(BX)
+	VMOVUPS      2(R12)(DX*2), X3
+	MOVWLZX      (R12)(R9*1), R11
+	LEAQ         (R12)(R9*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 6(BX)
+	VMOVUPS      2(R12)(R9*1), X4
+	ADDQ         R8, R12
+	MOVWLZX      (R12), R11
+	LEAQ         (R12), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 8(BX)
+	VINSERTI32X4 $0x01, 2(R12), Z1, Z1
+	MOVWLZX      (R12)(DX*1), R11
+	LEAQ         (R12)(DX*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 10(BX)
+	VINSERTI32X4 $0x01, 2(R12)(DX*1), Z2, Z2
+	MOVWLZX      (R12)(DX*2), R11
+	LEAQ         (R12)(DX*2), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 12(BX)
+	VINSERTI32X4 $0x01, 2(R12)(DX*2), Z3, Z3
+	MOVWLZX      (R12)(R9*1), R11
+	LEAQ         (R12)(R9*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 14(BX)
+	VINSERTI32X4 $0x01, 2(R12)(R9*1), Z4, Z4
+	ADDQ         R8, R12
+	MOVWLZX      (R12), R11
+	LEAQ         (R12), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 16(BX)
+	VINSERTI32X4 $0x02, 2(R12), Z1, Z1
+	MOVWLZX      (R12)(DX*1), R11
+	LEAQ         (R12)(DX*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 18(BX)
+	VINSERTI32X4 $0x02, 2(R12)(DX*1), Z2, Z2
+	MOVWLZX      (R12)(DX*2), R11
+	LEAQ         (R12)(DX*2), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 20(BX)
+	VINSERTI32X4 $0x02, 2(R12)(DX*2), Z3, Z3
+	MOVWLZX      (R12)(R9*1), R11
+	LEAQ         (R12)(R9*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 22(BX)
+	VINSERTI32X4 $0x02, 2(R12)(R9*1), Z4, Z4
+	ADDQ         R8, R12
+	MOVWLZX      (R12), R11
+	LEAQ         (R12), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 24(BX)
+	VINSERTI32X4 $0x03, 2(R12), Z1, Z1
+	MOVWLZX      (R12)(DX*1), R11
+	LEAQ         (R12)(DX*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 26(BX)
+	VINSERTI32X4 $0x03, 2(R12)(DX*1), Z2, Z2
+	MOVWLZX      (R12)(DX*2), R11
+	LEAQ         (R12)(DX*2), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 28(BX)
+	VINSERTI32X4 $0x03, 2(R12)(DX*2), Z3, Z3
+	MOVWLZX      (R12)(R9*1), R11
+	LEAQ         (R12)(R9*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 30(BX)
+	VINSERTI32X4 $0x03, 2(R12)(R9*1), Z4, Z4
+	ADDQ         R8, R12
+	VUNPCKLPS    Z2, Z1, Z5
+	VUNPCKLPS    Z4, Z3, Z6
+	VUNPCKHPS    Z2, Z1, Z7
+	VUNPCKHPS    Z4, Z3, Z8
+	VUNPCKLPD    Z6, Z5, Z9
+	VUNPCKHPD    Z6, Z5, Z5
+	VUNPCKLPD    Z8, Z7, Z6
+	VUNPCKHPD    Z8, Z7, Z7
+	VANDPS       Z0, Z5, Z8
+	VPSLLD       $0x04, Z8, Z8
+	VANDPS       Z0, Z9, Z10
+	VORPS        Z8, Z10, Z10
+	VMOVNTPS     Z10, (SI)
+	VPSRLD       $0x04, Z9, Z8
+	VANDPS       Z0, Z8, Z8
+	VANDNPS      Z5, Z0, Z5
+	VORPS        Z8, Z5, Z5
+	VMOVNTPS     Z5, 128(SI)
+	VANDPS       Z0, Z7, Z5
+	VPSLLD       $0x04, Z5, Z5
+	VANDPS       Z0, Z6, Z8
+	VORPS        Z5, Z8, Z8
+	VMOVNTPS     Z8, 64(SI)
+	VPSRLD       $0x04, Z6, Z5
+	VANDPS       Z0, Z5, Z5
+	VANDNPS      Z7, Z0, Z6
+	VORPS        Z5, Z6, Z6
+	VMOVNTPS     Z6, 192(SI)
+	ADDQ         $0x12, CX
+	ADDQ         DI, SI
+	ADDQ         DI, BX
+	DECQ         AX
+	JNZ          block
+	SFENCE
+	VZEROUPPER
+	RET
+
+DATA word0f0f0f0f<>+0(SB)/4, $0x0f0f0f0f
+GLOBL word0f0f0f0f<>(SB), RODATA|NOPTR, $4
+
+// func packBlocks4AVX512(blocks int, src *byte, lds int, ahead int, scale *byte, dst *byte, ldd int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·packBlocks4AVX512(SB), NOSPLIT, $0-56
+	MOVQ         blocks+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         lds+16(FP), DX
+	MOVQ         scale+32(FP), BX
+	MOVQ         dst+40(FP), SI
+	MOVQ         ldd+48(FP), DI
+	MOVQ         ahead+24(FP), R10
+	LEAQ         (DX)(DX*2), R9
+	LEAQ         (DX)(R9*1), R8
+	VBROADCASTSS word0f0f0f0f<>+0(SB), Z0
+
+block:
+	MOVQ         CX, R12
+	MOVWLZX      (R12), R11
+	LEAQ         (R12), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, (BX)
+	VMOVUPS      2(R12), X1
+	MOVWLZX      (R12)(DX*1), R11
+	LEAQ         (R12)(DX*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 2(BX)
+	VMOVUPS      2(R12)(DX*1), X2
+	MOVWLZX      (R12)(DX*2), R11
+	LEAQ         (R12)(DX*2), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 4(BX)
+	VMOVUPS      2(R12)(DX*2), X3
+	MOVWLZX      (R12)(R9*1), R11
+	LEAQ         (R12)(R9*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 6(BX)
+	VMOVUPS      2(R12)(R9*1), X4
+	ADDQ         R8, R12
+	MOVWLZX      (R12), R11
+	LEAQ         (R12), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 8(BX)
+	VINSERTI32X4 $0x01, 2(R12), Z1, Z1
+	MOVWLZX      (R12)(DX*1), R11
+	LEAQ         (R12)(DX*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 10(BX)
+	VINSERTI32X4 $0x01, 2(R12)(DX*1), Z2, Z2
+	MOVWLZX      (R12)(DX*2), R11
+	LEAQ         (R12)(DX*2), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 12(BX)
+	VINSERTI32X4 $0x01, 2(R12)(DX*2), Z3, Z3
+	MOVWLZX      (R12)(R9*1), R11
+	LEAQ         (R12)(R9*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 14(BX)
+	VINSERTI32X4 $0x01, 2(R12)(R9*1), Z4, Z4
+	ADDQ         R8, R12
+	MOVWLZX      (R12), R11
+	LEAQ         (R12), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 16(BX)
+	VINSERTI32X4 $0x02, 2(R12), Z1, Z1
+	MOVWLZX      (R12)(DX*1), R11
+	LEAQ         (R12)(DX*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 18(BX)
+	VINSERTI32X4 $0x02, 2(R12)(DX*1), Z2, Z2
+	MOVWLZX      (R12)(DX*2), R11
+	LEAQ         (R12)(DX*2), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 20(BX)
+	VINSERTI32X4 $0x02, 2(R12)(DX*2), Z3, Z3
+	MOVWLZX      (R12)(R9*1), R11
+	LEAQ         (R12)(R9*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 22(BX)
+	VINSERTI32X4 $0x02, 2(R12)(R9*1), Z4, Z4
+	ADDQ         R8, R12
+	MOVWLZX      (R12), R11
+	LEAQ         (R12), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 24(BX)
+	VINSERTI32X4 $0x03, 2(R12), Z1, Z1
+	MOVWLZX      (R12)(DX*1), R11
+	LEAQ         (R12)(DX*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 26(BX)
+	VINSERTI32X4 $0x03, 2(R12)(DX*1), Z2, Z2
+	MOVWLZX      (R12)(DX*2), R11
+	LEAQ         (R12)(DX*2), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 28(BX)
+	VINSERTI32X4 $0x03, 2(R12)(DX*2), Z3, Z3
+	MOVWLZX      (R12)(R9*1), R11
+	LEAQ         (R12)(R9*1), R13
+	PREFETCHT1   (R13)(R10*1)
+	MOVW         R11, 30(BX)
+	VINSERTI32X4 $0x03, 2(R12)(R9*1), Z4, Z4
+	ADDQ         R8, R12
+	VUNPCKLPS    Z2, Z1, Z5
+	VUNPCKLPS    Z4, Z3, Z6
+	VUNPCKHPS    Z2, Z1, Z7
+	VUNPCKHPS    Z4, Z3, Z8
+	VUNPCKLPD    Z6, Z5, Z9
+	VUNPCKHPD    Z6, Z5, Z5
+	VUNPCKLPD    Z8, Z7, Z6
+	VUNPCKHPD    Z8, Z7, Z7
+	VANDPS       Z0, Z5, Z8
+	VPSLLD       $0x04, Z8, Z8
+	VANDPS       Z0, Z9, Z10
+	VORPS        Z8, Z10, Z10
+	VMOVUPS      Z10, (SI)
+	VPSRLD       $0x04, Z9, Z8
+	VANDPS       Z0, Z8, Z8
+	VANDNPS      Z5, Z0, Z5
+	VORPS        Z8, Z5, Z5
+	VMOVUPS      Z5, 128(SI)
+	VANDPS       Z0, Z7, Z5
+	VPSLLD       $0x04, Z5, Z5
+	VANDPS       Z0, Z6, Z8
+	VORPS        Z5, Z8, Z8
+	VMOVUPS      Z8, 64(SI)
+	VPSRLD       $0x04, Z6, Z5
+	VANDPS       Z0, Z5, Z5
+	VANDNPS      Z7, Z0, Z6
+	VORPS        Z5, Z6, Z6
+	VMOVUPS      Z6, 192(SI)
+	ADDQ         $0x12, CX
+	ADDQ         DI, SI
+	ADDQ         DI, BX
+	DECQ         AX
+	JNZ          block
+	VZEROUPPER
+	RET
+
+// func packBlocks4AVX2(blocks int, src *byte, lds int, ahead int, scale *byte, dst *byte, ldd int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·packBlocks4AVX2(SB), NOSPLIT, $0-56
+	MOVQ         blocks+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         lds+16(FP), DX
+	MOVQ         scale+32(FP), BX
+	MOVQ         dst+40(FP), SI
+	MOVQ         ldd+48(FP), DI
+	MOVQ         ahead+24(FP), R10
+	LEAQ         (DX)(DX*2), R9
+	LEAQ         (DX)(R9*1), R8
+	VBROADCASTSS word0f0f0f0f<>+0(SB), Y0
+
+block:
+	MOVQ        CX, R12
+	MOVWLZX     (R12), R11
+	LEAQ        (R12), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, (BX)
+	VMOVUPS     2(R12), X1
+	MOVWLZX     (R12)(DX*1), R11
+	LEAQ        (R12)(DX*1), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 2(BX)
+	VMOVUPS     2(R12)(DX*1), X2
+	MOVWLZX     (R12)(DX*2), R11
+	LEAQ        (R12)(DX*2), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 4(BX)
+	VMOVUPS     2(R12)(DX*2), X3
+	MOVWLZX     (R12)(R9*1), R11
+	LEAQ        (R12)(R9*1), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 6(BX)
+	VMOVUPS     2(R12)(R9*1), X4
+	ADDQ        R8, R12
+	MOVWLZX     (R12), R11
+	LEAQ        (R12), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 8(BX)
+	VINSERTI128 $0x01, 2(R12), Y1, Y1
+	MOVWLZX     (R12)(DX*1), R11
+	LEAQ        (R12)(DX*1), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 10(BX)
+	VINSERTI128 $0x01, 2(R12)(DX*1), Y2, Y2
+	MOVWLZX     (R12)(DX*2), R11
+	LEAQ        (R12)(DX*2), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 12(BX)
+	VINSERTI128 $0x01, 2(R12)(DX*2), Y3, Y3
+	MOVWLZX     (R12)(R9*1), R11
+	LEAQ        (R12)(R9*1), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 14(BX)
+	VINSERTI128 $0x01, 2(R12)(R9*1), Y4, Y4
+	ADDQ        R8, R12
+	VUNPCKLPS   Y2, Y1, Y5
+	VUNPCKLPS   Y4, Y3, Y6
+	VUNPCKHPS   Y2, Y1, Y7
+	VUNPCKHPS   Y4, Y3, Y8
+	VUNPCKLPD   Y6, Y5, Y9
+	VUNPCKHPD   Y6, Y5, Y5
+	VUNPCKLPD   Y8, Y7, Y6
+	VUNPCKHPD   Y8, Y7, Y7
+	VANDPS      Y0, Y5, Y8
+	VPSLLD      $0x04, Y8, Y8
+	VANDPS      Y0, Y9, Y10
+	VORPS       Y8, Y10, Y10
+	VMOVUPS     Y10, (SI)
+	VPSRLD      $0x04, Y9, Y8
+	VANDPS      Y0, Y8, Y8
+	VANDNPS     Y5, Y0, Y5
+	VORPS       Y8, Y5, Y5
+	VMOVUPS     Y5, 128(SI)
+	VANDPS      Y0, Y7, Y5
+	VPSLLD      $0x04, Y5, Y5
+	VANDPS      Y0, Y6, Y8
+	VORPS       Y5, Y8, Y8
+	VMOVUPS     Y8, 64(SI)
+	VPSRLD      $0x04, Y6, Y5
+	VANDPS      Y0, Y5, Y5
+	VANDNPS     Y7, Y0, Y6
+	VORPS       Y5, Y6, Y6
+	VMOVUPS     Y6, 192(SI)
+	MOVWLZX     (R12), R11
+	LEAQ        (R12), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 16(BX)
+	VMOVUPS     2(R12), X1
+	MOVWLZX     (R12)(DX*1), R11
+	LEAQ        (R12)(DX*1), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 18(BX)
+	VMOVUPS     2(R12)(DX*1), X2
+	MOVWLZX     (R12)(DX*2), R11
+	LEAQ        (R12)(DX*2), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 20(BX)
+	VMOVUPS     2(R12)(DX*2), X3
+	MOVWLZX     (R12)(R9*1), R11
+	LEAQ        (R12)(R9*1), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 22(BX)
+	VMOVUPS     2(R12)(R9*1), X4
+	ADDQ        R8, R12
+	MOVWLZX     (R12), R11
+	LEAQ        (R12), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 24(BX)
+	VINSERTI128 $0x01, 2(R12), Y1, Y1
+	MOVWLZX     (R12)(DX*1), R11
+	LEAQ        (R12)(DX*1), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 26(BX)
+	VINSERTI128 $0x01, 2(R12)(DX*1), Y2, Y2
+	MOVWLZX     (R12)(DX*2), R11
+	LEAQ        (R12)(DX*2), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 28(BX)
+	VINSERTI128 $0x01, 2(R12)(DX*2), Y3, Y3
+	MOVWLZX     (R12)(R9*1), R11
+	LEAQ        (R12)(R9*1), R13
+	PREFETCHT1  (R13)(R10*1)
+	MOVW        R11, 30(BX)
+	VINSERTI128 $0x01, 2(R12)(R9*1), Y4, Y4
+	ADDQ        R8, R12
+	VUNPCKLPS   Y2, Y1, Y5
+	VUNPCKLPS   Y4, Y3, Y6
+	VUNPCKHPS   Y2, Y1, Y7
+	VUNPCKHPS   Y4, Y3, Y8
+	VUNPCKLPD   Y6, Y5, Y9
+	VUNPCKHPD   Y6, Y5, Y5
+	VUNPCKLPD   Y8, Y7, Y6
+	VUNPCKHPD   Y8, Y7, Y7
+	VANDPS      Y0, Y5, Y8
+	VPSLLD      $0x04, Y8, Y8
+	VANDPS      Y0, Y9, Y10
+	VORPS       Y8, Y10, Y10
+	VMOVUPS     Y10, 32(SI)
+	VPSRLD      $0x04, Y9, Y8
+	VANDPS      Y0, Y8, Y8
+	VANDNPS     Y5, Y0, Y5
+	VORPS       Y8, Y5, Y5
+	VMOVUPS     Y5, 160(SI)
+	VANDPS      Y0, Y7, Y5
+	VPSLLD      $0x04, Y5, Y5
+	VANDPS      Y0, Y6, Y8
+	VORPS       Y5, Y8, Y8
+	VMOVUPS     Y8, 96(SI)
+	VPSRLD      $0x04, Y6, Y5
+	VANDPS      Y0, Y5, Y5
+	VANDNPS     Y7, Y0, Y6
+	VORPS       Y5, Y6, Y6
+	VMOVUPS     Y6, 224(SI)
+	ADDQ        $0x12, CX
+	ADDQ        DI, SI
+	ADDQ        DI, BX
+	DECQ        AX
+	JNZ         block
+	VZEROUPPER
+	RET
+
 // func transpose4x64AVX2(blocks int, src *uint64, lds int, dst *uint64, ldd int)
 // Requires: AVX
 TEXT ·transpose4x64AVX2(SB), NOSPLIT, $0-40

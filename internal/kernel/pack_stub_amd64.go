@@ -45,6 +45,44 @@ func interleave4AVX2(n32 int, r0 *byte, r1 *byte, r2 *byte, r3 *byte, dst *byte,
 //go:noescape
 func everyOtherAVX2(n8 int, src *uint32, dst *uint32)
 
+// packBlocks8StreamAVX512 computes what packBlocksGeneric does for a strip: dst is its first block, scale the scales of that, and those of the next are ldd bytes further.
+// What is ahead bytes after a row is brought near.
+// dst, a multiple of 64 as ldd is, is written past the caches.
+//
+//go:noescape
+func packBlocks8StreamAVX512(blocks int, src *byte, lds int, ahead int, scale *byte, dst *byte, ldd int)
+
+// packBlocks8AVX512 computes what packBlocksGeneric does for a strip: dst is its first block, scale the scales of that, and those of the next are ldd bytes further.
+// What is ahead bytes after a row is brought near.
+//
+//go:noescape
+func packBlocks8AVX512(blocks int, src *byte, lds int, ahead int, scale *byte, dst *byte, ldd int)
+
+// packBlocks8AVX2 computes what packBlocksGeneric does for a strip: dst is its first block, scale the scales of that, and those of the next are ldd bytes further.
+// What is ahead bytes after a row is brought near.
+//
+//go:noescape
+func packBlocks8AVX2(blocks int, src *byte, lds int, ahead int, scale *byte, dst *byte, ldd int)
+
+// packBlocks4StreamAVX512 computes what packBlocksGeneric does for a strip: dst is its first block, scale the scales of that, and those of the next are ldd bytes further.
+// What is ahead bytes after a row is brought near.
+// dst, a multiple of 64 as ldd is, is written past the caches.
+//
+//go:noescape
+func packBlocks4StreamAVX512(blocks int, src *byte, lds int, ahead int, scale *byte, dst *byte, ldd int)
+
+// packBlocks4AVX512 computes what packBlocksGeneric does for a strip: dst is its first block, scale the scales of that, and those of the next are ldd bytes further.
+// What is ahead bytes after a row is brought near.
+//
+//go:noescape
+func packBlocks4AVX512(blocks int, src *byte, lds int, ahead int, scale *byte, dst *byte, ldd int)
+
+// packBlocks4AVX2 computes what packBlocksGeneric does for a strip: dst is its first block, scale the scales of that, and those of the next are ldd bytes further.
+// What is ahead bytes after a row is brought near.
+//
+//go:noescape
+func packBlocks4AVX2(blocks int, src *byte, lds int, ahead int, scale *byte, dst *byte, ldd int)
+
 // transpose4x64AVX2 computes the transpose of 4 rows of 4*blocks words
 //
 //	dst[j*ldd+i] = src[i*lds+j]   for i < 4, j < 4*blocks

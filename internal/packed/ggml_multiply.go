@@ -12,7 +12,7 @@ type affineKind struct {
 	bits, group, offset int
 	mins                bool
 	values              *[16]int8 // what codes stand for, if that is no even scale
-	// read takes a block apart; one of whole rows, where there is one, is faster.
+	// read takes a block apart, rows those of whole rows. Where there is neither, the kernels know the blocks.
 	read func(src, codes []byte, scale, mins []float32)
 	rows func(src, codes []byte, scale []float32)
 	// holds says whether the kernels, whose scales are of float16, have those of a block; nil: of all.
@@ -20,27 +20,9 @@ type affineKind struct {
 }
 
 var affineKinds = map[Kind]affineKind{
-	Q8_0: {bits: 8, group: 32, offset: 128, rows: func(src, codes []byte, scale []float32) {
-		for b := range scale {
-			from, to := src[34*b+2:][:32], codes[32*b:][:32]
-			for i := 0; i < 32; i += 8 {
-				binary.LittleEndian.PutUint64(to[i:], binary.LittleEndian.Uint64(from[i:])^0x8080808080808080)
-			}
-		}
-		blockScales(scale, src, 34)
-	}},
-	Q4_0: {bits: 4, group: 32, offset: 8, rows: func(src, codes []byte, scale []float32) {
-		for b := range scale {
-			splitNibbles(codes[32*b:][:16], codes[32*b+16:][:16], src[18*b+2:][:16])
-		}
-		blockScales(scale, src, 18)
-	}},
-	IQ4NL: {bits: 4, group: 32, values: &bytesIQ4, rows: func(src, codes []byte, scale []float32) {
-		for b := range scale {
-			splitNibbles(codes[32*b:][:16], codes[32*b+16:][:16], src[18*b+2:][:16])
-		}
-		blockScales(scale, src, 18)
-	}},
+	Q8_0:  {bits: 8, group: 32, offset: 128},
+	Q4_0:  {bits: 4, group: 32, offset: 8},
+	IQ4NL: {bits: 4, group: 32, values: &bytesIQ4},
 	IQ4XS: {bits: 4, group: 32, values: &bytesIQ4, read: func(src, codes []byte, scale, _ []float32) {
 		d, high := half(src), binary.LittleEndian.Uint16(src[2:])
 		for b := range 8 {
@@ -135,18 +117,6 @@ var affineKinds = map[Kind]affineKind{
 	}},
 }
 
-// blockScales reads the binary16 at the front of each block.
-func blockScales(scale []float32, src []byte, bytes int) {
-	var halves [64]uint16
-	for b := 0; b < len(scale); b += len(halves) {
-		part := halves[:min(len(halves), len(scale)-b)]
-		for i := range part {
-			part[i] = binary.LittleEndian.Uint16(src[(b+i)*bytes:])
-		}
-		kernel.F16ToF32(scale[b:b+len(part)], part)
-	}
-}
-
 // bytesIQ4 and bytesFP4 are levelsIQ4 and levelsFP4 as whole numbers, codesFP4 these as codes of 5 bits with the offset 12.
 var (
 	bytesIQ4 = wholeLevels(levelsIQ4)
@@ -201,6 +171,9 @@ func (b *Blocks) prepare(p *kernel.Pool) Multiplier {
 		return nil
 	}
 	size, bytes := b.Kind.BlockSize(), b.Kind.BlockBytes()
+	if k.rows == nil && k.read == nil && kernel.CanPackAffineBlocks(s) {
+		return kernel.PackAffineBlocks(s, b.Data, kernel.Lasting)
+	}
 	for at := 0; k.holds != nil && at < len(b.Data); at += bytes {
 		if !k.holds(b.Data[at : at+bytes]) {
 			return nil

@@ -77,6 +77,7 @@ func affine(g *gen) {
 		}
 	}
 	for _, wide := range []bool{true, false} {
+		affineScales(g, wide)
 		for _, block := range []int{32, 16} {
 			quantizeBlocks(g, wide, block)
 		}
@@ -450,13 +451,17 @@ func (a *affineGen) tile(tokens, strips int) {
 	halves := a.isa.halves()
 	n := strips * halves
 	a.function(name("tileAffine%dx%dx%d%s", tokens, strips, a.block, a.isa.name()),
-		"func(blocks int, w *byte, ldw int, scale, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)",
+		"func(blocks int, w *byte, ldw, ldw2, step int, scale, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)",
 		name("the product of %d strips of unpacked codes with %d rows of activations, added to c, whose rows lie 48 apart", strips, tokens),
 		"",
 		name("\tc[t*48+r] += sum over b<blocks of scale[b*%d+r]*i.scale*(i.start + codes*x) + min[b*%d+r]*i.sum", 16*strips, 16*strips),
 		"",
-		"where i is info[b] of row t. Strips lie ldw bytes apart, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.")
-	blocks, w, ldw, scale := a.arg("blocks"), a.arg("w"), a.arg("ldw"), a.arg("scale")
+		"where i is info[b] of row t. Codes of the second and the third strip lie ldw and ldw2 bytes after those of the first, those of the next block step bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.")
+	blocks, w, step, scale := a.arg("blocks"), a.arg("w"), a.arg("step"), a.arg("scale")
+	var others []reg.GPVirtual
+	for _, ld := range []string{"ldw", "ldw2"}[:strips-1] {
+		others = append(others, a.arg(ld))
+	}
 	x, ldx, info, ldi, c := a.arg("x"), a.arg("ldx"), a.arg("info"), a.arg("ldi"), a.arg("c")
 	a.prepare(true)
 	ldx3, ldi3 := a.GP64(), a.GP64()
@@ -497,17 +502,17 @@ func (a *affineGen) tile(tokens, strips int) {
 			}
 		}
 	}
-	for step := range a.steps() {
+	for quad := range a.steps() {
 		for i := range n {
-			disp := 64*step + 32*(i%halves)
+			disp := 64*quad + 32*(i%halves)
 			if s := i / halves; s == 0 {
 				a.load(at(w, disp), wv[i])
 			} else {
-				a.load(indexed(w, ldw, uint8(s), disp), wv[i])
+				a.load(indexed(w, others[s-1], 1, disp), wv[i])
 			}
 		}
 		for t := range tokens {
-			a.VPBROADCASTD(row(x, ldx, ldx3, t, 4*step), xv)
+			a.VPBROADCASTD(row(x, ldx, ldx3, t, 4*quad), xv)
 			for i := range n {
 				a.dot(wv[i], xv, acc[t][i])
 			}
@@ -524,7 +529,7 @@ func (a *affineGen) tile(tokens, strips int) {
 			a.VFMADD231PS(wv[i], acc[t][i], sum[t][i])
 		}
 	}
-	a.ADDQ(U32(uint32(a.blockBytes())), w)
+	a.ADDQ(step, w)
 	a.ADDQ(U32(uint32(64*strips)), scale)
 	a.ADDQ(Imm(uint64(a.block)), x)
 	a.ADDQ(Imm(blockInfoSize), info)
@@ -558,6 +563,39 @@ func (a *affineGen) tile(tokens, strips int) {
 	}
 	a.VZEROUPPER()
 	a.RET()
+}
+
+// affineScales widens the scales of a strip.
+func affineScales(g *gen, wide bool) {
+	g.function("affineScales"+isaName(wide), "func(groups, inner int, halves *byte, step int, factor, dst *float32, ldd int)",
+		"16 scales of each of some groups, of 16 bits and step bytes apart, times factor. Each group's are written inner times, ldd numbers apart.")
+	groups, inner, halves, step := g.arg("groups"), g.arg("inner"), g.arg("halves"), g.arg("step")
+	factor, dst, ldd, left := g.arg("factor"), g.arg("dst"), g.arg("ldd"), g.GP64()
+	g.SHLQ(Imm(2), ldd)
+	n := 16 / lanes(wide)
+	by, v := make([]reg.VecVirtual, n), make([]reg.VecVirtual, n)
+	for i := range n {
+		by[i], v[i] = g.vec(wide), g.vec(wide)
+		g.VMOVUPS(at(factor, 4*lanes(wide)*i), by[i])
+	}
+	g.Label("group")
+	for i := range n {
+		g.VCVTPH2PS(at(halves, 2*lanes(wide)*i), v[i])
+		g.VMULPS(by[i], v[i], v[i])
+	}
+	g.MOVQ(inner, left)
+	g.Label("copy")
+	for i := range n {
+		g.VMOVUPS(v[i], at(dst, 4*lanes(wide)*i))
+	}
+	g.ADDQ(ldd, dst)
+	g.DECQ(left)
+	g.JNZ(LabelRef("copy"))
+	g.ADDQ(step, halves)
+	g.DECQ(groups)
+	g.JNZ(LabelRef("group"))
+	g.VZEROUPPER()
+	g.RET()
 }
 
 // quantizeBlocks rounds activations to 8 bits.

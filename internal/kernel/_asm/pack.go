@@ -12,6 +12,11 @@ func pack(g *gen) {
 	prefetchRows(g)
 	interleave4(g)
 	everyOther(g)
+	for _, bits := range []int{8, 4} {
+		packBlocks(g, bits, true, true)
+		packBlocks(g, bits, true, false)
+		packBlocks(g, bits, false, false)
+	}
 	transpose4(g)
 	interleave2(g)
 	for _, wide := range []bool{true, false} {
@@ -78,6 +83,135 @@ func transpose8(g *gen) {
 	g.JNZ(LabelRef("block"))
 	g.VZEROUPPER()
 	g.RET()
+}
+
+// packBlocks packs a strip, 16 rows, of blocks of 32 columns as files have them: a scale of two bytes, then codes of 8 bits, or of 4 bits with
+// those of the last 16 columns in the high halves. Rows r, r+4 and so on share a register, as in transpose8.
+func packBlocks(g *gen, bits int, wide, stream bool) {
+	doc := []string{"what packBlocksGeneric does for a strip: dst is its first block, scale the scales of that, and those of the next are ldd bytes further.",
+		"What is ahead bytes after a row is brought near."}
+	kind := ""
+	if stream {
+		kind = "Stream"
+		doc = append(doc, "dst, a multiple of 64 as ldd is, is written past the caches.")
+	}
+	g.function(name("packBlocks%d%s%s", bits, kind, isaName(wide)), "func(blocks int, src *byte, lds, ahead int, scale, dst *byte, ldd int)", doc...)
+	blocks, src, lds := g.arg("blocks"), g.arg("src"), g.arg("lds")
+	scale, dst, ldd := g.arg("scale"), g.arg("dst"), g.arg("ldd")
+	four, three, ahead, half := g.GP64(), g.GP64(), g.arg("ahead"), g.GP32()
+	g.LEAQ(indexed(lds, lds, 2, 0), three)
+	g.LEAQ(indexed(lds, three, 1, 0), four)
+	row := func(base reg.Register, r, disp int) Mem {
+		switch r {
+		case 0:
+			return at(base, disp)
+		case 1:
+			return indexed(base, lds, 1, disp)
+		case 2:
+			return indexed(base, lds, 2, disp)
+		}
+		return indexed(base, three, 1, disp)
+	}
+	mask := g.vec(wide)
+	flip := uint32(0x80808080)
+	if bits == 4 {
+		flip = 0x0f0f0f0f
+	}
+	g.VBROADCASTSS(g.word(flip), mask)
+	size := 2 + 4*bits
+	groups := 16 / lanes(wide) // vectors that hold a word of all rows
+	store := func(v reg.VecVirtual, m Mem) {
+		if stream {
+			g.VMOVNTPS(v, m)
+		} else {
+			g.VMOVUPS(v, m)
+		}
+	}
+	in := make([][4]reg.VecVirtual, bits/4)
+	for i := range in {
+		for r := range 4 {
+			in[i][r] = g.vec(wide)
+		}
+	}
+	base, line := g.GP64(), g.GP64()
+	g.Label("block")
+	g.MOVQ(src, base)
+	for group := range groups {
+		for quad := range lanes(wide) / 4 {
+			for r := range 4 {
+				g.MOVWLZX(row(base, r, 0), half)
+				g.LEAQ(row(base, r, 0), line)
+				g.PREFETCHT1(indexed(line, ahead, 1, 0))
+				g.MOVW(half.As16(), at(scale, 2*(lanes(wide)*group+4*quad+r)))
+				for i := range in {
+					switch m := row(base, r, 2+16*i); {
+					case quad == 0:
+						g.VMOVUPS(m, in[i][r].AsX())
+					case wide:
+						g.VINSERTI32X4(Imm(uint64(quad)), m, in[i][r], in[i][r])
+					default:
+						g.VINSERTI128(Imm(1), m, in[i][r], in[i][r])
+					}
+				}
+			}
+			g.ADDQ(four, base)
+		}
+		for i := range in {
+			g.packWords(bits, wide, in[i], mask, func(line int, v reg.VecVirtual) { store(v, at(dst, 64*(4*i+line)+4*lanes(wide)*group)) })
+		}
+	}
+	g.ADDQ(Imm(uint64(size)), src)
+	g.ADDQ(ldd, dst)
+	g.ADDQ(ldd, scale)
+	g.DECQ(blocks)
+	g.JNZ(LabelRef("block"))
+	if stream {
+		g.SFENCE()
+	}
+	g.VZEROUPPER()
+	g.RET()
+}
+
+// packWords stores the lines of four words of the rows in.
+func (g *gen) packWords(bits int, wide bool, in [4]reg.VecVirtual, mask reg.VecVirtual, store func(line int, v reg.VecVirtual)) {
+	if bits == 8 {
+		for _, v := range in {
+			g.VXORPS(mask, v, v)
+		}
+	}
+	ab, cd, ef, gh := g.vec(wide), g.vec(wide), g.vec(wide), g.vec(wide)
+	g.VUNPCKLPS(in[1], in[0], ab)
+	g.VUNPCKLPS(in[3], in[2], cd)
+	g.VUNPCKHPS(in[1], in[0], ef)
+	g.VUNPCKHPS(in[3], in[2], gh)
+	var words [4]reg.VecVirtual
+	for c, pair := range [4][2]reg.VecVirtual{{ab, cd}, {ab, cd}, {ef, gh}, {ef, gh}} {
+		words[c] = g.vec(wide)
+		if c%2 == 0 {
+			g.VUNPCKLPD(pair[1], pair[0], words[c])
+		} else {
+			g.VUNPCKHPD(pair[1], pair[0], words[c])
+		}
+		if bits == 8 {
+			store(c, words[c])
+		}
+	}
+	if bits == 8 {
+		return
+	}
+	for c := 0; c < 4; c += 2 {
+		t, low, high := g.vec(wide), g.vec(wide), g.vec(wide)
+		g.VANDPS(mask, words[c+1], t)
+		g.VPSLLD(Imm(4), t, t)
+		g.VANDPS(mask, words[c], low)
+		g.VORPS(t, low, low)
+		store(c/2, low)
+		g.VPSRLD(Imm(4), words[c], t)
+		g.VANDPS(mask, t, t)
+		g.VANDNPS(words[c+1], mask, high)
+		g.VORPS(t, high, high)
+		store(2+c/2, high)
+	}
 }
 
 func sumBytes(g *gen) {
