@@ -187,10 +187,14 @@ func (m *Manager) calibrated(ctx context.Context, orig, work *model.Model, p *qu
 
 // samples returns the calibration samples as calls of the model. What was read of its files before they are used is let go of.
 func (m *Manager) samples(orig *model.Model, g *graph.Graph) (quantize.Samples, error) {
-	if m.calibration == nil {
+	set := m.calibration
+	if set == nil {
+		set = m.written
+	}
+	if set == nil {
 		return quantize.Samples{}, nil
 	}
-	set := data.Sample(m.calibration, m.config.NumCalibrationSamples, 0)
+	set = data.Sample(set, m.config.NumCalibrationSamples, 0)
 	feeds, err := analyze.FromSet(g, set, m.config.CalibrationBatchSize)
 	if err != nil {
 		return quantize.Samples{}, err

@@ -73,6 +73,7 @@ type Config struct {
 	NumCalibrationSamples int      `yaml:"num_calibration_samples" json:"num_calibration_samples" doc:"samples to calibrate with (static, gptq, awq, w8a8)"`
 	CalibrationBatchSize  int      `yaml:"calibration_batch_size" json:"calibration_batch_size,omitempty" doc:"samples per call while calibrating, where the model leaves it free; more are faster and take more memory (static)"`
 	CalibrationLength     int      `yaml:"calibration_length" json:"calibration_length,omitempty" doc:"tokens of a calibration sample of text (gptq, awq, w8a8)"`
+	CalibrationSeed       uint64   `yaml:"calibration_seed" json:"calibration_seed,omitempty" doc:"of the texts that a language model writes itself to calibrate with where there is no data (gptq, awq, w8a8)"`
 	Stats                 []string `yaml:"stats" json:"stats,omitempty" doc:"files of calibration statistics to use in place of samples, see 'neuroquant calibrate' (static)"`
 
 	Search            bool          `yaml:"search" json:"search,omitempty" doc:"look for the layers to leave in float, as few as the accuracy asked for takes, and for the calibrators of the others (static)"`
@@ -188,6 +189,7 @@ var keysOf = []struct {
 	{"mse", []string{"gptq"}, func(c, d Config) bool { return c.MSE != d.MSE }},
 	{"gptaq", []string{"gptq"}, func(c, d Config) bool { return c.GPTAQ }},
 	{"calibration_length", []string{"gptq", "awq", "w8a8"}, func(c, d Config) bool { return c.CalibrationLength != d.CalibrationLength }},
+	{"calibration_seed", []string{"gptq", "awq", "w8a8"}, func(c, d Config) bool { return c.CalibrationSeed != d.CalibrationSeed }},
 	{"max_memory", []string{"gptq", "awq"}, func(c, d Config) bool { return c.MaxMemory != d.MaxMemory }},
 	{"load_in_4bit", []string{"bitsandbytes"}, func(c, d Config) bool { return c.LoadIn4Bit }},
 	{"load_in_8bit", []string{"bitsandbytes"}, func(c, d Config) bool { return c.LoadIn8Bit }},

@@ -31,6 +31,7 @@ type Manager struct {
 	resolved    Config // for the model that is open
 	last        *Result
 	calibration data.Set
+	written     data.Set // what the model that is open wrote where there is no calibration
 	statistics  *Statistics
 	evaluation  data.Set
 	output      string
@@ -78,6 +79,8 @@ type Result struct {
 	Config       Config
 	// Calibration says how well the samples cover the values; nil for methods that do not calibrate.
 	Calibration *CalibrationDiagnosis
+	// CalibrationText says how calibration samples came about that the model wrote itself; nil where it did not.
+	CalibrationText *CalibrationText
 	// Sensitivity says what the codes of every layer lose and why; nil for methods that do not calibrate.
 	Sensitivity []Sensitivity
 	// Search is what a search found; nil without one. SearchPicture has the latencies too.
@@ -203,6 +206,8 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 	var c *quantize.Calibration
 	var repairs []string
 	var lost []Sensitivity
+	var own *CalibrationText
+	m.written = nil
 	if p.Calibrates() {
 		if c, repairs, err = m.calibrated(ctx, orig, work, p); err == nil {
 			lost, err = p.Sensitivities(ctx, c)
@@ -212,8 +217,14 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 			err = quantize.Apply(ctx, work, p, c)
 		}
 	} else {
+		if own = m.ownText(orig); own != nil {
+			m.written, err = own.write(ctx, orig, p.Recipe.Memory)
+		}
 		var samples quantize.Samples
-		if samples, err = m.samples(orig, work.Graph); err == nil {
+		if err == nil {
+			samples, err = m.samples(orig, work.Graph)
+		}
+		if err == nil {
 			p.Work, err = m.openWork(ctx, in, samples, p)
 		}
 		if err == nil {
@@ -239,6 +250,7 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 		return nil, errors.Join(err, orig.Close())
 	}
 	r := m.result(orig, work, p, in)
+	r.CalibrationText = own
 	if c != nil {
 		r.Calibration, r.Repairs, r.Sensitivity = calibrate.Diagnose(c.Values), repairs, lost
 	}
@@ -270,9 +282,11 @@ type Record struct {
 	Decisions []Decision  `json:"decisions"`
 	// Calibration says how well the calibration samples cover what values can be.
 	Calibration *CalibrationDiagnosis `json:"calibration,omitempty"`
-	Sensitivity []Sensitivity         `json:"sensitivity,omitempty"`
-	Search      *SearchResult         `json:"search,omitempty"`
-	Errors      []LayerErrors         `json:"layer_errors,omitempty"`
+	// CalibrationText says how calibration samples came about that the model wrote itself.
+	CalibrationText *CalibrationText `json:"calibration_text,omitempty"`
+	Sensitivity     []Sensitivity    `json:"sensitivity,omitempty"`
+	Search          *SearchResult    `json:"search,omitempty"`
+	Errors          []LayerErrors    `json:"layer_errors,omitempty"`
 	// Placement says where codes are, see [Plan].
 	Placement []string `json:"placement,omitempty"`
 	// Repairs are what was done to the model besides rounding it.
@@ -406,7 +420,7 @@ func (r *Result) record(bytes int64) Record {
 		Schema: recordSchema, Tool: recordTool, Version: Version(), Input: r.input, Settings: settings,
 		Output:    fileRecord{File: modelFile(r.Config.Format), Bytes: bytes, Format: r.Config.Format},
 		Sizes:     sizeRecord{r.input.Bytes, bytes, float64(r.input.Bytes) / float64(max(bytes, 1))},
-		Decisions: r.Decisions, Calibration: r.Calibration, Repairs: r.Repairs, Sensitivity: r.Sensitivity, Search: r.Search, Errors: r.Errors, Placement: r.Placement, FrozenInputs: r.FrozenInputs,
+		Decisions: r.Decisions, Calibration: r.Calibration, CalibrationText: r.CalibrationText, Repairs: r.Repairs, Sensitivity: r.Sensitivity, Search: r.Search, Errors: r.Errors, Placement: r.Placement, FrozenInputs: r.FrozenInputs,
 	}
 }
 

@@ -110,6 +110,9 @@ func (m *Manager) forecastSolving(ctx context.Context, orig, work *model.Model, 
 		f.Notes = append(f.Notes, "memory and time depend on the sizes of samples, which the model leaves open: give samples with --data")
 		return nil
 	}
+	if own := m.ownText(orig); own != nil {
+		f.Notes = append(f.Notes, fmt.Sprintf("without data the model writes its %d samples of %d tokens itself (seed %d), which time and memory here leave out; texts given as data serve it better", own.Samples, own.Tokens, own.Seed))
+	}
 	f.Samples, f.Tokens = samples, shapes[0][len(shapes[0])-1]
 	costs, err := quantize.CostsFor(work, p, shapes, samples)
 	if err != nil {
@@ -172,7 +175,11 @@ func (m *Manager) sampleShapes(ctx context.Context, orig, work *model.Model) ([]
 	if work.Arch == "" || len(in) != 1 || !in[0].Type.Ranked || len(in[0].Type.Dims) != 2 {
 		return nil, 0, nil
 	}
-	return []tensor.Shape{{1, m.config.CalibrationLength}}, m.config.NumCalibrationSamples, nil
+	length := m.config.CalibrationLength
+	if own := m.ownText(orig); own != nil {
+		length = own.Tokens
+	}
+	return []tensor.Shape{{1, length}}, m.config.NumCalibrationSamples, nil
 }
 
 // forecastWriting rehearses the plan and adds what is written, and what that takes.

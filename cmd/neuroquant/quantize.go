@@ -28,6 +28,7 @@ type quantizeResult struct {
 	Decisions        []neuroquant.Decision            `json:"decisions"`
 	Calibration      *neuroquant.CalibrationDiagnosis `json:"calibration,omitempty"`
 	Search           *neuroquant.SearchPicture        `json:"search,omitempty"`
+	CalibrationText  *neuroquant.CalibrationText      `json:"calibration_text,omitempty"`
 	Repairs          []string                         `json:"repairs,omitempty"`
 	Placement        []string                         `json:"placement,omitempty"`
 	Accuracy         *neuroquant.Accuracy             `json:"accuracy,omitempty"`
@@ -48,7 +49,8 @@ input and what was decided for every layer. OUT appears whole or not at all.
 With --format pt it is model.pt, a state dict that PyTorch loads in place of the original one: the weights are what their codes stand for, in
 float, so that it shows in Python what the rounding costs; it is not smaller, and activations are not quantized in it.
 
-Methods that calibrate take --data for it, or --stats: what 'neuroquant calibrate' wrote. With --data the result is also compared with the original on those samples; --report DIR writes the full analysis.
+Methods that calibrate take --data for it, or --stats: what 'neuroquant calibrate' wrote. Without either, a language model with its tokenizer writes
+its own calibration texts for gptq, awq and w8a8, as many and as long as the settings say, from --calibration-seed. With --data the result is also compared with the original on those samples; --report DIR writes the full analysis.
 
 gptq and awq keep each layer that is finished in a hidden folder beside OUT until OUT is written. A run that was stopped, killed or had no space left
 goes on from there when the same command is given again, and ends with the same bytes.
@@ -109,7 +111,13 @@ a search that was stopped goes on when the same command is given again.`,
 				if none && cfg.BiasCorrection && cmd.Flags().Changed("bias-correction") {
 					return usagef("--bias-correction needs samples: give them with --data")
 				}
-				if none && len(cfg.Stats) == 0 {
+				own := false
+				if none && cfg.WritesCalibration() {
+					if own, err = a.predictsText(cmd.Context(), args[0]); err != nil {
+						return err
+					}
+				}
+				if none && !own && len(cfg.Stats) == 0 {
 					return usagef("method %s needs calibration samples: give them with --data, such as --data images/ (random:64 works too, but scales found on noise do not fit real inputs), or what 'neuroquant calibrate' wrote with --stats", cfg.Method)
 				}
 				if !none {
@@ -129,7 +137,7 @@ a search that was stopped goes on when the same command is given again.`,
 				return goesOn(m, err)
 			}
 			defer res.Close()
-			doc := &quantizeResult{Method: cfg.Method, DType: cfg.StoredAs(), Decisions: res.Decisions, OriginalBytes: res.InputBytes(), Calibration: res.Calibration, Repairs: res.Repairs, Search: res.SearchPicture, Placement: res.Placement}
+			doc := &quantizeResult{Method: cfg.Method, DType: cfg.StoredAs(), Decisions: res.Decisions, OriginalBytes: res.InputBytes(), Calibration: res.Calibration, CalibrationText: res.CalibrationText, Repairs: res.Repairs, Search: res.SearchPicture, Placement: res.Placement}
 			if cfg.SaveQuantizedModel {
 				if !cfg.Search { // which has written it
 					if err := m.Save(cmd.Context(), res, out, force); err != nil {
@@ -172,6 +180,15 @@ a search that was stopped goes on when the same command is given again.`,
 	complete(c, "quant-format", "qdq", "qoperator")
 	complete(c, "reduce-range", "none", "needed", "all")
 	return c
+}
+
+// predictsText reports whether the model at path is a language model with a tokenizer.
+func (a *app) predictsText(ctx context.Context, path string) (bool, error) {
+	m, err := a.open(ctx, path)
+	if err != nil {
+		return false, err
+	}
+	return m.PredictsText(), m.Close()
 }
 
 // goesOn says of an interrupted run that keeps its work how it goes on.
@@ -238,6 +255,7 @@ func calibrationFlags(f *pflag.FlagSet, c *neuroquant.Config) {
 	f.Float64Var(&c.SmoothQuantAlpha, "smooth-quant-alpha", c.SmoothQuantAlpha, "how much of the difference --smooth-quant moves from activations into weights, between 0 and 1 (static, w8a8)")
 	f.IntVar(&c.NumCalibrationSamples, "num-calibration-samples", c.NumCalibrationSamples, "samples to calibrate with (static, gptq, awq, w8a8)")
 	f.IntVar(&c.CalibrationLength, "calibration-length", c.CalibrationLength, "tokens of a calibration sample of text (gptq, awq, w8a8)")
+	f.Uint64Var(&c.CalibrationSeed, "calibration-seed", c.CalibrationSeed, "of the texts that a language model writes itself where there is no --data (gptq, awq, w8a8)")
 	f.IntVar(&c.CalibrationBatchSize, "calibration-batch-size", c.CalibrationBatchSize, "samples per call while calibrating; more are faster and take more memory (static)")
 	f.BoolVar(&c.CrossLayerEqualization, "cross-layer-equalization", c.CrossLayerEqualization, "scale channels so that weights which follow each other have equal ranges (static)")
 	f.StringArrayVar(&c.Stats, "stats", nil, "a file of calibration statistics that 'neuroquant calibrate' wrote, in place of samples; may be given several times, they are merged (static)")
@@ -259,6 +277,7 @@ func (a *app) settings(f *pflag.FlagSet, file string, cfg, flags neuroquant.Conf
 		"sym": func() { cfg.Sym = flags.Sym }, "static-groups": func() { cfg.StaticGroups = flags.StaticGroups }, "act-group-aware": func() { cfg.ActGroupAware = flags.ActGroupAware },
 		"damp-percent": func() { cfg.DampPercent = flags.DampPercent }, "mse": func() { cfg.MSE = flags.MSE }, "gptaq": func() { cfg.GPTAQ = flags.GPTAQ },
 		"calibration-length": func() { cfg.CalibrationLength = flags.CalibrationLength },
+		"calibration-seed":   func() { cfg.CalibrationSeed = flags.CalibrationSeed },
 		"max-memory":         func() { cfg.MaxMemory = flags.MaxMemory },
 		"load-in-4bit":       func() { cfg.LoadIn4Bit = flags.LoadIn4Bit }, "load-in-8bit": func() { cfg.LoadIn8Bit = flags.LoadIn8Bit },
 		"bnb-4bit-compute-dtype":    func() { cfg.BnB4BitComputeDType = flags.BnB4BitComputeDType },
@@ -415,6 +434,9 @@ func (a *app) printQuantized(doc *quantizeResult, placement bool) error {
 		a.placement(doc.Placement)
 	}
 	a.diagnosis(doc.Calibration, false)
+	if doc.CalibrationText != nil {
+		a.printf("%v\n", doc.CalibrationText)
+	}
 	for _, r := range doc.Repairs {
 		a.printf("%s\n", r)
 	}
