@@ -31,6 +31,8 @@ type Config struct {
 	Keep       []string `yaml:"keep" json:"keep,omitempty" doc:"layers to leave in float: patterns over layer names, weight names and operators, * matches anything"`
 	Only       []string `yaml:"only" json:"only,omitempty" doc:"quantize these layers only: patterns as in keep"`
 
+	LMHead bool `yaml:"lm_head" json:"lm_head,omitempty" doc:"quantize the layer that gives logits too, which not all loaders take: 'neuroquant plan' names those that do (gptq, awq, rtn, bitsandbytes, w8a8)"`
+
 	Bits      int  `yaml:"bits" json:"bits" doc:"bits per weight (gptq, awq)"`
 	GroupSize int  `yaml:"group_size" json:"group_size" doc:"weights that share a scale (gptq, awq); -1: a whole row"`
 	DescAct   bool `yaml:"desc_act" json:"desc_act" doc:"quantize columns by falling activation size (gptq)"`
@@ -190,6 +192,7 @@ var keysOf = []struct {
 	{"gptaq", []string{"gptq"}, func(c, d Config) bool { return c.GPTAQ }},
 	{"calibration_length", []string{"gptq", "awq", "w8a8"}, func(c, d Config) bool { return c.CalibrationLength != d.CalibrationLength }},
 	{"calibration_seed", []string{"gptq", "awq", "w8a8"}, func(c, d Config) bool { return c.CalibrationSeed != d.CalibrationSeed }},
+	{"lm_head", []string{"gptq", "awq", "rtn", "bitsandbytes", "w8a8"}, func(c, d Config) bool { return c.LMHead }},
 	{"max_memory", []string{"gptq", "awq"}, func(c, d Config) bool { return c.MaxMemory != d.MaxMemory }},
 	{"load_in_4bit", []string{"bitsandbytes"}, func(c, d Config) bool { return c.LoadIn4Bit }},
 	{"load_in_8bit", []string{"bitsandbytes"}, func(c, d Config) bool { return c.LoadIn8Bit }},
@@ -472,7 +475,7 @@ func (c Config) layoutSettings() map[string]any {
 func (c Config) recipe() quantize.Recipe {
 	memory, _ := parseBytes(c.MaxMemory) // which Validate checks
 	r := quantize.Recipe{
-		Method: c.Method, Weight: c.DType, PerTensor: !c.PerChannel, Keep: c.Keep, Only: c.Only, ReduceRange: c.ReduceRange, Format: c.QuantFormat,
+		Method: c.Method, Weight: c.DType, PerTensor: !c.PerChannel, Keep: c.Keep, Only: c.Only, Head: c.LMHead, ReduceRange: c.ReduceRange, Format: c.QuantFormat,
 		Activations: c.Activations, SymmetricActivations: c.SymmetricActivations, BlockSize: c.BlockSize, FitWeights: c.WeightRanges == "mse",
 		Calibrator: quantize.Calibrator{Method: c.Calibrator, Percentile: c.Percentile, Levels: 256},
 		WeightOnly: c.weights(), Memory: memory,

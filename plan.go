@@ -64,7 +64,7 @@ func (m *Manager) Forecast(ctx context.Context, path string, o ForecastOptions) 
 	}
 	if isLayout(f.Format) {
 		f.Splits = splits(p, orig.Config)
-		f.Loaders = hf.Loaders(f.Format, schemeOf(p))
+		f.Loaders = hf.Loaders(f.Format, schemeOf(p), m.resolved.LMHead)
 	}
 	if solvesLayers(m.config.Method) {
 		err = m.forecastSolving(ctx, orig, work, p, f, o)

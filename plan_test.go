@@ -51,12 +51,20 @@ func TestForecastBytes(t *testing.T) {
 		"int8":         func(c *neuroquant.Config) { c.Method, c.LoadIn8Bit = "bitsandbytes", true },
 		"w8a8":         func(c *neuroquant.Config) { c.Method, c.SmoothQuant = "w8a8", true },
 		"kept":         func(c *neuroquant.Config) { c.Method, c.GroupSize, c.Keep = "gptq", 32, []string{"*down_proj"} },
+		"head":         func(c *neuroquant.Config) { c.Method, c.GroupSize, c.LMHead = "awq", 64, true },
+		"head in nf4":  func(c *neuroquant.Config) { c.Method, c.LoadIn4Bit, c.LMHead = "bitsandbytes", true, true },
 		"onnx":         func(c *neuroquant.Config) { c.Method, c.GroupSize, c.Format = "rtn", 32, "onnx" },
 		"onnx of gptq": func(c *neuroquant.Config) { c.Method, c.GroupSize, c.Format, c.Sym = "gptq", 32, "onnx", false },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := neuroquant.DefaultConfig()
 			change(&c)
+			dir := dir
+			if c.LMHead { // of its own
+				d := plannedModel
+				d.Untied = true
+				dir = checkpointOf(t, d)
+			}
 			m := neuroquant.NewManager(c)
 			m.Calibrate(set)
 			f, err := m.Forecast(ctx, dir, neuroquant.ForecastOptions{Output: t.TempDir()})

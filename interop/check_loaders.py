@@ -72,6 +72,12 @@ def load(folder, config):
     method = config["quant_method"]
     if method == "compressed-tensors":
         return load_compressed(folder, config)
+    if config.get("lm_head"):  # which transformers leaves at random values
+        from gptqmodel import GPTQModel
+
+        wrapped = GPTQModel.load(str(folder), device="cpu", backend="gptq_torch" if method == "gptq" else "torch_awq")
+        coded = {n: m for n, m in wrapped.model.named_modules() if hasattr(m, "qweight")}
+        return wrapped.model, {n: layouts.decode(load_file(folder / "model.safetensors"), config)[n] for n in coded}, sorted({type(m).__name__ for m in coded.values()})
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float16)
     names = sorted({type(m).__name__ for m in model.modules() if hasattr(m, "qweight") or hasattr(m, "qzeros")})
     if method == "awq":
@@ -198,6 +204,10 @@ def cases():
     for bits, group, s, model in itertools.product(range(2, 9), (-1, 32, 128), (True, False), (golm, tiny)):
         if model == tiny or bits in (4, 8):
             yield f"{model} compressed-tensors {bits} bits group {group} {sym[s]}", model, "compressed-tensors", ["rtn", "--bits", bits, "--group-size", group, f"--sym={str(s).lower()}"]
+    yield f"{golm} compressed-tensors 4 bits with lm_head", golm, "compressed-tensors", ["rtn", "--lm-head"]
+    yield f"{golm} compressed-tensors w8a8 with lm_head", golm, "compressed-tensors", ["w8a8", "--lm-head"]
+    yield f"{golm} gptq with lm_head", golm, "gptq", ["rtn", "--lm-head"]
+    yield f"{golm} awq with lm_head", golm, "awq", ["rtn", "--lm-head", "--sym=false"]
     for model in (golm, tiny):
         yield f"{model} compressed-tensors w8a8", model, "compressed-tensors", ["w8a8"]
         yield f"{model} compressed-tensors w8a8 with SmoothQuant", model, "compressed-tensors", ["w8a8", "--smooth-quant"]

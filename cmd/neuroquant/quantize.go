@@ -219,6 +219,7 @@ func configFlags(f *pflag.FlagSet, c *neuroquant.Config) {
 	f.BoolVar(&c.PerChannel, "per-channel", c.PerChannel, "one scale per output channel; --per-channel=false: one per weight")
 	f.StringArrayVar(&c.Keep, "keep", nil, "layers to leave in float: a pattern over layer names, weight names and operators; may be given several times")
 	f.StringArrayVar(&c.Only, "only", nil, "quantize these layers only: patterns as in --keep")
+	f.BoolVar(&c.LMHead, "lm-head", c.LMHead, "quantize the layer that gives logits too; 'plan' names the loaders that take it (gptq, awq, rtn, bitsandbytes, w8a8)")
 	f.IntVar(&c.Bits, "bits", c.Bits, "bits per weight (gptq, awq, rtn)")
 	f.IntVar(&c.GroupSize, "group-size", c.GroupSize, "weights that share a scale; -1: a whole row (gptq, awq, rtn)")
 	f.BoolVar(&c.DescAct, "desc-act", c.DescAct, "columns by falling activation size (gptq)")
@@ -278,6 +279,7 @@ func (a *app) settings(f *pflag.FlagSet, file string, cfg, flags neuroquant.Conf
 		"damp-percent": func() { cfg.DampPercent = flags.DampPercent }, "mse": func() { cfg.MSE = flags.MSE }, "gptaq": func() { cfg.GPTAQ = flags.GPTAQ },
 		"calibration-length": func() { cfg.CalibrationLength = flags.CalibrationLength },
 		"calibration-seed":   func() { cfg.CalibrationSeed = flags.CalibrationSeed },
+		"lm-head":            func() { cfg.LMHead = flags.LMHead },
 		"max-memory":         func() { cfg.MaxMemory = flags.MaxMemory },
 		"load-in-4bit":       func() { cfg.LoadIn4Bit = flags.LoadIn4Bit }, "load-in-8bit": func() { cfg.LoadIn8Bit = flags.LoadIn8Bit },
 		"bnb-4bit-compute-dtype":    func() { cfg.BnB4BitComputeDType = flags.BnB4BitComputeDType },

@@ -37,6 +37,8 @@ type Recipe struct {
 	// Keep lists layers to leave in float, Only the layers to quantize, as patterns over layer names, weight names and operator
 	// kinds; * matches any run of characters. A pattern that matches nothing is an error.
 	Keep, Only []string
+	// Head quantizes the layer that gives logits too, for methods that quantize weights alone; it is an error if its weight is the embedding's.
+	Head bool
 	// Layers says of layers, by their exact names, what they compute in; the others are quantized. For method static.
 	Layers map[string]Precision
 	// ReduceRange makes weights safe for CPUs that add products in 16 bits: one of [ReduceRanges], "" is none. For method static.

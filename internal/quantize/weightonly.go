@@ -81,10 +81,12 @@ func weightOnly(m *model.Model, r Recipe, how tensor.Scheme, bytes func(l *weigh
 		if !skip {
 			skip = true
 			switch {
+			case len(uses[l.w]) > 1 && r.Head && isHead(m.Graph, n, uses):
+				return nil, nil, fmt.Errorf("lm_head: the weight of the head is %q, which is the embedding's too (tie_word_embeddings): no layout has it in codes for one and in float for the other", l.w.Name)
 			case len(uses[l.w]) > 1:
 				why = "its weight is that of other layers too"
-			case m.Arch != "" && !asked && isHead(m.Graph, n, uses):
-				why = "the head stays in float, as loaders expect"
+			case m.Arch != "" && !asked && !r.Head && isHead(m.Graph, n, uses):
+				why = "the head stays in float, as most loaders expect"
 				heads = append(heads, d.Layer)
 			case m.Arch != "" && !asked && isRouter(d.Layer):
 				why = "a router of experts, which loaders expect in float"

@@ -15,8 +15,46 @@ type Acceptance struct {
 	Why     string `json:"why,omitempty"` // why not, or what it does not do
 }
 
-// Loaders lists the programs that load a layout, and whether they take a scheme.
-func Loaders(layout string, s tensor.Scheme) []Acceptance {
+// Loaders lists the programs that load a layout, and whether they take a scheme, with the head in codes as well if that is set.
+func Loaders(layout string, s tensor.Scheme, head bool) []Acceptance {
+	out := loadersOf(layout, s)
+	if !head {
+		return out
+	}
+	takes, refusal := len(out) > 0 && out[0].Accepts, ""
+	if len(out) > 0 {
+		refusal = out[0].Why
+	}
+	for i := range out {
+		if why := noHead[layout][out[i].Loader]; why != "" {
+			out[i].Accepts, out[i].Why = false, why
+		}
+	}
+	if layout == "gptq" || layout == "gptq_v2" || layout == "awq" { // which is what GPTQModel does by itself, without transformers
+		own := Acceptance{Loader: "gptqmodel", Accepts: takes}
+		if !takes {
+			own.Why = refusal
+		}
+		out = append(out, own)
+	}
+	return out
+}
+
+// noHead says by layout which programs do not take a head in codes.
+var noHead = map[string]map[string]string{
+	"gptq":       {transformersGPTQ: blocksAlone},
+	"gptq_v2":    {transformersGPTQ: blocksAlone},
+	"awq":        {transformersGPTQ: blocksAlone},
+	bitsAndBytes: {"vLLM": "codes of lm_head; it takes those of blocks alone"},
+}
+
+const (
+	transformersGPTQ = "transformers with gptqmodel"
+	// blocksAlone is what transformers 5.23 with optimum 2.3 and gptqmodel 7.7 does.
+	blocksAlone = "codes of lm_head: it takes those of blocks alone and leaves the head at random values without an error"
+)
+
+func loadersOf(layout string, s tensor.Scheme) []Acceptance {
 	var out []Acceptance
 	add := func(loader, refusal, remark string) {
 		a := Acceptance{Loader: loader, Accepts: refusal == "", Why: refusal}
@@ -40,7 +78,7 @@ func Loaders(layout string, s tensor.Scheme) []Acceptance {
 		if !slices.Contains([]int{-1, 0, 16, 32, 64, 128, 256, 512, 1024}, s.Group) {
 			refusal = fmt.Sprintf("groups of %d; it takes whole rows and powers of two from 16 to 1024", s.Group)
 		}
-		add("transformers with gptqmodel", refusal, "")
+		add(transformersGPTQ, refusal, "")
 		remark := ""
 		switch {
 		case s.Group > 0 && !slices.Contains([]int{32, 64, 128}, s.Group), s.Bits != 4 && s.Bits != 8, !s.Symmetric:
@@ -52,7 +90,7 @@ func Loaders(layout string, s tensor.Scheme) []Acceptance {
 		if !slices.Contains([]int{-1, 0, 16, 32, 64, 128}, s.Group) {
 			refusal = fmt.Sprintf("groups of %d; it takes whole rows, 16, 32, 64 and 128", s.Group)
 		}
-		add("transformers with gptqmodel", refusal, "")
+		add(transformersGPTQ, refusal, "")
 		refusal = ""
 		if s.Group > 0 && !slices.Contains([]int{32, 64, 128}, s.Group) {
 			refusal = fmt.Sprintf("groups of %d; it takes whole rows, 32, 64 and 128", s.Group)

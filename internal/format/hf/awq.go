@@ -2,6 +2,7 @@ package hf
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/neurotrain/neuroquant/internal/arch"
 	"github.com/neurotrain/neuroquant/internal/packed"
@@ -61,7 +62,10 @@ var awqLayout = layout{
 	},
 	config: func(d *described) map[string]any {
 		c := map[string]any{"quant_method": "awq", "bits": 4, "group_size": groupSize(d.Scheme), "zero_point": true, "version": "gemm", "modules_to_not_convert": nil}
-		if list := unquantized(d.kept); len(list) > 0 {
+		if slices.Contains(d.coded, headModule) {
+			c["lm_head"] = true
+		}
+		if list := unquantized(d.coded, d.kept); len(list) > 0 {
 			c["modules_to_not_convert"] = list
 		}
 		return c

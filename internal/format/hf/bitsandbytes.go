@@ -87,8 +87,9 @@ func addFourBit(r *packed.Rounded, add addPart) {
 	}, length)
 }
 
-// bitsAndBytesConfig is the quantization_config. kept lists the modules that stay in float, the head among them.
-func bitsAndBytesConfig(r packed.Rounding, kept []string, settings map[string]any) map[string]any {
+// bitsAndBytesConfig is the quantization_config. kept lists the modules that stay in float, the head among them unless it is in codes: a list
+// that is there, be it empty, takes the place of what loaders would leave by themselves.
+func bitsAndBytesConfig(r packed.Rounding, _, kept []string, settings map[string]any) map[string]any {
 	four, compute := r.Type != nil, "float32"
 	if c, ok := settings["bnb_4bit_compute_dtype"].(string); ok {
 		compute = c
@@ -104,7 +105,7 @@ func bitsAndBytesConfig(r packed.Rounding, kept []string, settings map[string]an
 	return map[string]any{
 		"quant_method": bitsAndBytes, "load_in_4bit": four, "load_in_8bit": !four, "_load_in_4bit": four, "_load_in_8bit": !four,
 		"bnb_4bit_quant_type": kind, "bnb_4bit_use_double_quant": r.Double, "bnb_4bit_compute_dtype": compute, "bnb_4bit_quant_storage": "uint8",
-		"llm_int8_threshold": json.RawMessage(floatText(threshold)), "llm_int8_skip_modules": kept, "llm_int8_enable_fp32_cpu_offload": false,
+		"llm_int8_threshold": json.RawMessage(floatText(threshold)), "llm_int8_skip_modules": append([]string{}, kept...), "llm_int8_enable_fp32_cpu_offload": false,
 		"llm_int8_has_fp16_weight": false,
 	}
 }

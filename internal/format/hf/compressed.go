@@ -73,19 +73,19 @@ var compressedLayout = layout{
 		if d.Group == 0 {
 			weights["strategy"], weights["group_size"] = "channel", nil
 		}
-		return compressedConfig("pack-quantized", weights, nil, d.kept)
+		return compressedConfig("pack-quantized", weights, nil, unquantized(d.coded, d.kept))
 	},
 }
 
-// compressedConfig is the quantization_config of compressed-tensors; activations may be nil.
-func compressedConfig(format string, weights, activations map[string]any, kept []string) map[string]any {
+// compressedConfig is the quantization_config of compressed-tensors; activations may be nil. left are the modules that loaders have to leave alone.
+func compressedConfig(format string, weights, activations map[string]any, left []string) map[string]any {
 	group := map[string]any{"targets": []string{"Linear"}, "input_activations": nil, "output_activations": nil, "weights": weights}
 	if activations != nil {
 		group["input_activations"] = activations
 	}
 	return map[string]any{
 		"quant_method": "compressed-tensors", "format": format, "quantization_status": "compressed", "global_compression_ratio": nil,
-		"kv_cache_scheme": nil, "ignore": append([]string{}, unquantized(kept)...), "config_groups": map[string]any{"group_0": group},
+		"kv_cache_scheme": nil, "ignore": append([]string{}, left...), "config_groups": map[string]any{"group_0": group},
 	}
 }
 
@@ -117,20 +117,24 @@ func floatsAs(d tensor.DType, v []float32, shape ...int) *tensor.Tensor {
 	return t
 }
 
-// unquantized are the modules of a list that loaders would look for codes of: all but embeddings, and the head where the list has it.
-func unquantized(modules []string) []string {
+// headModule is what loaders call the linear layer that gives logits.
+const headModule = "lm_head"
+
+// unquantized are the modules of those kept in float that loaders would look for codes of: all but embeddings. The head is among them, also
+// where the embedding is its weight, unless it is one of those in codes.
+func unquantized(coded, kept []string) []string {
 	var out []string
-	head := false
-	for _, m := range modules {
+	head := slices.Contains(coded, headModule)
+	for _, m := range kept {
 		last := m[strings.LastIndexByte(m, '.')+1:]
 		if strings.Contains(last, "embed") || slices.Contains([]string{"wte", "wpe", "embed_in"}, last) {
 			continue
 		}
-		head = head || m == "lm_head"
+		head = head || m == headModule
 		out = append(out, m)
 	}
 	if !head {
-		out = append(out, "lm_head")
+		out = append(out, headModule)
 	}
 	return out
 }

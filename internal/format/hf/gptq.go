@@ -131,12 +131,12 @@ func gptqLayout(name string, less int) layout {
 		config: func(d *described) map[string]any {
 			c := map[string]any{
 				"quant_method": "gptq", "bits": d.Bits, "group_size": groupSize(d.Scheme), "desc_act": d.Reordered, "sym": d.Symmetric, "damp_percent": 0.01,
-				"static_groups": false, "true_sequential": true, "checkpoint_format": name, "lm_head": false, "model_name_or_path": nil, "model_file_base_name": "model",
+				"static_groups": false, "true_sequential": true, "checkpoint_format": name, "lm_head": slices.Contains(d.coded, headModule), "model_name_or_path": nil, "model_file_base_name": "model",
 			}
 			// Loaders take every linear layer of a block for one of codes unless told otherwise: GPTQModel by patterns, transformers and vLLM by a list.
 			left := map[string]any{}
-			for _, m := range unquantized(d.kept) {
-				if m != "lm_head" {
+			for _, m := range unquantized(d.coded, d.kept) {
+				if m != headModule {
 					left["-:^"+regexp.QuoteMeta(m)+"$"] = map[string]any{}
 				}
 			}
@@ -165,12 +165,13 @@ func (d *described) inBlocks() []string {
 		return name
 	}
 	names := map[string]bool{}
-	for _, m := range d.coded {
+	coded := slices.DeleteFunc(slices.Clone(d.coded), func(m string) bool { return m == headModule }) // which has a key of its own
+	for _, m := range coded {
 		names[inside(m)] = true
 	}
 	for _, m := range d.kept {
 		if names[inside(m)] {
-			return d.coded
+			return coded
 		}
 	}
 	return slices.Sorted(maps.Keys(names))

@@ -3,6 +3,7 @@ package hf
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -89,6 +90,7 @@ func Lint(ctx context.Context, path string) ([]Finding, error) {
 		return l.list, nil
 	}
 	l.siblings(cw)
+	l.head(cw, method)
 	return l.list, l.matrices(ctx, cw)
 }
 
@@ -183,6 +185,25 @@ func (l *linter) listed(loader, key string, modules []string) {
 		if !slices.ContainsFunc(list, named) {
 			l.bad(loader, "quantization_config."+key, "does not name %q, which is a float", m)
 		}
+	}
+}
+
+// head checks the layer that gives logits where it is in codes.
+func (l *linter) head(w *codedWeights, method string) {
+	in := w.coded[headModule+".weight"] != nil
+	says, _ := l.config["lm_head"].(bool)
+	switch {
+	case method != "gptq" && method != "awq":
+	case in && !says:
+		l.bad("gptqmodel, vLLM", "quantization_config."+headModule, "is not true, and %s is in codes", headModule)
+	case !in && says:
+		l.bad("gptqmodel, vLLM", "quantization_config."+headModule, "is true, and %s is a float", headModule)
+	}
+	if !in {
+		return
+	}
+	for _, loader := range slices.Sorted(maps.Keys(noHead[method])) {
+		l.note(loader, headModule, "does not take %s", noHead[method][loader])
 	}
 }
 

@@ -53,7 +53,7 @@ type addPart = func(end string, d tensor.DType, make func(p tensor.Packed) (*ten
 type roundedLayout struct {
 	name   string
 	add    func(r *packed.Rounded, add addPart)
-	config func(r packed.Rounding, kept []string, settings map[string]any) map[string]any
+	config func(r packed.Rounding, coded, kept []string, settings map[string]any) map[string]any
 }
 
 // tiedHeads are the modules that multiply by a matrix which is an embedding as well, and so have none of their own in a checkpoint.
@@ -73,6 +73,7 @@ func tiedHeads(g *graph.Graph) []string {
 func (l *roundedLayout) laidOut(m *model.Model, settings map[string]any) (state []model.Entry, config map[string]any, err error) {
 	var first *packed.Rounded
 	kept := tiedHeads(m.Graph)
+	var coded []string
 	for _, e := range m.StateDict() {
 		module, isWeight := strings.CutSuffix(e.Name, ".weight")
 		r, ok := e.Source.(*packed.Rounded)
@@ -90,6 +91,7 @@ func (l *roundedLayout) laidOut(m *model.Model, settings map[string]any) (state 
 		case r.Rounding != first.Rounding:
 			return nil, nil, fmt.Errorf("layer %q: %v; layout %s holds one scheme, that of the first layer, %v", module, r.Scheme(), l.name, first.Scheme())
 		}
+		coded = append(coded, module)
 		c := &roundedCell{from: r}
 		add := func(end string, d tensor.DType, make func(p tensor.Packed) (*tensor.Tensor, error), shape ...int) {
 			c.parts++
@@ -104,6 +106,6 @@ func (l *roundedLayout) laidOut(m *model.Model, settings map[string]any) (state 
 	for k, v := range m.Config {
 		config[k] = v
 	}
-	config["quantization_config"] = l.config(first.Rounding, kept, settings)
+	config["quantization_config"] = l.config(first.Rounding, coded, kept, settings)
 	return state, config, nil
 }

@@ -20,7 +20,7 @@ var int8Layout = &roundedLayout{compressedLayout.name, func(r *packed.Rounded, a
 	add("weight_scale", r.Scales, func(p tensor.Packed) (*tensor.Tensor, error) {
 		return floatsAs(r.Scales, p.(*packed.RowInt8).Scales, rows, 1), nil
 	}, rows, 1)
-}, func(_ packed.Rounding, kept []string, _ map[string]any) map[string]any {
+}, func(_ packed.Rounding, coded, kept []string, _ map[string]any) map[string]any {
 	args := func(strategy string, dynamic bool) map[string]any {
 		a := map[string]any{
 			"num_bits": 8, "type": "int", "symmetric": true, "strategy": strategy, "group_size": nil, "dynamic": dynamic,
@@ -31,7 +31,7 @@ var int8Layout = &roundedLayout{compressedLayout.name, func(r *packed.Rounded, a
 		}
 		return a
 	}
-	return compressedConfig("int-quantized", args("channel", false), args("token", true), kept)
+	return compressedConfig("int-quantized", args("channel", false), args("token", true), unquantized(coded, kept))
 }}
 
 // isRounded reports whether a tensor is a matrix that [int8Layout] stores.
