@@ -90,6 +90,8 @@ type Result struct {
 	Repairs []string
 	// Errors say what the outputs of each layer lost; nil for methods that quantize activations too.
 	Errors []LayerErrors
+	// Experts say how many calibration tokens the experts of mixtures saw; nil where there are none.
+	Experts []ExpertCoverage
 	// Placement says where codes are, a line for each node and input, see [Plan]; nil for methods that do not calibrate.
 	Placement []string
 
@@ -250,7 +252,8 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 		return nil, errors.Join(err, orig.Close())
 	}
 	r := m.result(orig, work, p, in)
-	r.CalibrationText = own
+	r.CalibrationText, r.Experts = own, expertCoverage(p.Errors, p.Tokens)
+	warnOfExperts(ctx, r.Experts)
 	if c != nil {
 		r.Calibration, r.Repairs, r.Sensitivity = calibrate.Diagnose(c.Values), repairs, lost
 	}
@@ -287,6 +290,7 @@ type Record struct {
 	Sensitivity     []Sensitivity    `json:"sensitivity,omitempty"`
 	Search          *SearchResult    `json:"search,omitempty"`
 	Errors          []LayerErrors    `json:"layer_errors,omitempty"`
+	Experts         []ExpertCoverage `json:"experts,omitempty"`
 	// Placement says where codes are, see [Plan].
 	Placement []string `json:"placement,omitempty"`
 	// Repairs are what was done to the model besides rounding it.
@@ -420,7 +424,7 @@ func (r *Result) record(bytes int64) Record {
 		Schema: recordSchema, Tool: recordTool, Version: Version(), Input: r.input, Settings: settings,
 		Output:    fileRecord{File: modelFile(r.Config.Format), Bytes: bytes, Format: r.Config.Format},
 		Sizes:     sizeRecord{r.input.Bytes, bytes, float64(r.input.Bytes) / float64(max(bytes, 1))},
-		Decisions: r.Decisions, Calibration: r.Calibration, CalibrationText: r.CalibrationText, Repairs: r.Repairs, Sensitivity: r.Sensitivity, Search: r.Search, Errors: r.Errors, Placement: r.Placement, FrozenInputs: r.FrozenInputs,
+		Decisions: r.Decisions, Calibration: r.Calibration, CalibrationText: r.CalibrationText, Repairs: r.Repairs, Sensitivity: r.Sensitivity, Search: r.Search, Errors: r.Errors, Experts: r.Experts, Placement: r.Placement, FrozenInputs: r.FrozenInputs,
 	}
 }
 
@@ -433,7 +437,11 @@ func (m *Manager) Load(ctx context.Context, dir string) (*Model, *Record, error)
 	if filepath.Base(rec.Output.File) != rec.Output.File {
 		return nil, nil, fmt.Errorf("%s: the record names %q as the model, which is no file of the folder", dir, rec.Output.File)
 	}
-	mod, err := Open(ctx, filepath.Join(dir, rec.Output.File))
+	path := filepath.Join(dir, rec.Output.File)
+	if isLayout(rec.Output.Format) { // which is the folder
+		path = dir
+	}
+	mod, err := Open(ctx, path)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -114,6 +114,9 @@ func (m *Manager) forecastSolving(ctx context.Context, orig, work *model.Model, 
 		f.Notes = append(f.Notes, fmt.Sprintf("without data the model writes its %d samples of %d tokens itself (seed %d), which time and memory here leave out; texts given as data serve it better", own.Samples, own.Tokens, own.Seed))
 	}
 	f.Samples, f.Tokens = samples, shapes[0][len(shapes[0])-1]
+	if note := expertsForecast(p, orig.Config, samples*f.Tokens); note != "" {
+		f.Notes = append(f.Notes, note)
+	}
 	costs, err := quantize.CostsFor(work, p, shapes, samples)
 	if err != nil {
 		return err

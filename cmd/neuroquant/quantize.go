@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -29,6 +30,7 @@ type quantizeResult struct {
 	Calibration      *neuroquant.CalibrationDiagnosis `json:"calibration,omitempty"`
 	Search           *neuroquant.SearchPicture        `json:"search,omitempty"`
 	CalibrationText  *neuroquant.CalibrationText      `json:"calibration_text,omitempty"`
+	Experts          []neuroquant.ExpertCoverage      `json:"experts,omitempty"`
 	Repairs          []string                         `json:"repairs,omitempty"`
 	Placement        []string                         `json:"placement,omitempty"`
 	Accuracy         *neuroquant.Accuracy             `json:"accuracy,omitempty"`
@@ -137,7 +139,7 @@ a search that was stopped goes on when the same command is given again.`,
 				return goesOn(m, err)
 			}
 			defer res.Close()
-			doc := &quantizeResult{Method: cfg.Method, DType: cfg.StoredAs(), Decisions: res.Decisions, OriginalBytes: res.InputBytes(), Calibration: res.Calibration, CalibrationText: res.CalibrationText, Repairs: res.Repairs, Search: res.SearchPicture, Placement: res.Placement}
+			doc := &quantizeResult{Method: cfg.Method, DType: cfg.StoredAs(), Decisions: res.Decisions, OriginalBytes: res.InputBytes(), Calibration: res.Calibration, CalibrationText: res.CalibrationText, Experts: res.Experts, Repairs: res.Repairs, Search: res.SearchPicture, Placement: res.Placement}
 			if cfg.SaveQuantizedModel {
 				if !cfg.Search { // which has written it
 					if err := m.Save(cmd.Context(), res, out, force); err != nil {
@@ -436,6 +438,7 @@ func (a *app) printQuantized(doc *quantizeResult, placement bool) error {
 		a.placement(doc.Placement)
 	}
 	a.diagnosis(doc.Calibration, false)
+	a.experts(doc.Experts)
 	if doc.CalibrationText != nil {
 		a.printf("%v\n", doc.CalibrationText)
 	}
@@ -451,6 +454,25 @@ func (a *app) printQuantized(doc *quantizeResult, placement bool) error {
 		a.printf("report in %s: report.html, report.md, report.json\n", doc.Report)
 	}
 	return nil
+}
+
+// experts prints how many calibration tokens experts saw.
+func (a *app) experts(list []neuroquant.ExpertCoverage) {
+	var rows [][]string
+	for _, e := range list {
+		few := fmt.Sprint(len(e.Few))
+		if len(e.Few) > 0 {
+			few += fmt.Sprintf(" %v", e.Few)
+		}
+		sum := 0
+		for _, n := range e.Tokens {
+			sum += n
+		}
+		rows = append(rows, []string{e.Mixture, fmt.Sprint(len(e.Tokens)), fmt.Sprint(slices.Min(e.Tokens)), fmt.Sprint(sum / len(e.Tokens)), fmt.Sprint(slices.Max(e.Tokens)), few})
+	}
+	if len(rows) > 0 {
+		a.table([]string{"tokens of", "experts", "least", "mean", "most", "too few"}, rows, 1, 2, 3, 4)
+	}
 }
 
 // placement prints lines that say where codes are.

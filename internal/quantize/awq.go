@@ -43,6 +43,7 @@ type awqRun struct {
 // awqSet are layers that share their inputs, and those, divided by the scales.
 type awqSet struct {
 	in        *solve.Inputs
+	tokens    int // that they saw
 	layers    []*weightLayer
 	scales    []float32 // of the inputs; nil: 1
 	roundings []float64 // what plain rounding loses, by layer
@@ -97,6 +98,7 @@ func (a *awqRun) search(ctx context.Context, w *walk, x *graph.Value, set []*wei
 		s.in = solve.NewInputs(set[0].cols, sampledTokens)
 		err := w.each(ctx, x, func(_ int, rows []float32) error {
 			s.in.Add(rows)
+			s.tokens += len(rows) / set[0].cols
 			return nil
 		})
 		if err != nil {
@@ -255,7 +257,7 @@ func (a *awqRun) round(ctx context.Context, s *awqSet, l *weightLayer, rounding 
 	if best.Error > rounding {
 		a.say([]*weightLayer{l}, "loses more than plain rounding, for the sake of layers that share its inputs or read its output")
 	}
-	a.done[l.node.Name], err = a.p.keep(l, best)
+	a.done[l.node.Name], err = a.p.keep(l, best, s.tokens)
 	return err
 }
 

@@ -22,12 +22,14 @@ var gptq = Method{
 	run:       runGPTQ,
 }
 
-// LayerErrors say what a layer's output lost, as the squared error per token: to plain rounding, to the method, and what was stored.
+// LayerErrors say what a layer's output lost, as the squared error per token: to plain rounding, to the method, and what was stored. All are 0
+// where the layer saw too few tokens to tell.
 type LayerErrors struct {
 	Layer    string  `json:"layer"`
 	Rounding float64 `json:"rounding"`
 	Method   float64 `json:"method"`
 	Stored   float64 `json:"stored"`
+	Tokens   int     `json:"tokens"` // that the layer computed of the calibration samples: of an expert, those that were sent to it
 }
 
 // WeightSettings are the settings of methods that quantize weights alone.
@@ -91,6 +93,7 @@ func runGPTQ(ctx context.Context, m *model.Model, p *Plan, samples Samples) (err
 		for _, l := range set {
 			if s := p.restored(l); s != nil {
 				l.replace(s)
+				w.most = max(w.most, p.Errors[len(p.Errors)-1].Tokens) // as when it was solved
 				continue
 			}
 			left = append(left, l)
@@ -114,8 +117,10 @@ func (w *walk) solve(ctx context.Context, p *Plan, x *graph.Value, set []*weight
 	if w.twin != nil {
 		drift = solve.NewDrift(set[0].cols)
 	}
+	tokens := 0
 	err := w.each(ctx, x, func(sample int, rows []float32) error {
 		h.Add(pool, rows)
+		tokens += len(rows) / set[0].cols
 		if drift == nil {
 			return nil
 		}
@@ -128,9 +133,12 @@ func (w *walk) solve(ctx context.Context, p *Plan, x *graph.Value, set []*weight
 	if err != nil {
 		return err
 	}
-	factor, err := solve.Factorize(pool, h, drift, o.solving())
-	if err != nil {
-		return fmt.Errorf("inputs of layer %q: %w", set[0].name(), err)
+	w.most = max(w.most, tokens)
+	var factor *solve.Factor
+	if tokens >= LeastTokens(w.most) {
+		if factor, err = solve.Factorize(pool, h, drift, o.solving()); err != nil {
+			return fmt.Errorf("inputs of layer %q: %w", set[0].name(), err)
+		}
 	}
 	h, drift = nil, nil // which take more than all that follows
 	for _, l := range set {
@@ -138,17 +146,39 @@ func (w *walk) solve(ctx context.Context, p *Plan, x *graph.Value, set []*weight
 		if err != nil {
 			return err
 		}
-		r, err := solve.GPTQ(ctx, pool, l.rows, l.cols, weights, factor)
+		var r *solve.Result
+		if factor != nil {
+			r, err = solve.GPTQ(ctx, pool, l.rows, l.cols, weights, factor)
+		} else {
+			p.Decisions[l.decision].Why += fmt.Sprintf("; plain rounding: the layer saw %d of %d calibration tokens, want at least %d", tokens, w.most, LeastTokens(w.most))
+			r, err = o.rounded(l, weights)
+		}
 		if err != nil {
 			return fmt.Errorf("layer %q: %w", l.name(), err)
 		}
-		s, err := p.keep(l, r)
+		s, err := p.keep(l, r, tokens)
 		if err != nil {
 			return err
 		}
 		l.replace(s)
 	}
 	return nil
+}
+
+// LeastTokens is how many tokens of those that other layers see an expert has to see for its errors to be told: as many as GPTQModel wants, a
+// two-hundredth, and 16.
+func LeastTokens(most int) int { return min(max((most+199)/200, 16), max(most, 1)) }
+
+// rounded rounds a layer to nearest, in the form of this method's codes.
+func (o *WeightSettings) rounded(l *weightLayer, weights []float32) (*solve.Result, error) {
+	r, err := solve.Round(kernel.Shared(), solve.Matrix{Rows: l.rows, W: weights}, l.cols, nil, o.rounding())
+	if err == nil && o.Order == solve.ActOrder && r.Groups > 1 { // which has an index for all layers
+		r.Index = make([]int32, l.cols)
+		for c := range r.Index {
+			r.Index[c] = int32(c / o.Group)
+		}
+	}
+	return r, err
 }
 
 // solving are the settings of the solver.

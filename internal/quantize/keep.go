@@ -22,8 +22,8 @@ func (p *Plan) restored(l *weightLayer) tensor.Source {
 	return p.Work.source(l.name())
 }
 
-// keep returns what was solved as the weight of a layer, and notes it in the plan and the work.
-func (p *Plan) keep(l *weightLayer, r *solve.Result) (tensor.Source, error) {
+// keep returns what was solved on so many tokens as the weight of a layer, and notes it in the plan and the work.
+func (p *Plan) keep(l *weightLayer, r *solve.Result, tokens int) (tensor.Source, error) {
 	o := p.Recipe.WeightOnly
 	zeros := r.Zeros
 	if o.Symmetric {
@@ -34,10 +34,13 @@ func (p *Plan) keep(l *weightLayer, r *solve.Result) (tensor.Source, error) {
 		return nil, fmt.Errorf("layer %q: %w", l.name(), err)
 	}
 	d := &p.Decisions[l.decision]
-	e := LayerErrors{Layer: l.name(), Rounding: r.Rounding, Method: r.Error, Stored: r.Error}
+	e := LayerErrors{Layer: l.name(), Rounding: r.Rounding, Method: r.Error, Stored: r.Error, Tokens: tokens}
 	if r.Rounded {
 		e.Stored = r.Rounding
 		d.Why += "; plain rounding, which loses less than the method here"
+	}
+	if tokens >= LeastTokens(tokens) && tokens < l.cols {
+		d.Why += fmt.Sprintf("; calibrated on %d tokens, fewer than its %d inputs", tokens, l.cols)
 	}
 	if r.Dead > 0 {
 		d.Why += fmt.Sprintf("; %d columns whose inputs are always 0", r.Dead)

@@ -27,6 +27,7 @@ type walk struct {
 	cache   *activations.Cache
 	samples int
 	kept    map[string]bool // names of values in the cache
+	most    int             // tokens of all samples; of models that take no ids of tokens, what a layer has seen at most
 	twin    *walk           // of the original network, step by step beside this one; may be nil
 	left    int             // bytes outside of the heap that stages left since the last collection
 }
@@ -66,8 +67,12 @@ func newWalk(ctx context.Context, p *Plan, g *graph.Graph, layers []weightLayer,
 				return nil, err
 			}
 		}
+		if in := call.In[0]; len(call.In) == 1 && in.DType == tensor.Int64 {
+			w.most += in.Len()
+		}
 		w.samples++
 	}
+	p.Tokens = w.most
 	if w.samples == 0 {
 		return nil, errors.New("there are no calibration samples")
 	}

@@ -127,6 +127,7 @@ type Plan struct {
 	// Of methods that quantize weights alone, once the plan is carried out: what layers lost, and parameters that became others.
 	Errors  []LayerErrors
 	Changes map[tensor.Source]tensor.Source
+	Tokens  int // of all calibration samples, of models that take ids of tokens
 	// Work keeps what methods that solve layer after layer have finished; nil: memory does.
 	Work *Work
 

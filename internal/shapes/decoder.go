@@ -16,7 +16,7 @@ import (
 
 // Decoder is a language model of the Llama family with random weights, as a checkpoint of Hugging Face.
 type Decoder struct {
-	Type       string // model_type: llama or qwen2, which has biases of queries, keys and values
+	Type       string // model_type: llama, mixtral, or qwen2, which has biases of queries, keys and values
 	Layers     int
 	Hidden     int
 	Inner      int // of the feed-forward network
@@ -27,6 +27,7 @@ type Decoder struct {
 	Seed       uint64
 	DType      tensor.DType // of the weights: Float16, which Invalid stands for, or BFloat16
 	Untied     bool         // the head has a matrix of its own
+	Experts    int          // of each block, in the names of mixtral, of which a token goes to two; 0: one feed-forward network
 }
 
 // Llama7B is the shape of Llama-2-7B in bfloat16, 13.5 GB.
@@ -69,6 +70,16 @@ func (d Decoder) entries() []safetensors.Entry {
 		}
 		add(at+"self_attn.o_proj", d.Hidden, d.Heads*size)
 		add(at+"post_attention_layernorm", d.Hidden)
+		if d.Experts > 0 {
+			add(at+"block_sparse_moe.gate", d.Experts, d.Hidden)
+			for e := range d.Experts {
+				expert := fmt.Sprintf("%sblock_sparse_moe.experts.%d.", at, e)
+				add(expert+"w1", d.Inner, d.Hidden)
+				add(expert+"w3", d.Inner, d.Hidden)
+				add(expert+"w2", d.Hidden, d.Inner)
+			}
+			continue
+		}
 		add(at+"mlp.gate_proj", d.Inner, d.Hidden)
 		add(at+"mlp.up_proj", d.Inner, d.Hidden)
 		add(at+"mlp.down_proj", d.Hidden, d.Inner)
@@ -125,12 +136,16 @@ func (d Decoder) config() map[string]any {
 	if d.Type == "qwen2" {
 		class = "Qwen2ForCausalLM"
 	}
-	return map[string]any{
+	c := map[string]any{
 		"architectures": []string{class}, "model_type": d.Type, "vocab_size": d.Vocabulary, "hidden_size": d.Hidden, "intermediate_size": d.Inner,
 		"num_hidden_layers": d.Layers, "num_attention_heads": d.Heads, "num_key_value_heads": d.KVHeads, "hidden_act": "silu",
 		"max_position_embeddings": 32768, "rms_norm_eps": 1e-5, "rope_theta": d.RopeTheta, "tie_word_embeddings": !d.Untied,
 		"bos_token_id": 257, "eos_token_id": 257, "torch_dtype": d.dtype().String(),
 	}
+	if d.Experts > 0 {
+		c["architectures"], c["num_local_experts"], c["num_experts_per_tok"] = []string{"MixtralForCausalLM"}, d.Experts, 2
+	}
+	return c
 }
 
 // tableLen is the number of values that matrices are cut from.
