@@ -33,7 +33,8 @@ func (a affineISA) halves() int {
 // affineForms are the code widths and block lengths that there are kernels for.
 var affineForms = []struct{ bits, block int }{{4, 32}, {4, 16}, {5, 32}, {6, 16}, {8, 32}, {8, 16}}
 
-// prefetchAhead is how long before their use codes are asked for, in bytes.
+// prefetchAhead is how long before their use codes are asked for, in bytes. They are used once: what is asked for past the second cache comes
+// at a higher rate.
 const prefetchAhead = 6144
 
 // A unit is unitStrips strips; a group of it begins with their scales.
@@ -177,9 +178,13 @@ type vectorOf struct {
 
 // codes leaves the codes of a step in a.w. Steps are asked for in order; an even one and the next share what was loaded.
 func (a *affineGen) codes(v *vectorOf, step int, prefetch bool) {
+	ahead := prefetchAhead
+	if a.bits == 8 {
+		ahead /= 2
+	}
 	fetch := func(disp int, dst reg.VecVirtual) {
 		if prefetch {
-			a.PREFETCHT0(v.at(disp + prefetchAhead))
+			a.PREFETCHNTA(v.at(disp + ahead))
 		}
 		a.load(v.at(disp), dst)
 	}
