@@ -19,6 +19,7 @@ import (
 	"github.com/neurotrain/neuroquant/internal/format/hf"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/pass"
+	"github.com/neurotrain/neuroquant/internal/progress"
 	"github.com/neurotrain/neuroquant/internal/quantize"
 )
 
@@ -407,6 +408,10 @@ func (m *Manager) save(ctx context.Context, r *Result, out string, overwrite boo
 	if r.work != nil {
 		r.work.Remove()
 		m.workFolder = ""
+	} else if dir, err := quantize.AbandonWork(out); err != nil {
+		return err
+	} else if dir != "" {
+		progress.From(ctx).Log(fmt.Sprintf("quantize: removed %s, unfinished work of another run on %s", dir, out))
 	}
 	r.m.Path, r.m.Dir, r.m.Files = filepath.Join(out, modelFile(r.Config.Format)), out, files
 	r.bytes = diskBytes(r.m)

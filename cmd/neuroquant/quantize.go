@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -193,12 +194,22 @@ func (a *app) predictsText(ctx context.Context, path string) (bool, error) {
 	return m.PredictsText(), m.Close()
 }
 
-// goesOn says of an interrupted run that keeps its work how it goes on.
+// goesOn says of a run that keeps its work and ended early, by an interrupt or for want of space, how it goes on.
 func goesOn(m *neuroquant.Manager, err error) error {
-	if dir := m.WorkFolder(); dir != "" && errors.Is(err, context.Canceled) {
+	dir := m.WorkFolder()
+	switch {
+	case dir == "":
+	case errors.Is(err, context.Canceled):
 		return &interruptedError{fmt.Sprintf("interrupted; what is finished is in %s: the same command goes on from there", dir)}
+	case fullDisk(err):
+		return fmt.Errorf("%w; what is finished is in %s: with more space the same command goes on from there", err, dir)
 	}
 	return err
+}
+
+// fullDisk reports whether an error is that there is no space left, in any of the ways in which systems say so.
+func fullDisk(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
 }
 
 func needsData(method string) bool {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"unsafe"
 
+	"github.com/neurotrain/neuroquant/internal/codec/outfile"
 	"github.com/neurotrain/neuroquant/internal/journal"
 	"github.com/neurotrain/neuroquant/internal/packed"
 	"github.com/neurotrain/neuroquant/tensor"
@@ -96,6 +97,9 @@ const (
 
 var crcTable = crc64.MakeTable(crc64.ECMA)
 
+// AbandonWork removes work that lies beside the output folder out and that no process goes on with; it returns its name, empty if there is none.
+func AbandonWork(out string) (string, error) { return outfile.RemoveWork(out, workCodes) }
+
 // OpenWork opens the folder dir to go on with the work of a key, or begins it there: other work that lies in the folder is thrown away. It is an
 // error if another process works there.
 func OpenWork(dir string, key WorkKey) (w *Work, err error) {
@@ -111,7 +115,7 @@ func OpenWork(dir string, key WorkKey) (w *Work, err error) {
 			err = errors.Join(err, w.Close())
 		}
 	}()
-	if err := lock(w.codes); err != nil {
+	if err := outfile.Lock(w.codes); err != nil {
 		return nil, fmt.Errorf("%s: another run works there: %w", dir, err)
 	}
 	// Values between layers of a run that was killed.
@@ -252,7 +256,7 @@ func (w *Work) put(l layerWork, a *packed.Affine) error {
 
 // failed says what can be done about a write that failed.
 func (w *Work) failed(err error) error {
-	return fmt.Errorf("%s: cannot write there: %w; %d layers are finished: with more space the same command goes on from there", w.dir, err, len(w.layers))
+	return fmt.Errorf("%s: cannot write there: %w; %d layers are finished", w.dir, err, len(w.layers))
 }
 
 // putScales keeps what a search found.

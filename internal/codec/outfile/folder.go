@@ -13,7 +13,8 @@ import (
 // WriteFolder makes the folder at path out of what write puts into the folder that it is given. The result appears as a whole
 // or not at all: write works in a folder of a temporary name that takes its place when all went well and is removed otherwise,
 // together with parents that were made for it. A folder that exists and is not empty is refused unless overwrite is set; then
-// its files are replaced one by one, and those that write did not make stay.
+// its files are replaced one by one, and those that write did not make stay. Folders of temporary names for the same path whose processes
+// ended without removing them are removed.
 func WriteFolder(path string, overwrite bool, write func(dir string) error) (err error) {
 	path = filepath.Clean(path)
 	if err := CheckFolder(path, overwrite); err != nil {
@@ -25,7 +26,7 @@ func WriteFolder(path string, overwrite bool, write func(dir string) error) (err
 	parent, pattern := filepath.Dir(path), "."+filepath.Base(path)+".partial-"
 	var made []string
 	if exists {
-		parent, pattern = path, ".partial-"
+		parent, pattern = path, partialName
 	} else if made, err = makeParents(parent); err != nil {
 		return cannotWrite(path, err)
 	}
@@ -34,7 +35,8 @@ func WriteFolder(path string, overwrite bool, write func(dir string) error) (err
 			removeEmpty(made)
 		}
 	}()
-	tmp, err := os.MkdirTemp(parent, pattern)
+	removeStale(parent, pattern)
+	tmp, held, err := partial(parent, pattern)
 	if err != nil {
 		return cannotWrite(path, err)
 	}
@@ -42,6 +44,7 @@ func WriteFolder(path string, overwrite bool, write func(dir string) error) (err
 		if rm := os.RemoveAll(tmp); err == nil {
 			err = rm
 		}
+		_ = held.Close()
 	}()
 	if err := os.Chmod(tmp, 0o755); err != nil {
 		return cannotWrite(path, err)
@@ -82,28 +85,43 @@ func CheckFolder(path string, overwrite bool) error {
 		if err != nil {
 			return cannotWrite(path, err)
 		}
-		if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() != workFolder }) {
+		if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() != workFolder && !strings.HasPrefix(e.Name(), partialName) }) {
 			return fmt.Errorf("%s: the folder exists and is not empty; choose another or pass --force to replace its files", path)
 		}
 	}
-	probe, err := os.MkdirTemp(at, ".partial-")
+	probe, err := os.MkdirTemp(at, partialName)
 	if err != nil {
 		return cannotWrite(path, err)
 	}
 	return os.Remove(probe)
 }
 
+// partialName begins the names of temporary folders inside of one that exists.
+const partialName = ".partial-"
+
 // workFolder is the ending of the names of folders for unfinished work.
 const workFolder = ".neuroquant-work"
 
-// WorkFolder names the folder for unfinished work on the folder at path: inside of it if it exists, where [CheckFolder] does not mind it, else
-// beside it.
+// WorkFolder names the folder for unfinished work on the folder at path: one that is there, else inside of the folder if that exists, where
+// [CheckFolder] does not mind it, else beside it.
 func WorkFolder(path string) string {
-	path = filepath.Clean(path)
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return filepath.Join(path, workFolder)
+	names := workFolders(path)
+	for _, dir := range names {
+		if info, err := os.Stat(dir); err == nil && info.IsDir() {
+			return dir
+		}
 	}
-	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+workFolder)
+	return names[0]
+}
+
+// workFolders are the places of [WorkFolder], the one to begin in first.
+func workFolders(path string) []string {
+	path = filepath.Clean(path)
+	inside, beside := filepath.Join(path, workFolder), filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+workFolder)
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return []string{inside, beside}
+	}
+	return []string{beside}
 }
 
 // cannotWrite words an error of the system for the folder that the user named; the temporary name would say nothing.

@@ -127,3 +127,83 @@ func TestPlacesThatAreNoFolder(t *testing.T) {
 		t.Errorf("%v, files %v", err, names(t, root))
 	}
 }
+
+// TestStaleFolders leaves folders behind as a killed process does, for this path and others, one of them held by a process.
+func TestStaleFolders(t *testing.T) {
+	root := t.TempDir()
+	for _, name := range []string{".o[u]t.partial-1", ".o[u]t.partial-2", ".other.partial-1"} {
+		if err := os.Mkdir(filepath.Join(root, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, filepath.Join(root, ".o[u]t.partial-1", "model"), "half")
+	held, err := os.Open(filepath.Join(root, ".o[u]t.partial-2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	if err := Lock(held); err != nil {
+		t.Fatal(err)
+	}
+	write := func(dir string) error {
+		// A second writer of the same path leaves the first alone.
+		if name := filepath.Base(dir); strings.HasPrefix(name, ".o[u]t") {
+			removeStale(root, ".o[u]t.partial-")
+		}
+		return os.WriteFile(filepath.Join(dir, "model"), []byte("whole"), 0o644)
+	}
+	if err := WriteFolder(filepath.Join(root, "o[u]t"), false, write); err != nil {
+		t.Fatal(err)
+	}
+	want := ".o[u]t.partial-2 .other.partial-1 o[u]t"
+	if !locks {
+		want = ".o[u]t.partial-1 " + want
+	}
+	if n := strings.Join(names(t, root), " "); n != want {
+		t.Errorf("there are %s, want %s", n, want)
+	}
+
+	// Inside a folder that exists they do not count as its files.
+	in := filepath.Join(root, "in")
+	if err := os.MkdirAll(filepath.Join(in, ".partial-7"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteFolder(in, false, write); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWorkIsFoundWhereItIs(t *testing.T) {
+	root := t.TempDir()
+	out := filepath.Join(root, "out")
+	first := WorkFolder(out)
+	if err := os.Mkdir(first, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(first, "codes"), "x")
+	if err := os.Mkdir(out, 0o755); err != nil { // which did not exist when the work began
+		t.Fatal(err)
+	}
+	if got := WorkFolder(out); got != first {
+		t.Errorf("work is looked for in %s, it is in %s", got, first)
+	}
+	f, err := os.Open(filepath.Join(first, "codes"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Lock(f); err != nil {
+		t.Fatal(err)
+	}
+	if dir, err := RemoveWork(out, "codes"); dir != "" || err != nil {
+		t.Errorf("work of another process: removed %q, %v", dir, err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if dir, err := RemoveWork(out, "codes"); locks && dir != first || err != nil {
+		t.Errorf("removed %q, %v", dir, err)
+	}
+	if got := WorkFolder(out); locks && got != filepath.Join(out, workFolder) {
+		t.Errorf("new work goes to %s", got)
+	}
+}
