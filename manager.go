@@ -156,10 +156,14 @@ func (m *Manager) plan(ctx context.Context, path string) (orig, work *model.Mode
 	if err := pass.Clean(work.Graph); err != nil {
 		return fail(err)
 	}
+	var gemms []pass.SplitGemm
 	if weightOnly[m.config.Method] == "" { // integer operators multiply by matrices that are turned
-		if err := pass.Standard(work.Graph); err != nil {
-			return fail(err)
-		}
+		err = pass.Standard(work.Graph)
+	} else { // others replace products alone
+		gemms, err = pass.SplitGemms(work.Graph)
+	}
+	if err != nil {
+		return fail(err)
 	}
 	recipe := m.resolved.recipe()
 	if len(m.config.formats()) > 1 { // all of which have to hold the codes
@@ -170,7 +174,7 @@ func (m *Manager) plan(ctx context.Context, path string) (orig, work *model.Mode
 	if p, err = quantize.NewPlan(work, recipe); err != nil {
 		return fail(err)
 	}
-	p.Frozen = frozen
+	p.Frozen, p.Gemms = frozen, gemms
 	return orig, work, p, nil
 }
 
@@ -241,6 +245,7 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 	case m.resolved.Format == formatPT:
 		err = m.toState(orig, work, float, p)
 	case weightOnly[m.config.Method] != "":
+		pass.RestoreGemms(work.Graph, p.Gemms)
 		if err = quantize.ToMatMulNBits(work.Graph); err == nil {
 			err = pass.Standard(work.Graph)
 		}

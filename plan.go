@@ -191,7 +191,7 @@ func (m *Manager) forecastWriting(ctx context.Context, orig, work *model.Model, 
 		return err
 	}
 	if !isLayout(f.Format) {
-		return m.forecastONNX(ctx, work, f)
+		return m.forecastONNX(ctx, work, p, f)
 	}
 	if err := toCheckpoint(orig, work, p); err != nil {
 		return err
@@ -216,7 +216,8 @@ func (m *Manager) forecastWriting(ctx context.Context, orig, work *model.Model, 
 }
 
 // forecastONNX adds the bytes of an ONNX file.
-func (m *Manager) forecastONNX(ctx context.Context, work *model.Model, f *Forecast) error {
+func (m *Manager) forecastONNX(ctx context.Context, work *model.Model, p *quantize.Plan, f *Forecast) error {
+	pass.RestoreGemms(work.Graph, p.Gemms)
 	if err := quantize.ToMatMulNBits(work.Graph); err != nil {
 		return err
 	}

@@ -13,10 +13,13 @@ import sys
 import tempfile
 
 import numpy as np
+import onnx
 import onnxruntime
+from onnx import TensorProto, helper
 
 import material
 from compare import agreement, cosine, excess, snr
+from networks import Net
 from neuroquant import Binary, Failed
 from table import Table
 
@@ -91,6 +94,30 @@ def check_classes(table, binary, shared, work):
         table.at_least(name, "qint8: top-1 agreement with float, test_jpeg_2000", agreement(ours, exact), 0.985)
 
 
+def check_few_bits(table, binary, work):
+    """Weights of Gemm and MatMul in few bits: MatMulNBits computes there what it does here; a layer that is kept stays what it was."""
+    net = Net("products", [("x", TensorProto.FLOAT, ["n", 64])], 3)
+    first = net.add("Relu", net.add("Gemm", "x", net.normal(0.1, 96, 64), net.normal(0.1, 96), transB=1))
+    second = net.add("Relu", net.add("Gemm", first, net.normal(0.1, 96, 128), net.normal(0.1, 128), alpha=0.5, beta=2.0))
+    third = net.add("Relu", net.add("MatMul", second, net.normal(0.1, 128, 64)))
+    net.nodes.append(helper.make_node("Gemm", [third, net.normal(0.1, 10, 64)], ["y"], name="head", transB=1))
+    work.mkdir()
+    path = work / "products.onnx"
+    onnx.save(net.model(["y"]), path)
+    x = np.random.default_rng(4).standard_normal((64, 64)).astype(np.float32)
+    np.save(work / "x.npy", x)
+    for method in ("rtn", "gptq", "awq"):
+        for bits in (4, 8):
+            data = () if method == "rtn" else ("--data", str(work / "x.npy"))
+            model, _ = binary.quantize(path, work / f"{method}{bits}", method, "--bits", str(bits), "--group-size", "32", "--keep", "head", "--format", "onnx", *data)
+            kinds = [n.op_type for n in onnx.load(model).graph.node]
+            name = f"{method}, {bits} bits"
+            table.at_least(name, "products that are MatMulNBits, of 3", kinds.count("MatMulNBits"), 3)
+            table.at_least(name, "kept layers that are Gemm", kinds.count("Gemm"), 1)
+            theirs = outputs(session(model), {"x": x})["y"]
+            table.at_least(name, "SNR of ours to ONNX Runtime (dB)", snr(theirs, binary.run(model, {"x": x}, ["y"], work / f"run-{method}{bits}")["y"]), 90)
+
+
 def main(binary, shared, example_data):
     binary, shared = Binary(pathlib.Path(binary).resolve()), pathlib.Path(shared)
     table = Table()
@@ -106,6 +133,10 @@ def main(binary, shared, example_data):
             check_classes(table, binary, shared, work / "classes")
         except Failed as e:
             table.error("resnet20", "runs here", e)
+        try:
+            check_few_bits(table, binary, work / "few bits")
+        except Failed as e:
+            table.error("few bits", "quantizes and runs here", e)
     if len(cases) < 12:
         table.error("material", "models found", f"{len(cases)}: the shared folder is incomplete")
     table.finish()

@@ -15,6 +15,7 @@ import (
 	"github.com/neurotrain/neuroquant/internal/calibrate"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/packed"
+	"github.com/neurotrain/neuroquant/internal/pass"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -123,7 +124,9 @@ type Plan struct {
 	Recipe    Recipe
 	Decisions []Decision
 	Frozen    []string // inputs with defaults that were made constants before
-	Rounded   Rounded  // what weights became, once the plan is carried out
+	// Gemms were taken apart before, for methods that quantize weights alone.
+	Gemms   []pass.SplitGemm
+	Rounded Rounded // what weights became, once the plan is carried out
 	// Of methods that quantize weights alone, once the plan is carried out: what layers lost, and parameters that became others.
 	Errors  []LayerErrors
 	Changes map[tensor.Source]tensor.Source
