@@ -29,7 +29,7 @@ bench-peers: $(PEERS)/interop/ready ; go run ./bench/peers -python $(PEERS)/inte
 
 bench-llm: $(PEERS)/llamacpp/ready ; go build -o bin/llm ./bench/llm && bin/llm -packages $(PEERS)/llamacpp -dir $(PEERS)/bench-llm $(BENCHFLAGS)
 
-bench-quantize: $(PEERS)/llamacpp/ready $(PEERS)/full/ready ; go build -o bin/llm ./bench/llm && bin/llm -quantize -python $(PEERS)/full/bin/python -packages $(PEERS)/llamacpp -dir $(PEERS)/bench-llm $(BENCHFLAGS)
+bench-quantize: $(PEERS)/llamacpp/ready $(PEERS)/full/ready ; go build -o bin/llm ./bench/llm && bin/llm -quantize -python $(PEERS)/full/bin/python -packages $(PEERS)/llamacpp -dir $(PEERS)/bench-llm $(if $(wildcard /dev/shm),-out /dev/shm) $(BENCHFLAGS)
 
 bench-torch: $(PEERS)/full/ready ; go run ./bench/peers -python $(PEERS)/full/bin/python -torch $(PEERS)/full/bin/python -dir $(PEERS)/bench-models $(BENCHFLAGS)
 

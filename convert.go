@@ -28,6 +28,8 @@ type ConvertOptions struct {
 	// Type is the block type or mixture of a GGUF file, such as Q4_K_M; see [ConvertTypes]. Empty: F16, or for a model whose matrices are
 	// codes the types that hold those.
 	Type string
+	// Pure makes all matrices of a GGUF file of the first block type of a mixture, the embedding and the head too.
+	Pure bool
 	// Like is the checkpoint that an ONNX file was made from, of which configuration, tokenizer and the names of tensors are taken.
 	Like string
 	// Adapter is a folder in the layout of PEFT, whose low-rank products are added to the weights.
@@ -94,8 +96,11 @@ func Convert(ctx context.Context, path, output string, o ConvertOptions) (*Conve
 	if !slices.Contains(known, o.To) {
 		return nil, fmt.Errorf("unknown format %q; formats are %s", o.To, strings.Join(known, ", "))
 	}
-	if o.To != gguf.Name && (o.Type != "" || o.Importance != "" || o.ImportanceText != "" || o.SplitBytes != 0) {
+	if o.To != gguf.Name && (o.Type != "" || o.Pure || o.Importance != "" || o.ImportanceText != "" || o.SplitBytes != 0) {
 		return nil, fmt.Errorf("%s: a type, importance and sizes of files are for %s", output, gguf.Name)
+	}
+	if o.Pure && o.Type == "" {
+		return nil, fmt.Errorf("%s: pure needs a type", output)
 	}
 	m, err := format.Open(ctx, path)
 	if err != nil {
@@ -223,7 +228,7 @@ func (c *Conversion) free(m *model.Model, o ConvertOptions) error {
 }
 
 func convertToGGUF(ctx context.Context, m *model.Model, c *Conversion, o ConvertOptions) error {
-	options := gguf.Options{Type: o.Type, SplitBytes: int(o.SplitBytes)}
+	options := gguf.Options{Type: o.Type, Pure: o.Pure, SplitBytes: int(o.SplitBytes)}
 	switch {
 	case o.Importance != "" && o.ImportanceText != "":
 		return errors.New("importance comes from a file or from a text, not from both")

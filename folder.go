@@ -4,14 +4,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 
+	"github.com/neurotrain/neuroquant/internal/codec/mmap"
 	"github.com/neurotrain/neuroquant/internal/codec/outfile"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/progress"
@@ -40,6 +39,9 @@ func describeInput(m *model.Model) inputRecord {
 	return inputRecord{File: filepath.Base(m.Path), Bytes: diskBytes(m)}
 }
 
+// hashPiece is how much of a file is hashed at a time.
+const hashPiece = 1 << 20
+
 // hashInput returns the hash of the files of a model, nothing for one that has none.
 func hashInput(ctx context.Context, m *model.Model) (string, error) {
 	if m.Path == "" {
@@ -49,12 +51,12 @@ func hashInput(ctx context.Context, m *model.Model) (string, error) {
 	defer task.Done()
 	h := sha256.New()
 	for _, name := range m.Files {
-		f, err := os.Open(filepath.Join(m.Dir, name))
+		err := mmap.Stream(filepath.Join(m.Dir, name), hashPiece, func(b []byte) error {
+			h.Write(b)
+			task.Add(int64(len(b)))
+			return ctx.Err()
+		})
 		if err != nil {
-			return "", err
-		}
-		_, err = io.Copy(h, &contextReader{ctx, f, task})
-		if err = errors.Join(err, f.Close()); err != nil {
 			return "", fmt.Errorf("%s: %w", name, err)
 		}
 	}
@@ -81,22 +83,6 @@ func (r *Result) hashBeside(ctx context.Context) (wait func() error, stop func()
 		cancel()
 		_ = wait()
 	}
-}
-
-// contextReader stops reading when its context is cancelled and counts bytes as progress.
-type contextReader struct {
-	ctx  context.Context
-	r    io.Reader
-	task progress.Task
-}
-
-func (c *contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	n, err := c.r.Read(p)
-	c.task.Add(int64(n))
-	return n, err
 }
 
 // CheckOutput reports whether a folder can be written, before work starts that would be lost: an existing one that is not

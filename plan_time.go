@@ -5,13 +5,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/neurotrain/neuroquant/internal/codec/mmap"
 	"github.com/neurotrain/neuroquant/internal/codec/outfile"
 	"github.com/neurotrain/neuroquant/internal/format/hf"
 	"github.com/neurotrain/neuroquant/internal/model"
@@ -127,24 +127,20 @@ func writeTensor(file *os.File, e model.Entry) (int64, error) {
 // timeHash is the time of hashing a model, of which the beginning tells the rest.
 func timeHash(ctx context.Context, m *model.Model) (time.Duration, error) {
 	all := diskBytes(m)
-	left, h := int64(hashProbe), sha256.New()
+	left, h, enough := int64(hashProbe), sha256.New(), errors.New("enough")
 	start := time.Now()
 	for _, name := range m.Files {
-		if err := ctx.Err(); err != nil {
+		err := mmap.Stream(filepath.Join(m.Dir, name), hashPiece, func(b []byte) error {
+			if left <= 0 {
+				return enough
+			}
+			h.Write(b)
+			left -= int64(len(b))
+			return ctx.Err()
+		})
+		if err != nil && !errors.Is(err, enough) {
 			return 0, err
 		}
-		if left <= 0 {
-			break
-		}
-		f, err := os.Open(filepath.Join(m.Dir, name))
-		if err != nil {
-			return 0, err
-		}
-		n, err := io.Copy(h, io.LimitReader(f, left))
-		if err = errors.Join(err, f.Close()); err != nil {
-			return 0, err
-		}
-		left -= n
 	}
 	return time.Duration(float64(time.Since(start)) * float64(all) / float64(max(hashProbe-left, 1))), nil
 }

@@ -29,6 +29,7 @@ type options struct {
 	json, markdown string
 	profile        string
 	python         string
+	out            string // folder for what quantizing writes
 }
 
 func main() {
@@ -57,6 +58,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&o.profile, "cpuprofile", "", "write profiles of our side, for Go's pprof, to files of this name with the case behind it")
 	quantizing := flag.Bool("quantize", false, "instead, measure how fast models are quantized")
 	flag.StringVar(&o.python, "python", "", "with -quantize, interpreter that has PyTorch, to compare with that and with llama.cpp")
+	flag.StringVar(&o.out, "out", "", "with -quantize, folder for what both sides write, such as a RAM disk; that of the model files by default")
 	quantizeOne := flag.String("quantize-one", "", "quantize the folder that is named to this type, print what that took, and end")
 	flag.Parse()
 	if *quantizeOne != "" {
@@ -64,6 +66,9 @@ func run(ctx context.Context) error {
 	}
 	if *serving {
 		return serveProfiled(ctx, o.profile)
+	}
+	if o.out == "" {
+		o.out = o.dir
 	}
 	o.models, o.kinds = strings.Split(*models, ","), strings.Split(*types, ",")
 	var err error

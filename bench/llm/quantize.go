@@ -21,7 +21,7 @@ import (
 //go:embed quantize_peer.py
 var quantizePeer string
 
-// quantizations are what a float16 model is made into, with what our rate is to be over the peer's.
+// quantizations are what a float16 model is made into, all matrices in the one type, with what our rate is to be over the peer's.
 var quantizations = []struct {
 	name, peer string
 	limit      float64
@@ -54,17 +54,20 @@ func (o *options) quantizeAll(ctx context.Context) ([]quantized, error) {
 	var all []quantized
 	for _, q := range quantizations {
 		r := quantized{Kind: q.name, Peer: q.peer}
-		for range 2 { // the first finds memory and files as they are
+		for range 2 { // in turn; the first finds memory and files as they are
 			got, err := o.quantizeOne(ctx, q.name, source)
 			if err != nil {
 				return nil, err
 			}
 			r.Rate, r.Peak = max(r.Rate, float64(size)/got.Seconds), max(r.Peak, got.Peak)
-		}
-		if o.python != "" {
-			if r.Other, err = o.peerRate(ctx, q.name, half); err != nil {
+			if o.python == "" {
+				continue
+			}
+			other, err := o.peerRate(ctx, q.name, half)
+			if err != nil {
 				return nil, err
 			}
+			r.Other = max(r.Other, other)
 		}
 		r.Pass = r.Rate >= q.limit*r.Other && r.Peak <= quantizeMemory
 		all = append(all, r)
@@ -86,7 +89,7 @@ func (o *options) quantizeOne(ctx context.Context, kind, source string) (once, e
 	if err != nil {
 		return got, err
 	}
-	target := filepath.Join(o.dir, "quantized")
+	target := filepath.Join(o.out, "quantized")
 	if err := os.RemoveAll(target); err != nil {
 		return got, err
 	}
@@ -132,7 +135,7 @@ func quantizeTo(ctx context.Context, kind, source, target string) error {
 		if kind == "Q4_K" {
 			kind = "Q4_K_S"
 		}
-		_, err := neuroquant.Convert(ctx, source, filepath.Join(target, "model.gguf"), neuroquant.ConvertOptions{Type: kind})
+		_, err := neuroquant.Convert(ctx, source, filepath.Join(target, "model.gguf"), neuroquant.ConvertOptions{Type: kind, Pure: true})
 		return err
 	}
 	c := neuroquant.BitsAndBytes4BitConfig()
@@ -173,7 +176,7 @@ func (o *options) peerRate(ctx context.Context, kind, half string) (float64, err
 		if err != nil || len(libs) == 0 {
 			return 0, errors.Join(err, fmt.Errorf("%s: there is no llama.cpp", o.packages))
 		}
-		target := filepath.Join(o.dir, "quantized.gguf")
+		target := filepath.Join(o.out, "quantized.gguf")
 		defer os.Remove(target)
 		args = []string{"-c", quantizePeer, "llama", libs[0], half, target, kind, threads}
 	}

@@ -26,7 +26,7 @@ a Hugging Face folder. The types of GGUF files are llama.cpp's:
   ` + strings.Join(neuroquant.ConvertTypes(), " ") + `
 
 A K type ends in S, M or L for the mixture, in which some tensors get more bits; Q4_K is short for Q4_K_M. Rows that are no multiple of 256
-get another type of about the same size. The bytes are those of llama.cpp's own program.
+get another type of about the same size; with --pure all matrices get the first type of the mixture. The bytes are those of llama.cpp's own program.
 
 A model whose matrices are codes, of GPTQ, AWQ, compressed-tensors, MatMulNBits or the blocks Q4_0, Q5_0 and Q8_0, goes to another such layout
 without loss: with --to gptq, gptq_v2, awq, compressed-tensors or onnx, or as a GGUF file without --type. What was written is read back and
@@ -65,6 +65,7 @@ whole text, without a cache; encoders take attention_mask and token_type_ids bes
 	f.StringVar(&o.Adapter, "adapter", "", "folder with an adapter in the layout of PEFT, which is merged into the weights")
 	f.BoolVar(&o.Lossy, "lossy", false, "round matrices again that the format does not hold as they are")
 	f.StringVar(&o.Type, "type", "", "type of a GGUF file; by default F16, or the blocks that hold the codes of the model")
+	f.BoolVar(&o.Pure, "pure", false, "all matrices of a GGUF file in the first block type of the mixture, the embedding and the head too")
 	f.StringVar(&o.Importance, "importance", "", "file with what columns of weights are multiplied by, of this program or of llama.cpp's imatrix")
 	f.StringVar(&o.ImportanceText, "importance-text", "", "file of texts, as of eval --text, that the model is run on to find what columns of weights are multiplied by")
 	f.StringVar(&o.SaveImportance, "save-importance", "", "file to keep what --importance-text found in, which llama.cpp reads as well")

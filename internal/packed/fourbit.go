@@ -125,9 +125,14 @@ var FourBitBlocks = []int{32, 64, 128, 256, 512, 1024, 2048, 4096}
 // NewFourBit rounds a matrix of which row gives the rows in float32. With double the scales are rounded too. It fails on values that are
 // not finite.
 func NewFourBit(p *kernel.Pool, t *FourBitType, rows, cols, block int, double bool, row func(dst []float32, row int)) (*FourBit, error) {
+	return newFourBit(nil, p, t, rows, cols, block, double, row)
+}
+
+// newFourBit is [NewFourBit] with memory for the codes, taken if it is enough.
+func newFourBit(codes []byte, p *kernel.Pool, t *FourBitType, rows, cols, block int, double bool, row func(dst []float32, row int)) (*FourBit, error) {
 	n := rows * cols
 	blocks := (n + block - 1) / block
-	f := &FourBit{Type: t, Rows: rows, Cols: cols, Block: block, Codes: make([]byte, (n+1)/2), Scales: make([]float32, blocks)}
+	f := &FourBit{Type: t, Rows: rows, Cols: cols, Block: block, Codes: room(codes, (n+1)/2), Scales: make([]float32, blocks)}
 	// Whole rows that are whole blocks, some 16 Ki values at a time.
 	step := block / gcd(block, max(cols, 1))
 	step *= max(1, (1<<14)/max(step*cols, 1))

@@ -29,7 +29,12 @@ type RowInt8 struct {
 
 // NewLLMInt8 rounds a matrix of which row gives the rows, after they were rounded to float16. It fails on values that are not finite there.
 func NewLLMInt8(p *kernel.Pool, rows, cols int, threshold float32, row func(dst []float32, row int)) (*RowInt8, error) {
-	m := &RowInt8{Rows: rows, Cols: cols, Codes: make([]byte, rows*cols), Scales: make([]float32, rows), ScaleType: tensor.Float32, Max: make([]float32, rows), Threshold: threshold}
+	return newLLMInt8(nil, p, rows, cols, threshold, row)
+}
+
+// newLLMInt8 is [NewLLMInt8] with memory for the codes, taken if it is enough.
+func newLLMInt8(codes []byte, p *kernel.Pool, rows, cols int, threshold float32, row func(dst []float32, row int)) (*RowInt8, error) {
+	m := &RowInt8{Rows: rows, Cols: cols, Codes: room(codes, rows*cols), Scales: make([]float32, rows), ScaleType: tensor.Float32, Max: make([]float32, rows), Threshold: threshold}
 	p.For(rows, 8, func(lo, hi int) {
 		room := kernel.Borrow[float32](cols)
 		halves := kernel.Borrow[uint16](cols)
@@ -54,15 +59,20 @@ func NewLLMInt8(p *kernel.Pool, rows, cols int, threshold float32, row func(dst 
 // NewRowInt8 rounds a matrix of which row gives the rows to codes of -127 to 127 with scales of an element type, those that are stored. It
 // fails on rows whose values, or scales in that type, are not finite.
 func NewRowInt8(p *kernel.Pool, rows, cols int, scales tensor.DType, row func(dst []float32, row int)) (*RowInt8, error) {
-	m := &RowInt8{Rows: rows, Cols: cols, Codes: make([]byte, rows*cols), ScaleType: scales}
-	room := make([]float32, cols)
+	return newRowInt8(nil, p, rows, cols, scales, row)
+}
+
+// newRowInt8 is [NewRowInt8] with memory for the codes, taken if it is enough.
+func newRowInt8(codes []byte, p *kernel.Pool, rows, cols int, scales tensor.DType, row func(dst []float32, row int)) (*RowInt8, error) {
+	m := &RowInt8{Rows: rows, Cols: cols, Codes: room(codes, rows*cols), ScaleType: scales}
+	values := make([]float32, cols)
 	wide := make([]float64, rows)
 	for r := range rows {
-		row(room, r)
-		if err := kernel.CheckFinite(room); err != nil {
+		row(values, r)
+		if err := kernel.CheckFinite(values); err != nil {
 			return nil, fmt.Errorf("row %d: %w", r, err)
 		}
-		lo, hi := kernel.MinMax(room)
+		lo, hi := kernel.MinMax(values)
 		wide[r] = float64(max(-lo, hi) / 127)
 	}
 	stored, err := tensor.FromFloat64s(scales, tensor.Shape{rows}, wide)
@@ -88,10 +98,12 @@ func NewRowInt8(p *kernel.Pool, rows, cols int, scales tensor.DType, row func(ds
 		for r := lo; r < hi; r++ {
 			row(room.Data, r)
 			s := m.Scales[r]
+			if s == 0 {
+				clear(m.Codes[r*cols : (r+1)*cols])
+				continue
+			}
 			for i, v := range room.Data {
-				if s > 0 {
-					m.Codes[r*cols+i] = byte(int8(max(-127, min(127, math.RoundToEven(float64(v/s))))))
-				}
+				m.Codes[r*cols+i] = byte(int8(max(-127, min(127, math.RoundToEven(float64(v/s))))))
 			}
 		}
 	})

@@ -43,6 +43,14 @@ func (r Rounding) ByteLen(rows, cols int) int {
 	return (rows*cols+1)/2 + 4*blocks
 }
 
+// CodeBytes is how much of that are codes.
+func (r Rounding) CodeBytes(rows, cols int) int {
+	if r.Type == nil {
+		return rows * cols
+	}
+	return (rows*cols + 1) / 2
+}
+
 // Rounded is a matrix that is rounded when it is loaded, so that a model of any size takes the memory of one matrix.
 type Rounded struct {
 	Rounding
@@ -66,7 +74,7 @@ func (r *Rounded) DType() tensor.DType { return tensor.Float32 }
 
 // Load implements [tensor.Source].
 func (r *Rounded) Load() (*tensor.Tensor, error) {
-	p, err := r.Round()
+	p, err := r.Round(nil)
 	if err != nil {
 		return nil, err
 	}
@@ -76,8 +84,28 @@ func (r *Rounded) Load() (*tensor.Tensor, error) {
 // Release implements [tensor.Releaser].
 func (r *Rounded) Release() { tensor.Release(r.From) }
 
-// Round rounds the matrix: it returns a [*FourBit] or a [*RowInt8].
-func (r *Rounded) Round() (tensor.Packed, error) {
+// CodesOf are the codes of what [Rounded.Round] returned.
+func CodesOf(p tensor.Packed) []byte {
+	switch p := p.(type) {
+	case *FourBit:
+		return p.Codes
+	case *RowInt8:
+		return p.Codes
+	}
+	return nil
+}
+
+// room is memory for n codes: that which is given if it is enough, with what is in it, else new.
+func room(codes []byte, n int) []byte {
+	if cap(codes) < n {
+		return make([]byte, n)
+	}
+	return codes[:n]
+}
+
+// Round rounds the matrix: it returns a [*FourBit] or a [*RowInt8]. codes is memory that those of the result may take, such as the codes of a
+// matrix that is no longer used, or nil.
+func (r *Rounded) Round(codes []byte) (tensor.Packed, error) {
 	t, err := r.From.Load()
 	if err != nil {
 		return nil, err
@@ -107,16 +135,16 @@ func (r *Rounded) Round() (tensor.Packed, error) {
 	if r.Type == nil {
 		m, err := (*RowInt8)(nil), error(nil)
 		if r.Scales != tensor.Invalid {
-			m, err = NewRowInt8(p, rows, cols, r.Scales, row)
+			m, err = newRowInt8(codes, p, rows, cols, r.Scales, row)
 		} else {
-			m, err = NewLLMInt8(p, rows, cols, r.Threshold, row)
+			m, err = newLLMInt8(codes, p, rows, cols, r.Threshold, row)
 		}
 		if err != nil {
 			return nil, err
 		}
 		return m, nil
 	}
-	m, err := NewFourBit(p, r.Type, rows, cols, r.Block, r.Double, row)
+	m, err := newFourBit(codes, p, r.Type, rows, cols, r.Block, r.Double, row)
 	if err != nil {
 		return nil, err
 	}

@@ -5,9 +5,12 @@
 package mmap
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
+	"slices"
 	"sync"
 	"unsafe"
 )
@@ -76,6 +79,45 @@ func Map(f *os.File) (*File, error) {
 		return nil, fmt.Errorf("%s: map into memory: %w", f.Name(), err)
 	}
 	return &File{data: data}, nil
+}
+
+// Stream calls each with the contents of the file at path, front to back, in pieces of at most n bytes that are valid during the call. Where the
+// system maps files nothing is copied, and pages are let go of behind each piece.
+func Stream(path string, n int, each func(b []byte) error) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if !lazy {
+		b := make([]byte, n)
+		for {
+			got, err := f.Read(b)
+			if got > 0 {
+				if err := each(b[:got]); err != nil {
+					return err
+				}
+			}
+			switch {
+			case errors.Is(err, io.EOF):
+				return nil
+			case err != nil:
+				return err
+			}
+		}
+	}
+	m, err := Map(f)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	for b := range slices.Chunk(m.data, n) {
+		if err := each(b); err != nil {
+			return err
+		}
+		m.Drop(b)
+	}
+	return nil
 }
 
 // Bytes returns the contents. They are read-only and must not be used after [File.Close].

@@ -2,10 +2,40 @@ package mmap
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
 )
+
+func TestStream(t *testing.T) {
+	want := bytes.Repeat([]byte("0123456789abcdef"), 1000)
+	path := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(path, want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{1, 4096, 4999, len(want), 1 << 20} {
+		var got []byte
+		err := Stream(path, n, func(b []byte) error {
+			if len(b) == 0 || len(b) > n {
+				t.Errorf("a piece of %d bytes, want at most %d", len(b), n)
+			}
+			got = append(got, b...)
+			return nil
+		})
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("in pieces of %d: %d bytes, %v", n, len(got), err)
+		}
+	}
+	stop := errors.New("stop")
+	if err := Stream(path, 10, func([]byte) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("want the error of the caller, got %v", err)
+	}
+	if err := Stream(path+"x", 10, func([]byte) error { return nil }); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that is not there: %v", err)
+	}
+}
 
 func TestMapping(t *testing.T) {
 	want := bytes.Repeat([]byte("0123456789abcdef"), 1000)

@@ -11,6 +11,7 @@ import (
 	"github.com/neurotrain/neuroquant/internal/format/hf"
 	"github.com/neurotrain/neuroquant/internal/material"
 	"github.com/neurotrain/neuroquant/internal/model"
+	"github.com/neurotrain/neuroquant/internal/packed"
 )
 
 func TestRowsOfQueriesComeBack(t *testing.T) {
@@ -94,6 +95,29 @@ func TestSplitFilesAndImportance(t *testing.T) {
 	for n := range len(old) {
 		if _, err := parseOldImportance([]byte(old[:n])); err == nil {
 			t.Errorf("cut at %d: accepted", n)
+		}
+	}
+}
+
+// With --pure llama.cpp's quantizer gives every matrix the type of the mixture, the head too, whose rows of 384 fit no block of Q6_K.
+func TestPureTypes(t *testing.T) {
+	m := open(t, hf.Open, material.Path(t, "data/golm-15m"))
+	for pure, head := range map[bool]packed.Kind{false: packed.Q8_0, true: packed.Q4_0} {
+		p, err := NewPlan(m, Options{Type: "Q4_0", Pure: pure})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, one := range p.Tensors() {
+			want := packed.Q4_0
+			switch {
+			case len(one.Shape) == 1:
+				want = packed.F32
+			case one.Name == "output.weight":
+				want = head
+			}
+			if one.Kind != want {
+				t.Errorf("pure %v: %s is %v, want %v", pure, one.Name, one.Kind, want)
+			}
 		}
 	}
 }

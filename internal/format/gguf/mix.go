@@ -62,7 +62,7 @@ func ParseMixture(name string) (Mixture, error) {
 type mixed struct {
 	Mixture
 	layers, heads, kvHeads, experts int
-	tied, copied, weighted          bool
+	tied, copied, weighted, pure    bool
 }
 
 // quantizable reports whether a tensor of a file may be of another type than float32.
@@ -85,7 +85,10 @@ func (m *mixed) kind(name string, layer int, shape []int) packed.Kind {
 		return m.base
 	}
 	cols := shape[len(shape)-1]
-	k := m.choose(name, layer, cols)
+	k := m.base
+	if !m.pure {
+		k = m.choose(name, layer, cols)
+	}
 	if cols%k.BlockSize() == 0 {
 		return k
 	}

@@ -15,6 +15,8 @@ import (
 // Options are the choices for a file that is written; the zero value makes a float16 file.
 type Options struct {
 	Type string // a [Mixture]; empty: F16
+	// Pure makes all matrices that may be of blocks of the mixture's first type, the embedding and the head too.
+	Pure bool
 	// Kinds has, under the names of matrices in the checkpoint, the types that they are to be of in place of those of the mixture.
 	Kinds map[string]packed.Kind
 	// Importance has, under the names of tensors in the checkpoint, the mean square of what each column is multiplied by.
@@ -111,7 +113,7 @@ func NewPlan(m *model.Model, o Options) (*Plan, error) {
 	}
 	rules := &mixed{
 		Mixture: mixture, layers: number("block_count"), heads: number("attention.head_count"), kvHeads: number("attention.head_count_kv"),
-		experts: number("expert_count"), tied: true, weighted: len(o.Importance) > 0,
+		experts: number("expert_count"), tied: true, weighted: len(o.Importance) > 0, pure: o.Pure,
 	}
 	if rules.kvHeads == 0 {
 		rules.kvHeads = rules.heads

@@ -22,7 +22,8 @@ type roundedPart struct {
 type roundedCell struct {
 	from  *packed.Rounded
 	made  tensor.Packed
-	parts int // not yet written
+	parts int     // not yet written
+	room  *[]byte // the codes of the matrix before, whose memory the next takes over
 }
 
 func (p *roundedPart) Shape() tensor.Shape { return p.shape }
@@ -32,16 +33,20 @@ func (p *roundedPart) DType() tensor.DType { return p.dtype }
 func (p *roundedPart) Load() (*tensor.Tensor, error) {
 	c := p.of
 	if c.made == nil {
+		codes, shape := *c.room, c.from.Shape()
+		if *c.room = nil; cap(codes) < c.from.CodeBytes(shape[0], shape[1]) {
+			codes = nil
+			collect(shape.Len())
+		}
 		var err error
-		if c.made, err = c.from.Round(); err != nil {
+		if c.made, err = c.from.Round(codes); err != nil {
 			return nil, err
 		}
 	}
 	t, err := p.make(c.made)
 	if c.parts--; c.parts == 0 {
-		c.made = nil
+		*c.room, c.made = packed.CodesOf(c.made), nil
 		c.from.Release()
-		collect(c.from.Shape().Len())
 	}
 	return t, err
 }
@@ -72,6 +77,7 @@ func tiedHeads(g *graph.Graph) []string {
 // laidOut is a model's state with its rounded matrices taken apart, and the configuration that says so.
 func (l *roundedLayout) laidOut(m *model.Model, settings map[string]any) (state []model.Entry, config map[string]any, err error) {
 	var first *packed.Rounded
+	room := new([]byte)
 	kept := tiedHeads(m.Graph)
 	var coded []string
 	for _, e := range m.StateDict() {
@@ -92,7 +98,7 @@ func (l *roundedLayout) laidOut(m *model.Model, settings map[string]any) (state 
 			return nil, nil, fmt.Errorf("layer %q: %v; layout %s holds one scheme, that of the first layer, %v", module, r.Scheme(), l.name, first.Scheme())
 		}
 		coded = append(coded, module)
-		c := &roundedCell{from: r}
+		c := &roundedCell{from: r, room: room}
 		add := func(end string, d tensor.DType, make func(p tensor.Packed) (*tensor.Tensor, error), shape ...int) {
 			c.parts++
 			state = append(state, model.Entry{Name: module + "." + end, Source: &roundedPart{shape, d, c, make}})
