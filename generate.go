@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/neurotrain/neuroquant/internal/arch"
 	"github.com/neurotrain/neuroquant/internal/generate"
+	"github.com/neurotrain/neuroquant/internal/op"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -71,7 +73,10 @@ func (m *Model) NewGenerator(o GeneratorOptions) (*Generator, error) {
 	cache := tensor.Float16
 	if o.Cache != "" {
 		if cache, err = tensor.ParseDType(o.Cache); err != nil {
-			return nil, fmt.Errorf("cache: %w", err)
+			return nil, fmt.Errorf("cache: %w; accepted: %s", err, cacheTypes())
+		}
+		if !slices.Contains(op.CacheTypes, cache) {
+			return nil, fmt.Errorf("cache: keys and values are not kept in %v; accepted: %s", cache, cacheTypes())
 		}
 	}
 	if o.Context == 0 {
@@ -87,6 +92,15 @@ func (m *Model) NewGenerator(o GeneratorOptions) (*Generator, error) {
 		return nil, fmt.Errorf("%s: %w", m.name(), err)
 	}
 	return &Generator{m, l, e, o}, nil
+}
+
+// cacheTypes lists the element types of key-value caches.
+func cacheTypes() string {
+	names := make([]string, len(op.CacheTypes))
+	for i, d := range op.CacheTypes {
+		names[i] = d.String()
+	}
+	return strings.Join(names, ", ")
 }
 
 // Close releases the generator's threads and memory.

@@ -257,7 +257,7 @@ func TestLanguageModelsThatAreDamaged(t *testing.T) {
 			t.Errorf("want %q, got %v", want, err)
 		}
 	}
-	for want, o := range map[string]neuroquant.GeneratorOptions{"cache": {Cache: "int3"}, "a key-value cache of int32": {Cache: "int32"}} {
+	for want, o := range map[string]neuroquant.GeneratorOptions{"cache: unknown element type": {Cache: "int3"}, "cache: keys and values are not kept in int32; accepted: float16, int8, float32": {Cache: "int32"}} {
 		if _, err := open(t, dir).NewGenerator(o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
 		}

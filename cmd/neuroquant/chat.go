@@ -26,6 +26,24 @@ type turn struct {
 	Timing  *neuroquant.GenerationTiming `json:"timing"`
 }
 
+// messageLines reads messages, a line each.
+func messageLines(in io.Reader) ([]string, error) {
+	b, err := io.ReadAll(io.LimitReader(in, 64<<20))
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for line := range strings.Lines(string(b)) {
+		if line = strings.TrimSpace(line); line != "" {
+			out = append(out, line)
+		}
+	}
+	if len(out) == 0 {
+		return nil, usagef("generate: --prompt is missing, and the standard input has no message")
+	}
+	return out, nil
+}
+
 // chat has messages answered one after the other.
 func (a *app) chat(ctx context.Context, c *neuroquant.Chat, messages []string) error {
 	turns := []turn{}

@@ -33,7 +33,7 @@ type generateFlags struct {
 
 func (g *generateFlags) add(f *pflag.FlagSet) {
 	f.StringArrayVarP(&g.prompts, "prompt", "p", nil, "the text to continue; given several times, all are continued together")
-	f.BoolVar(&g.chat, "chat", false, "talk to the model by its chat template: each prompt is a message, answered in turn; without one messages are read from the terminal, a line each")
+	f.BoolVar(&g.chat, "chat", false, "talk to the model by its chat template: each prompt is a message, answered in turn; without one messages are lines of the standard input or the terminal")
 	f.StringVar(&g.system, "system", "", "with --chat, what the model is told before the first message")
 	f.StringVar(&g.file, "prompt-file", "", "file with the text to continue; - is standard input")
 	f.IntVarP(&g.o.MaxTokens, "max-tokens", "n", 0, "most new tokens; default: as the model's generation_config.json says, or 256")
@@ -93,7 +93,7 @@ func (a *app) generateCommand() *cobra.Command {
 as it is generated; how tokens are chosen is as the model's generation_config.json says, unless flags say otherwise.
 
 With --chat the prompts are messages to the model, written by its chat template, and it answers each; what was computed of the conversation is
-kept from turn to turn. On a terminal, messages are asked for until the input ends (Ctrl-D).`,
+kept from turn to turn. Without prompts the messages are lines of the standard input; on a terminal they are asked for until it ends (Ctrl-D).`,
 		Example: `  neuroquant generate model/ --prompt "Once upon a time" --max-tokens 100
   neuroquant generate model/ --prompt "A" --prompt "B" --temperature 0.8 --top-p 0.95 --seed 7 --json
   neuroquant generate model.gguf --chat --system "You answer in one sentence."`,
@@ -105,10 +105,15 @@ kept from turn to turn. On a terminal, messages are asked for until the input en
 			asking := g.chat && len(g.prompts) == 0 && g.file == "" && !a.json && isTerminal(cmd.InOrStdin())
 			var prompts []string
 			var err error
-			if !asking {
-				if prompts, err = g.texts(cmd.InOrStdin()); err != nil {
-					return err
-				}
+			switch {
+			case asking:
+			case g.chat && len(g.prompts) == 0 && g.file == "" && !isTerminal(cmd.InOrStdin()):
+				prompts, err = messageLines(cmd.InOrStdin())
+			default:
+				prompts, err = g.texts(cmd.InOrStdin())
+			}
+			if err != nil {
+				return err
 			}
 			m, err := a.openAdapted(cmd.Context(), args[0], g.adapter)
 			if err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/neurotrain/neuroquant/data"
 	"github.com/neurotrain/neuroquant/internal/example"
+	"github.com/neurotrain/neuroquant/internal/shapes"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -30,6 +31,7 @@ func TestMain(m *testing.M) {
 // The scripts use these commands beside testscript's own:
 //
 //	code N COMMAND...           run a command whose exit code must be N
+//	decoder FOLDER              write a small language model with a chat template
 //	json PATH[=VALUE]...        stdout of the last command is one JSON document that has these values
 //	model NAME FILE             write an embedded model
 //	perceptron FILE [OUTPUT]    write a model of one layer, 4 values in and 3 out
@@ -45,6 +47,13 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"code": scriptCode,
+			"decoder": func(ts *testscript.TestScript, _ bool, args []string) {
+				d := shapes.Decoder{Type: "llama", Layers: 2, Hidden: 64, Inner: 96, Heads: 4, KVHeads: 2, Vocabulary: 258, RopeTheta: 1e4, Seed: 5}
+				dir := ts.MkAbs(args[0])
+				ts.Check(d.WriteCheckpoint(dir))
+				const template = `{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}<|endoftext|>{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}`
+				ts.Check(os.WriteFile(filepath.Join(dir, "chat_template.jinja"), []byte(template), 0o644))
+			},
 			"json": scriptJSON,
 			"model": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(os.WriteFile(ts.MkAbs(args[1]), embedded(ts, args[0]).ONNX, 0o644))

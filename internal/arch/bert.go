@@ -5,7 +5,7 @@ import "slices"
 // encoder reads what BERT and its relatives have under the same names: sizes, the embedding, blocks normalized after each part.
 func (c *Config) encoder(base string, pad *int, types bool) (*Encoder, *Text, Norm) {
 	s := c.common()
-	norm := Norm{Epsilon: c.Float("layer_norm_eps", 1e-12), Mean: true, Bias: true}
+	norm := Norm{Epsilon: c.Epsilon("layer_norm_eps", 1e-12), Mean: true, Bias: true}
 	activation := c.Activation("hidden_act", "gelu")
 	c.Only("position_embedding_type", "absolute")
 	c.Only("is_decoder", false)

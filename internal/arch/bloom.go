@@ -8,7 +8,7 @@ func bloom(c *Config) *Decoder {
 	}
 	s.inner = 4 * s.hidden
 	s.shared(c, "hidden_size", "n_head")
-	norm := Norm{Epsilon: c.Float("layer_norm_epsilon", 1e-5), Mean: true, Bias: true}
+	norm := Norm{Epsilon: c.Epsilon("layer_norm_epsilon", 1e-5), Mean: true, Bias: true}
 	fromNorm := c.Bool("apply_residual_connection_post_layernorm", false)
 	// What training did, and how: nothing of a network that is evaluated.
 	c.Ignore("slow_but_exact", "offset_alibi", "skip_bias_add", "skip_bias_add_qkv", "seq_length", "unk_token_id", "attention_softmax_in_fp32",

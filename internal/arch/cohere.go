@@ -4,7 +4,7 @@ package arch
 // rotated, logits times a number.
 func cohere(c *Config) *Decoder {
 	s := c.common()
-	norm := Norm{Epsilon: c.Float("layer_norm_eps", 1e-5), Mean: true}
+	norm := Norm{Epsilon: c.Epsilon("layer_norm_eps", 1e-5), Mean: true}
 	rope := c.Rope(s.size, 500000, 0)
 	rope.Interleaved = true
 	activation := c.Activation("hidden_act", "silu")

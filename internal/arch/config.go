@@ -80,6 +80,16 @@ func (c *Config) Float(key string, def float64) float64 {
 	return def
 }
 
+// Epsilon returns what a normalization adds to a variance, def where it is absent or null.
+func (c *Config) Epsilon(key string, def float64) float64 {
+	v := c.Float(key, def)
+	if v < 0 || v > 1 {
+		c.Errorf(key, "want a number from 0 to 1, found %v", v)
+		return def
+	}
+	return v
+}
+
 // Int returns a whole number that is not negative, def where it is absent or null.
 func (c *Config) Int(key string, def int) int {
 	v, ok := c.number(key)
@@ -308,8 +318,15 @@ var harmlessFields = strings.Fields(`architectures model_type torch_dtype dtype 
 	gradient_checkpointing cache_implementation keys_to_ignore_at_inference model_max_length max_position_embeddings n_positions
 	position_embedding_type_autoset sparsity_config license description _commit_hash fused_bias_fc`)
 
-// harmless notes the fields that change nothing for any architecture.
-func (c *Config) harmless() { c.Ignore(harmlessFields...) }
+// harmless notes the fields that change nothing for any architecture. Positions that are said are at least one, as those of embeddings are.
+func (c *Config) harmless() {
+	c.Ignore(harmlessFields...)
+	for _, key := range []string{"max_position_embeddings", "n_positions"} {
+		if c.Has(key) {
+			c.Size(key, 0)
+		}
+	}
+}
 
 // finish returns the errors, fields that nobody read among them. A field whose value is null, false or empty asks for nothing.
 func (c *Config) finish() error {

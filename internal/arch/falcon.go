@@ -29,7 +29,7 @@ func falcon(c *Config) *Decoder {
 		c.Errorf("num_kv_heads", "%d heads are not a multiple of %d", s.heads, s.kvHeads)
 		s.kvHeads = s.heads
 	}
-	norm := Norm{Epsilon: c.Float("layer_norm_epsilon", 1e-5), Mean: true, Bias: true}
+	norm := Norm{Epsilon: c.Epsilon("layer_norm_epsilon", 1e-5), Mean: true, Bias: true}
 	activation := c.Activation("activation", "gelu")
 	bias := c.Bool("bias", false)
 	rope, slopes := c.Rope(s.size, 0, 0), []float64(nil)

@@ -5,7 +5,7 @@ import "math"
 // gemma is Gemma (arXiv:2403.08295): embeddings times the root of their size, weights of normalizations stored less one.
 func gemma(c *Config) *Decoder {
 	s := c.common()
-	norm := Norm{Epsilon: c.Float("rms_norm_eps", 1e-6), PlusOne: true}
+	norm := Norm{Epsilon: c.Epsilon("rms_norm_eps", 1e-6), PlusOne: true}
 	rope := c.Rope(s.size, 0, 0)
 	activation := c.Activation("hidden_activation", c.Activation("hidden_act", "gelu_pytorch_tanh"))
 	if activation == "gelu" { // so it stands in the first configurations that were published; the models were trained with the other
@@ -77,7 +77,7 @@ func gemma3(c *Config) *Decoder {
 // laterGemma reads what Gemma 2 and 3 share.
 func (c *Config) laterGemma() (common, *Decoder, func(i int) Block) {
 	s := c.common()
-	norm := Norm{Epsilon: c.Float("rms_norm_eps", 1e-6), PlusOne: true}
+	norm := Norm{Epsilon: c.Epsilon("rms_norm_eps", 1e-6), PlusOne: true}
 	activation := c.Activation("hidden_activation", "gelu_pytorch_tanh")
 	bias := c.Bool("attention_bias", false)
 	scalar := c.Float("query_pre_attn_scalar", 256)

@@ -7,7 +7,7 @@ func gpt2(c *Config) *Decoder {
 	s := common{vocab: c.Size("vocab_size", 0), hidden: c.Size("n_embd", 768), layers: c.layers("n_layer", 12), heads: c.Size("n_head", 12)}
 	s.inner = c.Size("n_inner", 4*s.hidden)
 	s.shared(c, "n_embd", "n_head")
-	norm := Norm{Epsilon: c.Float("layer_norm_epsilon", 1e-5), Mean: true, Bias: true}
+	norm := Norm{Epsilon: c.Epsilon("layer_norm_epsilon", 1e-5), Mean: true, Bias: true}
 	activation := c.Activation("activation_function", "gelu_new")
 	scaled, byLayer := c.Bool("scale_attn_weights", true), c.Bool("scale_attn_by_inverse_layer_idx", false)
 	c.Only("add_cross_attention", false)

@@ -4,7 +4,7 @@ package arch
 // normalization, a quarter of each head rotated, one matrix for queries, keys and values head by head.
 func gptNeoX(c *Config) *Decoder {
 	s := c.common()
-	norm := Norm{Epsilon: c.Float("layer_norm_eps", 1e-5), Mean: true, Bias: true}
+	norm := Norm{Epsilon: c.Epsilon("layer_norm_eps", 1e-5), Mean: true, Bias: true}
 	rope := c.Rope(s.size, c.Float("rotary_emb_base", 0), c.Float("rotary_pct", 0.25))
 	activation := c.Activation("hidden_act", "gelu")
 	bias := c.Bool("attention_bias", true)

@@ -55,7 +55,7 @@ func llama(c *Config) *Decoder { return c.common().llama(c, 0, false) }
 
 // llama reads the rest of what Llama has; theta and tied are the defaults of rope_theta and tie_word_embeddings.
 func (s common) llama(c *Config, theta float64, tied bool) *Decoder {
-	norm := Norm{Epsilon: c.Float("rms_norm_eps", 1e-6)}
+	norm := Norm{Epsilon: c.Epsilon("rms_norm_eps", 1e-6)}
 	rope := c.Rope(s.size, theta, 0)
 	activation := c.Activation("hidden_act", "silu")
 	bias, mlpBias := c.Bool("attention_bias", false), c.Bool("mlp_bias", false)

@@ -3,7 +3,7 @@ package arch
 // mistral is Mistral 7B (Jiang et al., arXiv:2310.06825) and its successors: Llama with a sliding window, which may be null.
 func mistral(c *Config) *Decoder {
 	s := c.common()
-	norm := Norm{Epsilon: c.Float("rms_norm_eps", 1e-6)}
+	norm := Norm{Epsilon: c.Epsilon("rms_norm_eps", 1e-6)}
 	rope := c.Rope(s.size, 0, 0)
 	activation := c.Activation("hidden_act", "silu")
 	window := c.Int("sliding_window", 0)

@@ -3,7 +3,7 @@ package arch
 // mixtral is Mixtral (Jiang et al., arXiv:2401.04088): Mistral with a mixture of experts in the place of each feed-forward network.
 func mixtral(c *Config) *Decoder {
 	s := c.common()
-	norm := Norm{Epsilon: c.Float("rms_norm_eps", 1e-5)}
+	norm := Norm{Epsilon: c.Epsilon("rms_norm_eps", 1e-5)}
 	rope := c.Rope(s.size, 1e6, 0)
 	activation := c.Activation("hidden_act", "silu")
 	window := c.Int("sliding_window", 0)

@@ -4,7 +4,7 @@ package arch
 // together.
 func olmo2(c *Config) *Decoder {
 	s := c.common()
-	norm := Norm{Epsilon: c.Float("rms_norm_eps", 1e-5)}
+	norm := Norm{Epsilon: c.Epsilon("rms_norm_eps", 1e-5)}
 	rope := c.Rope(s.size, 0, 0)
 	activation := c.Activation("hidden_act", "silu")
 	bias := c.Bool("attention_bias", false)

@@ -4,7 +4,7 @@ package arch
 // everywhere, half of each head rotated.
 func phi(c *Config) *Decoder {
 	s := c.common()
-	norm := Norm{Epsilon: c.Float("layer_norm_eps", 1e-5), Mean: true, Bias: true}
+	norm := Norm{Epsilon: c.Epsilon("layer_norm_eps", 1e-5), Mean: true, Bias: true}
 	rope := c.Rope(s.size, 0, 0.5)
 	activation := c.Activation("hidden_act", "gelu_new")
 	normalized := c.Bool("qk_layernorm", false)
@@ -37,7 +37,7 @@ func (s common) plain(up, down, activation string, inner int, bias bool) *MLP {
 // another, and for long contexts a rotary embedding with a factor for each frequency.
 func phi3(c *Config) *Decoder {
 	s := c.common()
-	norm := Norm{Epsilon: c.Float("rms_norm_eps", 1e-5)}
+	norm := Norm{Epsilon: c.Epsilon("rms_norm_eps", 1e-5)}
 	rope := c.Rope(s.size, 0, 0)
 	activation := c.Activation("hidden_act", "silu")
 	window := c.Int("sliding_window", 0)

@@ -4,7 +4,7 @@ package arch
 // that all tokens go to.
 func qwen2MoE(c *Config) *Decoder {
 	s := c.common()
-	norm := Norm{Epsilon: c.Float("rms_norm_eps", 1e-6)}
+	norm := Norm{Epsilon: c.Epsilon("rms_norm_eps", 1e-6)}
 	rope := c.Rope(s.size, 0, 0)
 	activation := c.Activation("hidden_act", "silu")
 	bias := c.Bool("qkv_bias", true)

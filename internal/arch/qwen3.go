@@ -3,7 +3,7 @@ package arch
 // qwen3 is Qwen3 (arXiv:2505.09388): Qwen2 without biases, with queries and keys that are normalized head by head.
 func qwen3(c *Config) *Decoder {
 	s := c.common()
-	norm := Norm{Epsilon: c.Float("rms_norm_eps", 1e-6)}
+	norm := Norm{Epsilon: c.Epsilon("rms_norm_eps", 1e-6)}
 	rope := c.Rope(s.size, 0, 0)
 	activation := c.Activation("hidden_act", "silu")
 	bias := c.Bool("attention_bias", false)
@@ -21,7 +21,7 @@ func qwen3(c *Config) *Decoder {
 // qwen3MoE is the sparse form of Qwen3.
 func qwen3MoE(c *Config) *Decoder {
 	s := c.common()
-	norm := Norm{Epsilon: c.Float("rms_norm_eps", 1e-6)}
+	norm := Norm{Epsilon: c.Epsilon("rms_norm_eps", 1e-6)}
 	rope := c.Rope(s.size, 0, 0)
 	activation := c.Activation("hidden_act", "silu")
 	bias := c.Bool("attention_bias", false)

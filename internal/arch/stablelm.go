@@ -4,7 +4,7 @@ package arch
 // attention and MLP side by side, queries and keys normalized.
 func stableLM(c *Config) *Decoder {
 	s := c.common()
-	norm := Norm{Epsilon: c.Float("layer_norm_eps", 1e-5), Mean: true, Bias: true}
+	norm := Norm{Epsilon: c.Epsilon("layer_norm_eps", 1e-5), Mean: true, Bias: true}
 	rope := c.Rope(s.size, 0, 0.25)
 	activation := c.Activation("hidden_act", "silu")
 	bias, normalized, parallel := c.Bool("use_qkv_bias", false), c.Bool("qk_layernorm", false), c.Bool("use_parallel_residual", false)

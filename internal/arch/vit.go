@@ -4,7 +4,7 @@ package arch
 func vit(c *Config) *Encoder {
 	s := common{hidden: c.Size("hidden_size", 768), inner: c.Size("intermediate_size", 3072), layers: c.layers("num_hidden_layers", 12), heads: c.Size("num_attention_heads", 12)}
 	s.shared(c, "hidden_size", "num_attention_heads")
-	norm := Norm{Epsilon: c.Float("layer_norm_eps", 1e-12), Mean: true, Bias: true}
+	norm := Norm{Epsilon: c.Epsilon("layer_norm_eps", 1e-12), Mean: true, Bias: true}
 	activation := c.Activation("hidden_act", "gelu")
 	bias := c.Bool("qkv_bias", true)
 	image := &Image{Prefix: "vit.embeddings.", Channels: c.Size("num_channels", 3)}

@@ -15,8 +15,8 @@ import (
 
 // Message is one contribution to a conversation. Roles are what the template knows, usually system, user and assistant.
 type Message struct {
-	Role    string
-	Content string
+	Role    string `json:"role"`
+	Content string `json:"content"`
 }
 
 // Template is the chat template of a model.
