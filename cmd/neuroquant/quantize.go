@@ -153,7 +153,9 @@ a search that was stopped goes on when the same command is given again.`,
 				}
 				doc.CompressionRatio = float64(doc.OriginalBytes) / float64(max(doc.QuantizedBytes, 1))
 			}
-			if c != nil && !(d.text() && report == "") {
+			// Of layers in a language model's folder each error is known, and token ids are as much of a text as words are.
+			solved := len(res.Errors) > 0 && res.Config.Format != "onnx"
+			if c != nil && (report != "" || !d.text() && !solved) {
 				if err := a.measure(cmd.Context(), c, res, doc); err != nil {
 					if doc.Output != "" {
 						err = fmt.Errorf("%s is written and complete, but comparing it with the original failed: %w", doc.Output, err)

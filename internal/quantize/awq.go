@@ -159,7 +159,7 @@ func (a *awqRun) find(ctx context.Context, s *awqSet, scalable bool) (*scaleWork
 	case !scalable:
 		return &scaleWork{Roundings: found.Roundings, Why: "inputs not scaled: what makes them cannot take it"}, nil
 	case found.S == nil:
-		return &scaleWork{Roundings: found.Roundings, Why: "inputs not scaled: no scaling loses less"}, nil
+		return &scaleWork{Roundings: found.Roundings, Why: fmt.Sprintf("inputs not scaled: no scaling loses %g %% less", 100*solve.LeastGain)}, nil
 	}
 	return &scaleWork{Roundings: found.Roundings, Scales: found.S}, nil
 }

@@ -146,12 +146,12 @@ func TestInputsInPieces(t *testing.T) {
 	if !slices.Equal(whole.sample, pieces.sample) || !slices.Equal(whole.sizes, pieces.sizes) || whole.tokens != tokens {
 		t.Error("pieces give another account")
 	}
-	if n := whole.Sampled(); n < 50 || n > 100 {
-		t.Errorf("%d tokens sampled, want 50 to 100", n)
+	if n := whole.Sampled(); n < 45 || n > 100 || n != len(whole.kept) {
+		t.Errorf("%d tokens sampled, numbers of %d, want 45 to 100", n, len(whole.kept))
 	}
-	for i := range whole.Sampled() {
-		if whole.sample[i*cols] != x[i*whole.stride*cols] {
-			t.Errorf("sample %d is not token %d", i, i*whole.stride)
+	for i, token := range whole.kept {
+		if whole.sample[i*cols] != x[token*cols] {
+			t.Errorf("sample %d is not token %d", i, token)
 		}
 	}
 	s := []float32{1, 2, 4, 0.5, 1}
@@ -161,6 +161,30 @@ func TestInputsInPieces(t *testing.T) {
 		if m != before[i]/float64(s[i]) || whole.sample[i] != x[i]/s[i] {
 			t.Errorf("column %d: mean %v and first value %v after scaling", i, m, whole.sample[i])
 		}
+	}
+}
+
+// TestSampleOfWindows checks that windows of a power of two tokens do not have the same positions sampled again and again: the first tokens of
+// texts have inputs like no others.
+func TestSampleOfWindows(t *testing.T) {
+	const windows, length, most = 128, 512, 1024
+	in := NewInputs(1, most)
+	in.Add(make([]float32, windows*length))
+	counts, firsts := [8]int{}, 0
+	for _, token := range in.kept {
+		counts[token%length/(length/8)]++
+		if token%length == 0 {
+			firsts++
+		}
+	}
+	// Evenly, each eighth has an eighth, and about two windows have their first token.
+	for i, n := range counts {
+		if even := len(in.kept) / 8; n < even-even/8 || n > even+even/8 {
+			t.Errorf("%d of %d sampled tokens are from part %d of windows", n, len(in.kept), i)
+		}
+	}
+	if firsts > 8 {
+		t.Errorf("%d of %d windows have their first token sampled", firsts, windows)
 	}
 }
 

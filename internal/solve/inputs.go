@@ -10,14 +10,16 @@ import (
 type Inputs struct {
 	width, tokens int
 	sizes         []float64 // sums of absolute values
-	sample        []float32 // every stride-th token
-	most, stride  int
+	sample        []float32 // tokens whose place is at most limit
+	kept          []int     // their numbers
+	limit         uint64
+	most          int
 }
 
-// NewInputs returns an account of no tokens for inputs of the given width, which keeps at most that many tokens, and at least half as
-// many where there are.
+// NewInputs returns an account of no tokens for inputs of the given width, which keeps at most that many tokens, and about half as many
+// at least where there are.
 func NewInputs(width, most int) *Inputs {
-	return &Inputs{width: width, sizes: make([]float64, width), most: max(most, 2), stride: 1}
+	return &Inputs{width: width, sizes: make([]float64, width), most: max(most, 2), limit: math.MaxUint64}
 }
 
 // Add takes inputs, one row after the other. It panics if they are no whole rows.
@@ -30,9 +32,9 @@ func (in *Inputs) Add(x []float32) {
 		for i, v := range row {
 			in.sizes[i] += math.Abs(float64(v))
 		}
-		if in.tokens%in.stride == 0 {
-			in.sample = append(in.sample, row...)
-			if len(in.sample) > in.most*in.width {
+		if place(in.tokens) <= in.limit {
+			in.sample, in.kept = append(in.sample, row...), append(in.kept, in.tokens)
+			if len(in.kept) > in.most {
 				in.thin()
 			}
 		}
@@ -40,14 +42,20 @@ func (in *Inputs) Add(x []float32) {
 	}
 }
 
-// thin drops every second token of the sample.
+// place spreads the numbers of tokens over all of uint64, so that those below a limit lie evenly among all tokens and at all positions of
+// windows: the multiples of the golden ratio (Knuth, "The Art of Computer Programming", volume 3, section 6.4).
+func place(token int) uint64 { return uint64(token) * 0x9E3779B97F4A7C15 }
+
+// thin drops about every second token of the sample.
 func (in *Inputs) thin() {
-	in.stride *= 2
-	kept := in.sample[:0]
-	for i := 0; i < len(in.sample); i += 2 * in.width {
-		kept = append(kept, in.sample[i:i+in.width]...)
+	in.limit /= 2
+	sample, kept := in.sample[:0], in.kept[:0]
+	for i, token := range in.kept {
+		if place(token) <= in.limit {
+			sample, kept = append(sample, in.sample[i*in.width:(i+1)*in.width]...), append(kept, token)
+		}
 	}
-	in.sample = kept
+	in.sample, in.kept = sample, kept
 }
 
 // Sampled returns the number of tokens in the sample.
