@@ -142,13 +142,21 @@ func newSolver(p *kernel.Pool, rows, cols int, w []float32, f *Factor) *solver {
 	}
 	s.t = make([]float32, cols*s.width)
 	tiles := s.width / lanes
-	p.For(tiles, 0, func(lo, hi int) {
-		for c, from := range s.perm {
-			if s.diag[from] == 0 {
-				continue // what no input reaches is free: 0 costs no other column
-			}
-			for r := lo * lanes; r < min(hi*lanes, rows); r++ {
-				s.t[c*s.width+r] = w[r*cols+from]
+	position := s.positions()
+	p.For(tiles, 1, func(lo, hi int) {
+		buf := kernel.Borrow[float32](blockCols * lanes)
+		defer buf.Release()
+		for tile := lo; tile < hi; tile++ {
+			first := tile * lanes
+			n := min(lanes, rows-first)
+			for from := 0; from < cols; from += blockCols {
+				part := min(blockCols, cols-from)
+				kernel.Transpose(buf.Data, lanes, w[first*cols+from:], cols, n, part)
+				for c, at := range position[from : from+part] {
+					if s.diag[from+c] != 0 { // what no input reaches is free: 0 costs no other column
+						copy(s.t[at*s.width+first:], buf.Data[c*lanes:c*lanes+n])
+					}
+				}
 			}
 		}
 	})
@@ -193,12 +201,10 @@ func (s *solver) eachGroup(tile int, f func(group int, w []float32, g *kernel.Gr
 		to := min(from+s.o.Group, s.cols)
 		w := buf.Data[:(to-from)*lanes]
 		clear(w)
+		kernel.Transpose(w, lanes, s.w[tile*lanes*s.cols+from:], s.cols, min(lanes, s.rows-tile*lanes), to-from)
 		for c := from; c < to; c++ {
 			if s.diag[c] == 0 {
-				continue
-			}
-			for l := range min(lanes, s.rows-tile*lanes) {
-				w[(c-from)*lanes+l] = s.w[(tile*lanes+l)*s.cols+c]
+				clear(w[(c-from)*lanes : (c-from+1)*lanes])
 			}
 		}
 		s.o.fit(&g, w)
@@ -214,11 +220,23 @@ func (s *solver) keepGrid(tile, group int, g *kernel.Grid) {
 	}
 }
 
-// keepCodes puts the codes of a tiled column into the result.
-func (s *solver) keepCodes(tile, col int, codes []byte) {
+// keepCodes puts the codes of tiled columns into the result, row by row.
+func (s *solver) keepCodes(tile int, cols []int, codes []byte) {
 	for l := range min(lanes, s.rows-tile*lanes) {
-		s.result.Codes[(tile*lanes+l)*s.cols+col] = codes[l]
+		row := s.result.Codes[(tile*lanes+l)*s.cols:][:s.cols]
+		for i, c := range cols {
+			row[c] = codes[i*lanes+l]
+		}
 	}
+}
+
+// positions is the position of each column.
+func (s *solver) positions() []int {
+	position := make([]int, s.cols)
+	for i, c := range s.perm {
+		position[c] = i
+	}
+	return position
 }
 
 // block solves the columns from <= c < to and updates those behind.
@@ -238,8 +256,8 @@ func (s *solver) block(from, to int) {
 			for c := range n {
 				copy(s.t[(from+c)*s.width+tile*lanes:], w.Data[c*lanes:(c+1)*lanes])
 				copy(s.errs[c*s.width+tile*lanes:], errs.Data[c*lanes:(c+1)*lanes])
-				s.keepCodes(tile, s.perm[from+c], codes.Data[c*lanes:])
 			}
+			s.keepCodes(tile, s.perm[from:to], codes.Data)
 		}
 	})
 	behind := s.cols - to
@@ -295,10 +313,7 @@ func (s *solver) fitAt(tile, c, to, from int, w []float32, g *kernel.Grid) {
 
 // rounding returns the error of plain rounding to nearest, ||D*U^-1||^2 for the difference D, and puts its codes and grids into r.
 func (s *solver) rounding(r *Result) float64 {
-	position := make([]int, s.cols)
-	for i, c := range s.perm {
-		position[c] = i
-	}
+	position := s.positions()
 	var diff []float32
 	if r == nil {
 		diff = make([]float32, s.cols*s.width)
@@ -316,7 +331,7 @@ func (s *solver) rounding(r *Result) float64 {
 					c := group*s.o.Group + i/lanes
 					kernel.SolveColumns(w[i:i+lanes], 1, 0, 1, one, 1, nil, g, codes[:], errs[:])
 					if r != nil {
-						s.keepCodes(tile, c, codes[:])
+						s.keepCodes(tile, []int{c}, codes[:])
 					} else {
 						copy(diff[position[c]*s.width+tile*lanes:], errs[:])
 					}
