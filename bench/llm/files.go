@@ -30,7 +30,7 @@ type kindOf struct {
 	int8    bool    // products are of 8-bit numbers, else of bfloat16
 }
 
-var kinds = []kindOf{{"Q4_0", 1.8, true}, {"Q8_0", 2.5, true}, {"F16", 3, false}}
+var kinds = []kindOf{{"Q4_0", 1.8, true}, {"Q4_K_M", 1.8, true}, {"Q8_0", 2.5, true}, {"F16", 3, false}}
 
 // decodeBar is what decoding is to reach over llama.cpp, firstBar the time to the first token.
 const (

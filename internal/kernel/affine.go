@@ -133,11 +133,12 @@ func PackAffine(p *Pool, s AffineShape, read func(row int, into AffineRow), wher
 	block := m.form.block()
 	p.For(m.units*unitStrips, 1, func(lo, hi int) {
 		deep := m.blocks() * block
-		buf := borrow(affineRows*deep*2 + affineRows*m.groups*12)
+		buf := borrow(affineRows*deep*2 + affineRows*m.groups*20)
 		defer buf.release()
 		rows, panel := buf.bytes()[:affineRows*deep], buf.bytes()[affineRows*deep:2*affineRows*deep]
 		floats := view[float32](buf)[affineRows*deep/2:][:2*affineRows*m.groups]
-		halves := view[uint16](buf)[affineRows*deep+4*affineRows*m.groups:][:2*affineRows*m.groups]
+		turned := view[float32](buf)[affineRows*deep/2+2*affineRows*m.groups:][:2*affineRows*m.groups]
+		halves := view[uint16](buf)[affineRows*deep+8*affineRows*m.groups:][:2*affineRows*m.groups]
 		if deep > s.Cols {
 			clear(rows)
 		}
@@ -153,7 +154,7 @@ func PackAffine(p *Pool, s AffineShape, read func(row int, into AffineRow), wher
 				}
 				read(i*affineRows+r, into)
 			}
-			m.packStrip(i, rows, panel, floats, halves)
+			m.packStrip(i, rows, panel, floats, turned, halves)
 		}
 	})
 	return m
@@ -207,8 +208,8 @@ func (m *PackedAffine) blocks() int { return m.groups * m.inner }
 // Bytes returns the memory that the packed matrix holds, or will.
 func (m *PackedAffine) Bytes() int { return m.units*m.unitBytes + 4*len(m.factor) }
 
-// packStrip packs the codes of 16 rows, which go through panel, and their scales and mins.
-func (m *PackedAffine) packStrip(i int, rows, panel []byte, floats []float32, halves []uint16) {
+// packStrip packs the codes of 16 rows, which go through panel, and their scales and mins, which go through turned and halves.
+func (m *PackedAffine) packStrip(i int, rows, panel []byte, floats, turned []float32, halves []uint16) {
 	deep := m.blocks() * m.form.block()
 	packTransposed(bytesAsWords(panel), affineRows, bytesAsWords(rows), deep/4, affineRows, deep/4)
 	scale, mins := floats[:affineRows*m.groups], floats[affineRows*m.groups:]
@@ -231,15 +232,19 @@ func (m *PackedAffine) packStrip(i int, rows, panel []byte, floats []float32, ha
 			}
 		}
 	}
-	F32ToF16(halves, floats)
-	hscale, hmins := halves[:affineRows*m.groups], halves[affineRows*m.groups:]
+	n := affineRows * m.groups
+	packTransposed(words(turned), affineRows, words(scale), m.groups, affineRows, m.groups)
+	if m.Mins {
+		packTransposed(words(turned[n:]), affineRows, words(mins), m.groups, affineRows, m.groups)
+		F32ToF16(halves, turned)
+	} else {
+		F32ToF16(halves[:n], turned[:n])
+	}
 	for g := range m.groups {
 		scales, minima, codes := m.group(i, g)
-		for r := range affineRows {
-			scales[r] = hscale[r*m.groups+g]
-		}
-		for r := 0; r < affineRows && m.Mins; r++ {
-			minima[r] = hmins[r*m.groups+g]
+		copy(scales, halves[g*affineRows:(g+1)*affineRows])
+		if m.Mins {
+			copy(minima, halves[n+g*affineRows:][:affineRows])
 		}
 		packAffine(m.form, m.inner, codes, panel[g*m.inner*16*m.form.block():])
 	}
