@@ -278,11 +278,6 @@ type stripCodes struct {
 	step   int
 }
 
-// distance is how far the codes of strip s are from those of the first.
-func (c *stripCodes) distance(s int) int {
-	return int(uintptr(unsafe.Pointer(&c.strips[s][0])) - uintptr(unsafe.Pointer(&c.strips[0][0])))
-}
-
 // add adds the products with the rows t0 to t1 of activations to c, whose rows are panelWidth apart.
 func (r *affineRun) add(t0, t1 int, c []float32) {
 	m := r.m

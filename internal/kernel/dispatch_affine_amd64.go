@@ -155,6 +155,11 @@ func packBlocks(f affineForm, groups int, src []byte, row, ahead int, scale, cod
 	return true
 }
 
+// distance is how far the codes of strip s are from those of the first.
+func (c *stripCodes) distance(s int) int {
+	return int(uintptr(unsafe.Pointer(&c.strips[s][0])) - uintptr(unsafe.Pointer(&c.strips[0][0])))
+}
+
 func tileAffine(block, strips, blocks int, w *stripCodes, scale, mins []float32, x []byte, ldx int, info []blockInfo, ldi int, c []float32) {
 	for _, codes := range w.strips[:strips] {
 		needLen("affine codes", len(codes), (blocks-1)*w.step+16*block)
