@@ -230,113 +230,113 @@ TEXT ·packBlocks8StreamAVX512(SB), NOSPLIT, $0-56
 	MOVQ         scale+32(FP), BX
 	MOVQ         dst+40(FP), SI
 	MOVQ         ldd+48(FP), DI
-	MOVQ         ahead+24(FP), R10
 	LEAQ         (DX)(DX*2), R9
-	LEAQ         (DX)(R9*1), R8
+	MOVQ         ahead+24(FP), R11
+	LEAQ         (DX)(R9*1), R10
 	VBROADCASTSS word80808080<>+0(SB), Z0
 
 block:
-	MOVQ         CX, R12
-	MOVWLZX      (R12), R11
-	LEAQ         (R12), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, (BX)
-	VMOVUPS      2(R12), X1
-	VMOVUPS      18(R12), X5
-	MOVWLZX      (R12)(DX*1), R11
-	LEAQ         (R12)(DX*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 2(BX)
-	VMOVUPS      2(R12)(DX*1), X2
-	VMOVUPS      18(R12)(DX*1), X6
-	MOVWLZX      (R12)(DX*2), R11
-	LEAQ         (R12)(DX*2), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 4(BX)
-	VMOVUPS      2(R12)(DX*2), X3
-	VMOVUPS      18(R12)(DX*2), X7
-	MOVWLZX      (R12)(R9*1), R11
-	LEAQ         (R12)(R9*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 6(BX)
-	VMOVUPS      2(R12)(R9*1), X4
-	VMOVUPS      18(R12)(R9*1), X8
-	ADDQ         R8, R12
-	MOVWLZX      (R12), R11
-	LEAQ         (R12), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 8(BX)
-	VINSERTI32X4 $0x01, 2(R12), Z1, Z1
-	VINSERTI32X4 $0x01, 18(R12), Z5, Z5
-	MOVWLZX      (R12)(DX*1), R11
-	LEAQ         (R12)(DX*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 10(BX)
-	VINSERTI32X4 $0x01, 2(R12)(DX*1), Z2, Z2
-	VINSERTI32X4 $0x01, 18(R12)(DX*1), Z6, Z6
-	MOVWLZX      (R12)(DX*2), R11
-	LEAQ         (R12)(DX*2), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 12(BX)
-	VINSERTI32X4 $0x01, 2(R12)(DX*2), Z3, Z3
-	VINSERTI32X4 $0x01, 18(R12)(DX*2), Z7, Z7
-	MOVWLZX      (R12)(R9*1), R11
-	LEAQ         (R12)(R9*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 14(BX)
-	VINSERTI32X4 $0x01, 2(R12)(R9*1), Z4, Z4
-	VINSERTI32X4 $0x01, 18(R12)(R9*1), Z8, Z8
-	ADDQ         R8, R12
-	MOVWLZX      (R12), R11
-	LEAQ         (R12), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 16(BX)
-	VINSERTI32X4 $0x02, 2(R12), Z1, Z1
-	VINSERTI32X4 $0x02, 18(R12), Z5, Z5
-	MOVWLZX      (R12)(DX*1), R11
-	LEAQ         (R12)(DX*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 18(BX)
-	VINSERTI32X4 $0x02, 2(R12)(DX*1), Z2, Z2
-	VINSERTI32X4 $0x02, 18(R12)(DX*1), Z6, Z6
-	MOVWLZX      (R12)(DX*2), R11
-	LEAQ         (R12)(DX*2), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 20(BX)
-	VINSERTI32X4 $0x02, 2(R12)(DX*2), Z3, Z3
-	VINSERTI32X4 $0x02, 18(R12)(DX*2), Z7, Z7
-	MOVWLZX      (R12)(R9*1), R11
-	LEAQ         (R12)(R9*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 22(BX)
-	VINSERTI32X4 $0x02, 2(R12)(R9*1), Z4, Z4
-	VINSERTI32X4 $0x02, 18(R12)(R9*1), Z8, Z8
-	ADDQ         R8, R12
-	MOVWLZX      (R12), R11
-	LEAQ         (R12), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 24(BX)
-	VINSERTI32X4 $0x03, 2(R12), Z1, Z1
-	VINSERTI32X4 $0x03, 18(R12), Z5, Z5
-	MOVWLZX      (R12)(DX*1), R11
-	LEAQ         (R12)(DX*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 26(BX)
-	VINSERTI32X4 $0x03, 2(R12)(DX*1), Z2, Z2
-	VINSERTI32X4 $0x03, 18(R12)(DX*1), Z6, Z6
-	MOVWLZX      (R12)(DX*2), R11
-	LEAQ         (R12)(DX*2), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 28(BX)
-	VINSERTI32X4 $0x03, 2(R12)(DX*2), Z3, Z3
-	VINSERTI32X4 $0x03, 18(R12)(DX*2), Z7, Z7
-	MOVWLZX      (R12)(R9*1), R11
-	LEAQ         (R12)(R9*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 30(BX)
-	VINSERTI32X4 $0x03, 2(R12)(R9*1), Z4, Z4
-	VINSERTI32X4 $0x03, 18(R12)(R9*1), Z8, Z8
-	ADDQ         R8, R12
+	MOVQ         CX, R8
+	MOVWLZX      (R8), R12
+	LEAQ         (R8), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, (BX)
+	VMOVUPS      2(R8), X1
+	VMOVUPS      18(R8), X5
+	MOVWLZX      (R8)(DX*1), R12
+	LEAQ         (R8)(DX*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 2(BX)
+	VMOVUPS      2(R8)(DX*1), X2
+	VMOVUPS      18(R8)(DX*1), X6
+	MOVWLZX      (R8)(DX*2), R12
+	LEAQ         (R8)(DX*2), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 4(BX)
+	VMOVUPS      2(R8)(DX*2), X3
+	VMOVUPS      18(R8)(DX*2), X7
+	MOVWLZX      (R8)(R9*1), R12
+	LEAQ         (R8)(R9*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 6(BX)
+	VMOVUPS      2(R8)(R9*1), X4
+	VMOVUPS      18(R8)(R9*1), X8
+	ADDQ         R10, R8
+	MOVWLZX      (R8), R12
+	LEAQ         (R8), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 8(BX)
+	VINSERTI32X4 $0x01, 2(R8), Z1, Z1
+	VINSERTI32X4 $0x01, 18(R8), Z5, Z5
+	MOVWLZX      (R8)(DX*1), R12
+	LEAQ         (R8)(DX*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 10(BX)
+	VINSERTI32X4 $0x01, 2(R8)(DX*1), Z2, Z2
+	VINSERTI32X4 $0x01, 18(R8)(DX*1), Z6, Z6
+	MOVWLZX      (R8)(DX*2), R12
+	LEAQ         (R8)(DX*2), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 12(BX)
+	VINSERTI32X4 $0x01, 2(R8)(DX*2), Z3, Z3
+	VINSERTI32X4 $0x01, 18(R8)(DX*2), Z7, Z7
+	MOVWLZX      (R8)(R9*1), R12
+	LEAQ         (R8)(R9*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 14(BX)
+	VINSERTI32X4 $0x01, 2(R8)(R9*1), Z4, Z4
+	VINSERTI32X4 $0x01, 18(R8)(R9*1), Z8, Z8
+	ADDQ         R10, R8
+	MOVWLZX      (R8), R12
+	LEAQ         (R8), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 16(BX)
+	VINSERTI32X4 $0x02, 2(R8), Z1, Z1
+	VINSERTI32X4 $0x02, 18(R8), Z5, Z5
+	MOVWLZX      (R8)(DX*1), R12
+	LEAQ         (R8)(DX*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 18(BX)
+	VINSERTI32X4 $0x02, 2(R8)(DX*1), Z2, Z2
+	VINSERTI32X4 $0x02, 18(R8)(DX*1), Z6, Z6
+	MOVWLZX      (R8)(DX*2), R12
+	LEAQ         (R8)(DX*2), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 20(BX)
+	VINSERTI32X4 $0x02, 2(R8)(DX*2), Z3, Z3
+	VINSERTI32X4 $0x02, 18(R8)(DX*2), Z7, Z7
+	MOVWLZX      (R8)(R9*1), R12
+	LEAQ         (R8)(R9*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 22(BX)
+	VINSERTI32X4 $0x02, 2(R8)(R9*1), Z4, Z4
+	VINSERTI32X4 $0x02, 18(R8)(R9*1), Z8, Z8
+	ADDQ         R10, R8
+	MOVWLZX      (R8), R12
+	LEAQ         (R8), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 24(BX)
+	VINSERTI32X4 $0x03, 2(R8), Z1, Z1
+	VINSERTI32X4 $0x03, 18(R8), Z5, Z5
+	MOVWLZX      (R8)(DX*1), R12
+	LEAQ         (R8)(DX*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 26(BX)
+	VINSERTI32X4 $0x03, 2(R8)(DX*1), Z2, Z2
+	VINSERTI32X4 $0x03, 18(R8)(DX*1), Z6, Z6
+	MOVWLZX      (R8)(DX*2), R12
+	LEAQ         (R8)(DX*2), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 28(BX)
+	VINSERTI32X4 $0x03, 2(R8)(DX*2), Z3, Z3
+	VINSERTI32X4 $0x03, 18(R8)(DX*2), Z7, Z7
+	MOVWLZX      (R8)(R9*1), R12
+	LEAQ         (R8)(R9*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 30(BX)
+	VINSERTI32X4 $0x03, 2(R8)(R9*1), Z4, Z4
+	VINSERTI32X4 $0x03, 18(R8)(R9*1), Z8, Z8
+	ADDQ         R10, R8
 	VXORPS       Z0, Z1, Z1
 	VXORPS       Z0, Z2, Z2
 	VXORPS       Z0, Z3, Z3
@@ -390,113 +390,113 @@ TEXT ·packBlocks8AVX512(SB), NOSPLIT, $0-56
 	MOVQ         scale+32(FP), BX
 	MOVQ         dst+40(FP), SI
 	MOVQ         ldd+48(FP), DI
-	MOVQ         ahead+24(FP), R10
 	LEAQ         (DX)(DX*2), R9
-	LEAQ         (DX)(R9*1), R8
+	MOVQ         ahead+24(FP), R11
+	LEAQ         (DX)(R9*1), R10
 	VBROADCASTSS word80808080<>+0(SB), Z0
 
 block:
-	MOVQ         CX, R12
-	MOVWLZX      (R12), R11
-	LEAQ         (R12), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, (BX)
-	VMOVUPS      2(R12), X1
-	VMOVUPS      18(R12), X5
-	MOVWLZX      (R12)(DX*1), R11
-	LEAQ         (R12)(DX*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 2(BX)
-	VMOVUPS      2(R12)(DX*1), X2
-	VMOVUPS      18(R12)(DX*1), X6
-	MOVWLZX      (R12)(DX*2), R11
-	LEAQ         (R12)(DX*2), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 4(BX)
-	VMOVUPS      2(R12)(DX*2), X3
-	VMOVUPS      18(R12)(DX*2), X7
-	MOVWLZX      (R12)(R9*1), R11
-	LEAQ         (R12)(R9*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 6(BX)
-	VMOVUPS      2(R12)(R9*1), X4
-	VMOVUPS      18(R12)(R9*1), X8
-	ADDQ         R8, R12
-	MOVWLZX      (R12), R11
-	LEAQ         (R12), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 8(BX)
-	VINSERTI32X4 $0x01, 2(R12), Z1, Z1
-	VINSERTI32X4 $0x01, 18(R12), Z5, Z5
-	MOVWLZX      (R12)(DX*1), R11
-	LEAQ         (R12)(DX*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 10(BX)
-	VINSERTI32X4 $0x01, 2(R12)(DX*1), Z2, Z2
-	VINSERTI32X4 $0x01, 18(R12)(DX*1), Z6, Z6
-	MOVWLZX      (R12)(DX*2), R11
-	LEAQ         (R12)(DX*2), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 12(BX)
-	VINSERTI32X4 $0x01, 2(R12)(DX*2), Z3, Z3
-	VINSERTI32X4 $0x01, 18(R12)(DX*2), Z7, Z7
-	MOVWLZX      (R12)(R9*1), R11
-	LEAQ         (R12)(R9*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 14(BX)
-	VINSERTI32X4 $0x01, 2(R12)(R9*1), Z4, Z4
-	VINSERTI32X4 $0x01, 18(R12)(R9*1), Z8, Z8
-	ADDQ         R8, R12
-	MOVWLZX      (R12), R11
-	LEAQ         (R12), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 16(BX)
-	VINSERTI32X4 $0x02, 2(R12), Z1, Z1
-	VINSERTI32X4 $0x02, 18(R12), Z5, Z5
-	MOVWLZX      (R12)(DX*1), R11
-	LEAQ         (R12)(DX*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 18(BX)
-	VINSERTI32X4 $0x02, 2(R12)(DX*1), Z2, Z2
-	VINSERTI32X4 $0x02, 18(R12)(DX*1), Z6, Z6
-	MOVWLZX      (R12)(DX*2), R11
-	LEAQ         (R12)(DX*2), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 20(BX)
-	VINSERTI32X4 $0x02, 2(R12)(DX*2), Z3, Z3
-	VINSERTI32X4 $0x02, 18(R12)(DX*2), Z7, Z7
-	MOVWLZX      (R12)(R9*1), R11
-	LEAQ         (R12)(R9*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 22(BX)
-	VINSERTI32X4 $0x02, 2(R12)(R9*1), Z4, Z4
-	VINSERTI32X4 $0x02, 18(R12)(R9*1), Z8, Z8
-	ADDQ         R8, R12
-	MOVWLZX      (R12), R11
-	LEAQ         (R12), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 24(BX)
-	VINSERTI32X4 $0x03, 2(R12), Z1, Z1
-	VINSERTI32X4 $0x03, 18(R12), Z5, Z5
-	MOVWLZX      (R12)(DX*1), R11
-	LEAQ         (R12)(DX*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 26(BX)
-	VINSERTI32X4 $0x03, 2(R12)(DX*1), Z2, Z2
-	VINSERTI32X4 $0x03, 18(R12)(DX*1), Z6, Z6
-	MOVWLZX      (R12)(DX*2), R11
-	LEAQ         (R12)(DX*2), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 28(BX)
-	VINSERTI32X4 $0x03, 2(R12)(DX*2), Z3, Z3
-	VINSERTI32X4 $0x03, 18(R12)(DX*2), Z7, Z7
-	MOVWLZX      (R12)(R9*1), R11
-	LEAQ         (R12)(R9*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 30(BX)
-	VINSERTI32X4 $0x03, 2(R12)(R9*1), Z4, Z4
-	VINSERTI32X4 $0x03, 18(R12)(R9*1), Z8, Z8
-	ADDQ         R8, R12
+	MOVQ         CX, R8
+	MOVWLZX      (R8), R12
+	LEAQ         (R8), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, (BX)
+	VMOVUPS      2(R8), X1
+	VMOVUPS      18(R8), X5
+	MOVWLZX      (R8)(DX*1), R12
+	LEAQ         (R8)(DX*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 2(BX)
+	VMOVUPS      2(R8)(DX*1), X2
+	VMOVUPS      18(R8)(DX*1), X6
+	MOVWLZX      (R8)(DX*2), R12
+	LEAQ         (R8)(DX*2), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 4(BX)
+	VMOVUPS      2(R8)(DX*2), X3
+	VMOVUPS      18(R8)(DX*2), X7
+	MOVWLZX      (R8)(R9*1), R12
+	LEAQ         (R8)(R9*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 6(BX)
+	VMOVUPS      2(R8)(R9*1), X4
+	VMOVUPS      18(R8)(R9*1), X8
+	ADDQ         R10, R8
+	MOVWLZX      (R8), R12
+	LEAQ         (R8), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 8(BX)
+	VINSERTI32X4 $0x01, 2(R8), Z1, Z1
+	VINSERTI32X4 $0x01, 18(R8), Z5, Z5
+	MOVWLZX      (R8)(DX*1), R12
+	LEAQ         (R8)(DX*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 10(BX)
+	VINSERTI32X4 $0x01, 2(R8)(DX*1), Z2, Z2
+	VINSERTI32X4 $0x01, 18(R8)(DX*1), Z6, Z6
+	MOVWLZX      (R8)(DX*2), R12
+	LEAQ         (R8)(DX*2), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 12(BX)
+	VINSERTI32X4 $0x01, 2(R8)(DX*2), Z3, Z3
+	VINSERTI32X4 $0x01, 18(R8)(DX*2), Z7, Z7
+	MOVWLZX      (R8)(R9*1), R12
+	LEAQ         (R8)(R9*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 14(BX)
+	VINSERTI32X4 $0x01, 2(R8)(R9*1), Z4, Z4
+	VINSERTI32X4 $0x01, 18(R8)(R9*1), Z8, Z8
+	ADDQ         R10, R8
+	MOVWLZX      (R8), R12
+	LEAQ         (R8), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 16(BX)
+	VINSERTI32X4 $0x02, 2(R8), Z1, Z1
+	VINSERTI32X4 $0x02, 18(R8), Z5, Z5
+	MOVWLZX      (R8)(DX*1), R12
+	LEAQ         (R8)(DX*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 18(BX)
+	VINSERTI32X4 $0x02, 2(R8)(DX*1), Z2, Z2
+	VINSERTI32X4 $0x02, 18(R8)(DX*1), Z6, Z6
+	MOVWLZX      (R8)(DX*2), R12
+	LEAQ         (R8)(DX*2), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 20(BX)
+	VINSERTI32X4 $0x02, 2(R8)(DX*2), Z3, Z3
+	VINSERTI32X4 $0x02, 18(R8)(DX*2), Z7, Z7
+	MOVWLZX      (R8)(R9*1), R12
+	LEAQ         (R8)(R9*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 22(BX)
+	VINSERTI32X4 $0x02, 2(R8)(R9*1), Z4, Z4
+	VINSERTI32X4 $0x02, 18(R8)(R9*1), Z8, Z8
+	ADDQ         R10, R8
+	MOVWLZX      (R8), R12
+	LEAQ         (R8), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 24(BX)
+	VINSERTI32X4 $0x03, 2(R8), Z1, Z1
+	VINSERTI32X4 $0x03, 18(R8), Z5, Z5
+	MOVWLZX      (R8)(DX*1), R12
+	LEAQ         (R8)(DX*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 26(BX)
+	VINSERTI32X4 $0x03, 2(R8)(DX*1), Z2, Z2
+	VINSERTI32X4 $0x03, 18(R8)(DX*1), Z6, Z6
+	MOVWLZX      (R8)(DX*2), R12
+	LEAQ         (R8)(DX*2), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 28(BX)
+	VINSERTI32X4 $0x03, 2(R8)(DX*2), Z3, Z3
+	VINSERTI32X4 $0x03, 18(R8)(DX*2), Z7, Z7
+	MOVWLZX      (R8)(R9*1), R12
+	LEAQ         (R8)(R9*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 30(BX)
+	VINSERTI32X4 $0x03, 2(R8)(R9*1), Z4, Z4
+	VINSERTI32X4 $0x03, 18(R8)(R9*1), Z8, Z8
+	ADDQ         R10, R8
 	VXORPS       Z0, Z1, Z1
 	VXORPS       Z0, Z2, Z2
 	VXORPS       Z0, Z3, Z3
@@ -546,63 +546,63 @@ TEXT ·packBlocks8AVX2(SB), NOSPLIT, $0-56
 	MOVQ         scale+32(FP), BX
 	MOVQ         dst+40(FP), SI
 	MOVQ         ldd+48(FP), DI
-	MOVQ         ahead+24(FP), R10
 	LEAQ         (DX)(DX*2), R9
-	LEAQ         (DX)(R9*1), R8
+	MOVQ         ahead+24(FP), R11
+	LEAQ         (DX)(R9*1), R10
 	VBROADCASTSS word80808080<>+0(SB), Y0
 
 block:
-	MOVQ        CX, R12
-	MOVWLZX     (R12), R11
-	LEAQ        (R12), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, (BX)
-	VMOVUPS     2(R12), X1
-	VMOVUPS     18(R12), X5
-	MOVWLZX     (R12)(DX*1), R11
-	LEAQ        (R12)(DX*1), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 2(BX)
-	VMOVUPS     2(R12)(DX*1), X2
-	VMOVUPS     18(R12)(DX*1), X6
-	MOVWLZX     (R12)(DX*2), R11
-	LEAQ        (R12)(DX*2), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 4(BX)
-	VMOVUPS     2(R12)(DX*2), X3
-	VMOVUPS     18(R12)(DX*2), X7
-	MOVWLZX     (R12)(R9*1), R11
-	LEAQ        (R12)(R9*1), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 6(BX)
-	VMOVUPS     2(R12)(R9*1), X4
-	VMOVUPS     18(R12)(R9*1), X8
-	ADDQ        R8, R12
-	MOVWLZX     (R12), R11
-	LEAQ        (R12), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 8(BX)
-	VINSERTI128 $0x01, 2(R12), Y1, Y1
-	VINSERTI128 $0x01, 18(R12), Y5, Y5
-	MOVWLZX     (R12)(DX*1), R11
-	LEAQ        (R12)(DX*1), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 10(BX)
-	VINSERTI128 $0x01, 2(R12)(DX*1), Y2, Y2
-	VINSERTI128 $0x01, 18(R12)(DX*1), Y6, Y6
-	MOVWLZX     (R12)(DX*2), R11
-	LEAQ        (R12)(DX*2), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 12(BX)
-	VINSERTI128 $0x01, 2(R12)(DX*2), Y3, Y3
-	VINSERTI128 $0x01, 18(R12)(DX*2), Y7, Y7
-	MOVWLZX     (R12)(R9*1), R11
-	LEAQ        (R12)(R9*1), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 14(BX)
-	VINSERTI128 $0x01, 2(R12)(R9*1), Y4, Y4
-	VINSERTI128 $0x01, 18(R12)(R9*1), Y8, Y8
-	ADDQ        R8, R12
+	MOVQ        CX, R8
+	MOVWLZX     (R8), R12
+	LEAQ        (R8), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, (BX)
+	VMOVUPS     2(R8), X1
+	VMOVUPS     18(R8), X5
+	MOVWLZX     (R8)(DX*1), R12
+	LEAQ        (R8)(DX*1), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 2(BX)
+	VMOVUPS     2(R8)(DX*1), X2
+	VMOVUPS     18(R8)(DX*1), X6
+	MOVWLZX     (R8)(DX*2), R12
+	LEAQ        (R8)(DX*2), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 4(BX)
+	VMOVUPS     2(R8)(DX*2), X3
+	VMOVUPS     18(R8)(DX*2), X7
+	MOVWLZX     (R8)(R9*1), R12
+	LEAQ        (R8)(R9*1), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 6(BX)
+	VMOVUPS     2(R8)(R9*1), X4
+	VMOVUPS     18(R8)(R9*1), X8
+	ADDQ        R10, R8
+	MOVWLZX     (R8), R12
+	LEAQ        (R8), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 8(BX)
+	VINSERTI128 $0x01, 2(R8), Y1, Y1
+	VINSERTI128 $0x01, 18(R8), Y5, Y5
+	MOVWLZX     (R8)(DX*1), R12
+	LEAQ        (R8)(DX*1), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 10(BX)
+	VINSERTI128 $0x01, 2(R8)(DX*1), Y2, Y2
+	VINSERTI128 $0x01, 18(R8)(DX*1), Y6, Y6
+	MOVWLZX     (R8)(DX*2), R12
+	LEAQ        (R8)(DX*2), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 12(BX)
+	VINSERTI128 $0x01, 2(R8)(DX*2), Y3, Y3
+	VINSERTI128 $0x01, 18(R8)(DX*2), Y7, Y7
+	MOVWLZX     (R8)(R9*1), R12
+	LEAQ        (R8)(R9*1), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 14(BX)
+	VINSERTI128 $0x01, 2(R8)(R9*1), Y4, Y4
+	VINSERTI128 $0x01, 18(R8)(R9*1), Y8, Y8
+	ADDQ        R10, R8
 	VXORPS      Y0, Y1, Y1
 	VXORPS      Y0, Y2, Y2
 	VXORPS      Y0, Y3, Y3
@@ -635,56 +635,56 @@ block:
 	VMOVUPS     Y9, 384(SI)
 	VUNPCKHPD   Y12, Y11, Y9
 	VMOVUPS     Y9, 448(SI)
-	MOVWLZX     (R12), R11
-	LEAQ        (R12), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 16(BX)
-	VMOVUPS     2(R12), X1
-	VMOVUPS     18(R12), X5
-	MOVWLZX     (R12)(DX*1), R11
-	LEAQ        (R12)(DX*1), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 18(BX)
-	VMOVUPS     2(R12)(DX*1), X2
-	VMOVUPS     18(R12)(DX*1), X6
-	MOVWLZX     (R12)(DX*2), R11
-	LEAQ        (R12)(DX*2), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 20(BX)
-	VMOVUPS     2(R12)(DX*2), X3
-	VMOVUPS     18(R12)(DX*2), X7
-	MOVWLZX     (R12)(R9*1), R11
-	LEAQ        (R12)(R9*1), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 22(BX)
-	VMOVUPS     2(R12)(R9*1), X4
-	VMOVUPS     18(R12)(R9*1), X8
-	ADDQ        R8, R12
-	MOVWLZX     (R12), R11
-	LEAQ        (R12), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 24(BX)
-	VINSERTI128 $0x01, 2(R12), Y1, Y1
-	VINSERTI128 $0x01, 18(R12), Y5, Y5
-	MOVWLZX     (R12)(DX*1), R11
-	LEAQ        (R12)(DX*1), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 26(BX)
-	VINSERTI128 $0x01, 2(R12)(DX*1), Y2, Y2
-	VINSERTI128 $0x01, 18(R12)(DX*1), Y6, Y6
-	MOVWLZX     (R12)(DX*2), R11
-	LEAQ        (R12)(DX*2), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 28(BX)
-	VINSERTI128 $0x01, 2(R12)(DX*2), Y3, Y3
-	VINSERTI128 $0x01, 18(R12)(DX*2), Y7, Y7
-	MOVWLZX     (R12)(R9*1), R11
-	LEAQ        (R12)(R9*1), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 30(BX)
-	VINSERTI128 $0x01, 2(R12)(R9*1), Y4, Y4
-	VINSERTI128 $0x01, 18(R12)(R9*1), Y8, Y8
-	ADDQ        R8, R12
+	MOVWLZX     (R8), R12
+	LEAQ        (R8), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 16(BX)
+	VMOVUPS     2(R8), X1
+	VMOVUPS     18(R8), X5
+	MOVWLZX     (R8)(DX*1), R12
+	LEAQ        (R8)(DX*1), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 18(BX)
+	VMOVUPS     2(R8)(DX*1), X2
+	VMOVUPS     18(R8)(DX*1), X6
+	MOVWLZX     (R8)(DX*2), R12
+	LEAQ        (R8)(DX*2), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 20(BX)
+	VMOVUPS     2(R8)(DX*2), X3
+	VMOVUPS     18(R8)(DX*2), X7
+	MOVWLZX     (R8)(R9*1), R12
+	LEAQ        (R8)(R9*1), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 22(BX)
+	VMOVUPS     2(R8)(R9*1), X4
+	VMOVUPS     18(R8)(R9*1), X8
+	ADDQ        R10, R8
+	MOVWLZX     (R8), R12
+	LEAQ        (R8), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 24(BX)
+	VINSERTI128 $0x01, 2(R8), Y1, Y1
+	VINSERTI128 $0x01, 18(R8), Y5, Y5
+	MOVWLZX     (R8)(DX*1), R12
+	LEAQ        (R8)(DX*1), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 26(BX)
+	VINSERTI128 $0x01, 2(R8)(DX*1), Y2, Y2
+	VINSERTI128 $0x01, 18(R8)(DX*1), Y6, Y6
+	MOVWLZX     (R8)(DX*2), R12
+	LEAQ        (R8)(DX*2), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 28(BX)
+	VINSERTI128 $0x01, 2(R8)(DX*2), Y3, Y3
+	VINSERTI128 $0x01, 18(R8)(DX*2), Y7, Y7
+	MOVWLZX     (R8)(R9*1), R12
+	LEAQ        (R8)(R9*1), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 30(BX)
+	VINSERTI128 $0x01, 2(R8)(R9*1), Y4, Y4
+	VINSERTI128 $0x01, 18(R8)(R9*1), Y8, Y8
+	ADDQ        R10, R8
 	VXORPS      Y0, Y1, Y1
 	VXORPS      Y0, Y2, Y2
 	VXORPS      Y0, Y3, Y3
@@ -734,97 +734,97 @@ TEXT ·packBlocks4StreamAVX512(SB), NOSPLIT, $0-56
 	MOVQ         scale+32(FP), BX
 	MOVQ         dst+40(FP), SI
 	MOVQ         ldd+48(FP), DI
-	MOVQ         ahead+24(FP), R10
 	LEAQ         (DX)(DX*2), R9
-	LEAQ         (DX)(R9*1), R8
+	MOVQ         ahead+24(FP), R11
+	LEAQ         (DX)(R9*1), R10
 	VBROADCASTSS word0f0f0f0f<>+0(SB), Z0
 
 block:
-	MOVQ         CX, R12
-	MOVWLZX      (R12), R11
-	LEAQ         (R12), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, (BX)
-	VMOVUPS      2(R12), X1
-	MOVWLZX      (R12)(DX*1), R11
-	LEAQ         (R12)(DX*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 2(BX)
-	VMOVUPS      2(R12)(DX*1), X2
-	MOVWLZX      (R12)(DX*2), R11
-	LEAQ         (R12)(DX*2), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 4(BX)
-	VMOVUPS      2(R12)(DX*2), X3
-	MOVWLZX      (R12)(R9*1), R11
-	LEAQ         (R12)(R9*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 6(BX)
-	VMOVUPS      2(R12)(R9*1), X4
-	ADDQ         R8, R12
-	MOVWLZX      (R12), R11
-	LEAQ         (R12), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 8(BX)
-	VINSERTI32X4 $0x01, 2(R12), Z1, Z1
-	MOVWLZX      (R12)(DX*1), R11
-	LEAQ         (R12)(DX*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 10(BX)
-	VINSERTI32X4 $0x01, 2(R12)(DX*1), Z2, Z2
-	MOVWLZX      (R12)(DX*2), R11
-	LEAQ         (R12)(DX*2), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 12(BX)
-	VINSERTI32X4 $0x01, 2(R12)(DX*2), Z3, Z3
-	MOVWLZX      (R12)(R9*1), R11
-	LEAQ         (R12)(R9*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 14(BX)
-	VINSERTI32X4 $0x01, 2(R12)(R9*1), Z4, Z4
-	ADDQ         R8, R12
-	MOVWLZX      (R12), R11
-	LEAQ         (R12), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 16(BX)
-	VINSERTI32X4 $0x02, 2(R12), Z1, Z1
-	MOVWLZX      (R12)(DX*1), R11
-	LEAQ         (R12)(DX*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 18(BX)
-	VINSERTI32X4 $0x02, 2(R12)(DX*1), Z2, Z2
-	MOVWLZX      (R12)(DX*2), R11
-	LEAQ         (R12)(DX*2), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 20(BX)
-	VINSERTI32X4 $0x02, 2(R12)(DX*2), Z3, Z3
-	MOVWLZX      (R12)(R9*1), R11
-	LEAQ         (R12)(R9*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 22(BX)
-	VINSERTI32X4 $0x02, 2(R12)(R9*1), Z4, Z4
-	ADDQ         R8, R12
-	MOVWLZX      (R12), R11
-	LEAQ         (R12), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 24(BX)
-	VINSERTI32X4 $0x03, 2(R12), Z1, Z1
-	MOVWLZX      (R12)(DX*1), R11
-	LEAQ         (R12)(DX*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 26(BX)
-	VINSERTI32X4 $0x03, 2(R12)(DX*1), Z2, Z2
-	MOVWLZX      (R12)(DX*2), R11
-	LEAQ         (R12)(DX*2), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 28(BX)
-	VINSERTI32X4 $0x03, 2(R12)(DX*2), Z3, Z3
-	MOVWLZX      (R12)(R9*1), R11
-	LEAQ         (R12)(R9*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 30(BX)
-	VINSERTI32X4 $0x03, 2(R12)(R9*1), Z4, Z4
-	ADDQ         R8, R12
+	MOVQ         CX, R8
+	MOVWLZX      (R8), R12
+	LEAQ         (R8), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, (BX)
+	VMOVUPS      2(R8), X1
+	MOVWLZX      (R8)(DX*1), R12
+	LEAQ         (R8)(DX*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 2(BX)
+	VMOVUPS      2(R8)(DX*1), X2
+	MOVWLZX      (R8)(DX*2), R12
+	LEAQ         (R8)(DX*2), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 4(BX)
+	VMOVUPS      2(R8)(DX*2), X3
+	MOVWLZX      (R8)(R9*1), R12
+	LEAQ         (R8)(R9*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 6(BX)
+	VMOVUPS      2(R8)(R9*1), X4
+	ADDQ         R10, R8
+	MOVWLZX      (R8), R12
+	LEAQ         (R8), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 8(BX)
+	VINSERTI32X4 $0x01, 2(R8), Z1, Z1
+	MOVWLZX      (R8)(DX*1), R12
+	LEAQ         (R8)(DX*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 10(BX)
+	VINSERTI32X4 $0x01, 2(R8)(DX*1), Z2, Z2
+	MOVWLZX      (R8)(DX*2), R12
+	LEAQ         (R8)(DX*2), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 12(BX)
+	VINSERTI32X4 $0x01, 2(R8)(DX*2), Z3, Z3
+	MOVWLZX      (R8)(R9*1), R12
+	LEAQ         (R8)(R9*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 14(BX)
+	VINSERTI32X4 $0x01, 2(R8)(R9*1), Z4, Z4
+	ADDQ         R10, R8
+	MOVWLZX      (R8), R12
+	LEAQ         (R8), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 16(BX)
+	VINSERTI32X4 $0x02, 2(R8), Z1, Z1
+	MOVWLZX      (R8)(DX*1), R12
+	LEAQ         (R8)(DX*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 18(BX)
+	VINSERTI32X4 $0x02, 2(R8)(DX*1), Z2, Z2
+	MOVWLZX      (R8)(DX*2), R12
+	LEAQ         (R8)(DX*2), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 20(BX)
+	VINSERTI32X4 $0x02, 2(R8)(DX*2), Z3, Z3
+	MOVWLZX      (R8)(R9*1), R12
+	LEAQ         (R8)(R9*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 22(BX)
+	VINSERTI32X4 $0x02, 2(R8)(R9*1), Z4, Z4
+	ADDQ         R10, R8
+	MOVWLZX      (R8), R12
+	LEAQ         (R8), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 24(BX)
+	VINSERTI32X4 $0x03, 2(R8), Z1, Z1
+	MOVWLZX      (R8)(DX*1), R12
+	LEAQ         (R8)(DX*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 26(BX)
+	VINSERTI32X4 $0x03, 2(R8)(DX*1), Z2, Z2
+	MOVWLZX      (R8)(DX*2), R12
+	LEAQ         (R8)(DX*2), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 28(BX)
+	VINSERTI32X4 $0x03, 2(R8)(DX*2), Z3, Z3
+	MOVWLZX      (R8)(R9*1), R12
+	LEAQ         (R8)(R9*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 30(BX)
+	VINSERTI32X4 $0x03, 2(R8)(R9*1), Z4, Z4
+	ADDQ         R10, R8
 	VUNPCKLPS    Z2, Z1, Z5
 	VUNPCKLPS    Z4, Z3, Z6
 	VUNPCKHPS    Z2, Z1, Z7
@@ -874,97 +874,97 @@ TEXT ·packBlocks4AVX512(SB), NOSPLIT, $0-56
 	MOVQ         scale+32(FP), BX
 	MOVQ         dst+40(FP), SI
 	MOVQ         ldd+48(FP), DI
-	MOVQ         ahead+24(FP), R10
 	LEAQ         (DX)(DX*2), R9
-	LEAQ         (DX)(R9*1), R8
+	MOVQ         ahead+24(FP), R11
+	LEAQ         (DX)(R9*1), R10
 	VBROADCASTSS word0f0f0f0f<>+0(SB), Z0
 
 block:
-	MOVQ         CX, R12
-	MOVWLZX      (R12), R11
-	LEAQ         (R12), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, (BX)
-	VMOVUPS      2(R12), X1
-	MOVWLZX      (R12)(DX*1), R11
-	LEAQ         (R12)(DX*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 2(BX)
-	VMOVUPS      2(R12)(DX*1), X2
-	MOVWLZX      (R12)(DX*2), R11
-	LEAQ         (R12)(DX*2), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 4(BX)
-	VMOVUPS      2(R12)(DX*2), X3
-	MOVWLZX      (R12)(R9*1), R11
-	LEAQ         (R12)(R9*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 6(BX)
-	VMOVUPS      2(R12)(R9*1), X4
-	ADDQ         R8, R12
-	MOVWLZX      (R12), R11
-	LEAQ         (R12), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 8(BX)
-	VINSERTI32X4 $0x01, 2(R12), Z1, Z1
-	MOVWLZX      (R12)(DX*1), R11
-	LEAQ         (R12)(DX*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 10(BX)
-	VINSERTI32X4 $0x01, 2(R12)(DX*1), Z2, Z2
-	MOVWLZX      (R12)(DX*2), R11
-	LEAQ         (R12)(DX*2), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 12(BX)
-	VINSERTI32X4 $0x01, 2(R12)(DX*2), Z3, Z3
-	MOVWLZX      (R12)(R9*1), R11
-	LEAQ         (R12)(R9*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 14(BX)
-	VINSERTI32X4 $0x01, 2(R12)(R9*1), Z4, Z4
-	ADDQ         R8, R12
-	MOVWLZX      (R12), R11
-	LEAQ         (R12), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 16(BX)
-	VINSERTI32X4 $0x02, 2(R12), Z1, Z1
-	MOVWLZX      (R12)(DX*1), R11
-	LEAQ         (R12)(DX*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 18(BX)
-	VINSERTI32X4 $0x02, 2(R12)(DX*1), Z2, Z2
-	MOVWLZX      (R12)(DX*2), R11
-	LEAQ         (R12)(DX*2), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 20(BX)
-	VINSERTI32X4 $0x02, 2(R12)(DX*2), Z3, Z3
-	MOVWLZX      (R12)(R9*1), R11
-	LEAQ         (R12)(R9*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 22(BX)
-	VINSERTI32X4 $0x02, 2(R12)(R9*1), Z4, Z4
-	ADDQ         R8, R12
-	MOVWLZX      (R12), R11
-	LEAQ         (R12), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 24(BX)
-	VINSERTI32X4 $0x03, 2(R12), Z1, Z1
-	MOVWLZX      (R12)(DX*1), R11
-	LEAQ         (R12)(DX*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 26(BX)
-	VINSERTI32X4 $0x03, 2(R12)(DX*1), Z2, Z2
-	MOVWLZX      (R12)(DX*2), R11
-	LEAQ         (R12)(DX*2), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 28(BX)
-	VINSERTI32X4 $0x03, 2(R12)(DX*2), Z3, Z3
-	MOVWLZX      (R12)(R9*1), R11
-	LEAQ         (R12)(R9*1), R13
-	PREFETCHT1   (R13)(R10*1)
-	MOVW         R11, 30(BX)
-	VINSERTI32X4 $0x03, 2(R12)(R9*1), Z4, Z4
-	ADDQ         R8, R12
+	MOVQ         CX, R8
+	MOVWLZX      (R8), R12
+	LEAQ         (R8), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, (BX)
+	VMOVUPS      2(R8), X1
+	MOVWLZX      (R8)(DX*1), R12
+	LEAQ         (R8)(DX*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 2(BX)
+	VMOVUPS      2(R8)(DX*1), X2
+	MOVWLZX      (R8)(DX*2), R12
+	LEAQ         (R8)(DX*2), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 4(BX)
+	VMOVUPS      2(R8)(DX*2), X3
+	MOVWLZX      (R8)(R9*1), R12
+	LEAQ         (R8)(R9*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 6(BX)
+	VMOVUPS      2(R8)(R9*1), X4
+	ADDQ         R10, R8
+	MOVWLZX      (R8), R12
+	LEAQ         (R8), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 8(BX)
+	VINSERTI32X4 $0x01, 2(R8), Z1, Z1
+	MOVWLZX      (R8)(DX*1), R12
+	LEAQ         (R8)(DX*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 10(BX)
+	VINSERTI32X4 $0x01, 2(R8)(DX*1), Z2, Z2
+	MOVWLZX      (R8)(DX*2), R12
+	LEAQ         (R8)(DX*2), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 12(BX)
+	VINSERTI32X4 $0x01, 2(R8)(DX*2), Z3, Z3
+	MOVWLZX      (R8)(R9*1), R12
+	LEAQ         (R8)(R9*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 14(BX)
+	VINSERTI32X4 $0x01, 2(R8)(R9*1), Z4, Z4
+	ADDQ         R10, R8
+	MOVWLZX      (R8), R12
+	LEAQ         (R8), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 16(BX)
+	VINSERTI32X4 $0x02, 2(R8), Z1, Z1
+	MOVWLZX      (R8)(DX*1), R12
+	LEAQ         (R8)(DX*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 18(BX)
+	VINSERTI32X4 $0x02, 2(R8)(DX*1), Z2, Z2
+	MOVWLZX      (R8)(DX*2), R12
+	LEAQ         (R8)(DX*2), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 20(BX)
+	VINSERTI32X4 $0x02, 2(R8)(DX*2), Z3, Z3
+	MOVWLZX      (R8)(R9*1), R12
+	LEAQ         (R8)(R9*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 22(BX)
+	VINSERTI32X4 $0x02, 2(R8)(R9*1), Z4, Z4
+	ADDQ         R10, R8
+	MOVWLZX      (R8), R12
+	LEAQ         (R8), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 24(BX)
+	VINSERTI32X4 $0x03, 2(R8), Z1, Z1
+	MOVWLZX      (R8)(DX*1), R12
+	LEAQ         (R8)(DX*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 26(BX)
+	VINSERTI32X4 $0x03, 2(R8)(DX*1), Z2, Z2
+	MOVWLZX      (R8)(DX*2), R12
+	LEAQ         (R8)(DX*2), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 28(BX)
+	VINSERTI32X4 $0x03, 2(R8)(DX*2), Z3, Z3
+	MOVWLZX      (R8)(R9*1), R12
+	LEAQ         (R8)(R9*1), R13
+	PREFETCHT1   (R13)(R11*1)
+	MOVW         R12, 30(BX)
+	VINSERTI32X4 $0x03, 2(R8)(R9*1), Z4, Z4
+	ADDQ         R10, R8
 	VUNPCKLPS    Z2, Z1, Z5
 	VUNPCKLPS    Z4, Z3, Z6
 	VUNPCKHPS    Z2, Z1, Z7
@@ -1010,55 +1010,55 @@ TEXT ·packBlocks4AVX2(SB), NOSPLIT, $0-56
 	MOVQ         scale+32(FP), BX
 	MOVQ         dst+40(FP), SI
 	MOVQ         ldd+48(FP), DI
-	MOVQ         ahead+24(FP), R10
 	LEAQ         (DX)(DX*2), R9
-	LEAQ         (DX)(R9*1), R8
+	MOVQ         ahead+24(FP), R11
+	LEAQ         (DX)(R9*1), R10
 	VBROADCASTSS word0f0f0f0f<>+0(SB), Y0
 
 block:
-	MOVQ        CX, R12
-	MOVWLZX     (R12), R11
-	LEAQ        (R12), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, (BX)
-	VMOVUPS     2(R12), X1
-	MOVWLZX     (R12)(DX*1), R11
-	LEAQ        (R12)(DX*1), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 2(BX)
-	VMOVUPS     2(R12)(DX*1), X2
-	MOVWLZX     (R12)(DX*2), R11
-	LEAQ        (R12)(DX*2), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 4(BX)
-	VMOVUPS     2(R12)(DX*2), X3
-	MOVWLZX     (R12)(R9*1), R11
-	LEAQ        (R12)(R9*1), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 6(BX)
-	VMOVUPS     2(R12)(R9*1), X4
-	ADDQ        R8, R12
-	MOVWLZX     (R12), R11
-	LEAQ        (R12), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 8(BX)
-	VINSERTI128 $0x01, 2(R12), Y1, Y1
-	MOVWLZX     (R12)(DX*1), R11
-	LEAQ        (R12)(DX*1), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 10(BX)
-	VINSERTI128 $0x01, 2(R12)(DX*1), Y2, Y2
-	MOVWLZX     (R12)(DX*2), R11
-	LEAQ        (R12)(DX*2), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 12(BX)
-	VINSERTI128 $0x01, 2(R12)(DX*2), Y3, Y3
-	MOVWLZX     (R12)(R9*1), R11
-	LEAQ        (R12)(R9*1), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 14(BX)
-	VINSERTI128 $0x01, 2(R12)(R9*1), Y4, Y4
-	ADDQ        R8, R12
+	MOVQ        CX, R8
+	MOVWLZX     (R8), R12
+	LEAQ        (R8), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, (BX)
+	VMOVUPS     2(R8), X1
+	MOVWLZX     (R8)(DX*1), R12
+	LEAQ        (R8)(DX*1), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 2(BX)
+	VMOVUPS     2(R8)(DX*1), X2
+	MOVWLZX     (R8)(DX*2), R12
+	LEAQ        (R8)(DX*2), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 4(BX)
+	VMOVUPS     2(R8)(DX*2), X3
+	MOVWLZX     (R8)(R9*1), R12
+	LEAQ        (R8)(R9*1), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 6(BX)
+	VMOVUPS     2(R8)(R9*1), X4
+	ADDQ        R10, R8
+	MOVWLZX     (R8), R12
+	LEAQ        (R8), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 8(BX)
+	VINSERTI128 $0x01, 2(R8), Y1, Y1
+	MOVWLZX     (R8)(DX*1), R12
+	LEAQ        (R8)(DX*1), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 10(BX)
+	VINSERTI128 $0x01, 2(R8)(DX*1), Y2, Y2
+	MOVWLZX     (R8)(DX*2), R12
+	LEAQ        (R8)(DX*2), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 12(BX)
+	VINSERTI128 $0x01, 2(R8)(DX*2), Y3, Y3
+	MOVWLZX     (R8)(R9*1), R12
+	LEAQ        (R8)(R9*1), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 14(BX)
+	VINSERTI128 $0x01, 2(R8)(R9*1), Y4, Y4
+	ADDQ        R10, R8
 	VUNPCKLPS   Y2, Y1, Y5
 	VUNPCKLPS   Y4, Y3, Y6
 	VUNPCKHPS   Y2, Y1, Y7
@@ -1087,48 +1087,48 @@ block:
 	VANDNPS     Y7, Y0, Y6
 	VORPS       Y5, Y6, Y6
 	VMOVUPS     Y6, 192(SI)
-	MOVWLZX     (R12), R11
-	LEAQ        (R12), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 16(BX)
-	VMOVUPS     2(R12), X1
-	MOVWLZX     (R12)(DX*1), R11
-	LEAQ        (R12)(DX*1), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 18(BX)
-	VMOVUPS     2(R12)(DX*1), X2
-	MOVWLZX     (R12)(DX*2), R11
-	LEAQ        (R12)(DX*2), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 20(BX)
-	VMOVUPS     2(R12)(DX*2), X3
-	MOVWLZX     (R12)(R9*1), R11
-	LEAQ        (R12)(R9*1), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 22(BX)
-	VMOVUPS     2(R12)(R9*1), X4
-	ADDQ        R8, R12
-	MOVWLZX     (R12), R11
-	LEAQ        (R12), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 24(BX)
-	VINSERTI128 $0x01, 2(R12), Y1, Y1
-	MOVWLZX     (R12)(DX*1), R11
-	LEAQ        (R12)(DX*1), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 26(BX)
-	VINSERTI128 $0x01, 2(R12)(DX*1), Y2, Y2
-	MOVWLZX     (R12)(DX*2), R11
-	LEAQ        (R12)(DX*2), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 28(BX)
-	VINSERTI128 $0x01, 2(R12)(DX*2), Y3, Y3
-	MOVWLZX     (R12)(R9*1), R11
-	LEAQ        (R12)(R9*1), R13
-	PREFETCHT1  (R13)(R10*1)
-	MOVW        R11, 30(BX)
-	VINSERTI128 $0x01, 2(R12)(R9*1), Y4, Y4
-	ADDQ        R8, R12
+	MOVWLZX     (R8), R12
+	LEAQ        (R8), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 16(BX)
+	VMOVUPS     2(R8), X1
+	MOVWLZX     (R8)(DX*1), R12
+	LEAQ        (R8)(DX*1), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 18(BX)
+	VMOVUPS     2(R8)(DX*1), X2
+	MOVWLZX     (R8)(DX*2), R12
+	LEAQ        (R8)(DX*2), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 20(BX)
+	VMOVUPS     2(R8)(DX*2), X3
+	MOVWLZX     (R8)(R9*1), R12
+	LEAQ        (R8)(R9*1), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 22(BX)
+	VMOVUPS     2(R8)(R9*1), X4
+	ADDQ        R10, R8
+	MOVWLZX     (R8), R12
+	LEAQ        (R8), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 24(BX)
+	VINSERTI128 $0x01, 2(R8), Y1, Y1
+	MOVWLZX     (R8)(DX*1), R12
+	LEAQ        (R8)(DX*1), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 26(BX)
+	VINSERTI128 $0x01, 2(R8)(DX*1), Y2, Y2
+	MOVWLZX     (R8)(DX*2), R12
+	LEAQ        (R8)(DX*2), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 28(BX)
+	VINSERTI128 $0x01, 2(R8)(DX*2), Y3, Y3
+	MOVWLZX     (R8)(R9*1), R12
+	LEAQ        (R8)(R9*1), R13
+	PREFETCHT1  (R13)(R11*1)
+	MOVW        R12, 30(BX)
+	VINSERTI128 $0x01, 2(R8)(R9*1), Y4, Y4
+	ADDQ        R10, R8
 	VUNPCKLPS   Y2, Y1, Y5
 	VUNPCKLPS   Y4, Y3, Y6
 	VUNPCKHPS   Y2, Y1, Y7

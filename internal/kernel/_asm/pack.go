@@ -38,28 +38,17 @@ func transpose8(g *gen) {
 	g.SHLQ(Imm(2), ldd)
 	flip := g.YMM()
 	g.VBROADCASTSS(g.argAddr("flip"), flip)
-	three := g.GP64()
-	g.LEAQ(indexed(lds, lds, 2, 0), three)
-	low := g.GP64()
+	first := g.rowsAt(src, lds, 4)
+	last := first
+	last.base = g.GP64()
 	g.Label("block")
-	g.LEAQ(indexed(src, lds, 4, 0), low)
-	rowAddr := func(base reg.Register, r, disp int) Mem {
-		switch r {
-		case 0:
-			return at(base, disp)
-		case 1:
-			return indexed(base, lds, 1, disp)
-		case 2:
-			return indexed(base, lds, 2, disp)
-		}
-		return indexed(base, three, 1, disp)
-	}
+	g.LEAQ(indexed(src, lds, 4, 0), last.base)
 	for half := range 2 { // columns 0-3, 4-7
 		var in [4]reg.VecVirtual
 		for r := range in {
 			in[r] = g.YMM()
-			g.VMOVUPS(rowAddr(src, r, 16*half), in[r].AsX())
-			g.VINSERTF128(Imm(1), rowAddr(low, r, 16*half), in[r], in[r])
+			g.VMOVUPS(first.at(r, 16*half), in[r].AsX())
+			g.VINSERTF128(Imm(1), last.at(r, 16*half), in[r], in[r])
 			g.VPXOR(flip, in[r], in[r])
 		}
 		ab, cd, ef, gh := g.YMM(), g.YMM(), g.YMM(), g.YMM()
@@ -98,20 +87,9 @@ func packBlocks(g *gen, bits int, wide, stream bool) {
 	g.function(name("packBlocks%d%s%s", bits, kind, isaName(wide)), "func(blocks int, src *byte, lds, ahead int, scale, dst *byte, ldd int)", doc...)
 	blocks, src, lds := g.arg("blocks"), g.arg("src"), g.arg("lds")
 	scale, dst, ldd := g.arg("scale"), g.arg("dst"), g.arg("ldd")
-	four, three, ahead, half := g.GP64(), g.GP64(), g.arg("ahead"), g.GP32()
-	g.LEAQ(indexed(lds, lds, 2, 0), three)
-	g.LEAQ(indexed(lds, three, 1, 0), four)
-	row := func(base reg.Register, r, disp int) Mem {
-		switch r {
-		case 0:
-			return at(base, disp)
-		case 1:
-			return indexed(base, lds, 1, disp)
-		case 2:
-			return indexed(base, lds, 2, disp)
-		}
-		return indexed(base, three, 1, disp)
-	}
+	rows := g.rowsAt(g.GP64(), lds, 4)
+	four, ahead, half := g.GP64(), g.arg("ahead"), g.GP32()
+	g.LEAQ(indexed(lds, rows.three, 1, 0), four)
 	mask := g.vec(wide)
 	flip := uint32(0x80808080)
 	if bits == 4 {
@@ -133,18 +111,18 @@ func packBlocks(g *gen, bits int, wide, stream bool) {
 			in[i][r] = g.vec(wide)
 		}
 	}
-	base, line := g.GP64(), g.GP64()
+	line := g.GP64()
 	g.Label("block")
-	g.MOVQ(src, base)
+	g.MOVQ(src, rows.base)
 	for group := range groups {
 		for quad := range lanes(wide) / 4 {
 			for r := range 4 {
-				g.MOVWLZX(row(base, r, 0), half)
-				g.LEAQ(row(base, r, 0), line)
+				g.MOVWLZX(rows.at(r, 0), half)
+				g.LEAQ(rows.at(r, 0), line)
 				g.PREFETCHT1(indexed(line, ahead, 1, 0))
 				g.MOVW(half.As16(), at(scale, 2*(lanes(wide)*group+4*quad+r)))
 				for i := range in {
-					switch m := row(base, r, 2+16*i); {
+					switch m := rows.at(r, 2+16*i); {
 					case quad == 0:
 						g.VMOVUPS(m, in[i][r].AsX())
 					case wide:
@@ -154,7 +132,7 @@ func packBlocks(g *gen, bits int, wide, stream bool) {
 					}
 				}
 			}
-			g.ADDQ(four, base)
+			g.ADDQ(four, rows.base)
 		}
 		for i := range in {
 			g.packWords(bits, wide, in[i], mask, func(line int, v reg.VecVirtual) { store(v, at(dst, 64*(4*i+line)+4*lanes(wide)*group)) })
