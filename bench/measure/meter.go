@@ -28,14 +28,19 @@ func (m *Meter) Start() {
 	m.all, m.mine, m.known = m.read()
 }
 
-// Stop returns the share of all processors since Start; -1 where it cannot be told.
+// shortest is the shortest measurement that Stop tells the share of. The kernel counts whole ticks, and brings a process's and
+// the machine's up to date at different moments: in a shorter one that is most of what it tells.
+const shortest = 100 * time.Millisecond
+
+// Stop returns the share of all processors since Start, from 0 to 1; -1 where it cannot be told.
 func (m *Meter) Stop() float64 {
+	elapsed := time.Since(m.begun)
 	all, mine, ok := m.read()
-	if !ok || !m.known {
+	if !ok || !m.known || elapsed < shortest {
 		return -1
 	}
 	busy := (all - m.all) - (mine - m.mine)
-	return max(0, busy/ticks/(time.Since(m.begun).Seconds()*float64(CPUs())))
+	return min(max(0, busy/ticks/(elapsed.Seconds()*float64(CPUs()))), 1)
 }
 
 // read returns the ticks that all processes and ours have used.

@@ -180,11 +180,3 @@ func TestInputs(t *testing.T) {
 		t.Error("the same seed gives other values")
 	}
 }
-
-func TestMeter(t *testing.T) {
-	m := &measure.Meter{}
-	m.Start()
-	if s := m.Stop(); s != -1 && (s < 0 || s > 1.5) {
-		t.Errorf("share %v", s)
-	}
-}
