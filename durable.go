@@ -45,7 +45,7 @@ func (m *Manager) openWork(ctx context.Context, in inputRecord, samples quantize
 	dir := outfile.WorkFolder(m.workBeside)
 	m.workFolder = dir
 	w, err := quantize.OpenWork(dir, quantize.WorkKey{
-		Version: Version(), Arithmetic: runtime.GOARCH + " " + impl.Current(), Model: in.SHA256, Settings: string(text), Calibration: digest,
+		Version: Version(), Arithmetic: runtime.GOARCH + " " + impl.Current(), Model: in.XXH128, Settings: string(text), Calibration: digest,
 	})
 	if err != nil {
 		return nil, err

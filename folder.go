@@ -2,13 +2,14 @@ package neuroquant
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+
+	"github.com/zeebo/xxh3"
 
 	"github.com/neurotrain/neuroquant/internal/codec/mmap"
 	"github.com/neurotrain/neuroquant/internal/codec/outfile"
@@ -18,16 +19,18 @@ import (
 
 // inputRecord names the input of a quantization by content.
 type inputRecord struct {
-	File   string `json:"file"`
-	Bytes  int64  `json:"bytes"`
-	SHA256 string `json:"sha256"` // of the model file followed by its external data files
+	File  string `json:"file"`
+	Bytes int64  `json:"bytes"`
+	// XXH128 is the 128-bit XXH3 hash of the model file followed by its external data files, as xxhsum -H2 prints it. It tells files apart at
+	// the speed of memory, which a cryptographic hash does not; it does not withstand one who makes files for it.
+	XXH128 string `json:"xxh128"`
 }
 
 // recordInput describes a model and hashes its files.
 func recordInput(ctx context.Context, m *model.Model) (inputRecord, error) {
 	r := describeInput(m)
 	var err error
-	r.SHA256, err = hashInput(ctx, m)
+	r.XXH128, err = hashInput(ctx, m)
 	return r, err
 }
 
@@ -49,10 +52,10 @@ func hashInput(ctx context.Context, m *model.Model) (string, error) {
 	}
 	task := progress.From(ctx).Start("hash input", diskBytes(m), "bytes")
 	defer task.Done()
-	h := sha256.New()
+	h := xxh3.New()
 	for _, name := range m.Files {
 		err := mmap.Stream(filepath.Join(m.Dir, name), hashPiece, func(b []byte) error {
-			h.Write(b)
+			_, _ = h.Write(b)
 			task.Add(int64(len(b)))
 			return ctx.Err()
 		})
@@ -60,13 +63,14 @@ func hashInput(ctx context.Context, m *model.Model) (string, error) {
 			return "", fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	sum := h.Sum128().Bytes()
+	return hex.EncodeToString(sum[:]), nil
 }
 
 // hashBeside hashes the input of a result, unless that is done, while the result is written. wait waits for the hash; stop, which must be
 // called, gives it up unless it is there.
 func (r *Result) hashBeside(ctx context.Context) (wait func() error, stop func()) {
-	if r.input.SHA256 != "" {
+	if r.input.XXH128 != "" {
 		return func() error { return nil }, func() {}
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -74,7 +78,7 @@ func (r *Result) hashBeside(ctx context.Context) (wait func() error, stop func()
 	go func() {
 		hash, err := hashInput(ctx, r.original)
 		if err == nil {
-			r.input.SHA256 = hash
+			r.input.XXH128 = hash
 		}
 		done <- err
 	}()

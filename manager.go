@@ -205,7 +205,7 @@ func (m *Manager) Quantize(ctx context.Context, path string) (*Result, error) {
 	}
 	in := describeInput(orig)
 	if p.Calibrates() || solvesLayers(m.config.Method) { // else it is hashed while the result is written, which reads it anyway
-		if in.SHA256, err = hashInput(ctx, orig); err != nil {
+		if in.XXH128, err = hashInput(ctx, orig); err != nil {
 			return nil, errors.Join(err, orig.Close())
 		}
 	}

@@ -3,7 +3,6 @@ package neuroquant_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -14,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/neurotrain/neuroquant"
+	"github.com/zeebo/xxh3"
+
 	"github.com/neurotrain/neuroquant/internal/example"
 )
 
@@ -136,8 +137,8 @@ func TestSaveAndLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer got.Close()
-	sum := sha256.Sum256(example.Models()[0].ONNX)
-	if rec.Input.SHA256 != hex.EncodeToString(sum[:]) || rec.Input.File != "shapes.onnx" || rec.Input.Bytes != int64(len(example.Models()[0].ONNX)) {
+	sum := xxh3.Hash128(example.Models()[0].ONNX).Bytes()
+	if rec.Input.XXH128 != hex.EncodeToString(sum[:]) || rec.Input.File != "shapes.onnx" || rec.Input.Bytes != int64(len(example.Models()[0].ONNX)) {
 		t.Errorf("input %+v", rec.Input)
 	}
 	if info, err := os.Stat(filepath.Join(out, "model.onnx")); err != nil || rec.Output.Bytes != info.Size() || got.DiskBytes() != info.Size() || res.DiskBytes() != info.Size() {

@@ -2,7 +2,6 @@ package neuroquant
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math"
@@ -10,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/zeebo/xxh3"
 
 	"github.com/neurotrain/neuroquant/internal/codec/mmap"
 	"github.com/neurotrain/neuroquant/internal/codec/outfile"
@@ -127,14 +128,14 @@ func writeTensor(file *os.File, e model.Entry) (int64, error) {
 // timeHash is the time of hashing a model, of which the beginning tells the rest.
 func timeHash(ctx context.Context, m *model.Model) (time.Duration, error) {
 	all := diskBytes(m)
-	left, h, enough := int64(hashProbe), sha256.New(), errors.New("enough")
+	left, h, enough := int64(hashProbe), xxh3.New(), errors.New("enough")
 	start := time.Now()
 	for _, name := range m.Files {
 		err := mmap.Stream(filepath.Join(m.Dir, name), hashPiece, func(b []byte) error {
 			if left <= 0 {
 				return enough
 			}
-			h.Write(b)
+			_, _ = h.Write(b)
 			left -= int64(len(b))
 			return ctx.Err()
 		})

@@ -10,7 +10,7 @@ import (
 func someRecord(tb testing.TB) []byte {
 	tb.Helper()
 	r := &Result{
-		Config: DefaultConfig(), input: inputRecord{File: "a.onnx", Bytes: 40, SHA256: "00"}, FrozenInputs: []string{"w"},
+		Config: DefaultConfig(), input: inputRecord{File: "a.onnx", Bytes: 40, XXH128: "00"}, FrozenInputs: []string{"w"},
 		Decisions: []Decision{{Layer: "fc", Op: "Gemm", Shape: []int{2, 3}, Stored: "QUInt8", Before: 24, After: 6, Why: "weight", Quantized: true}},
 	}
 	text, err := json.Marshal(r.record(10))

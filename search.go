@@ -248,7 +248,7 @@ func (m *Manager) openJournal(ctx context.Context, out string, overwrite bool, i
 		return nil, err
 	}
 	key := search.Key{
-		Version: Version(), Model: in.SHA256, Settings: string(text) + " " + m.output,
+		Version: Version(), Model: in.XXH128, Settings: string(text) + " " + m.output,
 		Calibration: hex.EncodeToString(h.Sum(nil)), Evaluation: ref.Digest,
 	}
 	if err := os.MkdirAll(out, 0o755); err != nil {
