@@ -41,9 +41,13 @@ func Requantize(codes []uint8, x []float32, d, m float32, least, most int) {
 // codeBlocks returns the number of blocks of 32 values, after checking the room for what is found of them.
 func codeBlocks(what string, codes []uint8, x []float32, per ...[]float32) int {
 	n := len(x) / 32
-	needLen(what+" codes", len(codes), 32*n)
+	if len(codes) < 32*n { // before the words are joined, which takes longer than the codes of a block
+		needLen(what+" codes", len(codes), 32*n)
+	}
 	for _, p := range per {
-		needLen(what+" scales", len(p), n)
+		if len(p) < n {
+			needLen(what+" scales", len(p), n)
+		}
 	}
 	return n
 }

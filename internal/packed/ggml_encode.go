@@ -57,36 +57,39 @@ const pieceBlocks = 16
 type plain struct {
 	codes        [32 * pieceBlocks]byte
 	scales, lows [pieceBlocks]float32
+	halves       [2][pieceBlocks]uint16 // of the scales and lows
 }
 
-// pieces calls find for pieces of a row of blocks of 32 elements, and write for each block of size bytes.
-func (p *plain) pieces(size int, dst []byte, row []float32, find func(x []float32), write func(dst []byte, b int, codes []byte)) {
+// pieces calls find for pieces of a row of blocks of 32 elements, and write for the blocks, of size bytes each, of a piece.
+func (p *plain) pieces(size int, dst []byte, row []float32, find func(x []float32), write func(dst []byte)) {
 	for len(row) > 0 {
 		n := min(len(row)/32, pieceBlocks)
 		find(row[:32*n])
-		for b := range n {
-			write(dst[:size], b, p.codes[32*b:32*b+32])
-			dst = dst[size:]
-		}
-		row = row[32*n:]
+		kernel.F32ToF16(p.halves[0][:], p.scales[:])
+		write(dst[:size*n])
+		dst, row = dst[size*n:], row[32*n:]
 	}
 }
 
 func encodeQ8_0(dst []byte, row, _ []float32) {
+	const size = 34
 	var p plain
-	p.pieces(34, dst, row, func(x []float32) { kernel.RoundedCodes(p.codes[:], p.scales[:], x) },
-		func(dst []byte, b int, codes []byte) {
-			putHalf(dst, p.scales[b])
-			copy(dst[2:], codes)
+	p.pieces(size, dst, row, func(x []float32) { kernel.RoundedCodes(p.codes[:], p.scales[:], x) },
+		func(dst []byte) {
+			for b := range len(dst) / size {
+				block := dst[size*b : size*b+size]
+				binary.LittleEndian.PutUint16(block, p.halves[0][b])
+				copy(block[2:], p.codes[32*b:32*b+32])
+			}
 		})
 }
 
 // nibbles stores 32 codes of 4 bits: codes j and j+16 in byte j.
 func nibbles(dst, codes []byte) {
 	le := binary.LittleEndian
-	for j := 0; j < 16; j += 8 {
-		le.PutUint64(dst[j:], le.Uint64(codes[j:])|le.Uint64(codes[j+16:])<<4)
-	}
+	dst, codes = dst[:16], codes[:32]
+	le.PutUint64(dst, le.Uint64(codes)|le.Uint64(codes[16:])<<4)
+	le.PutUint64(dst[8:], le.Uint64(codes[8:])|le.Uint64(codes[24:])<<4)
 }
 
 // fifths stores 32 codes of 5 bits: the low bits as [nibbles], the fifth ones in a word.
@@ -106,11 +109,15 @@ func encodeQ4_0(dst []byte, row, importance []float32) {
 		encodeSymmetric(Q4_0, dst, row, importance)
 		return
 	}
+	const size = 18
 	var p plain
-	p.pieces(18, dst, row, func(x []float32) { kernel.LargestCodes(p.codes[:], p.scales[:], x, 8) },
-		func(dst []byte, b int, codes []byte) {
-			putHalf(dst, p.scales[b])
-			nibbles(dst[2:], codes)
+	p.pieces(size, dst, row, func(x []float32) { kernel.LargestCodes(p.codes[:], p.scales[:], x, 8) },
+		func(dst []byte) {
+			for b := range len(dst) / size {
+				block, codes := dst[size*b:size*b+size], p.codes[32*b:32*b+32]
+				binary.LittleEndian.PutUint16(block, p.halves[0][b])
+				nibbles(block[2:], codes)
+			}
 		})
 }
 
@@ -119,11 +126,15 @@ func encodeQ5_0(dst []byte, row, importance []float32) {
 		encodeSymmetric(Q5_0, dst, row, importance)
 		return
 	}
+	const size = 22
 	var p plain
-	p.pieces(22, dst, row, func(x []float32) { kernel.LargestCodes(p.codes[:], p.scales[:], x, 16) },
-		func(dst []byte, b int, codes []byte) {
-			putHalf(dst, p.scales[b])
-			fifths(dst[6:], dst[2:6], codes)
+	p.pieces(size, dst, row, func(x []float32) { kernel.LargestCodes(p.codes[:], p.scales[:], x, 16) },
+		func(dst []byte) {
+			for b := range len(dst) / size {
+				block, codes := dst[size*b:size*b+size], p.codes[32*b:32*b+32]
+				binary.LittleEndian.PutUint16(block, p.halves[0][b])
+				fifths(block[6:], block[2:6], codes)
+			}
 		})
 }
 
@@ -132,12 +143,17 @@ func encodeQ4_1(dst []byte, row, importance []float32) {
 		encodeAffine(Q4_1, dst, row, importance)
 		return
 	}
+	const size = 20
 	var p plain
-	p.pieces(20, dst, row, func(x []float32) { kernel.RangeCodes(p.codes[:], p.scales[:], p.lows[:], x, 15) },
-		func(dst []byte, b int, codes []byte) {
-			putHalf(dst, p.scales[b])
-			putHalf(dst[2:], p.lows[b])
-			nibbles(dst[4:], codes)
+	p.pieces(size, dst, row, func(x []float32) { kernel.RangeCodes(p.codes[:], p.scales[:], p.lows[:], x, 15) },
+		func(dst []byte) {
+			kernel.F32ToF16(p.halves[1][:], p.lows[:])
+			for b := range len(dst) / size {
+				block, codes := dst[size*b:size*b+size], p.codes[32*b:32*b+32]
+				binary.LittleEndian.PutUint16(block, p.halves[0][b])
+				binary.LittleEndian.PutUint16(block[2:], p.halves[1][b])
+				nibbles(block[4:], codes)
+			}
 		})
 }
 
@@ -146,12 +162,17 @@ func encodeQ5_1(dst []byte, row, importance []float32) {
 		encodeAffine(Q5_1, dst, row, importance)
 		return
 	}
+	const size = 24
 	var p plain
-	p.pieces(24, dst, row, func(x []float32) { kernel.RangeCodes(p.codes[:], p.scales[:], p.lows[:], x, 31) },
-		func(dst []byte, b int, codes []byte) {
-			putHalf(dst, p.scales[b])
-			putHalf(dst[2:], p.lows[b])
-			fifths(dst[8:], dst[4:8], codes)
+	p.pieces(size, dst, row, func(x []float32) { kernel.RangeCodes(p.codes[:], p.scales[:], p.lows[:], x, 31) },
+		func(dst []byte) {
+			kernel.F32ToF16(p.halves[1][:], p.lows[:])
+			for b := range len(dst) / size {
+				block, codes := dst[size*b:size*b+size], p.codes[32*b:32*b+32]
+				binary.LittleEndian.PutUint16(block, p.halves[0][b])
+				binary.LittleEndian.PutUint16(block[2:], p.halves[1][b])
+				fifths(block[8:], block[4:8], codes)
+			}
 		})
 }
 
