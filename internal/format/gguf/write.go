@@ -2,7 +2,6 @@ package gguf
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -96,17 +95,14 @@ func (p *Plan) writeFile(ctx context.Context, w io.Writer, pairs []gguf.Pair, gr
 	if _, err := w.Write(header); err != nil {
 		return err
 	}
-	e := newEncoder(p.options.Threads)
+	e := newEncoder(p.options.Threads, w, task)
 	defer e.close()
 	for i, t := range group {
-		if err := e.tensor(ctx, w, t, task); err != nil {
-			return fmt.Errorf("tensor %q: %w", t.from, err)
-		}
-		if _, err := w.Write(make([]byte, gguf.Padding(sizes[i]))); err != nil {
+		if err := e.tensor(ctx, t, gguf.Padding(sizes[i])); err != nil {
 			return err
 		}
 	}
-	return nil
+	return e.flush()
 }
 
 // pieceValues is how many values are encoded in one go, at least a row.
@@ -115,11 +111,14 @@ const pieceValues = 1 << 18
 // dropBytes is how much of a tensor is read before its pages are let go.
 const dropBytes = 32 << 20
 
-// encoder encodes pieces of tensors on several goroutines.
+// encoder encodes pieces of tensors on several goroutines and writes them in order.
 type encoder struct {
 	jobs    chan *piece
 	free    chan *piece
-	threads int
+	w       io.Writer
+	task    progress.Task
+	queue   []*piece // not yet written, the oldest first
+	dropped int      // bytes of values since pages were let go
 }
 
 // piece is rows of a tensor with room for their values and blocks.
@@ -128,17 +127,18 @@ type piece struct {
 	blocks   []*packed.Blocks // the tensor's parts, where they are of the file's type already
 	rows     func(dst []float32, from, to int) error
 	from, to int
+	padding  int // bytes behind it
 	values   []float32
 	data     []byte
 	err      error
 	done     chan struct{}
 }
 
-func newEncoder(threads int) *encoder {
+func newEncoder(threads int, w io.Writer, task progress.Task) *encoder {
 	if threads <= 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	e := &encoder{jobs: make(chan *piece), free: make(chan *piece, 3*threads), threads: threads}
+	e := &encoder{jobs: make(chan *piece, 3*threads), free: make(chan *piece, 3*threads), w: w, task: task}
 	for range cap(e.free) {
 		e.free <- &piece{done: make(chan struct{}, 1)}
 	}
@@ -153,53 +153,73 @@ func newEncoder(threads int) *encoder {
 	return e
 }
 
-func (e *encoder) close() { close(e.jobs) }
+// close ends the goroutines, after what they were given.
+func (e *encoder) close() {
+	close(e.jobs)
+	for _, p := range e.queue {
+		<-p.done
+	}
+}
 
-// tensor encodes a tensor and writes it, pieces in order.
-func (e *encoder) tensor(ctx context.Context, w io.Writer, t *target, task progress.Task) error {
+// tensor encodes a tensor. Its last pieces may be written with the next tensor, or by flush.
+func (e *encoder) tensor(ctx context.Context, t *target, padding int) error {
 	rows, blocks, err := t.reader()
 	if err != nil {
-		return err
+		return fmt.Errorf("tensor %q: %w", t.from, err)
 	}
 	step := min(max(1, pieceValues/max(t.cols, 1)), max(t.rows, 1))
-	var queue []*piece
-	dropped := 0
-	flush := func() error { // the oldest piece
-		p := queue[0]
-		queue = queue[1:]
-		<-p.done
-		err := p.err
-		if err == nil {
-			_, err = w.Write(p.data)
+	for from := 0; from < t.rows; from += step {
+		if err := ctx.Err(); err != nil {
+			return err
 		}
-		task.Add(int64(len(p.values)))
-		if dropped += 4 * len(p.values); dropped > dropBytes {
-			t.release()
-			dropped = 0
-		}
-		e.free <- p
-		return err
-	}
-	for from := 0; from < t.rows && err == nil; from += step {
-		if err = ctx.Err(); err != nil {
-			break
-		}
-		for len(e.free) == 0 && err == nil {
-			err = flush()
-		}
-		if err != nil {
-			break
+		for len(e.free) == 0 {
+			if err := e.next(); err != nil {
+				return err
+			}
 		}
 		p := <-e.free
-		p.t, p.rows, p.blocks, p.from, p.to = t, rows, blocks, from, min(from+step, t.rows)
-		queue = append(queue, p)
+		p.t, p.rows, p.blocks, p.from, p.to, p.padding = t, rows, blocks, from, min(from+step, t.rows), 0
+		if p.to == t.rows {
+			p.padding = padding
+		}
+		e.queue = append(e.queue, p)
 		e.jobs <- p
 	}
-	for len(queue) > 0 {
-		err = errors.Join(err, flush())
+	return nil
+}
+
+// flush writes what is left.
+func (e *encoder) flush() error {
+	for len(e.queue) > 0 {
+		if err := e.next(); err != nil {
+			return err
+		}
 	}
-	t.release()
-	return err
+	return nil
+}
+
+// next writes the oldest piece.
+func (e *encoder) next() error {
+	p := e.queue[0]
+	e.queue = e.queue[1:]
+	<-p.done
+	err := p.err
+	if err == nil {
+		_, err = e.w.Write(p.data)
+	}
+	if err == nil && p.padding > 0 {
+		_, err = e.w.Write(make([]byte, p.padding))
+	}
+	if err != nil {
+		return fmt.Errorf("tensor %q: %w", p.t.from, err)
+	}
+	e.task.Add(int64(len(p.values)))
+	if e.dropped += 4 * len(p.values); e.dropped > dropBytes || p.to == p.t.rows {
+		p.t.release()
+		e.dropped = 0
+	}
+	e.free <- p
+	return nil
 }
 
 // release lets go of what the tensor's parts have read.
