@@ -128,11 +128,14 @@ func NewFourBit(p *kernel.Pool, t *FourBitType, rows, cols, block int, double bo
 	return newFourBit(nil, p, t, rows, cols, block, double, row)
 }
 
-// newFourBit is [NewFourBit] with memory for the codes, taken if it is enough.
-func newFourBit(codes []byte, p *kernel.Pool, t *FourBitType, rows, cols, block int, double bool, row func(dst []float32, row int)) (*FourBit, error) {
+// newFourBit is [NewFourBit] with the memory of a matrix that is no longer used, taken where it is enough, or nil.
+func newFourBit(old *FourBit, p *kernel.Pool, t *FourBitType, rows, cols, block int, double bool, row func(dst []float32, row int)) (*FourBit, error) {
 	n := rows * cols
 	blocks := (n + block - 1) / block
-	f := &FourBit{Type: t, Rows: rows, Cols: cols, Block: block, Codes: room(codes, (n+1)/2), Scales: make([]float32, blocks)}
+	if old == nil {
+		old = &FourBit{}
+	}
+	f := &FourBit{Type: t, Rows: rows, Cols: cols, Block: block, Codes: room(old.Codes, (n+1)/2), Scales: room(old.Scales, blocks)}
 	// Whole rows that are whole blocks, some 16 Ki values at a time.
 	step := block / gcd(block, max(cols, 1))
 	step *= max(1, (1<<14)/max(step*cols, 1))
@@ -164,8 +167,8 @@ func newFourBit(codes []byte, p *kernel.Pool, t *FourBitType, rows, cols, block 
 		}
 	}
 	if double {
-		f.Nested = nest(p, f.Scales)
-		f.Scales = f.Nested.values()
+		f.Nested = nest(old.Nested, p, f.Scales)
+		f.Nested.values(f.Scales)
 	}
 	return f, nil
 }
@@ -248,9 +251,13 @@ func (f *FourBit) Row(dst []float32, row int) {
 	}
 }
 
-// nest rounds scales: their mean is taken off, and what is left stored in blocks by the nearest value of the dynamic map.
-func nest(p *kernel.Pool, scales []float32) *NestedMax {
-	n := &NestedMax{Codes: make([]byte, len(scales)), Max: make([]float32, (len(scales)+NestedBlock-1)/NestedBlock), Map: DynamicMap()}
+// nest rounds scales: their mean is taken off, and what is left stored in blocks by the nearest value of the dynamic map. old is memory, as for
+// [newFourBit].
+func nest(old *NestedMax, p *kernel.Pool, scales []float32) *NestedMax {
+	if old == nil {
+		old = &NestedMax{}
+	}
+	n := &NestedMax{Codes: room(old.Codes, len(scales)), Max: room(old.Max, (len(scales)+NestedBlock-1)/NestedBlock), Map: DynamicMap()}
 	sum := 0.0
 	for _, s := range scales {
 		sum += float64(s)
@@ -290,13 +297,11 @@ var nestedCodes = sync.OnceValue(func() []byte {
 	return codes
 })
 
-// values are the scales that the codes stand for.
-func (n *NestedMax) values() []float32 {
-	out := make([]float32, len(n.Codes))
+// values sets out, as many as there are codes, to the scales that they stand for.
+func (n *NestedMax) values(out []float32) {
 	for i, c := range n.Codes {
 		out[i] = float32(n.Map[c]*n.Max[i/NestedBlock]) + n.Offset
 	}
-	return out
 }
 
 // Resolve returns the scales that nested ones stand for, after checking their sizes, as they may come from files.
@@ -304,7 +309,9 @@ func (n *NestedMax) Resolve() ([]float32, error) {
 	if want := (len(n.Codes) + NestedBlock - 1) / NestedBlock; len(n.Max) != want || len(n.Map) != 256 {
 		return nil, fmt.Errorf("%d scales in codes with %d scales of their own and a map of %d values; want %d and 256", len(n.Codes), len(n.Max), len(n.Map), want)
 	}
-	return n.values(), nil
+	scales := make([]float32, len(n.Codes))
+	n.values(scales)
+	return scales, nil
 }
 
 // DynamicMap returns the 256 values of bitsandbytes' signed dynamic 8-bit type: for each power of ten from 10^-6 to 1 twice as many steps

@@ -84,28 +84,30 @@ func (r *Rounded) Load() (*tensor.Tensor, error) {
 // Release implements [tensor.Releaser].
 func (r *Rounded) Release() { tensor.Release(r.From) }
 
-// CodesOf are the codes of what [Rounded.Round] returned.
-func CodesOf(p tensor.Packed) []byte {
-	switch p := p.(type) {
+// room is memory for n elements: that which is given if it is enough, with what is in it, else new.
+func room[T any](old []T, n int) []T {
+	if cap(old) < n {
+		return make([]T, n)
+	}
+	return old[:n]
+}
+
+// Fits reports whether a matrix that was rounded before has memory enough for the codes of r.
+func (r *Rounded) Fits(old tensor.Packed) bool {
+	s := r.Shape()
+	n := r.CodeBytes(s[0], s[1])
+	switch old := old.(type) {
 	case *FourBit:
-		return p.Codes
+		return cap(old.Codes) >= n
 	case *RowInt8:
-		return p.Codes
+		return cap(old.Codes) >= n
 	}
-	return nil
+	return false
 }
 
-// room is memory for n codes: that which is given if it is enough, with what is in it, else new.
-func room(codes []byte, n int) []byte {
-	if cap(codes) < n {
-		return make([]byte, n)
-	}
-	return codes[:n]
-}
-
-// Round rounds the matrix: it returns a [*FourBit] or a [*RowInt8]. codes is memory that those of the result may take, such as the codes of a
-// matrix that is no longer used, or nil.
-func (r *Rounded) Round(codes []byte) (tensor.Packed, error) {
+// Round rounds the matrix: it returns a [*FourBit] or a [*RowInt8]. old is a matrix that Round returned and that is no longer used, whose memory
+// the result may take, or nil.
+func (r *Rounded) Round(old tensor.Packed) (tensor.Packed, error) {
 	t, err := r.From.Load()
 	if err != nil {
 		return nil, err
@@ -134,6 +136,10 @@ func (r *Rounded) Round(codes []byte) (tensor.Packed, error) {
 	p := kernel.Shared()
 	if r.Type == nil {
 		m, err := (*RowInt8)(nil), error(nil)
+		var codes []byte
+		if old, ok := old.(*RowInt8); ok {
+			codes = old.Codes
+		}
 		if r.Scales != tensor.Invalid {
 			m, err = newRowInt8(codes, p, rows, cols, r.Scales, row)
 		} else {
@@ -144,7 +150,8 @@ func (r *Rounded) Round(codes []byte) (tensor.Packed, error) {
 		}
 		return m, nil
 	}
-	m, err := newFourBit(codes, p, r.Type, rows, cols, r.Block, r.Double, row)
+	four, _ := old.(*FourBit)
+	m, err := newFourBit(four, p, r.Type, rows, cols, r.Block, r.Double, row)
 	if err != nil {
 		return nil, err
 	}

@@ -229,14 +229,16 @@ func (w *Writer) index() ([]byte, error) {
 }
 
 // Write puts a tensor in its place.
-func (w *Writer) Write(name string, t *tensor.Tensor) error { return w.WriteInPieces(name, t, nil) }
+func (w *Writer) Write(name string, t *tensor.Tensor) error {
+	return w.WriteInPieces(name, t, nil, nil)
+}
 
 // PieceBytes is how much of a tensor is written at a time.
 const PieceBytes = 4 << 20
 
-// WriteInPieces puts a tensor in its place and calls after, if it is not nil, when a piece of it is written: memory of a mapped file that was read
-// can be let go of then.
-func (w *Writer) WriteInPieces(name string, t *tensor.Tensor, after func()) error {
+// WriteInPieces puts a tensor in its place piece by piece. It calls before, if it is not nil, with each piece, which is not written if that fails,
+// and after, if it is not nil, when the piece is written: memory of a mapped file that was read can be let go of then.
+func (w *Writer) WriteInPieces(name string, t *tensor.Tensor, before func(piece []byte) error, after func()) error {
 	p := w.places[name]
 	switch {
 	case p == nil:
@@ -248,6 +250,11 @@ func (w *Writer) WriteInPieces(name string, t *tensor.Tensor, after func()) erro
 	}
 	at := int64(p.shard.head + p.entry.Begin)
 	for b := range slices.Chunk(t.Bytes(), PieceBytes) {
+		if before != nil {
+			if err := before(b); err != nil {
+				return err
+			}
+		}
 		if err := p.shard.file.WriteAt(b, at); err != nil {
 			return err
 		}

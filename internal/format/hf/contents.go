@@ -39,8 +39,16 @@ func ContentsOf(m *model.Model, o model.SaveOptions) (*Contents, error) {
 		c.Files++
 	}
 	both := 0
+	var last *roundedCell
+	lastHeap, beforeHeap := 0, 0 // of the last rounded matrix and of the one before, which is written while that is made
 	for _, e := range state {
 		heap, mapped := memoryOf(e.Source)
+		if p, ok := e.Source.(*roundedPart); ok {
+			if p.of != last {
+				last, lastHeap, beforeHeap = p.of, heap, lastHeap
+			}
+			heap += beforeHeap
+		}
 		c.Heap = max(c.Heap, heap)
 		both = max(both, c.Heap+mapped)
 	}
@@ -79,6 +87,9 @@ func memoryOf(s tensor.Source) (heap, mapped int) {
 		heap, mapped = from.ByteLen(from.Shape()[0], from.Shape()[1]), from.Stored.ByteLen(values)
 		if from.Stored == tensor.Invalid {
 			mapped = 2 * values
+		}
+		if from.Double { // the scales before they are rounded
+			heap += 4 * ((values + from.Block - 1) / from.Block)
 		}
 		if from.ByInput {
 			heap += 4 * values

@@ -22,8 +22,15 @@ type roundedPart struct {
 type roundedCell struct {
 	from  *packed.Rounded
 	made  tensor.Packed
-	parts int     // not yet written
-	room  *[]byte // the codes of the matrix before, whose memory the next takes over
+	parts int // not yet written
+	rooms *rooms
+}
+
+// rooms are the last two matrices, which are written while the next is made. Their memory goes round: a matrix takes over that of the one before the
+// last.
+type rooms struct {
+	made [2]tensor.Packed
+	next int
 }
 
 func (p *roundedPart) Shape() tensor.Shape { return p.shape }
@@ -33,19 +40,20 @@ func (p *roundedPart) DType() tensor.DType { return p.dtype }
 func (p *roundedPart) Load() (*tensor.Tensor, error) {
 	c := p.of
 	if c.made == nil {
-		codes, shape := *c.room, c.from.Shape()
-		if *c.room = nil; cap(codes) < c.from.CodeBytes(shape[0], shape[1]) {
-			codes = nil
-			collect(shape.Len())
+		old := &c.rooms.made[c.rooms.next]
+		if !c.from.Fits(*old) {
+			*old = nil
+			collect(c.from.Shape().Len())
 		}
 		var err error
-		if c.made, err = c.from.Round(codes); err != nil {
+		if c.made, err = c.from.Round(*old); err != nil {
 			return nil, err
 		}
 	}
 	t, err := p.make(c.made)
 	if c.parts--; c.parts == 0 {
-		*c.room, c.made = packed.CodesOf(c.made), nil
+		c.rooms.made[c.rooms.next], c.made = c.made, nil
+		c.rooms.next ^= 1
 		c.from.Release()
 	}
 	return t, err
@@ -77,7 +85,7 @@ func tiedHeads(g *graph.Graph) []string {
 // laidOut is a model's state with its rounded matrices taken apart, and the configuration that says so.
 func (l *roundedLayout) laidOut(m *model.Model, settings map[string]any) (state []model.Entry, config map[string]any, err error) {
 	var first *packed.Rounded
-	room := new([]byte)
+	rooms := &rooms{}
 	kept := tiedHeads(m.Graph)
 	var coded []string
 	for _, e := range m.StateDict() {
@@ -98,7 +106,7 @@ func (l *roundedLayout) laidOut(m *model.Model, settings map[string]any) (state 
 			return nil, nil, fmt.Errorf("layer %q: %v; layout %s holds one scheme, that of the first layer, %v", module, r.Scheme(), l.name, first.Scheme())
 		}
 		coded = append(coded, module)
-		c := &roundedCell{from: r, room: room}
+		c := &roundedCell{from: r, rooms: rooms}
 		add := func(end string, d tensor.DType, make func(p tensor.Packed) (*tensor.Tensor, error), shape ...int) {
 			c.parts++
 			state = append(state, model.Entry{Name: module + "." + end, Source: &roundedPart{shape, d, c, make}})

@@ -14,7 +14,6 @@ import (
 	"github.com/neurotrain/neuroquant/internal/codec/safetensors"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/packed"
-	"github.com/neurotrain/neuroquant/internal/progress"
 	"github.com/neurotrain/neuroquant/tensor"
 )
 
@@ -136,10 +135,7 @@ func (w *Writer) Accepts(s tensor.Scheme) error {
 }
 
 // Write implements [model.Writer]. Floats are converted to the element type that was announced.
-func (w *Writer) Write(name string, t *tensor.Tensor) error { return w.write(name, t, nil) }
-
-// write is Write of a tensor that was loaded from a source, whose memory is let go of piece by piece.
-func (w *Writer) write(name string, t *tensor.Tensor, from tensor.Source) error {
+func (w *Writer) Write(name string, t *tensor.Tensor) error {
 	want, ok := w.dtypes[name]
 	if !ok {
 		return fmt.Errorf("tensor %q was not announced", name)
@@ -160,15 +156,7 @@ func (w *Writer) write(name string, t *tensor.Tensor, from tensor.Source) error 
 			return fmt.Errorf("tensor %q: %w", name, err)
 		}
 	}
-	if from == nil {
-		return w.w.Write(name, t)
-	}
-	if _, mapped := from.(*safetensors.Tensor); mapped {
-		return w.w.WriteInPieces(name, t, func() { tensor.Release(from) })
-	}
-	err := w.w.Write(name, t)
-	tensor.Release(from)
-	return err
+	return w.w.Write(name, t)
 }
 
 // Abort removes what was written.
@@ -248,43 +236,6 @@ func Create(ctx context.Context, path string, m *model.Model) (model.Writer, err
 	return NewWriter(path, entries, m.Config, m.Dir)
 }
 
-// Save writes the model to the folder at path, which exists, one tensor at a time.
-func Save(ctx context.Context, path string, m *model.Model, o model.SaveOptions) error {
-	state, entries, config, err := planned(m, o)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	w, err := NewWriter(path, entries, config, m.Dir)
-	if err != nil {
-		return err
-	}
-	defer w.Abort()
-	task := progress.From(ctx).Start("writing "+filepath.Base(path), int64(len(state)), "tensors")
-	defer task.Done()
-	for _, e := range state {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		t, err := e.Load()
-		if err != nil {
-			return fmt.Errorf("tensor %q: %w", e.Name, err)
-		}
-		if err := damaged(m, e, t); err != nil {
-			return err
-		}
-		if err := w.write(e.Name, t, e.Source); err != nil {
-			return err
-		}
-		task.Add(1)
-	}
-	if q := apart(config, o); q != nil {
-		if err := w.addJSON(quantizeConfigFile, q); err != nil {
-			return err
-		}
-	}
-	return w.Close()
-}
-
 // apart is the configuration that lies in a file of its own as well; nil: there is none.
 func apart(config map[string]any, o model.SaveOptions) any {
 	if o.Layout == "" || o.Layout == compressedLayout.name || o.Layout == bitsAndBytes {
@@ -295,21 +246,3 @@ func apart(config map[string]any, o model.SaveOptions) any {
 
 // quantizeConfigFile holds the quantization_config by itself, where older loaders look for it.
 const quantizeConfigFile = "quantize_config.json"
-
-// damaged reports an element that is not a number. Of a tensor in a mapped file what was looked at is let go of piece by piece.
-func damaged(m *model.Model, e model.Entry, t *tensor.Tensor) error {
-	if _, mapped := e.Source.(*safetensors.Tensor); !mapped || t.Packed != nil {
-		return m.DamagedTensor(e, t, false)
-	}
-	for b := range slices.Chunk(t.Bytes(), safetensors.PieceBytes) {
-		piece, err := tensor.FromBytes(t.DType, tensor.Shape{len(b) / t.DType.ByteLen(1)}, b)
-		if err != nil {
-			return err
-		}
-		if piece.NaN() >= 0 {
-			return m.DamagedTensor(e, t, false)
-		}
-		tensor.Release(e.Source)
-	}
-	return nil
-}
