@@ -204,7 +204,7 @@ func (m *Manager) forecastWriting(ctx context.Context, orig, work *model.Model, 
 	if len(m.config.formats()) > 1 {
 		f.Notes = append(f.Notes, fmt.Sprintf("bytes are those of format %s, the first", f.Format))
 	}
-	if peak := int64(quantize.WritingPeak(c.Heap, c.Mapped)); f.PeakBytes != nil {
+	if peak := int64(quantize.WritingPeak(c.Heap+c.Garbage, c.Mapped+hashPiece)); f.PeakBytes != nil {
 		*f.PeakBytes = max(*f.PeakBytes, peak)
 	} else if !solvesLayers(m.config.Method) {
 		f.PeakBytes = &peak

@@ -237,7 +237,7 @@ type ceiling struct {
 }
 
 // WritingPeak is what a run takes that makes one tensor after the other, of the heap and of mapped files, the program included.
-func WritingPeak(heap, mapped int) int { return processBytes + heap*8/5 + mapped }
+func WritingPeak(heap, mapped int) int { return processBytes + heap + mapped }
 
 // HoldHeap holds the heap down while tensors are made one after the other that take so much of it, so that the run takes what
 // [WritingPeak] says. What it returns ends that.

@@ -11,10 +11,10 @@ import (
 type Contents struct {
 	State []model.Entry
 	Bytes int64 // of all files
-	// Heap is what making a tensor takes at most beside what is mapped, Mapped the most that the input adds to it: tensors are made in
-	// their order, and what one took of the heap stays there.
-	Heap, Mapped int
-	Files        int // written beside the weights
+	// Heap is what making a tensor takes at most beside what is mapped, Garbage what is on the heap besides before it is collected, Mapped the most
+	// that the input adds: tensors are made in their order, and what one took of the heap stays there.
+	Heap, Garbage, Mapped int
+	Files                 int // written beside the weights
 }
 
 // ContentsOf tells what [Save] writes.
@@ -40,16 +40,23 @@ func ContentsOf(m *model.Model, o model.SaveOptions) (*Contents, error) {
 	}
 	both := 0
 	var last *roundedCell
-	lastHeap, beforeHeap := 0, 0 // of the last rounded matrix and of the one before, which is written while that is made
+	// Of the last rounded matrix and of the one before, which is written while that is made: the heap, and what is mapped of tensors behind it that
+	// are written as they are.
+	var heaps, pieces [2]int
 	for _, e := range state {
 		heap, mapped := memoryOf(e.Source)
-		if p, ok := e.Source.(*roundedPart); ok {
-			if p.of != last {
-				last, lastHeap, beforeHeap = p.of, heap, lastHeap
+		garbage := heap * 3 / 5
+		switch s := e.Source.(type) {
+		case *safetensors.Tensor:
+			pieces[0] = max(pieces[0], mapped)
+		case *roundedPart:
+			if s.of != last {
+				last, heaps, pieces = s.of, [2]int{heap, heaps[0]}, [2]int{0, pieces[0]}
 			}
-			heap += beforeHeap
+			heap, mapped = heaps[0]+heaps[1], mapped+max(pieces[0], pieces[1])
+			garbage = heap/4 + min(heap/3, 1<<20) // its memory is taken over by the next
 		}
-		c.Heap = max(c.Heap, heap)
+		c.Heap, c.Garbage = max(c.Heap, heap), max(c.Garbage, garbage)
 		both = max(both, c.Heap+mapped)
 	}
 	c.Mapped = both - c.Heap
