@@ -210,13 +210,13 @@ func (m *sentencePiece) build(special Special) (*Tokenizer, error) {
 // unigramModel gives user-defined pieces a score that always wins, and keeps all that is no text out of the trie.
 func (m *sentencePiece) unigramModel(unk int) (model, error) {
 	u := &unigram{vocabulary: listVocabulary(m.tokens), unk: unk, single: true}
-	least, most := math.Inf(1), 0x1p-126 // the least of float32 above zero: most is that, as scores are logarithms of probabilities
+	least := math.Inf(1)
 	for i, kind := range m.kinds {
 		if math.IsNaN(float64(m.scores[i])) {
 			return nil, fmt.Errorf("piece %q has the score NaN", m.tokens[i])
 		}
 		if kind == pieceNormal {
-			least, most = min(least, float64(m.scores[i])), max(most, float64(m.scores[i]))
+			least = min(least, float64(m.scores[i]))
 		}
 	}
 	u.scores = make([]float64, len(m.tokens))
@@ -226,7 +226,7 @@ func (m *sentencePiece) unigramModel(unk int) (model, error) {
 		u.scores[i] = float64(m.scores[i])
 		switch kind {
 		case pieceUserDefined:
-			u.scores[i] = float64(float32(len(m.tokens[i]))*float32(most)) - 0.1
+			u.scores[i] = float64(float32(0.1 * float64(len(m.tokens[i])-1))) // GetUserDefinedScore of unigram_model.cc
 		case pieceNormal:
 		default:
 			continue

@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -87,6 +88,41 @@ func TestSentencePieceFile(t *testing.T) {
 	}
 	if got := tok.Decode([]int{1, 4, 4, 9}, true); got != "ab ab<user>" {
 		t.Errorf("decoded %q", got)
+	}
+}
+
+// TestUnigramTies encodes text whose ways to be spelled have scores that are equal but for their rounding. The ids are those of SentencePiece 0.2.3
+// for the same model; of the long text, whose score goes beyond where it begins at zero again, the place of the one single letter.
+func TestUnigramTies(t *testing.T) {
+	for _, c := range []struct {
+		pair, single float32
+		text         string
+		want         []int // the ids
+		place        int   // or, where there are none, where id 6 is
+	}{
+		{-4.2, -2.6, "fooaaaaa", []int{4, 3, 5, 6, 5}, 0},
+		{-4.7, -2.8, "foofooaaaaaaa", []int{4, 3, 3, 6, 5, 5, 5}, 0},
+		{-2.3, -3.9, "fooaaaaa", []int{4, 3, 5, 5, 6}, 0},
+		{-3.3, -2.7, strings.Repeat("a", 180001), nil, 4966},
+		{-4.4, -3.9, strings.Repeat("a", 180001), nil, 68228},
+	} {
+		tok, err := sentencePieceFile(spmFile([]spmPiece{
+			{"<unk>", 0, pieceUnknown},
+			{"<s>", 0, pieceControl},
+			{"</s>", 0, pieceControl},
+			{"foo", 0, pieceUserDefined},
+			{"▁", -3.1, pieceNormal},
+			{"aa", c.pair, pieceNormal},
+			{"a", c.single, pieceNormal},
+			{"b", -4.3, pieceNormal},
+		}, false, false, true, true, nil), configJSON{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := tok.Encode(c.text, false)
+		if err != nil || c.want != nil && !slices.Equal(got, c.want) || c.want == nil && slices.Index(got, 6) != c.place {
+			t.Errorf("%.20q, %v and %v: got %v, id 6 at %d (%v)", c.text, c.pair, c.single, got[:min(len(got), 20)], slices.Index(got, 6), err)
+		}
 	}
 }
 

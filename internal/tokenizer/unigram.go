@@ -25,7 +25,10 @@ type pathNode struct {
 	id    int32
 }
 
-const unkPenalty = 10 // below the least score, as SentencePiece's unigram_model.cc has it
+const (
+	unkPenalty = 10  // below the least score, as SentencePiece's unigram_model.cc has it
+	mostScore  = 1e5 // beyond which sums in single precision begin at zero again: kScoreResetThreshold there
+)
 
 func (u *unigram) vocab() *vocabulary { return &u.vocabulary }
 
@@ -113,8 +116,16 @@ func (u *unigram) findPath(e *encoder, word string) bool {
 	for i := range e.best {
 		e.best[i] = pathNode{start: -1}
 	}
-	for start := 0; start < len(word); {
+	for start, reached := 0, 0; start < len(word); {
 		here := e.best[start].score
+		if u.single && math.Abs(here) > mostScore {
+			for i := start; i <= reached; i++ {
+				if n := &e.best[i]; n.start >= 0 {
+					n.score = float64(float32(n.score - here))
+				}
+			}
+			here = 0
+		}
 		size := 1
 		if word[start] >= utf8.RuneSelf {
 			_, size = utf8.DecodeRuneInString(word[start:])
@@ -130,6 +141,7 @@ func (u *unigram) findPath(e *encoder, word string) bool {
 				continue
 			}
 			u.improve(&e.best[i+1], here, u.scores[id], start, id)
+			reached = max(reached, i+1)
 			hasSingle = hasSingle || i+1-start == size
 		}
 		if !hasSingle {
@@ -138,6 +150,7 @@ func (u *unigram) findPath(e *encoder, word string) bool {
 				return false
 			}
 			u.improve(&e.best[start+size], here, u.unkScore, start, int32(u.unk))
+			reached = max(reached, start+size)
 		}
 		start += size
 	}
