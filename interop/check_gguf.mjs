@@ -163,6 +163,24 @@ for (const [name, m] of Object.entries(folders.length ? {} : trained)) {
         }
         await compare(`${name} ${type}`, file, prompts, windows, !["F16", "BF16"].includes(type));
     }
+    // Blocks whose scales were chosen for the columns that matter in the texts of the calibration.
+    const importance = path.join(work, `${name}-importance.gguf`);
+    for (const [i, type] of ["Q2_K", "Q3_K_M", "Q4_K_M", "Q4_0", "IQ4_NL"].entries()) {
+        const file = path.join(work, `${name}-${type}-importance.gguf`);
+        const from = i ? ["--importance", importance] : ["--importance-text", path.join(dir, m.calibration), "--save-importance", importance];
+        run("convert", dir, file, "--type", type, ...from);
+        const plain = fs.readFileSync(path.join(work, `${name}-${type}.gguf`));
+        report(`${name} ${type} with importance: file`, `${plain.length} bytes`, "other than without", !plain.equals(fs.readFileSync(file)));
+        await compare(`${name} ${type} with importance`, file, prompts, windows, true);
+    }
+    // A model in several files, of which the first is opened. The smallest part is a MiB, so that a very small model stays one file.
+    for (const type of fs.statSync(path.join(work, `${name}-F16.gguf`)).size > 4 << 20 ? ["F16", "Q4_K_M"] : []) {
+        const parts = `${name}-${type}-parts-`;
+        run("convert", dir, path.join(work, parts.slice(0, -1) + ".gguf"), "--type", type, "--split-mb", "2");
+        const files = fs.readdirSync(work).filter((f) => f.startsWith(parts)).sort();
+        report(`${name} ${type} in parts: files`, files.length, "several", files.length > 1);
+        await compare(`${name} ${type} in parts`, path.join(work, files[0]), prompts, windows, type !== "F16");
+    }
     // The codes of GPTQ and AWQ as blocks that decode to the same values.
     for (const method of ["gptq", "awq"]) {
         const folder = path.join(work, `${name}-${method}`), file = `${folder}.gguf`;

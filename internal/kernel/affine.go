@@ -48,7 +48,7 @@ type PackedAffine struct {
 	header                int // bytes of the scales and mins of a group
 	groupBytes, unitBytes int
 	data                  []byte
-	file                  atomic.Pointer[affineBlocks] // what the matrix lies in, until it is packed
+	file                  atomic.Pointer[affineFile] // what the matrix lies in, until it is packed
 	factor                []float32
 	table                 [16]byte // what codes stand for, 128 more than Values
 }
@@ -130,34 +130,50 @@ func PackAffine(p *Pool, s AffineShape, read func(row int, into AffineRow), wher
 	}
 	m := newAffine(s)
 	m.allocate(where)
-	block := m.form.block()
-	p.For(m.units*unitStrips, 1, func(lo, hi int) {
-		deep := m.blocks() * block
-		buf := borrow(affineRows*deep*2 + affineRows*m.groups*20)
-		defer buf.release()
-		rows, panel := buf.bytes()[:affineRows*deep], buf.bytes()[affineRows*deep:2*affineRows*deep]
-		floats := view[float32](buf)[affineRows*deep/2:][:2*affineRows*m.groups]
-		turned := view[float32](buf)[affineRows*deep/2+2*affineRows*m.groups:][:2*affineRows*m.groups]
-		halves := view[uint16](buf)[affineRows*deep+8*affineRows*m.groups:][:2*affineRows*m.groups]
-		if deep > s.Cols {
-			clear(rows)
-		}
-		for i := lo; i < min(hi, m.strips()); i++ {
-			if n := s.Rows - i*affineRows; n < affineRows {
-				clear(rows)
-			}
-			clear(floats)
-			for r := range min(affineRows, s.Rows-i*affineRows) {
-				into := AffineRow{Codes: rows[r*deep:][:s.Cols], Scale: floats[r*m.groups:][:m.groups]}
-				if s.Mins {
-					into.Mins = floats[(affineRows+r)*m.groups:][:m.groups]
-				}
-				read(i*affineRows+r, into)
-			}
-			m.packStrip(i, rows, panel, floats, turned, halves)
+	p.For(m.strips(), 1, func(lo, hi int) {
+		room := m.borrowStrip()
+		defer room.release()
+		for i := lo; i < hi; i++ {
+			room.read(m, min(affineRows, s.Rows-i*affineRows), func(r int, into AffineRow) { read(i*affineRows+r, into) })
+			m.packStrip(i, room, nil)
 		}
 	})
 	return m
+}
+
+// stripRoom is room for the rows of a strip on their way to where they are packed.
+type stripRoom struct {
+	*buffer
+	deep           int       // bytes of a row
+	rows, panel    []byte    // codes, a byte each, in rows and in the order of 8-bit codes
+	floats, turned []float32 // scales and, after them, mins
+	halves         []uint16
+}
+
+// borrowStrip makes room for a strip of m.
+func (m *PackedAffine) borrowStrip() *stripRoom {
+	deep, n := m.blocks()*m.form.block(), affineRows*m.groups
+	b := borrow(2*affineRows*deep + 20*n)
+	floats := view[float32](b)[affineRows*deep/2:]
+	return &stripRoom{
+		b, deep, b.bytes()[:affineRows*deep], b.bytes()[affineRows*deep : 2*affineRows*deep], floats[:2*n], floats[2*n : 4*n],
+		view[uint16](b)[affineRows*deep+8*n:][:2*n],
+	}
+}
+
+// read fills the first rows of the strip.
+func (s *stripRoom) read(m *PackedAffine, rows int, read func(r int, into AffineRow)) {
+	if rows < affineRows || s.deep > m.Cols {
+		clear(s.rows)
+	}
+	clear(s.floats)
+	for r := range rows {
+		into := AffineRow{Codes: s.rows[r*s.deep:][:m.Cols], Scale: s.floats[r*m.groups:][:m.groups]}
+		if m.Mins {
+			into.Mins = s.floats[(affineRows+r)*m.groups:][:m.groups]
+		}
+		read(r, into)
+	}
 }
 
 // newAffine is a matrix of the shape without its contents.
@@ -208,37 +224,37 @@ func (m *PackedAffine) blocks() int { return m.groups * m.inner }
 // Bytes returns the memory that the packed matrix holds, or will.
 func (m *PackedAffine) Bytes() int { return m.units*m.unitBytes + 4*len(m.factor) }
 
-// packStrip packs the codes of 16 rows, which go through panel, and their scales and mins, which go through turned and halves.
-func (m *PackedAffine) packStrip(i int, rows, panel []byte, floats, turned []float32, halves []uint16) {
-	deep := m.blocks() * m.form.block()
-	packTransposed(bytesAsWords(panel), affineRows, bytesAsWords(rows), deep/4, affineRows, deep/4)
-	scale, mins := floats[:affineRows*m.groups], floats[affineRows*m.groups:]
+// packStrip packs strip i, which was read into room. The scales and mins of its rows are divided by factor; without one by what is then in m.factor.
+func (m *PackedAffine) packStrip(i int, room *stripRoom, factor []float32) {
+	packTransposed(bytesAsWords(room.panel), affineRows, bytesAsWords(room.rows), room.deep/4, affineRows, room.deep/4)
+	scale, mins := room.floats[:affineRows*m.groups], room.floats[affineRows*m.groups:]
+	whole := factor == nil
+	if whole {
+		factor = m.factor[i*affineRows:][:affineRows]
+	}
 	for r := range affineRows {
 		s, min := scale[r*m.groups:(r+1)*m.groups], mins[r*m.groups:(r+1)*m.groups]
-		largest := largestOf(s)
-		if m.Mins {
-			largest = max(largest, largestOf(min))
-		}
-		factor := float32(1)
-		if largest > 0 && !math.IsInf(float64(largest), 0) && largest == largest {
-			_, e := math.Frexp(float64(largest))
-			factor = float32(math.Ldexp(1, max(e-14, -126)))
-		}
-		m.factor[i*affineRows+r] = factor
-		if factor != 1 {
-			Scale(s, s, 1/factor)
+		if whole {
+			largest := largestOf(s)
 			if m.Mins {
-				Scale(min, min, 1/factor)
+				largest = max(largest, largestOf(min))
+			}
+			factor[r] = rowFactor(largest)
+		}
+		if factor[r] != 1 {
+			Scale(s, s, 1/factor[r])
+			if m.Mins {
+				Scale(min, min, 1/factor[r])
 			}
 		}
 	}
-	n := affineRows * m.groups
-	packTransposed(words(turned), affineRows, words(scale), m.groups, affineRows, m.groups)
+	n, halves := affineRows*m.groups, room.halves
+	packTransposed(words(room.turned), affineRows, words(scale), m.groups, affineRows, m.groups)
 	if m.Mins {
-		packTransposed(words(turned[n:]), affineRows, words(mins), m.groups, affineRows, m.groups)
-		F32ToF16(halves, turned)
+		packTransposed(words(room.turned[n:]), affineRows, words(mins), m.groups, affineRows, m.groups)
+		F32ToF16(halves, room.turned)
 	} else {
-		F32ToF16(halves[:n], turned[:n])
+		F32ToF16(halves[:n], room.turned[:n])
 	}
 	for g := range m.groups {
 		scales, minima, codes := m.group(i, g)
@@ -246,8 +262,17 @@ func (m *PackedAffine) packStrip(i int, rows, panel []byte, floats, turned []flo
 		if m.Mins {
 			copy(minima, halves[n+g*affineRows:][:affineRows])
 		}
-		packAffine(m.form, m.inner, codes, panel[g*m.inner*16*m.form.block():])
+		packAffine(m.form, m.inner, codes, room.panel[g*m.inner*16*m.form.block():])
 	}
+}
+
+// rowFactor is what the scales and mins of a row are divided by, whose largest magnitude is given, or a number above it.
+func rowFactor(largest float32) float32 {
+	if largest > 0 && !math.IsInf(float64(largest), 0) && largest == largest {
+		_, e := math.Frexp(float64(largest))
+		return float32(math.Ldexp(1, max(e-14, -126)))
+	}
+	return 1
 }
 
 // largestOf is the largest magnitude; not a number where one is not.

@@ -237,6 +237,69 @@ func TestQuantizeBlocks(t *testing.T) {
 	})
 }
 
+// readCase reads the matrix of a case; its numbers above the largest magnitudes of rows are by far above.
+type readCase struct{ *affineCase }
+
+func (c readCase) Read(row, group int, into AffineRow) {
+	s, groups := c.shape, c.shape.Cols/c.shape.Group
+	copy(into.Codes, c.codes[row*s.Cols+group*s.Group:])
+	copy(into.Scale, c.scale[row*groups+group:])
+	if into.Mins != nil {
+		copy(into.Mins, c.mins[row*groups+group:])
+	}
+}
+
+func (c readCase) Largest(row int) float32 {
+	groups, largest := c.shape.Cols/c.shape.Group, largestOf(c.scale)
+	if c.mins != nil {
+		largest = max(largest, largestOf(c.mins[row*groups:(row+1)*groups]))
+	}
+	return 60 * largest
+}
+
+// TestPackAffineRows multiplies by matrices that are read, before and after they are packed, and by the same ones packed at once.
+func TestPackAffineRows(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(5, 7))
+		p := NewPool(2)
+		defer p.Close()
+		for _, s := range []AffineShape{
+			{Bits: 4, Group: 32, Mins: true}, {Bits: 2, Group: 16, Mins: true}, {Bits: 3, Group: 16, Offset: 4}, {Bits: 5, Group: 32, Offset: 16},
+			{Bits: 6, Group: 16, Offset: 32}, {Bits: 8, Group: 32, Offset: 128}, {Bits: 4, Group: 32, Values: &[16]int8{-128, -7, 8: 1, 127}},
+		} {
+			for _, size := range [][2]int{{1, 32}, {17, 96}, {70, 1056}} {
+				s.Rows, s.Cols = size[0], size[1]
+				c := randomAffine(r, s)
+				got, want := PackAffineRows(s, readCase{c}), c.pack(nil)
+				x := randomF32(r, make([]float32, (readRows+1)*s.Cols))
+				for i, tokens := range []int{5, readRows, 1, 5} { // while it is read, packed with the third and packed before
+					a, b := make([]float32, tokens*s.Rows), make([]float32, tokens*s.Rows)
+					got.Multiply(p, tokens, x, s.Cols, a, s.Rows)
+					want.Multiply(p, tokens, x, s.Cols, b, s.Rows)
+					if err := sameBits(b, a); err != nil {
+						t.Fatalf("%+v: products of %d rows: %v", s, tokens, err)
+					}
+					if packed := got.file.Load() == nil; packed != (i >= 2) {
+						t.Fatalf("%+v: packed after a product of %d rows: %v", s, tokens, packed)
+					}
+				}
+				for _, tokens := range []int{readRows + 1, 5} {
+					again := PackAffineRows(s, readCase{c})
+					a, b := make([]float32, tokens*s.Rows), make([]float32, tokens*s.Rows)
+					want.Multiply(p, tokens, x, s.Cols, b, s.Rows)
+					products := 1
+					for again.Multiply(p, tokens, x, s.Cols, a, s.Rows); again.file.Load() != nil; products++ {
+						again.Multiply(p, tokens, x, s.Cols, a, s.Rows)
+					}
+					if err := sameBits(b, a); err != nil || tokens > readRows && products > 1 || tokens < readRows && products != mostReads+1 {
+						t.Fatalf("%+v: packed for product %d of %d rows: %v", s, products, tokens, err)
+					}
+				}
+			}
+		}
+	})
+}
+
 // TestPackAffineBlocks packs blocks as files have them and the same codes one by one.
 func TestPackAffineBlocks(t *testing.T) {
 	onEach(t, func(t *testing.T) {

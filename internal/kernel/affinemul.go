@@ -192,6 +192,9 @@ func (j *affineJob) tiles(p *Pool) {
 	panels := 0
 	for _, q := range j.products[:j.count] {
 		panels += q.M.panels()
+		if f := q.M.file.Load(); f != nil && f.better(j.tokens) {
+			q.M.pack(p)
+		}
 	}
 	j.part = padded
 	for j.part > 512 || j.part > 64 && panels*(padded/j.part) < 4*p.Threads() {
@@ -242,6 +245,11 @@ func (j *affineJob) panelsOf(q *AffineProduct, lo, hi int) {
 		t1 := min(t0+j.part, padded)
 		clear(c[:(t1-t0)*panelWidth])
 		run.first, run.count = first, count
+		if run.file != nil && run.file.rows != nil {
+			for s := range count {
+				run.file.factors(m, first+s, run.factor[s*affineRows:][:affineRows])
+			}
+		}
 		for g := 0; g < m.groups; g += groups {
 			run.g, run.groups = g, min(groups, m.groups-g)
 			for piece := range pieces {
@@ -265,8 +273,9 @@ type affineRun struct {
 	g, groups    int
 	b, inner     int
 
-	file *affineBlocks // what the matrix lies in, if it is not packed
-	unit []byte        // the strips, packed from that
+	file   *affineFile                       // what the matrix lies in, if it is not packed
+	unit   []byte                            // the strips, packed from that
+	factor [panelStrips * affineRows]float32 // of their rows, where they are read
 
 	codes       []byte
 	scale, mins []float32
@@ -301,9 +310,21 @@ func (r *affineRun) add(t0, t1 int, c []float32) {
 	ldd := r.count * affineRows
 	from, first, group := m, r.first, r.g
 	if r.file != nil {
-		from, first, group = &PackedAffine{form: m.form, groups: r.groups, header: m.header, groupBytes: m.groupBytes, unitBytes: len(r.unit), data: r.unit}, 0, 0
+		from, first, group = &PackedAffine{
+			AffineShape: AffineShape{Cols: r.groups * r.m.Group, Mins: m.Mins},
+			form:        m.form, groups: r.groups, inner: 1, header: m.header, groupBytes: m.groupBytes, unitBytes: len(r.unit), data: r.unit,
+		}, 0, 0
+		var room *stripRoom
+		if r.file.rows != nil {
+			room = from.borrowStrip()
+			defer room.release()
+		}
 		for s := range r.count {
-			from.packBlocks(s, r.file, r.first+s, r.g, r.groups*(2+4*m.form.bits()), false)
+			if room == nil {
+				from.packBlocks(s, r.file, r.first+s, r.g, r.groups*(2+4*m.form.bits()), false)
+			} else {
+				from.packRows(s, r.file, r.first+s, r.g, room, r.factor[s*affineRows:][:affineRows], m.Rows)
+			}
 		}
 	}
 	for s := range r.count {
@@ -315,7 +336,10 @@ func (r *affineRun) add(t0, t1 int, c []float32) {
 			w.strips[s] = r.codes[s*ldw : (s+1)*ldw]
 			unpackAffine(m.form, &m.table, r.groups, r.inner, gap, w.strips[s], codes)
 		}
-		factor := m.factor[(r.first+s)*affineRows:][:affineRows]
+		factor := r.factor[s*affineRows:][:affineRows]
+		if r.file == nil || r.file.rows == nil {
+			factor = m.factor[(r.first+s)*affineRows:][:affineRows]
+		}
 		affineScales(r.groups, r.inner, scales, m.groupBytes, factor, r.scale[s*affineRows:], ldd)
 		if mins != nil {
 			affineScales(r.groups, r.inner, minima, m.groupBytes, factor, mins[s*affineRows:], ldd)

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/neurotrain/neuroquant/internal/kernel"
+	"github.com/neurotrain/neuroquant/tensor"
 )
 
 // affineKind says how the blocks of a type are codes on an even scale: the value of a code q is scale*(q-offset) + min.
@@ -12,9 +13,11 @@ type affineKind struct {
 	bits, group, offset int
 	mins                bool
 	values              *[16]int8 // what codes stand for, if that is no even scale
-	// read takes a block apart, rows those of whole rows. Where there is neither, the kernels know the blocks.
+	// read takes a block apart, rows those of several. Where there is neither, the kernels know the blocks.
 	read func(src, codes []byte, scale, mins []float32)
 	rows func(src, codes []byte, scale []float32)
+	// largest returns the largest magnitude that a scale or min of a block has, or a number above it.
+	largest func(src []byte) float32
 	// holds says whether the kernels, whose scales are of float16, have those of a block; nil: of all.
 	holds func(src []byte) bool
 }
@@ -30,13 +33,13 @@ var affineKinds = map[Kind]affineKind{
 			scale[b] = d * float32(code-32)
 			splitNibbles(codes[32*b:][:16], codes[32*b+16:][:16], src[8+16*b:][:16])
 		}
-	}},
+	}, largest: func(src []byte) float32 { return 32 * largestHalf(src[:2]) }},
 	MXFP4: {bits: 4, group: 32, values: &bytesFP4, rows: func(src, codes []byte, scale []float32) {
 		for b := range scale {
 			scale[b] = scaleMXFP4(src[17*b])
 			splitNibbles(codes[32*b:][:16], codes[32*b+16:][:16], src[17*b+1:][:16])
 		}
-	}, holds: func(src []byte) bool {
+	}, largest: func(src []byte) float32 { return scaleMXFP4(src[0]) }, holds: func(src []byte) bool {
 		if src[0] >= 128-24 && src[0] < 128+16 {
 			return true
 		}
@@ -49,19 +52,21 @@ var affineKinds = map[Kind]affineKind{
 				codes[16*s+j], codes[16*s+8+j] = codesFP4[q&15], codesFP4[q>>4]
 			}
 		}
+	}, largest: func(src []byte) float32 {
+		return max(scaleNVFP4(src[0]), scaleNVFP4(src[1]), scaleNVFP4(src[2]), scaleNVFP4(src[3]))
 	}},
 	Q4_1: {bits: 4, group: 32, offset: 0, mins: true, read: func(src, codes []byte, scale, mins []float32) {
 		scale[0], mins[0] = half(src), half(src[2:])
 		splitNibbles(codes[:16], codes[16:32], src[4:20])
-	}},
+	}, largest: func(src []byte) float32 { return largestHalf(src[:4]) }},
 	Q5_0: {bits: 5, group: 32, offset: 16, read: func(src, codes []byte, scale, _ []float32) {
 		scale[0] = half(src)
 		codes5(codes, src[6:22], binary.LittleEndian.Uint32(src[2:]))
-	}},
+	}, largest: func(src []byte) float32 { return largestHalf(src[:2]) }},
 	Q5_1: {bits: 5, group: 32, offset: 0, mins: true, read: func(src, codes []byte, scale, mins []float32) {
 		scale[0], mins[0] = half(src), half(src[2:])
 		codes5(codes, src[8:24], binary.LittleEndian.Uint32(src[4:]))
-	}},
+	}, largest: func(src []byte) float32 { return largestHalf(src[:4]) }},
 	Q2_K: {bits: 2, group: 16, offset: 0, mins: true, read: func(src, codes []byte, scale, mins []float32) {
 		d, dmin := half(src[80:]), half(src[82:])
 		for j, sc := range src[:16] {
@@ -70,7 +75,7 @@ var affineKinds = map[Kind]affineKind{
 		for e := range codes {
 			codes[e] = src[16+e/128*32+e%32] >> (e % 128 / 32 * 2) & 3
 		}
-	}},
+	}, largest: func(src []byte) float32 { return 15 * largestHalf(src[80:84]) }},
 	Q3_K: {bits: 3, group: 16, offset: 4, read: func(src, codes []byte, scale, _ []float32) {
 		d := half(src[108:])
 		for j, sc := range scalesQ3K(src[96:108]) {
@@ -79,13 +84,13 @@ var affineKinds = map[Kind]affineKind{
 		for e := range codes {
 			codes[e] = src[32+e/128*32+e%32]>>(e%128/32*2)&3 | src[e%32]>>(e/32)&1<<2
 		}
-	}},
+	}, largest: func(src []byte) float32 { return 32 * largestHalf(src[108:110]) }},
 	Q4_K: {bits: 4, group: 32, offset: 0, mins: true, read: func(src, codes []byte, scale, mins []float32) {
 		scalesK(src, scale, mins)
 		for c := range 4 {
 			splitNibbles(codes[64*c:64*c+32], codes[64*c+32:64*c+64], src[16+32*c:48+32*c])
 		}
-	}},
+	}, largest: func(src []byte) float32 { return 63 * largestHalf(src[:4]) }},
 	Q5_K: {bits: 5, group: 32, offset: 0, mins: true, read: func(src, codes []byte, scale, mins []float32) {
 		scalesK(src, scale, mins)
 		high := src[16:48]
@@ -96,7 +101,7 @@ var affineKinds = map[Kind]affineKind{
 				codes[64*c+32+l] |= h >> (2*c + 1) & 1 << 4
 			}
 		}
-	}},
+	}, largest: func(src []byte) float32 { return 63 * largestHalf(src[:4]) }},
 	Q6_K: {bits: 6, group: 16, offset: 32, read: func(src, codes []byte, scale, _ []float32) {
 		d := half(src[208:])
 		for j, sc := range src[192:208] {
@@ -114,7 +119,7 @@ var affineKinds = map[Kind]affineKind{
 				}
 			}
 		}
-	}},
+	}, largest: func(src []byte) float32 { return 128 * largestHalf(src[208:210]) }},
 }
 
 // bytesIQ4 and bytesFP4 are levelsIQ4 and levelsFP4 as whole numbers, codesFP4 these as codes of 5 bits with the offset 12.
@@ -179,19 +184,53 @@ func (b *Blocks) prepare(p *kernel.Pool) Multiplier {
 			return nil
 		}
 	}
-	per := size / k.group
-	return kernel.PackAffine(p, s, func(row int, into kernel.AffineRow) {
-		src := b.Bytes(row, row+1)
-		if k.rows != nil {
-			k.rows(src, into.Codes, into.Scale)
-			return
+	rows := &affineBlockRows{b.Data, b.Cols / size * bytes, k, bytes, size / k.group}
+	if !kernel.CanPackAffineRows(s) {
+		return kernel.PackAffine(p, s, func(row int, into kernel.AffineRow) { rows.Read(row, 0, into) }, kernel.Lasting)
+	}
+	return kernel.PackAffineRows(s, rows, kernel.Lasting)
+}
+
+// affineBlockRows reads a matrix of blocks for the kernels.
+type affineBlockRows struct {
+	data  []byte
+	row   int // bytes of a row
+	kind  affineKind
+	bytes int // of a block
+	per   int // groups of a block
+}
+
+// Read implements [kernel.AffineRows].
+func (r *affineBlockRows) Read(row, group int, into kernel.AffineRow) {
+	src := r.data[row*r.row+group/r.per*r.bytes : (row+1)*r.row]
+	if r.kind.rows != nil {
+		r.kind.rows(src, into.Codes, into.Scale)
+		return
+	}
+	size := r.per * r.kind.group
+	for i := range len(into.Scale) / r.per {
+		var mins []float32
+		if r.kind.mins {
+			mins = into.Mins[i*r.per : (i+1)*r.per]
 		}
-		for i := range b.Cols / size {
-			var mins []float32
-			if k.mins {
-				mins = into.Mins[i*per : (i+1)*per]
-			}
-			k.read(src[i*bytes:(i+1)*bytes], into.Codes[i*size:(i+1)*size], into.Scale[i*per:(i+1)*per], mins)
-		}
-	}, kernel.Lasting)
+		r.kind.read(src[i*r.bytes:(i+1)*r.bytes], into.Codes[i*size:(i+1)*size], into.Scale[i*r.per:(i+1)*r.per], mins)
+	}
+}
+
+// Largest implements [kernel.AffineRows].
+func (r *affineBlockRows) Largest(row int) float32 {
+	var largest float32
+	for src := r.data[row*r.row : (row+1)*r.row]; len(src) > 0; src = src[r.bytes:] {
+		largest = max(largest, r.kind.largest(src[:r.bytes]))
+	}
+	return largest
+}
+
+// largestHalf is the largest magnitude of some numbers of binary16; not a number where one is not.
+func largestHalf(src []byte) float32 {
+	bits := binary.LittleEndian.Uint16(src) & 0x7fff
+	for i := 2; i < len(src); i += 2 {
+		bits = max(bits, binary.LittleEndian.Uint16(src[i:])&0x7fff)
+	}
+	return tensor.Half(bits).Float32()
 }
