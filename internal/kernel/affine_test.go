@@ -264,8 +264,13 @@ func TestPackAffineRows(t *testing.T) {
 		p := NewPool(2)
 		defer p.Close()
 		for _, s := range []AffineShape{
-			{Bits: 4, Group: 32, Mins: true}, {Bits: 2, Group: 16, Mins: true}, {Bits: 3, Group: 16, Offset: 4}, {Bits: 5, Group: 32, Offset: 16},
-			{Bits: 6, Group: 16, Offset: 32}, {Bits: 8, Group: 32, Offset: 128}, {Bits: 4, Group: 32, Values: &[16]int8{-128, -7, 8: 1, 127}},
+			{Bits: 4, Group: 32, Mins: true},
+			{Bits: 2, Group: 16, Mins: true},
+			{Bits: 3, Group: 16, Offset: 4},
+			{Bits: 5, Group: 32, Offset: 16},
+			{Bits: 6, Group: 16, Offset: 32},
+			{Bits: 8, Group: 32, Offset: 128},
+			{Bits: 4, Group: 32, Values: &[16]int8{-128, -7, 8: 1, 127}},
 		} {
 			for _, size := range [][2]int{{1, 32}, {17, 96}, {70, 1056}} {
 				s.Rows, s.Cols = size[0], size[1]

@@ -29,7 +29,7 @@ func store[T, O any](owner *O, n int, where []Storage) []T {
 	if len(where) == 0 || where[0] != Lasting || size < lastingBytes {
 		return make([]T, n)
 	}
-	b, free, err := mmap.Anonymous(size)
+	b, free, err := mmap.Together(size)
 	if err != nil {
 		return make([]T, n)
 	}

@@ -110,6 +110,42 @@ func TestAnonymous(t *testing.T) {
 	}
 }
 
+// TestTogether fills allocations that share mappings and gives them back in another order.
+func TestTogether(t *testing.T) {
+	var all [][]byte
+	var frees []func() error
+	for i, n := range []int{1, 100, regionBytes / 3, hugePage, regionBytes / 3, regionBytes/2 + 5, regionBytes / 3, 7} {
+		b, free, err := Together(n)
+		if err != nil {
+			t.Skipf("this system has no such memory: %v", err)
+		}
+		if len(b) != n || cap(b) < n {
+			t.Fatalf("%d bytes, want %d", len(b), n)
+		}
+		for j := range b {
+			if b[j] != 0 {
+				t.Fatalf("byte %d of allocation %d is %d", j, i, b[j])
+			}
+			b[j] = byte(i + 1)
+		}
+		all, frees = append(all, b), append(frees, free)
+	}
+	for _, i := range []int{2, 0, 7, 5, 1, 6, 3, 4} {
+		for j, v := range all[i] {
+			if v != byte(i+1) {
+				t.Fatalf("byte %d of allocation %d has become %d", j, i, v)
+			}
+		}
+		all[i] = nil
+		if err := frees[i](); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if regions.last != nil {
+		t.Errorf("%d allocations of a mapping are left", regions.last.live)
+	}
+}
+
 func TestDroppedPagesComeBack(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	want := make([]byte, 5*os.Getpagesize()+17)
