@@ -3,15 +3,19 @@ package neuroquant
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime/debug"
+	"time"
 
 	"github.com/neurotrain/neuroquant/data"
 	"github.com/neurotrain/neuroquant/internal/analyze"
 	"github.com/neurotrain/neuroquant/internal/generate"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/progress"
+	"github.com/neurotrain/neuroquant/internal/quantize"
 	"github.com/neurotrain/neuroquant/internal/report"
+	"github.com/neurotrain/neuroquant/tensor"
 )
 
 // CalibrationText says of calibration samples that the model wrote itself how they came about.
@@ -48,24 +52,138 @@ func (m *Manager) ownText(orig *model.Model) *CalibrationText {
 	return c
 }
 
+// writtenTogether is how many sequences are written at once after the first, of which the cache of one takes so many bytes.
+func writtenTogether(cache int) int { return max(min(writtenBytes/max(cache, 1), 16), 1) }
+
+// memory is what writing takes of the heap, and of the files of the model.
+func (c *CalibrationText) memory(orig *model.Model) (heap, mapped int) {
+	cache := 0
+	for _, n := range orig.Graph.Nodes {
+		if n.Op.Kind() != "Attention" {
+			continue
+		}
+		for _, v := range n.In[1:3] { // keys and values
+			if d := v.Type.Dims; len(d) > 0 && d[len(d)-1].IsKnown() {
+				cache += 4 * (c.Tokens + 63) / 64 * 64 * d[len(d)-1].Size
+			}
+		}
+	}
+	vocabulary := 0
+	if d := orig.Graph.Outputs[0].Type.Dims; len(d) > 0 && d[len(d)-1].IsKnown() {
+		vocabulary = d[len(d)-1].Size
+	}
+	together := min(writtenTogether(cache), c.Samples)
+	// Logits, and what a draw makes of them; values of a step.
+	// Matrices of 16 bits are multiplied by as they lie in their files, others in a packed copy.
+	return max(cache, min(together*cache, writtenBytes)) + 32*together*vocabulary + 4<<20, int(min(diskBytes(orig), analyze.SizeOf(orig).MemoryBytes))
+}
+
+// calibrationWriter is a model that writes texts.
+type calibrationWriter struct {
+	*Generator
+	orig *model.Model
+}
+
+func (c *CalibrationText) generator(orig *model.Model) (*calibrationWriter, error) {
+	g, err := (&Model{m: orig}).NewGenerator(GeneratorOptions{Products: "float32", Cache: "float32"})
+	if err != nil {
+		return nil, err
+	}
+	return &calibrationWriter{g, orig}, nil
+}
+
+// end gives up the memory of the model, which methods that follow hold a part of at a time.
+func (w *calibrationWriter) end() {
+	w.Close()
+	for _, v := range w.orig.Graph.Params() {
+		tensor.Release(v.Data)
+	}
+	debug.FreeOSMemory()
+}
+
+// first is the token that a text begins with.
+func (w *calibrationWriter) first(random *rand.Rand) int {
+	if w.l.begin >= 0 {
+		return w.l.begin
+	}
+	return random.IntN(w.l.tokenizer.Size())
+}
+
+// timedSteps is how many tokens of a text are written to time all.
+const timedSteps = 8
+
+// time estimates how long writing takes: a step at the beginning of a text tells what one takes, for one text and for those that are written
+// together, and one at the end how that grows with the text.
+func (c *CalibrationText) time(ctx context.Context, orig *model.Model) (time.Duration, error) {
+	heap, _ := c.memory(orig)
+	defer quantize.HoldLasting(heap)()
+	start := time.Now()
+	g, err := c.generator(orig)
+	if err != nil {
+		return 0, err
+	}
+	defer g.end()
+	random := rand.New(rand.NewPCG(c.Seed, uint64(c.Tokens)))
+	cache := 0
+	step := func(texts, behind int) (float64, error) {
+		r := generate.Request{Tokens: timedSteps, Sampling: generate.Sampling{Temperature: 1}}
+		for range texts {
+			prompt := make([]int, behind+1)
+			for i := range prompt {
+				prompt[i] = g.first(random)
+			}
+			r.Prompts = append(r.Prompts, prompt)
+		}
+		least := math.Inf(1)
+		for range 2 {
+			_, timing, err := g.e.Run(ctx, r)
+			if err != nil {
+				return 0, damaged(ctx, orig, err)
+			}
+			least, cache = min(least, float64(timing.Decode)/(timedSteps-1)), timing.CacheBytes/texts
+		}
+		return least, nil
+	}
+	if _, err := step(1, 0); err != nil { // prepares the model
+		return 0, err
+	}
+	opening := time.Since(start)
+	one, err := step(1, 0)
+	if err != nil {
+		return 0, err
+	}
+	late, err := step(1, max(c.Tokens-timedSteps-1, 0))
+	if err != nil {
+		return 0, err
+	}
+	grows := max(late-one, 0) / 2 // on average
+	together := min(writtenTogether(cache), c.Samples)
+	all, err := step(together, 0)
+	if err != nil {
+		return 0, err
+	}
+	steps, rest := float64(c.Tokens-1), float64(c.Samples-1)
+	total := steps * (one + grows + rest/float64(together)*all + rest*grows)
+	return opening + time.Duration(total), nil
+}
+
 // write has the model write texts, as in Liu et al., "LLM-QAT: Data-Free Quantization Aware Training for Large Language Models" (2023): each
 // begins with the token that begins a text, or where there is none with one drawn from the vocabulary, and goes on with tokens drawn by the
 // probabilities that the model gives them. A text that ends is followed by the next in the same sample.
 func (c *CalibrationText) write(ctx context.Context, orig *model.Model, most int) (data.Set, error) {
-	size := analyze.SizeOf(orig).MemoryBytes
-	if most > 0 && int64(most) < size+writtenBytes {
+	heap, mapped := c.memory(orig)
+	if peak := quantize.LastingPeak(heap, mapped); most > 0 && most < peak {
 		return nil, fmt.Errorf("no calibration data: to write its own the model must be in memory, which takes %s, and max_memory is %s; give texts as data",
-			report.Bytes(size+writtenBytes), report.Bytes(int64(most)))
+			report.Bytes(int64(peak)), report.Bytes(int64(most)))
 	}
+	defer quantize.HoldLasting(heap)()
 	log := progress.From(ctx).Log
 	log(fmt.Sprintf("quantize: no calibration data: the model writes %d samples of %d tokens itself (seed %d)", c.Samples, c.Tokens, c.Seed))
-	w := &Model{m: orig}
-	g, err := w.NewGenerator(GeneratorOptions{Products: "float32", Cache: "float32"})
+	g, err := c.generator(orig)
 	if err != nil {
 		return nil, err
 	}
-	defer debug.FreeOSMemory()
-	defer g.Close()
+	defer g.end()
 	task := progress.From(ctx).Start("write calibration text", int64(c.Samples*c.Tokens), "tokens")
 	defer task.Done()
 	random := rand.New(rand.NewPCG(c.Seed, uint64(c.Tokens)))
@@ -74,11 +192,7 @@ func (c *CalibrationText) write(ctx context.Context, orig *model.Model, most int
 		n := min(together, c.Samples-done)
 		r := generate.Request{Tokens: c.Tokens - 1, Sampling: generate.Sampling{Temperature: 1, Seed: random.Uint64()}}
 		for range n {
-			first := g.l.begin
-			if first < 0 {
-				first = random.IntN(g.l.tokenizer.Size())
-			}
-			r.Prompts = append(r.Prompts, []int{first})
+			r.Prompts = append(r.Prompts, []int{g.first(random)})
 		}
 		r.Each = func(int, int) (bool, error) {
 			task.Add(1)
@@ -95,7 +209,7 @@ func (c *CalibrationText) write(ctx context.Context, orig *model.Model, most int
 			}
 		}
 		done += n
-		together = max(min(writtenBytes/max(timing.CacheBytes/n, 1), 16), 1)
+		together = writtenTogether(timing.CacheBytes / n)
 	}
 	return data.Windows(orig.Graph.Inputs[0].Name, ids, c.Tokens)
 }

@@ -95,9 +95,9 @@ func TestModelsWriteTheirCalibrationText(t *testing.T) {
 
 func TestModelsDoNotWriteBeyondMemory(t *testing.T) {
 	c := GPTQ4BitConfig()
-	c.MaxMemory = "64MiB"
+	c.MaxMemory = "24MiB"
 	_, err := NewManager(c).Quantize(context.Background(), material.Path(t, "data/stories260k"))
-	if err == nil || !strings.Contains(err.Error(), "max_memory is 64.00 MiB; give texts as data") {
+	if err == nil || !strings.Contains(err.Error(), "max_memory is 24.00 MiB; give texts as data") {
 		t.Errorf("got %v", err)
 	}
 }

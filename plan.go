@@ -110,8 +110,9 @@ func (m *Manager) forecastSolving(ctx context.Context, orig, work *model.Model, 
 		f.Notes = append(f.Notes, "memory and time depend on the sizes of samples, which the model leaves open: give samples with --data")
 		return nil
 	}
-	if own := m.ownText(orig); own != nil {
-		f.Notes = append(f.Notes, fmt.Sprintf("without data the model writes its %d samples of %d tokens itself (seed %d), which time and memory here leave out; texts given as data serve it better", own.Samples, own.Tokens, own.Seed))
+	own := m.ownText(orig)
+	if own != nil {
+		f.Notes = append(f.Notes, fmt.Sprintf("without data the model writes its %d samples of %d tokens itself (seed %d); texts given as data serve it better", own.Samples, own.Tokens, own.Seed))
 	}
 	f.Samples, f.Tokens = samples, shapes[0][len(shapes[0])-1]
 	if note := expertsForecast(p, orig.Config, samples*f.Tokens); note != "" {
@@ -125,18 +126,35 @@ func (m *Manager) forecastSolving(ctx context.Context, orig, work *model.Model, 
 	if err != nil {
 		return fmt.Errorf("max_memory: %w", err)
 	}
+	if own != nil {
+		writing := quantize.LastingPeak(own.memory(orig))
+		if limit := p.Recipe.Memory; limit > 0 && writing > limit {
+			return fmt.Errorf("max_memory: memory of %d MiB; without data the model writes calibration text, which takes %d MiB", limit>>20, (writing+1<<20-1)>>20)
+		}
+		peak = max(peak, writing)
+	}
 	bytes := int64(peak)
 	f.PeakBytes = &bytes
 	if o.NoTime {
 		return nil
 	}
 	start := time.Now()
+	f.Parts = map[string]float64{}
+	if own != nil {
+		took, err := own.time(ctx, orig)
+		if err != nil {
+			return err
+		}
+		f.Parts["calibration text"] = took.Seconds()
+	}
 	t, err := quantize.Probe(ctx, work, p, shapes, samples, m.beside(o))
 	if err != nil {
 		return err
 	}
-	f.Parts = map[string]float64{
-		"probe": time.Since(start).Seconds(), "forward": t.Forward.Seconds(), "inputs of layers": t.Inputs.Seconds(), "solving": t.Solve.Seconds(), "keeping finished layers": t.Keep.Seconds(),
+	for part, took := range map[string]time.Duration{
+		"probe": time.Since(start), "forward": t.Forward, "inputs of layers": t.Inputs, "solving": t.Solve, "keeping finished layers": t.Keep,
+	} {
+		f.Parts[part] = took.Seconds()
 	}
 	return nil
 }
@@ -204,6 +222,10 @@ func (m *Manager) forecastWriting(ctx context.Context, orig, work *model.Model, 
 	if len(m.config.formats()) > 1 {
 		f.Notes = append(f.Notes, fmt.Sprintf("bytes are those of format %s, the first", f.Format))
 	}
+	if m.config.Method == "w8a8" && m.config.SmoothQuant {
+		f.Notes = append(f.Notes, "memory and time are not told with smooth_quant, which runs the whole model on the samples before")
+		return nil
+	}
 	if peak := int64(quantize.WritingPeak(c.Heap+c.Garbage, c.Mapped+hashPiece)); f.PeakBytes != nil {
 		*f.PeakBytes = max(*f.PeakBytes, peak)
 	} else if !solvesLayers(m.config.Method) {
@@ -212,7 +234,7 @@ func (m *Manager) forecastWriting(ctx context.Context, orig, work *model.Model, 
 	if o.NoTime {
 		return nil
 	}
-	return m.timeWriting(ctx, orig, c, f, o)
+	return m.timeWriting(ctx, orig, work, c, f, o)
 }
 
 // forecastONNX adds the bytes of an ONNX file.

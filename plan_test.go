@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/neurotrain/neuroquant"
+	"github.com/neurotrain/neuroquant/internal/material"
 	"github.com/neurotrain/neuroquant/internal/shapes"
 )
 
@@ -71,7 +72,8 @@ func TestForecastBytes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if f.OutputBytes == nil || f.Format != "onnx" && (f.PeakBytes == nil || f.Seconds == nil || *f.Seconds <= 0) {
+			told := f.PeakBytes != nil && f.Seconds != nil && *f.Seconds > 0
+			if f.OutputBytes == nil || f.Format != "onnx" && told == c.SmoothQuant || c.SmoothQuant && len(f.Notes) == 0 {
 				t.Fatalf("%+v", f)
 			}
 			out := filepath.Join(t.TempDir(), "out")
@@ -96,6 +98,33 @@ func TestForecastBytes(t *testing.T) {
 				t.Errorf("%d bytes are written, %d were foretold", bytes, *f.OutputBytes)
 			}
 		})
+	}
+}
+
+// TestForecastOfOwnText counts the time and the memory of calibration text that the model writes itself: of more text each is more.
+func TestForecastOfOwnText(t *testing.T) {
+	dir := material.Path(t, "data/stories260k")
+	forecast := func(samples int, limit string) (*neuroquant.Forecast, error) {
+		c := neuroquant.GPTQ4BitConfig()
+		c.GroupSize, c.NumCalibrationSamples, c.MaxMemory = 64, samples, limit
+		return neuroquant.NewManager(c).Forecast(context.Background(), dir, neuroquant.ForecastOptions{Output: t.TempDir()})
+	}
+	few, err := forecast(2, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	many, err := forecast(200, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, b := few.Parts["calibration text"], many.Parts["calibration text"]; a <= 0 || b <= a {
+		t.Errorf("2 samples take %g s to write, 200 take %g s", a, b)
+	}
+	if *many.PeakBytes <= *few.PeakBytes {
+		t.Errorf("2 samples take %d bytes, 200 take %d", *few.PeakBytes, *many.PeakBytes)
+	}
+	if _, err := forecast(2, "24MiB"); err == nil || !strings.Contains(err.Error(), "max_memory: memory of 24 MiB") {
+		t.Errorf("error %v", err)
 	}
 }
 

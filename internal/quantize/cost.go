@@ -191,6 +191,9 @@ func (c *Costs) keeps() int {
 func (c *Costs) setBytes(set []sizes) int {
 	n := set[0].cols
 	input := 4 * n * c.tokens
+	if c.o.Asymmetric { // those of the original network, and the difference
+		input *= 3
+	}
 	if c.method == "awq" {
 		all, most := 0, 0
 		for _, l := range set {
@@ -200,16 +203,18 @@ func (c *Costs) setBytes(set []sizes) int {
 		// The sample of this stage and of the one before, and the packed one.
 		return input + 4*4*n*sampledTokens + all + most + scratchBytes(n)
 	}
-	factor := 4 * n * n // float32, which is made beside the matrix in float64
-	if c.o.Asymmetric {
-		factor += 12 * n * n
+	// The sum of the inputs lies beside the matrix that is factorized; both are float64, and the factor stays in the memory of the latter.
+	summed, factor := 16*n*n, 8*n*n
+	if c.o.Asymmetric { // the drift, and what is made of it with a matrix beside it, which takes the memory of the sum
+		summed += 4 * n * n
+		factor += 4 * n * n
 	}
 	most := 0
 	for _, l := range set {
 		// The weights, the same in the order of the solver, its differences and codes, and codes packed.
 		most = max(most, (4+4+4+1+1)*l.rows*l.cols)
 	}
-	return input + 8*n*n + factor + max(8*n*n, most) + scratchBytes(n)
+	return input + max(summed, factor+most) + scratchBytes(n)
 }
 
 // scratchBytes is what products with inputs of a width leave to the next, outside of the heap.
@@ -241,9 +246,17 @@ func WritingPeak(heap, mapped int) int { return processBytes + heap + mapped }
 
 // HoldHeap holds the heap down while tensors are made one after the other that take so much of it, so that the run takes what
 // [WritingPeak] says. What it returns ends that.
-func HoldHeap(heap int) (end func()) {
+func HoldHeap(heap int) (end func()) { return hold(heapLimit(heap)) }
+
+// LastingPeak is what a run takes that has so much on the heap that lasts, and of mapped files, the program included.
+func LastingPeak(heap, mapped int) int { return processBytes + heap + 1<<20 + mapped }
+
+// HoldLasting holds the heap down while so much of it lasts, so that the run takes what [LastingPeak] says. What it returns ends that.
+func HoldLasting(heap int) (end func()) { return hold(runtimeBytes + heap + 1<<20) }
+
+func hold(limit int) (end func()) {
 	debug.FreeOSMemory()
-	was := debug.SetMemoryLimit(int64(heapLimit(heap)))
+	was := debug.SetMemoryLimit(int64(limit))
 	return func() { debug.SetMemoryLimit(was) }
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"unsafe"
 
 	"github.com/neurotrain/neuroquant/internal/kernel"
 )
@@ -132,15 +133,36 @@ func (f *Factor) invert(p *kernel.Pool, h *Hessian) error {
 			return fmt.Errorf("the inputs give no positive matrix: %w", err)
 		}
 	}
-	f.u = make([]float32, n*n)
-	p.For(n, 0, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			for j := i; j < n; j++ {
-				f.u[i*n+j] = float32(work[i*n+j])
-			}
-		}
-	})
+	f.u = narrowed(p, work, n)
 	return nil
+}
+
+// narrowed makes the upper triangle of an n x n matrix, row by row, one of float32 with zeros below it, in the memory that it lies in: the matrix
+// may be much of what there is. Row r is written where rows r/2 were, so that rows may be done at once as long as those before them, up to half of
+// their number, are done.
+func narrowed(p *kernel.Pool, a []float64, n int) []float32 {
+	if n == 0 {
+		return nil
+	}
+	out := unsafe.Slice((*float32)(unsafe.Pointer(&a[0])), 2*n*n)[: n*n : n*n]
+	row := func(r int) {
+		for c := range n {
+			v := float32(a[r*n+c])
+			if c < r {
+				v = 0
+			}
+			out[r*n+c] = v
+		}
+	}
+	row(0)
+	for done := 1; done < n; done *= 2 {
+		p.For(min(done, n-done), 16, func(lo, hi int) {
+			for r := lo; r < hi; r++ {
+				row(done + r)
+			}
+		})
+	}
+	return out
 }
 
 // correction returns alpha * strict_upper(D*U^T) * U, rows and columns in the order of the solver.
