@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/neurotrain/neuroquant/data"
-	"github.com/neurotrain/neuroquant/internal/analyze"
 	"github.com/neurotrain/neuroquant/internal/generate"
 	"github.com/neurotrain/neuroquant/internal/model"
 	"github.com/neurotrain/neuroquant/internal/progress"
@@ -73,9 +72,19 @@ func (c *CalibrationText) memory(orig *model.Model) (heap, mapped int) {
 		vocabulary = d[len(d)-1].Size
 	}
 	together := min(writtenTogether(cache), c.Samples)
+	// Matrices of 16 bits are multiplied by as they lie in their files; of others there are packed copies beside those.
+	mapped = int(diskBytes(orig))
+	for _, v := range orig.Graph.Params() {
+		stored := v.Data
+		if d, ok := stored.(tensor.Derived); ok && len(d.Parts()) == 1 {
+			stored = d.Parts()[0]
+		}
+		if stored.DType() == tensor.Float32 {
+			mapped += 4 * stored.Shape().Len()
+		}
+	}
 	// Logits, and what a draw makes of them; values of a step.
-	// Matrices of 16 bits are multiplied by as they lie in their files, others in a packed copy.
-	return max(cache, min(together*cache, writtenBytes)) + 32*together*vocabulary + 4<<20, int(min(diskBytes(orig), analyze.SizeOf(orig).MemoryBytes))
+	return max(cache, min(together*cache, writtenBytes)) + 32*together*vocabulary + 4<<20, mapped
 }
 
 // calibrationWriter is a model that writes texts.
