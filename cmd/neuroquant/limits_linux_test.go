@@ -26,7 +26,9 @@ import (
 // What the environment of a child process may ask for.
 const (
 	envFileSize = "NEUROQUANT_TEST_FILE_SIZE" // no file may grow beyond this many bytes, as on a disk that is full
-	envUser     = "NEUROQUANT_TEST_USER"      // run as this user, since root may write anywhere
+	// Writes fail as those to a disk that is full do: the number of a system call, of one of its arguments, and from which value of that on.
+	envFullDisk = "NEUROQUANT_TEST_FULL_DISK"
+	envUser     = "NEUROQUANT_TEST_USER" // run as this user, since root may write anywhere
 )
 
 func init() {
@@ -36,6 +38,17 @@ func init() {
 			if err == nil {
 				signal.Ignore(syscall.SIGXFSZ) // writes then fail instead
 				err = syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: n, Max: n})
+			}
+			if err != nil {
+				panic(err)
+			}
+		}
+		if s := os.Getenv(envFullDisk); s != "" {
+			var call, argument int
+			var least uint32
+			_, err := fmt.Sscanf(s, "%d %d %d", &call, &argument, &least)
+			if err == nil {
+				err = failCalls(call, argument, least)
 			}
 			if err != nil {
 				panic(err)
