@@ -72,7 +72,7 @@ type writingProbe struct {
 const (
 	wholeValues  = 32 << 20 // values of models that are written as a whole
 	writingTries = 5
-	writingShort = 200 * time.Millisecond // of all tries
+	writingShort = 600 * time.Millisecond // of all tries
 )
 
 var numberPart = regexp.MustCompile(`\.[0-9]+\.`)
