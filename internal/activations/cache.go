@@ -47,6 +47,16 @@ func New(budget int, dir string) *Cache {
 
 // Put keeps a copy of t, which must be dense numbers. A sample that equals the one put before under the same key takes no memory.
 func (c *Cache) Put(key string, sample int, t *tensor.Tensor) error {
+	return c.keep(key, sample, t, (*tensor.Tensor).Clone)
+}
+
+// Take is Put without a copy: t is not to be changed any more.
+func (c *Cache) Take(key string, sample int, t *tensor.Tensor) error {
+	return c.keep(key, sample, t, func(t *tensor.Tensor) *tensor.Tensor { return t })
+}
+
+// keep keeps what own makes of t, if there is room in memory.
+func (c *Cache) keep(key string, sample int, t *tensor.Tensor, own func(t *tensor.Tensor) *tensor.Tensor) error {
 	if t.Packed != nil || t.DType.Bits() == 0 {
 		return fmt.Errorf("value %q: %v cannot be kept", key, t)
 	}
@@ -66,7 +76,7 @@ func (c *Cache) Put(key string, sample int, t *tensor.Tensor) error {
 	}
 	n := len(t.Bytes())
 	if c.used+n <= c.budget {
-		kept := t.Clone()
+		kept := own(t)
 		c.used += n
 		c.peak = max(c.peak, c.used)
 		v.last = kept

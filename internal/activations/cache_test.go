@@ -50,6 +50,28 @@ func TestCacheGivesBackWhatItGot(t *testing.T) {
 	}
 }
 
+// TestCacheTakes gives the cache tensors of its own: those in memory are not copied.
+func TestCacheTakes(t *testing.T) {
+	c := New(8, t.TempDir())
+	defer c.Close()
+	for i, fits := range []bool{true, false, false} {
+		x := tensor.Vector(float32(i), 1)
+		if err := c.Take("x", i, x); err != nil {
+			t.Fatal(err)
+		}
+		got, err := c.Get("x", i)
+		if err != nil || (got == x) != fits {
+			t.Errorf("sample %d: the same tensor %v, %v", i, got == x, err)
+		}
+		if err != nil || tensor.Data[float32](got)[0] != float32(i) {
+			t.Errorf("sample %d: %v, %v", i, got, err)
+		}
+	}
+	if c.Peak() != 8 {
+		t.Errorf("%d bytes in memory", c.Peak())
+	}
+}
+
 func TestEqualSamplesShareMemory(t *testing.T) {
 	c := New(1<<20, t.TempDir())
 	defer c.Close()

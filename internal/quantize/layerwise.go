@@ -63,7 +63,8 @@ func newWalk(ctx context.Context, p *Plan, g *graph.Graph, layers []weightLayer,
 			}
 		}
 		for i, v := range g.Inputs {
-			if err := w.put(v, w.samples, call.In[i]); err != nil {
+			w.kept[v.Name] = true
+			if err := w.cache.Put(v.Name, w.samples, call.In[i]); err != nil {
 				return nil, err
 			}
 		}
@@ -161,12 +162,6 @@ func readLater(stages []graph.Stage, after, last int, layers map[*graph.Node]*we
 		}
 	}
 	return read
-}
-
-// put keeps a value of a sample under its name.
-func (w *walk) put(v *graph.Value, sample int, t *tensor.Tensor) error {
-	w.kept[v.Name] = true
-	return w.cache.Put(v.Name, sample, t)
 }
 
 // shared is a value with the layers that read it.
@@ -288,7 +283,9 @@ func (r *stageRun) run(ctx context.Context, sample int) error {
 		return fmt.Errorf("sample %d: %w", sample, err)
 	}
 	for j, t := range out {
-		if err := r.w.put(r.s.Out[j], sample, t); err != nil {
+		name := r.s.Out[j].Name
+		r.w.kept[name] = true
+		if err := r.w.cache.Take(name, sample, t); err != nil {
 			return err
 		}
 	}
