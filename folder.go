@@ -42,8 +42,8 @@ func describeInput(m *model.Model) inputRecord {
 	return inputRecord{File: filepath.Base(m.Path), Bytes: diskBytes(m)}
 }
 
-// hashPiece is how much of a file is hashed at a time.
-const hashPiece = 1 << 20
+// hashPiece is how much of a file is hashed at a time, which stays in a cache near the processor.
+const hashPiece = 256 << 10
 
 // hashInput returns the hash of the files of a model, nothing for one that has none.
 func hashInput(ctx context.Context, m *model.Model) (string, error) {
