@@ -1,5 +1,6 @@
 // Command plan holds what 'neuroquant plan' says of a quantization against what the quantization takes: bytes of the written files, peak memory,
-// time. With -large it makes a folder of the shape of Llama-2-7B, 13.5 GB, and holds rounding to few bits and GPTQ to their memory.
+// time. With -large it tells the share of matrix products in GPTQ of a model of a billion parameters, then makes a folder of the shape of Llama-2-7B,
+// 13.5 GB, and holds rounding to few bits and GPTQ to their memory.
 package main
 
 import (
@@ -26,7 +27,8 @@ func main() {
 	flag.StringVar(&b.shared, "shared", "../shared", "folder with the trained models")
 	flag.StringVar(&b.dir, "dir", "", "where models are made and written, which are removed again; by default a temporary folder")
 	flag.IntVar(&b.repeat, "repeat", 1, "runs of each quantization at least, of which the fastest counts; short ones are repeated more")
-	large := flag.Bool("large", false, "the memory of a model of 7 billion parameters, in place of the plans of three small ones")
+	large := flag.Bool("large", false, "the share of matrix products of a large model and the memory of one of 7 billion parameters, in place of the plans of three small ones")
+	products := flag.Bool("products", false, "the share of matrix products in GPTQ of a model of a billion parameters alone, which -large begins with")
 	flag.IntVar(&b.layers, "layers", 0, "with -large: GPTQ is interrupted when so many layers are solved; 0: it goes to the end")
 	flag.IntVar(&b.blocks, "blocks", 32, "with -large: blocks of the model; memory does not depend on their number, disk and time do")
 	made := flag.String("make", "", "make the folder of a model there and end: that of -shape")
@@ -36,7 +38,7 @@ func main() {
 	if *made != "" {
 		err = makeModel(*made, *shape)
 	} else {
-		err = b.run(*large)
+		err = b.run(*large, *products)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "plan:", err)
@@ -53,7 +55,7 @@ type bench struct {
 	rows                 [][]string
 }
 
-func (b *bench) run(large bool) (err error) {
+func (b *bench) run(large, products bool) (err error) {
 	if b.dir, err = os.MkdirTemp(b.dir, "neuroquant-plan-"); err != nil {
 		return err
 	}
@@ -65,9 +67,14 @@ func (b *bench) run(large bool) (err error) {
 		os.Exit(1)
 	}()
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
-	if large {
-		err = b.large()
-	} else {
+	switch {
+	case products:
+		err = b.products()
+	case large:
+		if err = b.products(); err == nil {
+			err = b.large()
+		}
+	default:
 		err = b.plans()
 	}
 	if err != nil {
