@@ -88,8 +88,10 @@ func GPTQ(ctx context.Context, p *kernel.Pool, rows, cols int, w []float32, f *F
 		s.result.Error += e
 	}
 	if s.result.Error > s.result.Rounding && !f.drifts {
-		s.result.Index, s.result.Rounded = nil, true
-		s.rounding(s.result)
+		rounded := newSolver(p, rows, cols, w, f)
+		rounded.result.Error, rounded.result.Rounding, rounded.result.Rounded = s.result.Error, s.result.Rounding, true
+		rounded.rounding(rounded.result)
+		return rounded.result, nil
 	}
 	return s.result, nil
 }
@@ -191,7 +193,9 @@ func (s *solver) fitGroups() {
 	})
 }
 
-// eachGroup calls f with the columns of each group as they lie in the matrix, tiled, and the grid that fits them.
+// eachGroup calls f with the columns of each group before anything is solved, tiled, and the grid that fits them. Groups are of neighbours in the
+// matrix, or where the file says which column is in which group those of the solver: layers that share their inputs have the same groups, whatever
+// becomes of each, since programs that join them have one list for all.
 func (s *solver) eachGroup(tile int, f func(group int, w []float32, g *kernel.Grid)) {
 	buf := kernel.Borrow[float32](s.o.Group * lanes)
 	defer buf.Release()
@@ -200,11 +204,17 @@ func (s *solver) eachGroup(tile int, f func(group int, w []float32, g *kernel.Gr
 		from := group * s.o.Group
 		to := min(from+s.o.Group, s.cols)
 		w := buf.Data[:(to-from)*lanes]
-		clear(w)
-		kernel.Transpose(w, lanes, s.w[tile*lanes*s.cols+from:], s.cols, min(lanes, s.rows-tile*lanes), to-from)
-		for c := from; c < to; c++ {
-			if s.diag[c] == 0 {
-				clear(w[(c-from)*lanes : (c-from+1)*lanes])
+		if s.index != nil {
+			for i := range to - from {
+				copy(w[i*lanes:(i+1)*lanes], s.t[(from+i)*s.width+tile*lanes:])
+			}
+		} else {
+			clear(w)
+			kernel.Transpose(w, lanes, s.w[tile*lanes*s.cols+from:], s.cols, min(lanes, s.rows-tile*lanes), to-from)
+			for c := from; c < to; c++ {
+				if s.diag[c] == 0 {
+					clear(w[(c-from)*lanes : (c-from+1)*lanes])
+				}
 			}
 		}
 		s.o.fit(&g, w)
@@ -329,6 +339,9 @@ func (s *solver) rounding(r *Result) float64 {
 				}
 				for i := 0; i < len(w); i += lanes {
 					c := group*s.o.Group + i/lanes
+					if s.index != nil {
+						c = s.perm[c]
+					}
 					kernel.SolveColumns(w[i:i+lanes], 1, 0, 1, one, 1, nil, g, codes[:], errs[:])
 					if r != nil {
 						s.keepCodes(tile, []int{c}, codes[:])

@@ -213,6 +213,9 @@ func TestGPTQ(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%s: %v", name, err)
 				}
+				if !slices.Equal(got.Index, f.index) {
+					t.Errorf("%s: columns are in groups %v, those of other layers with the same inputs in %v", name, got.Index, f.index)
+				}
 				codes, want := plain(w, c.rows, c.cols, hh, f.perm, func(pos int) int { return f.groups[pos] }, o)
 				different := 0
 				for i := range codes {
@@ -263,12 +266,37 @@ func TestRoundingError(t *testing.T) {
 	s := newSolver(nil, rows, cols, w, f)
 	said := s.rounding(nil)
 	s.rounding(s.result)
-	s.result.Index = nil
 	hh := hessianOf(x, cols)
 	damped(hh, o.Damp)
 	if is := outputError(w, values(s.result, rows, cols, 32), rows, cols, hh); math.Abs(is-said) > 1e-3*is {
 		t.Errorf("said %v, is %v", said, is)
 	}
+}
+
+// TestRoundedLayersKeepTheOrder rounds a layer that no solving makes better: its groups are still those of the layers that it shares its inputs
+// with.
+func TestRoundedLayersKeepTheOrder(t *testing.T) {
+	const rows, cols = 2, 9
+	for seed := range uint64(200) {
+		w, _, h := layer(seed, rows, cols, 40)
+		o := GPTQOptions{Bits: 2, Group: 3, Damp: 0.9, ScaleType: tensor.Float16, Order: ActOrder}
+		r, err := solved(nil, rows, cols, w, h, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !r.Rounded {
+			continue
+		}
+		f, err := Factorize(nil, h, nil, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(r.Index, f.index) || r.Rounding >= r.Error {
+			t.Errorf("seed %d: columns in groups %v, want %v; error %v, of rounding %v", seed, r.Index, f.index, r.Error, r.Rounding)
+		}
+		return
+	}
+	t.Error("no layer was better rounded")
 }
 
 func TestGPTQIsTheSameForAnyNumberOfThreads(t *testing.T) {
