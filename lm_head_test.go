@@ -123,3 +123,26 @@ func TestHeadThatIsTheEmbedding(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestEmbeddingsStayInFloat asks for codes of an embedding, which no loader of quantized checkpoints reads: the error names them and what does.
+func TestEmbeddingsStayInFloat(t *testing.T) {
+	d := plannedModel
+	d.Untied = true
+	dir := checkpointOf(t, d)
+	for _, method := range []string{"rtn", "gptq", "awq", "w8a8", "bitsandbytes"} {
+		c := neuroquant.DefaultConfig()
+		c.Method, c.Only = method, []string{"*embed_tokens"}
+		if method == "bitsandbytes" {
+			c.LoadIn8Bit = true
+		}
+		_, err := neuroquant.NewManager(c).Plan(context.Background(), dir)
+		if err == nil {
+			t.Fatalf("%s takes an embedding", method)
+		}
+		for _, want := range []string{`asks for the embedding "model.embed_tokens"`, "transformers, gptqmodel and vLLM read embeddings in float", "llama.cpp", "convert MODEL OUT.gguf"} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: error %q lacks %q", method, err, want)
+			}
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/neurotrain/neuroquant/internal/graph"
@@ -12,6 +13,7 @@ import (
 // selection applies the Keep and Only patterns of a recipe and notices patterns that match nothing.
 type selection struct {
 	keep, only []pattern
+	tables     []string // of embeddings, which are no layers
 }
 
 type pattern struct {
@@ -84,7 +86,12 @@ func (s *selection) check(layers []string) error {
 	var errs []error
 	missed := func(flag string, list []pattern) {
 		for _, p := range list {
-			if !p.hit {
+			if p.hit {
+				continue
+			}
+			if at := slices.IndexFunc(s.tables, func(name string) bool { return p.re.MatchString(name) || p.re.MatchString(name+".weight") }); at >= 0 && flag == "--only" {
+				errs = append(errs, fmt.Errorf("%s pattern %q asks for the embedding %q: %s", flag, p.text, s.tables[at], noTables))
+			} else {
 				errs = append(errs, fmt.Errorf("%s pattern %q matches no layer; layers are %s", flag, p.text, abbreviate(layers)))
 			}
 		}
@@ -92,6 +99,24 @@ func (s *selection) check(layers []string) error {
 	missed("--keep", s.keep)
 	missed("--only", s.only)
 	return errors.Join(errs...)
+}
+
+// noTables says why tables of embeddings have no codes.
+const noTables = "transformers, gptqmodel and vLLM read embeddings in float from all layouts of quantized checkpoints and would not load codes; " +
+	"llama.cpp does, from GGUF files: 'neuroquant convert MODEL OUT.gguf --type Q4_K_M' writes them"
+
+// tablesOf lists the tables of embeddings of a graph, as checkpoints name modules.
+func tablesOf(g *graph.Graph) []string {
+	var out []string
+	for _, n := range g.Nodes {
+		if n.Op.Kind() != "Gather" || !g.IsParam(n.In[0]) {
+			continue
+		}
+		if name, ok := strings.CutSuffix(n.In[0].Name, ".weight"); ok && len(n.In[0].Data.Shape()) == 2 {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 func abbreviate(names []string) string {

@@ -64,6 +64,7 @@ func weightOnly(m *model.Model, r Recipe, how tensor.Scheme, bytes func(l *weigh
 	if err != nil {
 		return nil, nil, err
 	}
+	sel.tables = tablesOf(m.Graph)
 	p := &Plan{Recipe: r}
 	uses := m.Graph.Uses()
 	var all, layers []weightLayer
