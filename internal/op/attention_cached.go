@@ -281,6 +281,9 @@ func (r *cachedRun) visible(sample, token int) (lo, hi int) {
 	return lo, hi
 }
 
+// fewQueries is how many queries are multiplied by keys of float16 as they lie: more are worth widening the keys for.
+const fewQueries = 8
+
 // block computes n rows of a sample and head of keys.
 func (r *cachedRun) block(sample, head, first, n int) {
 	lo, hi := math.MaxInt, 0
@@ -303,6 +306,15 @@ func (r *cachedRun) block(sample, head, first, n int) {
 		}
 	}
 	pages(func(at, count int) {
+		if h := r.store.halves(rows, 0, head, at, count); h != nil && n <= fewQueries {
+			to := scores[at-lo:]
+			one := [...]kernel.NarrowProduct{{Rows: count, W: h, Dst: to, Ldd: ld}}
+			kernel.MultiplyNarrow(nil, false, false, r.size, n, q, r.size, one[:])
+			for i := range n {
+				kernel.Scale(to[i*ld:][:count], to[i*ld:][:count], r.scale)
+			}
+			return
+		}
 		keys := r.store.get(rows, 0, head, at, count, wide)
 		if n == 1 {
 			for j := range count {

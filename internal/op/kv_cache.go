@@ -164,6 +164,15 @@ func quantizeHead(codes []int8, x []float32) float32 {
 	return top / 127
 }
 
+// halves returns n keys (i 0) or values (i 1) of a head from a position on, which lie in one page; nil if they are not of float16.
+func (s *kvStore) halves(r *kvRows, i, head, position, n int) []uint16 {
+	h, size := r.pages[position/kvPage].halves[i], s.size[i]
+	if h == nil {
+		return nil
+	}
+	return h[(head*kvPage+position%kvPage)*size:][:n*size]
+}
+
 // get returns n keys or values of a head from a position on, which lie in one page, as float32: in the page, or in buf.
 func (s *kvStore) get(r *kvRows, i, head, position, n int, buf []float32) []float32 {
 	p, size := r.pages[position/kvPage], s.size[i]
@@ -171,7 +180,7 @@ func (s *kvStore) get(r *kvRows, i, head, position, n int, buf []float32) []floa
 	dst := buf[:n*size]
 	switch s.dtype {
 	case tensor.Float16:
-		kernel.F16ToF32(dst, p.halves[i][at*size:][:n*size])
+		kernel.F16ToF32(dst, s.halves(r, i, head, position, n))
 	case tensor.Int8:
 		codes := p.codes[i][at*size:][:n*size]
 		for t, scale := range p.scales[i][at:][:n] {
