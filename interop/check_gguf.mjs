@@ -164,10 +164,14 @@ for (const [name, m] of Object.entries(folders.length ? {} : trained)) {
         await compare(`${name} ${type}`, file, prompts, windows, !["F16", "BF16"].includes(type));
     }
     // Blocks whose scales were chosen for the columns that matter in the texts of the calibration.
-    const importance = path.join(work, `${name}-importance.gguf`);
+    const importance = path.join(work, `${name}-importance.gguf`), calibration = path.join(work, `${name}-calibration.txt`);
+    let seen = fs.readFileSync(path.join(dir, m.calibration)).toString();
+    if (m.calibration.endsWith(".json"))
+        seen = JSON.parse(seen).join("\n");
+    fs.writeFileSync(calibration, seen.slice(0, 30000));
     for (const [i, type] of ["Q2_K", "Q3_K_M", "Q4_K_M", "Q4_0", "IQ4_NL"].entries()) {
         const file = path.join(work, `${name}-${type}-importance.gguf`);
-        const from = i ? ["--importance", importance] : ["--importance-text", path.join(dir, m.calibration), "--save-importance", importance];
+        const from = i ? ["--importance", importance] : ["--importance-text", calibration, "--save-importance", importance];
         run("convert", dir, file, "--type", type, ...from);
         const plain = fs.readFileSync(path.join(work, `${name}-${type}.gguf`));
         report(`${name} ${type} with importance: file`, `${plain.length} bytes`, "other than without", !plain.equals(fs.readFileSync(file)));
