@@ -66,6 +66,9 @@ func quantizedBy(t *testing.T, isa, dir string, r Recipe, calibration [][]int64)
 // purego is: what each number alone decides has the same bytes, and what sums decide, whose last bits depend on their order, loses the same
 // within the tolerance that docs/fewbits.md states.
 func TestArithmeticOfInstructionSets(t *testing.T) {
+	if len(impl.Caps()) < 2 {
+		t.Skip("there is portable code alone")
+	}
 	trained := material.Path(t, "data/stories260k")
 	texts := stories(t, trained, "tinystories-calib.json", 4)
 	wide := filepath.Join(t.TempDir(), "wide") // sums over more columns, whose last bits differ
