@@ -154,8 +154,11 @@ func splitNibbles(low, high, src []byte) {
 // codes5 joins the halves of 16 bytes with a fifth bit from high.
 func codes5(codes, src []byte, high uint32) {
 	splitNibbles(codes[:16], codes[16:32], src)
-	for i := range codes[:32] {
-		codes[i] |= byte(high>>i&1) << 4
+	for i := 0; i < 32; i += 8 {
+		// A byte for each bit, with that bit or zero, becomes 16 or zero.
+		const each, carry, fifth = 0x8040201008040201, 0x7f7f7f7f7f7f7f7f, 0x1010101010101010
+		bits := uint64(byte(high>>i)) * 0x0101010101010101 & each
+		binary.LittleEndian.PutUint64(codes[i:], binary.LittleEndian.Uint64(codes[i:])|(bits+carry)>>3&fifth)
 	}
 }
 
