@@ -60,12 +60,22 @@ type plain struct {
 	halves       [2][pieceBlocks]uint16 // of the scales and lows
 }
 
-// pieces calls find for pieces of a row of blocks of 32 elements, and write for the blocks, of size bytes each, of a piece.
-func (p *plain) pieces(size int, dst []byte, row []float32, find func(x []float32), write func(dst []byte)) {
+// pieces calls find for pieces of a row of blocks of 32 elements, writes the scales, and the lows after them if the blocks have such, and calls write
+// for the codes of the blocks, of size bytes each, of a piece.
+func (p *plain) pieces(size int, lows bool, dst []byte, row []float32, find func(x []float32), write func(dst []byte)) {
 	for len(row) > 0 {
 		n := min(len(row)/32, pieceBlocks)
 		find(row[:32*n])
 		kernel.F32ToF16(p.halves[0][:], p.scales[:])
+		if lows {
+			kernel.F32ToF16(p.halves[1][:], p.lows[:])
+		}
+		for b := range n {
+			binary.LittleEndian.PutUint16(dst[size*b:], p.halves[0][b])
+			if lows {
+				binary.LittleEndian.PutUint16(dst[size*b+2:], p.halves[1][b])
+			}
+		}
 		write(dst[:size*n])
 		dst, row = dst[size*n:], row[32*n:]
 	}
@@ -74,12 +84,10 @@ func (p *plain) pieces(size int, dst []byte, row []float32, find func(x []float3
 func encodeQ8_0(dst []byte, row, _ []float32) {
 	const size = 34
 	var p plain
-	p.pieces(size, dst, row, func(x []float32) { kernel.RoundedCodes(p.codes[:], p.scales[:], x) },
+	p.pieces(size, false, dst, row, func(x []float32) { kernel.RoundedCodes(p.codes[:], p.scales[:], x) },
 		func(dst []byte) {
 			for b := range len(dst) / size {
-				block := dst[size*b : size*b+size]
-				binary.LittleEndian.PutUint16(block, p.halves[0][b])
-				copy(block[2:], p.codes[32*b:32*b+32])
+				copy(dst[size*b+2:size*b+size], p.codes[32*b:32*b+32])
 			}
 		})
 }
@@ -111,12 +119,10 @@ func encodeQ4_0(dst []byte, row, importance []float32) {
 	}
 	const size = 18
 	var p plain
-	p.pieces(size, dst, row, func(x []float32) { kernel.LargestCodes(p.codes[:], p.scales[:], x, 8) },
+	p.pieces(size, false, dst, row, func(x []float32) { kernel.LargestCodes(p.codes[:], p.scales[:], x, 8) },
 		func(dst []byte) {
 			for b := range len(dst) / size {
-				block, codes := dst[size*b:size*b+size], p.codes[32*b:32*b+32]
-				binary.LittleEndian.PutUint16(block, p.halves[0][b])
-				nibbles(block[2:], codes)
+				nibbles(dst[size*b+2:], p.codes[32*b:])
 			}
 		})
 }
@@ -128,12 +134,11 @@ func encodeQ5_0(dst []byte, row, importance []float32) {
 	}
 	const size = 22
 	var p plain
-	p.pieces(size, dst, row, func(x []float32) { kernel.LargestCodes(p.codes[:], p.scales[:], x, 16) },
+	p.pieces(size, false, dst, row, func(x []float32) { kernel.LargestCodes(p.codes[:], p.scales[:], x, 16) },
 		func(dst []byte) {
 			for b := range len(dst) / size {
-				block, codes := dst[size*b:size*b+size], p.codes[32*b:32*b+32]
-				binary.LittleEndian.PutUint16(block, p.halves[0][b])
-				fifths(block[6:], block[2:6], codes)
+				block := dst[size*b : size*b+size]
+				fifths(block[6:], block[2:6], p.codes[32*b:32*b+32])
 			}
 		})
 }
@@ -145,14 +150,10 @@ func encodeQ4_1(dst []byte, row, importance []float32) {
 	}
 	const size = 20
 	var p plain
-	p.pieces(size, dst, row, func(x []float32) { kernel.RangeCodes(p.codes[:], p.scales[:], p.lows[:], x, 15) },
+	p.pieces(size, true, dst, row, func(x []float32) { kernel.RangeCodes(p.codes[:], p.scales[:], p.lows[:], x, 15) },
 		func(dst []byte) {
-			kernel.F32ToF16(p.halves[1][:], p.lows[:])
 			for b := range len(dst) / size {
-				block, codes := dst[size*b:size*b+size], p.codes[32*b:32*b+32]
-				binary.LittleEndian.PutUint16(block, p.halves[0][b])
-				binary.LittleEndian.PutUint16(block[2:], p.halves[1][b])
-				nibbles(block[4:], codes)
+				nibbles(dst[size*b+4:], p.codes[32*b:])
 			}
 		})
 }
@@ -164,14 +165,11 @@ func encodeQ5_1(dst []byte, row, importance []float32) {
 	}
 	const size = 24
 	var p plain
-	p.pieces(size, dst, row, func(x []float32) { kernel.RangeCodes(p.codes[:], p.scales[:], p.lows[:], x, 31) },
+	p.pieces(size, true, dst, row, func(x []float32) { kernel.RangeCodes(p.codes[:], p.scales[:], p.lows[:], x, 31) },
 		func(dst []byte) {
-			kernel.F32ToF16(p.halves[1][:], p.lows[:])
 			for b := range len(dst) / size {
-				block, codes := dst[size*b:size*b+size], p.codes[32*b:32*b+32]
-				binary.LittleEndian.PutUint16(block, p.halves[0][b])
-				binary.LittleEndian.PutUint16(block[2:], p.halves[1][b])
-				fifths(block[8:], block[4:8], codes)
+				block := dst[size*b : size*b+size]
+				fifths(block[8:], block[4:8], p.codes[32*b:32*b+32])
 			}
 		})
 }
