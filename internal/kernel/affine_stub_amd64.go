@@ -4,7 +4,7 @@
 
 package kernel
 
-// vectorAffine4x32x4AVX512VNNI computes the product of a unit of 4-bit codes in blocks of 32 columns with one row of activations
+// vectorAffine4x32AVX512VNNI computes the product of a unit of 4-bit codes in blocks of 32 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
@@ -12,7 +12,7 @@ package kernel
 // where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine4x32x4AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine4x32AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
 // unpackAffine4x32AVX512 computes the codes of inner blocks of 32 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
 // The groups are header bytes apart.
@@ -25,7 +25,7 @@ func unpackAffine4x32AVX512(groups int, inner int, header int, dst *byte, src *b
 //go:noescape
 func packAffine4x32AVX512(inner int, dst *byte, src *byte)
 
-// vectorAffine4x16x4AVX512VNNI computes the product of a unit of 4-bit codes in blocks of 16 columns with one row of activations
+// vectorAffine4x16AVX512VNNI computes the product of a unit of 4-bit codes in blocks of 16 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
@@ -33,7 +33,7 @@ func packAffine4x32AVX512(inner int, dst *byte, src *byte)
 // where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine4x16x4AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine4x16AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
 // unpackAffine4x16AVX512 computes the codes of inner blocks of 16 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
 // The groups are header bytes apart.
@@ -46,7 +46,7 @@ func unpackAffine4x16AVX512(groups int, inner int, header int, dst *byte, src *b
 //go:noescape
 func packAffine4x16AVX512(inner int, dst *byte, src *byte)
 
-// vectorAffine5x32x4AVX512VNNI computes the product of a unit of 5-bit codes in blocks of 32 columns with one row of activations
+// vectorAffine5x32AVX512VNNI computes the product of a unit of 5-bit codes in blocks of 32 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
@@ -54,7 +54,7 @@ func packAffine4x16AVX512(inner int, dst *byte, src *byte)
 // where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine5x32x4AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine5x32AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
 // unpackAffine5x32AVX512 computes the codes of inner blocks of 32 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
 // The groups are header bytes apart.
@@ -67,7 +67,7 @@ func unpackAffine5x32AVX512(groups int, inner int, header int, dst *byte, src *b
 //go:noescape
 func packAffine5x32AVX512(inner int, dst *byte, src *byte)
 
-// vectorAffine6x16x4AVX512VNNI computes the product of a unit of 6-bit codes in blocks of 16 columns with one row of activations
+// vectorAffine6x16AVX512VNNI computes the product of a unit of 6-bit codes in blocks of 16 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
@@ -75,7 +75,7 @@ func packAffine5x32AVX512(inner int, dst *byte, src *byte)
 // where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine6x16x4AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine6x16AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
 // unpackAffine6x16AVX512 computes the codes of inner blocks of 16 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
 // The groups are header bytes apart.
@@ -88,7 +88,7 @@ func unpackAffine6x16AVX512(groups int, inner int, header int, dst *byte, src *b
 //go:noescape
 func packAffine6x16AVX512(inner int, dst *byte, src *byte)
 
-// vectorAffine8x32x4AVX512VNNI computes the product of a unit of 8-bit codes in blocks of 32 columns with one row of activations
+// vectorAffine8x32AVX512VNNI computes the product of a unit of 8-bit codes in blocks of 32 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
@@ -96,7 +96,7 @@ func packAffine6x16AVX512(inner int, dst *byte, src *byte)
 // where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine8x32x4AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine8x32AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
 // unpackAffine8x32AVX512 computes the codes of inner blocks of 32 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
 // The groups are header bytes apart.
@@ -104,7 +104,7 @@ func vectorAffine8x32x4AVX512VNNI(groups int, inner int, header int, scale *byte
 //go:noescape
 func unpackAffine8x32AVX512(groups int, inner int, header int, dst *byte, src *byte)
 
-// vectorAffine8x16x4AVX512VNNI computes the product of a unit of 8-bit codes in blocks of 16 columns with one row of activations
+// vectorAffine8x16AVX512VNNI computes the product of a unit of 8-bit codes in blocks of 16 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
@@ -112,7 +112,7 @@ func unpackAffine8x32AVX512(groups int, inner int, header int, dst *byte, src *b
 // where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine8x16x4AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine8x16AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
 // unpackAffine8x16AVX512 computes the codes of inner blocks of 16 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
 // The groups are header bytes apart.
@@ -120,7 +120,7 @@ func vectorAffine8x16x4AVX512VNNI(groups int, inner int, header int, scale *byte
 //go:noescape
 func unpackAffine8x16AVX512(groups int, inner int, header int, dst *byte, src *byte)
 
-// vectorTable4x32x4AVX512VNNI computes the product of a unit of 4-bit codes in blocks of 32 columns with one row of activations
+// vectorTable4x32AVX512VNNI computes the product of a unit of 4-bit codes in blocks of 32 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
@@ -128,7 +128,7 @@ func unpackAffine8x16AVX512(groups int, inner int, header int, dst *byte, src *b
 // where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorTable4x32x4AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32, table *byte)
+func vectorTable4x32AVX512VNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32, table *byte)
 
 // unpackTable4x32AVX512 computes the codes of inner blocks of 32 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
 // The groups are header bytes apart.
@@ -190,7 +190,7 @@ func tileAffine4x2x16AVX512VNNI(blocks int, w *byte, ldw int, ldw2 int, step int
 //go:noescape
 func tileAffine4x3x16AVX512VNNI(blocks int, w *byte, ldw int, ldw2 int, step int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
 
-// vectorAffine4x32x1AVXVNNI computes the product of a strip of a unit of 4-bit codes in blocks of 32 columns with one row of activations
+// vectorAffine4x32AVXVNNI computes the product of a unit of 4-bit codes in blocks of 32 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
@@ -198,9 +198,9 @@ func tileAffine4x3x16AVX512VNNI(blocks int, w *byte, ldw int, ldw2 int, step int
 // where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine4x32x1AVXVNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine4x32AVXVNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
-// vectorAffine4x16x1AVXVNNI computes the product of a strip of a unit of 4-bit codes in blocks of 16 columns with one row of activations
+// vectorAffine4x16AVXVNNI computes the product of a unit of 4-bit codes in blocks of 16 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
@@ -208,9 +208,9 @@ func vectorAffine4x32x1AVXVNNI(groups int, inner int, header int, scale *byte, w
 // where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine4x16x1AVXVNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine4x16AVXVNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
-// vectorAffine5x32x1AVXVNNI computes the product of a strip of a unit of 5-bit codes in blocks of 32 columns with one row of activations
+// vectorAffine5x32AVXVNNI computes the product of a unit of 5-bit codes in blocks of 32 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
@@ -218,9 +218,9 @@ func vectorAffine4x16x1AVXVNNI(groups int, inner int, header int, scale *byte, w
 // where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine5x32x1AVXVNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine5x32AVXVNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
-// vectorAffine6x16x1AVXVNNI computes the product of a strip of a unit of 6-bit codes in blocks of 16 columns with one row of activations
+// vectorAffine6x16AVXVNNI computes the product of a unit of 6-bit codes in blocks of 16 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
@@ -228,9 +228,9 @@ func vectorAffine5x32x1AVXVNNI(groups int, inner int, header int, scale *byte, w
 // where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine6x16x1AVXVNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine6x16AVXVNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
-// vectorAffine8x32x1AVXVNNI computes the product of a strip of a unit of 8-bit codes in blocks of 32 columns with one row of activations
+// vectorAffine8x32AVXVNNI computes the product of a unit of 8-bit codes in blocks of 32 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
@@ -238,9 +238,9 @@ func vectorAffine6x16x1AVXVNNI(groups int, inner int, header int, scale *byte, w
 // where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine8x32x1AVXVNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine8x32AVXVNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
-// vectorAffine8x16x1AVXVNNI computes the product of a strip of a unit of 8-bit codes in blocks of 16 columns with one row of activations
+// vectorAffine8x16AVXVNNI computes the product of a unit of 8-bit codes in blocks of 16 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
@@ -248,9 +248,9 @@ func vectorAffine8x32x1AVXVNNI(groups int, inner int, header int, scale *byte, w
 // where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine8x16x1AVXVNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine8x16AVXVNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
-// vectorTable4x32x1AVXVNNI computes the product of a strip of a unit of 4-bit codes in blocks of 32 columns with one row of activations
+// vectorTable4x32AVXVNNI computes the product of a unit of 4-bit codes in blocks of 32 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
@@ -258,27 +258,27 @@ func vectorAffine8x16x1AVXVNNI(groups int, inner int, header int, scale *byte, w
 // where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorTable4x32x1AVXVNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32, table *byte)
+func vectorTable4x32AVXVNNI(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32, table *byte)
 
-// tileAffine2x1x32AVXVNNI computes the product of 1 strips of unpacked codes with 2 rows of activations, added to c, whose rows lie 48 apart
+// tileAffine8x4x32AVXVNNI computes the product of a strip of unpacked codes, of up to 8 bits, with 4 rows of activations, added to c, whose rows lie 48 apart
 //
-//	c[t*48+r] += sum over b<blocks of scale[b*16+r]*i.scale*(i.start + codes*x) + min[b*16+r]*i.sum
+//	c[t*48+r] += sum over b<blocks of scale[r]*i.scale*(i.start + codes*x) + min[r]*i.sum
 //
-// where i is info[b] of row t. Codes of the second and the third strip lie ldw and ldw2 bytes after those of the first, those of the next block step bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
+// where i is info[b] of row t, and x codes of bytes, or for 8 bits without VNNI as wordsOfCodes leaves them. Codes of blocks lie step bytes apart, their scales and mins lds bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
 //
 //go:noescape
-func tileAffine2x1x32AVXVNNI(blocks int, w *byte, ldw int, ldw2 int, step int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
+func tileAffine8x4x32AVXVNNI(blocks int, w *byte, step int, scale *float32, min *float32, lds int, x *byte, ldx int, info *byte, ldi int, c *float32)
 
-// tileAffine2x1x16AVXVNNI computes the product of 1 strips of unpacked codes with 2 rows of activations, added to c, whose rows lie 48 apart
+// tileAffine8x4x16AVXVNNI computes the product of a strip of unpacked codes, of up to 8 bits, with 4 rows of activations, added to c, whose rows lie 48 apart
 //
-//	c[t*48+r] += sum over b<blocks of scale[b*16+r]*i.scale*(i.start + codes*x) + min[b*16+r]*i.sum
+//	c[t*48+r] += sum over b<blocks of scale[r]*i.scale*(i.start + codes*x) + min[r]*i.sum
 //
-// where i is info[b] of row t. Codes of the second and the third strip lie ldw and ldw2 bytes after those of the first, those of the next block step bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
+// where i is info[b] of row t, and x codes of bytes, or for 8 bits without VNNI as wordsOfCodes leaves them. Codes of blocks lie step bytes apart, their scales and mins lds bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
 //
 //go:noescape
-func tileAffine2x1x16AVXVNNI(blocks int, w *byte, ldw int, ldw2 int, step int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
+func tileAffine8x4x16AVXVNNI(blocks int, w *byte, step int, scale *float32, min *float32, lds int, x *byte, ldx int, info *byte, ldi int, c *float32)
 
-// vectorAffine4x32x1AVX2 computes the product of a strip of a unit of 4-bit codes in blocks of 32 columns with one row of activations
+// vectorAffine4x32AVX2 computes the product of a unit of 4-bit codes in blocks of 32 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
@@ -286,7 +286,7 @@ func tileAffine2x1x16AVXVNNI(blocks int, w *byte, ldw int, ldw2 int, step int, s
 // where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine4x32x1AVX2(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine4x32AVX2(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
 // unpackAffine4x32AVX2 computes the codes of inner blocks of 32 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
 // The groups are header bytes apart.
@@ -294,7 +294,7 @@ func vectorAffine4x32x1AVX2(groups int, inner int, header int, scale *byte, w *b
 //go:noescape
 func unpackAffine4x32AVX2(groups int, inner int, header int, dst *byte, src *byte)
 
-// vectorAffine4x16x1AVX2 computes the product of a strip of a unit of 4-bit codes in blocks of 16 columns with one row of activations
+// vectorAffine4x16AVX2 computes the product of a unit of 4-bit codes in blocks of 16 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
@@ -302,7 +302,7 @@ func unpackAffine4x32AVX2(groups int, inner int, header int, dst *byte, src *byt
 // where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine4x16x1AVX2(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine4x16AVX2(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
 // unpackAffine4x16AVX2 computes the codes of inner blocks of 16 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
 // The groups are header bytes apart.
@@ -310,7 +310,7 @@ func vectorAffine4x16x1AVX2(groups int, inner int, header int, scale *byte, w *b
 //go:noescape
 func unpackAffine4x16AVX2(groups int, inner int, header int, dst *byte, src *byte)
 
-// vectorAffine5x32x1AVX2 computes the product of a strip of a unit of 5-bit codes in blocks of 32 columns with one row of activations
+// vectorAffine5x32AVX2 computes the product of a unit of 5-bit codes in blocks of 32 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
@@ -318,7 +318,7 @@ func unpackAffine4x16AVX2(groups int, inner int, header int, dst *byte, src *byt
 // where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine5x32x1AVX2(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine5x32AVX2(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
 // unpackAffine5x32AVX2 computes the codes of inner blocks of 32 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
 // The groups are header bytes apart.
@@ -326,7 +326,7 @@ func vectorAffine5x32x1AVX2(groups int, inner int, header int, scale *byte, w *b
 //go:noescape
 func unpackAffine5x32AVX2(groups int, inner int, header int, dst *byte, src *byte)
 
-// vectorAffine6x16x1AVX2 computes the product of a strip of a unit of 6-bit codes in blocks of 16 columns with one row of activations
+// vectorAffine6x16AVX2 computes the product of a unit of 6-bit codes in blocks of 16 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
@@ -334,7 +334,7 @@ func unpackAffine5x32AVX2(groups int, inner int, header int, dst *byte, src *byt
 // where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine6x16x1AVX2(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine6x16AVX2(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
 // unpackAffine6x16AVX2 computes the codes of inner blocks of 16 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
 // The groups are header bytes apart.
@@ -342,7 +342,7 @@ func vectorAffine6x16x1AVX2(groups int, inner int, header int, scale *byte, w *b
 //go:noescape
 func unpackAffine6x16AVX2(groups int, inner int, header int, dst *byte, src *byte)
 
-// vectorAffine8x32x1AVX2 computes the product of a strip of a unit of 8-bit codes in blocks of 32 columns with one row of activations
+// vectorAffine8x32AVX2 computes the product of a unit of 8-bit codes in blocks of 32 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
@@ -350,7 +350,7 @@ func unpackAffine6x16AVX2(groups int, inner int, header int, dst *byte, src *byt
 // where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine8x32x1AVX2(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine8x32AVX2(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
 // unpackAffine8x32AVX2 computes the codes of inner blocks of 32 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
 // The groups are header bytes apart.
@@ -358,7 +358,7 @@ func vectorAffine8x32x1AVX2(groups int, inner int, header int, scale *byte, w *b
 //go:noescape
 func unpackAffine8x32AVX2(groups int, inner int, header int, dst *byte, src *byte)
 
-// vectorAffine8x16x1AVX2 computes the product of a strip of a unit of 8-bit codes in blocks of 16 columns with one row of activations
+// vectorAffine8x16AVX2 computes the product of a unit of 8-bit codes in blocks of 16 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
@@ -366,7 +366,7 @@ func unpackAffine8x32AVX2(groups int, inner int, header int, dst *byte, src *byt
 // where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorAffine8x16x1AVX2(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
+func vectorAffine8x16AVX2(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32)
 
 // unpackAffine8x16AVX2 computes the codes of inner blocks of 16 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
 // The groups are header bytes apart.
@@ -374,7 +374,7 @@ func vectorAffine8x16x1AVX2(groups int, inner int, header int, scale *byte, w *b
 //go:noescape
 func unpackAffine8x16AVX2(groups int, inner int, header int, dst *byte, src *byte)
 
-// vectorTable4x32x1AVX2 computes the product of a strip of a unit of 4-bit codes in blocks of 32 columns with one row of activations
+// vectorTable4x32AVX2 computes the product of a unit of 4-bit codes in blocks of 32 columns with one row of activations
 //
 //	dst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum
 //
@@ -382,7 +382,7 @@ func unpackAffine8x16AVX2(groups int, inner int, header int, dst *byte, src *byt
 // where header, the distance from scales to codes, is 256 and not 128.
 //
 //go:noescape
-func vectorTable4x32x1AVX2(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32, table *byte)
+func vectorTable4x32AVX2(groups int, inner int, header int, scale *byte, w *byte, x *byte, info *byte, factor *float32, dst *float32, table *byte)
 
 // unpackTable4x32AVX2 computes the codes of inner blocks of 32 columns, of a strip, in each of some groups as bytes, in the order of 8-bit codes.
 // The groups are header bytes apart.
@@ -390,23 +390,64 @@ func vectorTable4x32x1AVX2(groups int, inner int, header int, scale *byte, w *by
 //go:noescape
 func unpackTable4x32AVX2(groups int, inner int, header int, dst *byte, src *byte, table *byte)
 
-// tileAffine2x1x32AVX2 computes the product of 1 strips of unpacked codes with 2 rows of activations, added to c, whose rows lie 48 apart
+// tileAffine4x4x32AVX2 computes the product of a strip of unpacked codes, of up to 4 bits, with 4 rows of activations, added to c, whose rows lie 48 apart
 //
-//	c[t*48+r] += sum over b<blocks of scale[b*16+r]*i.scale*(i.start + codes*x) + min[b*16+r]*i.sum
+//	c[t*48+r] += sum over b<blocks of scale[r]*i.scale*(i.start + codes*x) + min[r]*i.sum
 //
-// where i is info[b] of row t. Codes of the second and the third strip lie ldw and ldw2 bytes after those of the first, those of the next block step bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
+// where i is info[b] of row t, and x codes of bytes, or for 8 bits without VNNI as wordsOfCodes leaves them. Codes of blocks lie step bytes apart, their scales and mins lds bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
 //
 //go:noescape
-func tileAffine2x1x32AVX2(blocks int, w *byte, ldw int, ldw2 int, step int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
+func tileAffine4x4x32AVX2(blocks int, w *byte, step int, scale *float32, min *float32, lds int, x *byte, ldx int, info *byte, ldi int, c *float32)
 
-// tileAffine2x1x16AVX2 computes the product of 1 strips of unpacked codes with 2 rows of activations, added to c, whose rows lie 48 apart
+// tileAffine6x4x32AVX2 computes the product of a strip of unpacked codes, of up to 6 bits, with 4 rows of activations, added to c, whose rows lie 48 apart
 //
-//	c[t*48+r] += sum over b<blocks of scale[b*16+r]*i.scale*(i.start + codes*x) + min[b*16+r]*i.sum
+//	c[t*48+r] += sum over b<blocks of scale[r]*i.scale*(i.start + codes*x) + min[r]*i.sum
 //
-// where i is info[b] of row t. Codes of the second and the third strip lie ldw and ldw2 bytes after those of the first, those of the next block step bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
+// where i is info[b] of row t, and x codes of bytes, or for 8 bits without VNNI as wordsOfCodes leaves them. Codes of blocks lie step bytes apart, their scales and mins lds bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
 //
 //go:noescape
-func tileAffine2x1x16AVX2(blocks int, w *byte, ldw int, ldw2 int, step int, scale *float32, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)
+func tileAffine6x4x32AVX2(blocks int, w *byte, step int, scale *float32, min *float32, lds int, x *byte, ldx int, info *byte, ldi int, c *float32)
+
+// tileAffine8x4x32AVX2 computes the product of a strip of unpacked codes, of up to 8 bits, with 4 rows of activations, added to c, whose rows lie 48 apart
+//
+//	c[t*48+r] += sum over b<blocks of scale[r]*i.scale*(i.start + codes*x) + min[r]*i.sum
+//
+// where i is info[b] of row t, and x codes of bytes, or for 8 bits without VNNI as wordsOfCodes leaves them. Codes of blocks lie step bytes apart, their scales and mins lds bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
+//
+//go:noescape
+func tileAffine8x4x32AVX2(blocks int, w *byte, step int, scale *float32, min *float32, lds int, x *byte, ldx int, info *byte, ldi int, c *float32)
+
+// tileAffine4x4x16AVX2 computes the product of a strip of unpacked codes, of up to 4 bits, with 4 rows of activations, added to c, whose rows lie 48 apart
+//
+//	c[t*48+r] += sum over b<blocks of scale[r]*i.scale*(i.start + codes*x) + min[r]*i.sum
+//
+// where i is info[b] of row t, and x codes of bytes, or for 8 bits without VNNI as wordsOfCodes leaves them. Codes of blocks lie step bytes apart, their scales and mins lds bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
+//
+//go:noescape
+func tileAffine4x4x16AVX2(blocks int, w *byte, step int, scale *float32, min *float32, lds int, x *byte, ldx int, info *byte, ldi int, c *float32)
+
+// tileAffine6x4x16AVX2 computes the product of a strip of unpacked codes, of up to 6 bits, with 4 rows of activations, added to c, whose rows lie 48 apart
+//
+//	c[t*48+r] += sum over b<blocks of scale[r]*i.scale*(i.start + codes*x) + min[r]*i.sum
+//
+// where i is info[b] of row t, and x codes of bytes, or for 8 bits without VNNI as wordsOfCodes leaves them. Codes of blocks lie step bytes apart, their scales and mins lds bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
+//
+//go:noescape
+func tileAffine6x4x16AVX2(blocks int, w *byte, step int, scale *float32, min *float32, lds int, x *byte, ldx int, info *byte, ldi int, c *float32)
+
+// tileAffine8x4x16AVX2 computes the product of a strip of unpacked codes, of up to 8 bits, with 4 rows of activations, added to c, whose rows lie 48 apart
+//
+//	c[t*48+r] += sum over b<blocks of scale[r]*i.scale*(i.start + codes*x) + min[r]*i.sum
+//
+// where i is info[b] of row t, and x codes of bytes, or for 8 bits without VNNI as wordsOfCodes leaves them. Codes of blocks lie step bytes apart, their scales and mins lds bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.
+//
+//go:noescape
+func tileAffine8x4x16AVX2(blocks int, w *byte, step int, scale *float32, min *float32, lds int, x *byte, ldx int, info *byte, ldi int, c *float32)
+
+// wordsOfCodesAVX2 computes codes of activations, n runs of 16, in 16 bits: of each four first those of the even columns, so that a lane has two columns of the same parity.
+//
+//go:noescape
+func wordsOfCodesAVX2(n int, words *byte, codes *byte)
 
 // affineScalesAVX512 computes 16 scales of each of some groups, of 16 bits and step bytes apart, times factor. Each group's are written inner times, ldd numbers apart.
 //

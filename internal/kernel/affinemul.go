@@ -85,7 +85,16 @@ func (j *affineJob) multiply(p *Pool) {
 type activations struct {
 	codes []byte // wide apart
 	info  []blockInfo
-	wide  int // bytes of the codes of a row
+	wide  int  // bytes of the codes of a row
+	words bool // codes are in words (see wordActivations)
+}
+
+// codeBytes is the size of a code.
+func (a *activations) codeBytes() int {
+	if a.words {
+		return 2
+	}
+	return 1
 }
 
 // quantize rounds the rows lo to hi of x; those from tokens on are zero.
@@ -94,12 +103,13 @@ func (j *affineJob) quantize(lo, hi int) {
 	block, blocks := m.form.block(), m.blocks()
 	whole, rest := m.Cols/block, m.Cols%block
 	for t := lo; t < hi; t++ {
-		codes, info := j.codes[t*j.wide:(t+1)*j.wide], j.info[t*blocks:(t+1)*blocks]
+		all, info := j.codes[t*j.wide:(t+1)*j.wide], j.info[t*blocks:(t+1)*blocks]
 		if t >= j.tokens {
-			clear(codes)
+			clear(all)
 			clear(info)
 			continue
 		}
+		codes := all[len(all)-blocks*block:]
 		row := j.x[t*j.ldx : t*j.ldx+m.Cols]
 		quantizeBlocks(block, whole, codes, info, row, j.offset)
 		if done := whole; done < blocks {
@@ -111,6 +121,9 @@ func (j *affineJob) quantize(lo, hi int) {
 				quantizeBlocks(block, 1, codes[done*block:], info[done:], last[:block], j.offset)
 			}
 		}
+		if j.words { // in place: a run's words end before the next run's bytes
+			wordsOfCodes(all, codes)
+		}
 	}
 }
 
@@ -118,7 +131,7 @@ func (j *affineJob) quantize(lo, hi int) {
 func (j *affineJob) borrow(rows int) *buffer {
 	m := j.products[0].M
 	blocks := m.blocks()
-	j.wide = blocks * m.form.block()
+	j.wide = blocks * m.form.block() * j.codeBytes()
 	size := (rows*j.wide + 63) &^ 63
 	buf := borrow(size + rows*blocks*int(unsafe.Sizeof(blockInfo{})))
 	j.codes = buf.bytes()[:rows*j.wide]
@@ -185,9 +198,10 @@ func (m *PackedAffine) panels() int { return (m.strips() + panelStrips - 1) / pa
 func (j *affineJob) tiles(p *Pool) {
 	m := j.products[0].M
 	padded := (j.tokens + tileRowsAffine - 1) / tileRowsAffine * tileRowsAffine
+	j.words = wordActivations(m.form.wide())
 	buf := j.borrow(padded)
 	defer buf.release()
-	j.offset = int32(affineBias(8) - m.Offset)
+	j.offset = int32(-m.Offset)
 	affineJobs.For(p, padded, 4, *j, (*affineJob).quantize)
 	panels := 0
 	for _, q := range j.products[:j.count] {
@@ -347,6 +361,6 @@ func (r *affineRun) add(t0, t1 int, c []float32) {
 	}
 	b, ldi := r.g*m.inner+r.b, m.blocks()
 	for t := t0; t < t1; t += tileRowsAffine {
-		tileAffine(block, r.count, blocks, &w, r.scale, mins, r.j.codes[t*r.j.wide+b*block:], r.j.wide, r.j.info[t*ldi+b:], ldi, c[(t-t0)*panelWidth:])
+		tileAffine(m.form, r.count, blocks, &w, r.scale, mins, r.j.codes[t*r.j.wide+b*block*r.j.codeBytes():], r.j.wide, r.j.info[t*ldi+b:], ldi, c[(t-t0)*panelWidth:])
 	}
 }

@@ -24,28 +24,28 @@ type (
 
 var (
 	vectorVNNI = vectorsAffine{
-		vectorAffine4x32x4AVX512VNNI,
-		vectorAffine4x16x4AVX512VNNI,
-		vectorAffine5x32x4AVX512VNNI,
-		vectorAffine6x16x4AVX512VNNI,
-		vectorAffine8x32x4AVX512VNNI,
-		vectorAffine8x16x4AVX512VNNI,
+		vectorAffine4x32AVX512VNNI,
+		vectorAffine4x16AVX512VNNI,
+		vectorAffine5x32AVX512VNNI,
+		vectorAffine6x16AVX512VNNI,
+		vectorAffine8x32AVX512VNNI,
+		vectorAffine8x16AVX512VNNI,
 	}
 	vectorAVXVNNI = vectorsAffine{
-		vectorAffine4x32x1AVXVNNI,
-		vectorAffine4x16x1AVXVNNI,
-		vectorAffine5x32x1AVXVNNI,
-		vectorAffine6x16x1AVXVNNI,
-		vectorAffine8x32x1AVXVNNI,
-		vectorAffine8x16x1AVXVNNI,
+		vectorAffine4x32AVXVNNI,
+		vectorAffine4x16AVXVNNI,
+		vectorAffine5x32AVXVNNI,
+		vectorAffine6x16AVXVNNI,
+		vectorAffine8x32AVXVNNI,
+		vectorAffine8x16AVXVNNI,
 	}
 	vectorAVX2 = vectorsAffine{
-		vectorAffine4x32x1AVX2,
-		vectorAffine4x16x1AVX2,
-		vectorAffine5x32x1AVX2,
-		vectorAffine6x16x1AVX2,
-		vectorAffine8x32x1AVX2,
-		vectorAffine8x16x1AVX2,
+		vectorAffine4x32AVX2,
+		vectorAffine4x16AVX2,
+		vectorAffine5x32AVX2,
+		vectorAffine6x16AVX2,
+		vectorAffine8x32AVX2,
+		vectorAffine8x16AVX2,
 	}
 	unpackAVX512 = unpacksAffine{
 		unpackAffine4x32AVX512, unpackAffine4x16AVX512, unpackAffine5x32AVX512, unpackAffine6x16AVX512, unpackAffine8x32AVX512, unpackAffine8x16AVX512,
@@ -63,35 +63,38 @@ func affineBias(bits int) int {
 	return 0
 }
 
+// wordActivations reports whether tiles of codes of the given width take activations as wordsOfCodes leaves them.
+func wordActivations(bits int) bool { return affineBias(bits) != 0 }
+
+// wordsOfCodes widens codes, a multiple of 16: of each four those of the even columns are first.
+func wordsOfCodes(words, codes []byte) {
+	needLen("affine words", len(words), 2*len(codes))
+	if len(codes) > 0 {
+		wordsOfCodesAVX2(len(codes)/16, &words[0], &codes[0])
+	}
+}
+
 func vectorAffine(f affineForm, codes *[16]byte, groups, inner, header int, unit, x []byte, info []blockInfo, factor, dst []float32) {
 	needLen("affine unit", len(unit), groups*(header+inner*unitStrips*f.blockBytes()))
 	needLen("affine x", len(x), groups*inner*f.block())
 	needLen("affine infos", len(info), groups*inner)
 	needLen("affine factors", len(factor), unitStrips*affineRows)
 	needLen("affine sums", len(dst), unitStrips*affineRows)
-	table := &vectorAVX2
-	byTable := vectorTable4x32x1AVX2
+	table, byTable := &vectorAVX2, vectorTable4x32AVX2
 	switch {
-	case useAffineVNNI && f == table4x32:
-		vectorTable4x32x4AVX512VNNI(groups, inner, header, &unit[0], &unit[header], &x[0], infoBytes(info), &factor[0], &dst[0], &codes[0])
-		return
 	case useAffineVNNI:
-		vectorVNNI[f](groups, inner, header, &unit[0], &unit[header], &x[0], infoBytes(info), &factor[0], &dst[0])
-		return
+		table, byTable = &vectorVNNI, vectorTable4x32AVX512VNNI
 	case useAffineAVXVNNI:
-		table, byTable = &vectorAVXVNNI, vectorTable4x32x1AVXVNNI
+		table, byTable = &vectorAVXVNNI, vectorTable4x32AVXVNNI
 	case useAffineAVX2:
 	default:
 		vectorAffineGeneric(f, codes, groups, inner, header, unit, x, info, factor, dst)
 		return
 	}
-	for s := range unitStrips {
-		scale, w := &unit[s*2*affineRows], &unit[header+s*f.blockBytes()]
-		if f == table4x32 {
-			byTable(groups, inner, header, scale, w, &x[0], infoBytes(info), &factor[s*affineRows], &dst[s*affineRows], &codes[0])
-		} else {
-			table[f](groups, inner, header, scale, w, &x[0], infoBytes(info), &factor[s*affineRows], &dst[s*affineRows])
-		}
+	if f == table4x32 {
+		byTable(groups, inner, header, &unit[0], &unit[header], &x[0], infoBytes(info), &factor[0], &dst[0], &codes[0])
+	} else {
+		table[f](groups, inner, header, &unit[0], &unit[header], &x[0], infoBytes(info), &factor[0], &dst[0])
 	}
 }
 
@@ -160,12 +163,17 @@ func (c *stripCodes) distance(s int) int {
 	return int(uintptr(unsafe.Pointer(&c.strips[s][0])) - uintptr(unsafe.Pointer(&c.strips[0][0])))
 }
 
-func tileAffine(block, strips, blocks int, w *stripCodes, scale, mins []float32, x []byte, ldx int, info []blockInfo, ldi int, c []float32) {
+func tileAffine(f affineForm, strips, blocks int, w *stripCodes, scale, mins []float32, x []byte, ldx int, info []blockInfo, ldi int, c []float32) {
+	block := f.block()
 	for _, codes := range w.strips[:strips] {
 		needLen("affine codes", len(codes), (blocks-1)*w.step+16*block)
 	}
 	needLen("affine scales", len(scale), strips*blocks*affineRows)
-	needLen("affine x", len(x), (tileRowsAffine-1)*ldx+blocks*block)
+	wide := blocks * block
+	if wordActivations(f.wide()) {
+		wide *= 2
+	}
+	needLen("affine x", len(x), (tileRowsAffine-1)*ldx+wide)
 	needLen("affine infos", len(info), (tileRowsAffine-1)*ldi+blocks)
 	needLen("affine sums", len(c), tileRowsAffine*panelWidth)
 	const infoSize = int(unsafe.Sizeof(blockInfo{}))
@@ -192,36 +200,31 @@ func tileAffine(block, strips, blocks int, w *stripCodes, scale, mins []float32,
 		tileAffineGeneric(block, strips, blocks, w, scale, mins, x, ldx, info, ldi, c)
 		return
 	}
-	f := tileAffine2x1x32AVX2
-	switch {
-	case useAffineAVXVNNI && block == 32:
-		f = tileAffine2x1x32AVXVNNI
-	case useAffineAVXVNNI:
-		f = tileAffine2x1x16AVXVNNI
-	case block == 16:
-		f = tileAffine2x1x16AVX2
+	narrow := 0
+	if block == 16 {
+		narrow = 1
 	}
-	// The kernels for fewer registers take one strip, whose scales lie together.
-	own := borrow(2 * 4 * blocks * affineRows)
-	defer own.release()
+	tile := tilesAVX2[f.wide()][narrow]
+	if useAffineAVXVNNI {
+		tile = [2]tileOfStrip{tileAffine8x4x32AVXVNNI, tileAffine8x4x16AVXVNNI}[narrow]
+	}
 	for s := range strips {
-		of := func(all, room []float32) *float32 {
-			switch {
-			case all == nil:
-				return nil
-			case strips == 1:
-				return &all[0]
-			}
-			for b := range blocks {
-				copy(room[b*affineRows:(b+1)*affineRows], all[(b*strips+s)*affineRows:])
-			}
-			return &room[0]
+		var least *float32
+		if mins != nil {
+			least = &mins[s*affineRows]
 		}
-		sc, mi := of(scale, own.f32()), of(mins, own.f32()[blocks*affineRows:])
-		for t := 0; t < tileRowsAffine; t += 2 {
-			f(blocks, &w.strips[s][0], 0, 0, w.step, sc, mi, &x[t*ldx], ldx, infoBytes(info[t*ldi:]), infoSize*ldi, &c[t*panelWidth+s*affineRows])
-		}
+		tile(blocks, &w.strips[s][0], w.step, &scale[s*affineRows], least, 4*strips*affineRows, &x[0], ldx, infoBytes(info), infoSize*ldi, &c[s*affineRows])
 	}
+}
+
+type tileOfStrip func(blocks int, w *byte, step int, scale, min *float32, lds int, x *byte, ldx int, info *byte, ldi int, c *float32)
+
+// tilesAVX2 is by the width of what is multiplied by, and blocks of 32 and 16 columns.
+var tilesAVX2 = [9][2]tileOfStrip{
+	4: {tileAffine4x4x32AVX2, tileAffine4x4x16AVX2},
+	5: {tileAffine6x4x32AVX2, tileAffine6x4x16AVX2},
+	6: {tileAffine6x4x32AVX2, tileAffine6x4x16AVX2},
+	8: {tileAffine8x4x32AVX2, tileAffine8x4x16AVX2},
 }
 
 // affineScales widens the scales of a strip, or its mins: see affineScalesGeneric.

@@ -67,16 +67,24 @@ func affine(g *gen) {
 			t.unpack()
 		}
 		for _, block := range []int{32, 16} {
+			if isa == affineAVX2 {
+				for _, bits := range []int{4, 6, 8} {
+					a := &affineGen{gen: g, isa: isa, bits: bits, block: block}
+					a.tileOfStrip()
+				}
+				continue
+			}
 			a := &affineGen{gen: g, isa: isa, bits: 8, block: block}
 			if !isa.wide() {
-				a.tile(2, 1)
+				a.tileOfStrip()
 				continue
 			}
 			for strips := 1; strips <= 3; strips++ {
-				a.tile(4, strips)
+				a.tile(strips)
 			}
 		}
 	}
+	wordsOfCodes(g)
 	for _, wide := range []bool{true, false} {
 		affineScales(g, wide)
 		for _, block := range []int{32, 16} {
@@ -99,6 +107,7 @@ type affineGen struct {
 	packed    reg.VecVirtual
 	ones, u   reg.VecVirtual // for dot without VNNI
 	flip      reg.VecVirtual
+	words     []reg.VecVirtual // sums of 16 bits
 }
 
 func (a *affineGen) steps() int { return a.block / 4 }
@@ -257,6 +266,33 @@ func (a *affineGen) dot(w, x, acc reg.VecVirtual) {
 	}
 }
 
+// run is how many steps' products, two a lane, may be added in 16 bits: codes are below 2^bits, activations at most 127.
+func (a *affineGen) run() int {
+	if a.isa != affineAVX2 || a.wholeBytes() {
+		return 1
+	}
+	return min(a.steps(), map[int]int{4: 8, 5: 4, 6: 2}[a.bits])
+}
+
+// add is dot for the steps of the vector i one after another. Where sums of 16 bits hold several of them acc has all at the end of the block.
+func (a *affineGen) add(i, step int, w, x, acc reg.VecVirtual) {
+	run := a.run()
+	if run == 1 {
+		a.dot(w, x, acc)
+		return
+	}
+	if step%run == 0 {
+		a.VPMADDUBSW(x, w, a.words[i])
+	} else {
+		a.VPMADDUBSW(x, w, a.u)
+		a.VPADDW(a.u, a.words[i], a.words[i])
+	}
+	if step%run == run-1 {
+		a.VPMADDWD(a.ones, a.words[i], a.words[i])
+		a.VPADDD(a.words[i], acc, acc)
+	}
+}
+
 // wholeBytes reports whether what is multiplied by has up to 8 bits.
 func (a *affineGen) wholeBytes() bool { return a.bits == 8 || a.tabled }
 
@@ -276,77 +312,100 @@ func (a *affineGen) signature(args string) string {
 	return "func(" + args + ")"
 }
 
-// vector is the product of strips with one row of activations, which is bound by memory: all four strips of a unit, whose bytes are
-// read in one stream, or one of them.
+// vector is the product of the strips of a unit with one row of activations, which is bound by memory: the bytes of the unit are read in one
+// stream. With few registers the sums of floats are in memory, and strips have the others after each other.
 func (a *affineGen) vector() {
 	halves := a.isa.halves()
-	strips, what := unitStrips, "a unit"
-	if !a.isa.wide() {
-		strips, what = 1, "a strip of a unit"
-	}
-	a.function(name("vector%s%dx%dx%d%s", a.kind(), a.bits, a.block, strips, a.isa.name()),
+	a.function(name("vector%s%dx%d%s", a.kind(), a.bits, a.block, a.isa.name()),
 		a.signature("groups, inner, header int, scale, w, x, info *byte, factor, dst *float32"),
-		name("the product of %s of %d-bit codes in blocks of %d columns with one row of activations", what, a.bits, a.block),
+		name("the product of a unit of %d-bit codes in blocks of %d columns with one row of activations", a.bits, a.block),
 		"",
 		"\tdst[r] = factor[r] * sum over g<groups, b<inner of scale[g][r]*i.scale*(i.start + codes*x) + min[g][r]*i.sum",
 		"",
 		"where i is info[g*inner+b]. w points to the codes of the first group and scale to its scales; mins follow 128 bytes after those",
 		"where header, the distance from scales to codes, is 256 and not 128.")
 	groups, inner, header, scale := a.arg("groups"), a.arg("inner"), a.arg("header"), a.arg("scale")
-	w, x, info := a.arg("w"), a.arg("x"), a.arg("info")
+	w, x, info, dst := a.arg("w"), a.arg("x"), a.arg("info"), a.arg("dst")
 	a.prepare(true)
 	stride := unitStrips * a.blockBytes()
 	span := a.GP64()
 	a.IMUL3Q(U32(uint32(stride)), inner, span)
 	a.ADDQ(header, span)
-	n := strips * halves
-	acc, sum, vectors := make([]reg.VecVirtual, n), make([]reg.VecVirtual, n), make([]vectorOf, n)
+	n := unitStrips * halves
+	together := n
+	if !a.isa.wide() {
+		together = halves
+	}
+	acc, sum, vectors := make([]reg.VecVirtual, together), make([]reg.VecVirtual, n), make([]vectorOf, n)
+	for i := range together {
+		acc[i] = a.reg()
+		if a.run() > 1 {
+			a.words = append(a.words, a.reg())
+		}
+	}
 	for i := range n {
-		acc[i], sum[i] = a.reg(), a.reg()
-		a.zero(sum[i])
+		if together == n {
+			sum[i] = a.reg()
+			a.zero(sum[i])
+		} else {
+			if i == 0 {
+				a.zero(a.w)
+			}
+			a.VMOVUPS(a.w, at(dst, a.size()*i))
+		}
 		from := i/halves*a.blockBytes() + 32*(i%halves)
 		vectors[i].at = func(disp int) Mem { return at(w, from+disp) }
 	}
+	// fused sets sum i to itself and x*y; it uses y.
+	fused := func(i int, x, y reg.VecVirtual) {
+		if together == n {
+			a.VFMADD231PS(x, y, sum[i])
+			return
+		}
+		a.VFMADD213PS(at(dst, a.size()*i), x, y)
+		a.VMOVUPS(y, at(dst, a.size()*i))
+	}
 	xv := []reg.VecVirtual{a.reg(), a.reg()}
+	planes := make([]reg.VecVirtual, together)
 	left := a.GP64()
 	a.Label("group")
 	a.MOVQ(inner, left)
 	a.Label("block")
-	for i := range n {
-		a.VPBROADCASTD(at(info, blockStart), acc[i])
-	}
-	for step := 0; step < a.steps(); step += 2 {
-		for i, v := range xv {
-			a.VPBROADCASTD(at(x, 4*(step+i)), v)
+	a.PREFETCHT0(at(scale, prefetchAhead))
+	a.PREFETCHT0(at(scale, prefetchAhead+64))
+	for first := 0; first < n; first += together {
+		for i := range together {
+			a.VPBROADCASTD(at(info, blockStart), acc[i])
+			vectors[first+i].plane = planes[i]
 		}
-		for i := range n {
-			for j, v := range xv {
-				a.codes(&vectors[i], step+j, i%halves == 0)
-				a.dot(a.w, v, acc[i])
+		for step := 0; step < a.steps(); step += 2 {
+			for i, v := range xv {
+				a.VPBROADCASTD(at(x, 4*(step+i)), v)
+			}
+			for i := range together {
+				for j, v := range xv {
+					a.codes(&vectors[first+i], step+j, i%halves == 0)
+					a.add(i, step+j, a.w, v, acc[i])
+				}
 			}
 		}
-	}
-	a.VBROADCASTSS(at(info, blockScale), xv[0])
-	if strips > 1 {
-		a.PREFETCHT0(at(scale, prefetchAhead))
-		a.PREFETCHT0(at(scale, prefetchAhead+64))
-	}
-	for i := range n {
-		a.VCVTDQ2PS(acc[i], acc[i])
-		a.VMULPS(xv[0], acc[i], acc[i])
-		a.VCVTPH2PS(at(scale, 32*(i/halves)+16*(i%halves)), a.w)
-		a.VFMADD231PS(a.w, acc[i], sum[i])
+		a.VBROADCASTSS(at(info, blockScale), xv[0])
+		for i := range together {
+			a.VCVTDQ2PS(acc[i], acc[i])
+			a.VMULPS(xv[0], acc[i], acc[i])
+			a.VCVTPH2PS(at(scale, a.size()/2*(first+i)), a.w)
+			fused(first+i, a.w, acc[i])
+			planes[i] = vectors[first+i].plane
+		}
 	}
 	a.CMPQ(header, U32(headerBytes))
 	a.JE(LabelRef("next"))
 	a.VBROADCASTSS(at(info, blockSum), xv[0])
-	if strips > 1 {
-		a.PREFETCHT0(at(scale, prefetchAhead+headerBytes))
-		a.PREFETCHT0(at(scale, prefetchAhead+headerBytes+64))
-	}
+	a.PREFETCHT0(at(scale, prefetchAhead+headerBytes))
+	a.PREFETCHT0(at(scale, prefetchAhead+headerBytes+64))
 	for i := range n {
-		a.VCVTPH2PS(at(scale, headerBytes+32*(i/halves)+16*(i%halves)), a.w)
-		a.VFMADD231PS(xv[0], a.w, sum[i])
+		a.VCVTPH2PS(at(scale, headerBytes+a.size()/2*i), a.w)
+		fused(i, xv[0], a.w)
 	}
 	a.Label("next")
 	a.ADDQ(U32(uint32(stride)), w)
@@ -358,10 +417,15 @@ func (a *affineGen) vector() {
 	a.ADDQ(header, w)
 	a.DECQ(groups)
 	a.JNZ(LabelRef("group"))
-	factor, dst := a.arg("factor"), a.arg("dst")
+	factor := a.arg("factor")
 	for i := range n {
-		a.VMULPS(at(factor, a.size()*i), sum[i], sum[i])
-		a.VMOVUPS(sum[i], at(dst, a.size()*i))
+		v := sum[i]
+		if v == nil {
+			v = a.w
+			a.VMOVUPS(at(dst, a.size()*i), v)
+		}
+		a.VMULPS(at(factor, a.size()*i), v, v)
+		a.VMOVUPS(v, at(dst, a.size()*i))
 	}
 	a.VZEROUPPER()
 	a.RET()
@@ -449,258 +513,4 @@ func (a *affineGen) pack() {
 	a.JNZ(LabelRef("block"))
 	a.VZEROUPPER()
 	a.RET()
-}
-
-// tile is the product of strips of unpacked codes with a few rows of activations, added to a block of float32.
-func (a *affineGen) tile(tokens, strips int) {
-	halves := a.isa.halves()
-	n := strips * halves
-	a.function(name("tileAffine%dx%dx%d%s", tokens, strips, a.block, a.isa.name()),
-		"func(blocks int, w *byte, ldw, ldw2, step int, scale, min *float32, x *byte, ldx int, info *byte, ldi int, c *float32)",
-		name("the product of %d strips of unpacked codes with %d rows of activations, added to c, whose rows lie 48 apart", strips, tokens),
-		"",
-		name("\tc[t*48+r] += sum over b<blocks of scale[b*%d+r]*i.scale*(i.start + codes*x) + min[b*%d+r]*i.sum", 16*strips, 16*strips),
-		"",
-		"where i is info[b] of row t. Codes of the second and the third strip lie ldw and ldw2 bytes after those of the first, those of the next block step bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.")
-	blocks, w, step, scale := a.arg("blocks"), a.arg("w"), a.arg("step"), a.arg("scale")
-	var others []reg.GPVirtual
-	for _, ld := range []string{"ldw", "ldw2"}[:strips-1] {
-		others = append(others, a.arg(ld))
-	}
-	x, ldx, info, ldi, c := a.arg("x"), a.arg("ldx"), a.arg("info"), a.arg("ldi"), a.arg("c")
-	a.prepare(true)
-	ldx3, ldi3 := a.GP64(), a.GP64()
-	if tokens > 3 {
-		a.LEAQ(indexed(ldx, ldx, 2, 0), ldx3)
-		a.LEAQ(indexed(ldi, ldi, 2, 0), ldi3)
-	}
-	row := func(base, ld, ld3 reg.GPVirtual, t, disp int) Mem {
-		switch t {
-		case 0:
-			return at(base, disp)
-		case 3:
-			return indexed(base, ld3, 1, disp)
-		}
-		return indexed(base, ld, uint8(t), disp)
-	}
-	acc, sum := make([][]reg.VecVirtual, tokens), make([][]reg.VecVirtual, tokens)
-	for t := range tokens {
-		for i := range n {
-			acc[t], sum[t] = append(acc[t], a.reg()), append(sum[t], a.reg())
-			a.VMOVUPS(at(c, 192*t+a.size()*i), sum[t][i])
-		}
-	}
-	wv := []reg.VecVirtual{a.w}
-	for len(wv) < n {
-		wv = append(wv, a.reg())
-	}
-	xv := a.reg()
-	left, moved := a.GP64(), a.GP64()
-	a.MOVQ(blocks, left)
-	a.Label("block")
-	for t := range tokens {
-		for i := range n {
-			if a.isa.wide() && i > 0 {
-				a.VMOVDQA32(acc[t][0], acc[t][i])
-			} else {
-				a.VPBROADCASTD(row(info, ldi, ldi3, t, blockStart), acc[t][i])
-			}
-		}
-	}
-	for quad := range a.steps() {
-		for i := range n {
-			disp := 64*quad + 32*(i%halves)
-			if s := i / halves; s == 0 {
-				a.load(at(w, disp), wv[i])
-			} else {
-				a.load(indexed(w, others[s-1], 1, disp), wv[i])
-			}
-		}
-		for t := range tokens {
-			a.VPBROADCASTD(row(x, ldx, ldx3, t, 4*quad), xv)
-			for i := range n {
-				a.dot(wv[i], xv, acc[t][i])
-			}
-		}
-	}
-	for i := range n {
-		a.VMOVUPS(at(scale, a.size()*i), wv[i])
-	}
-	for t := range tokens {
-		a.VBROADCASTSS(row(info, ldi, ldi3, t, blockScale), xv)
-		for i := range n {
-			a.VCVTDQ2PS(acc[t][i], acc[t][i])
-			a.VMULPS(xv, acc[t][i], acc[t][i])
-			a.VFMADD231PS(wv[i], acc[t][i], sum[t][i])
-		}
-	}
-	a.ADDQ(step, w)
-	a.ADDQ(U32(uint32(64*strips)), scale)
-	a.ADDQ(Imm(uint64(a.block)), x)
-	a.ADDQ(Imm(blockInfoSize), info)
-	a.DECQ(left)
-	a.JNZ(LabelRef("block"))
-	min := a.arg("min")
-	a.TESTQ(min, min)
-	a.JZ(LabelRef("store"))
-	a.MOVQ(blocks, moved)
-	a.SHLQ(Imm(4), moved)
-	a.SUBQ(moved, info)
-	a.Label("mins")
-	for i := range n {
-		a.VMOVUPS(at(min, a.size()*i), wv[i])
-	}
-	for t := range tokens {
-		a.VBROADCASTSS(row(info, ldi, ldi3, t, blockSum), xv)
-		for i := range n {
-			a.VFMADD231PS(xv, wv[i], sum[t][i])
-		}
-	}
-	a.ADDQ(U32(uint32(64*strips)), min)
-	a.ADDQ(Imm(blockInfoSize), info)
-	a.DECQ(blocks)
-	a.JNZ(LabelRef("mins"))
-	a.Label("store")
-	for t := range tokens {
-		for i := range n {
-			a.VMOVUPS(sum[t][i], at(c, 192*t+a.size()*i))
-		}
-	}
-	a.VZEROUPPER()
-	a.RET()
-}
-
-// affineScales widens the scales of a strip.
-func affineScales(g *gen, wide bool) {
-	g.function("affineScales"+isaName(wide), "func(groups, inner int, halves *byte, step int, factor, dst *float32, ldd int)",
-		"16 scales of each of some groups, of 16 bits and step bytes apart, times factor. Each group's are written inner times, ldd numbers apart.")
-	groups, inner, halves, step := g.arg("groups"), g.arg("inner"), g.arg("halves"), g.arg("step")
-	factor, dst, ldd, left := g.arg("factor"), g.arg("dst"), g.arg("ldd"), g.GP64()
-	g.SHLQ(Imm(2), ldd)
-	n := 16 / lanes(wide)
-	by, v := make([]reg.VecVirtual, n), make([]reg.VecVirtual, n)
-	for i := range n {
-		by[i], v[i] = g.vec(wide), g.vec(wide)
-		g.VMOVUPS(at(factor, 4*lanes(wide)*i), by[i])
-	}
-	g.Label("group")
-	for i := range n {
-		g.VCVTPH2PS(at(halves, 2*lanes(wide)*i), v[i])
-		g.VMULPS(by[i], v[i], v[i])
-	}
-	g.MOVQ(inner, left)
-	g.Label("copy")
-	for i := range n {
-		g.VMOVUPS(v[i], at(dst, 4*lanes(wide)*i))
-	}
-	g.ADDQ(ldd, dst)
-	g.DECQ(left)
-	g.JNZ(LabelRef("copy"))
-	g.ADDQ(step, halves)
-	g.DECQ(groups)
-	g.JNZ(LabelRef("group"))
-	g.VZEROUPPER()
-	g.RET()
-}
-
-// quantizeBlocks rounds activations to 8 bits.
-func quantizeBlocks(g *gen, wide bool, block int) {
-	g.function(name("quantizeBlocks%d%s", block, isaName(wide)), "func(blocks int, q *byte, info *byte, x *float32, offset int32)",
-		name("int8 codes of blocks of %d values and what goes with them; see quantizeBlocksGeneric.", block))
-	blocks, q, info, x := g.arg("blocks"), g.arg("q"), g.arg("info"), g.arg("x")
-	offset := g.GP32()
-	g.Load(g.Param("offset"), offset)
-	n := block / lanes(wide)
-	abs, scale := g.vec(wide), g.XMM()
-	g.VBROADCASTSS(g.word(0x7fffffff), abs)
-	steps := g.XMM() // 127
-	g.VMOVSS(g.word(0x42fe0000), steps)
-	tiny := g.XMM()
-	g.VMOVSS(g.word(0x0d800000), tiny) // 2^-100
-	v := make([]reg.VecVirtual, n)
-	for i := range v {
-		v[i] = g.vec(wide)
-	}
-	largest, t, inverse := g.vec(wide), g.vec(wide), g.vec(wide)
-	largestX, tX := largest.AsX(), t.AsX()
-	and := func(a, b, dst reg.VecVirtual) {
-		if wide {
-			g.VPANDD(a, b, dst)
-		} else {
-			g.VPAND(a, b, dst)
-		}
-	}
-	// across folds the lanes of y into its lowest one.
-	across := func(y reg.VecVirtual, join func(a, b, dst Op)) {
-		if wide {
-			half := g.YMM()
-			g.VEXTRACTI64X4(Imm(1), y, half)
-			join(half, y.AsY(), y.AsY())
-		}
-		half := g.XMM()
-		g.VEXTRACTI128(Imm(1), y.AsY(), half)
-		join(half, y.AsX(), y.AsX())
-		g.VPSHUFD(Imm(0x4e), y.AsX(), half)
-		join(half, y.AsX(), y.AsX())
-		g.VPSHUFD(Imm(0xb1), y.AsX(), half)
-		join(half, y.AsX(), y.AsX())
-	}
-	g.Label("block")
-	for i := range v {
-		g.VMOVUPS(at(x, 4*lanes(wide)*i), v[i])
-		if i == 0 {
-			and(abs, v[i], largest)
-		} else {
-			and(abs, v[i], t)
-			g.VPMAXUD(t, largest, largest) // as words, so that NaN is above all numbers
-		}
-	}
-	across(largest, func(a, b, dst Op) { g.VPMAXUD(a, b, dst) })
-	g.VDIVSS(steps, largestX, scale)
-	g.VMOVSS(scale, at(info, blockScale))
-	g.VDIVSS(largestX, steps, tX)
-	g.VCMPSS(Imm(2), largestX, tiny, inverse.AsX()) // tiny <= largest
-	g.VPAND(inverse.AsX(), tX, tX)
-	g.VBROADCASTSS(tX, inverse)
-	for i := range v {
-		g.VMULPS(inverse, v[i], v[i])
-		g.VCVTPS2DQ(v[i], v[i]) // rounds half to even
-		if wide {
-			g.VPMOVSDB(v[i], at(q, 16*i))
-		}
-		if i == 0 {
-			if wide {
-				g.VMOVDQA32(v[0], t)
-			} else {
-				g.VMOVDQA(v[0], t)
-			}
-		} else {
-			g.VPADDD(v[i], t, t)
-		}
-	}
-	if !wide {
-		for i := 0; i < n; i += 2 {
-			g.VPACKSSDW(v[i+1], v[i], v[i]) // 0 2 1 3 by quarters
-			g.VPERMQ(Imm(0xd8), v[i], v[i])
-			high := g.XMM()
-			g.VEXTRACTI128(Imm(1), v[i], high)
-			g.VPACKSSWB(high, v[i].AsX(), high)
-			g.VMOVDQU(high, at(q, 8*i))
-		}
-	}
-	across(t, func(a, b, dst Op) { g.VPADDD(a, b, dst) })
-	sum := g.GP32()
-	g.VMOVD(tX, sum)
-	g.VCVTDQ2PS(tX, tX)
-	g.VMULSS(scale, tX, tX)
-	g.VMOVSS(tX, at(info, blockSum))
-	g.IMULL(offset, sum)
-	g.MOVL(sum, at(info, blockStart))
-	g.ADDQ(U32(uint32(4*block)), x)
-	g.ADDQ(Imm(uint64(block)), q)
-	g.ADDQ(Imm(blockInfoSize), info)
-	g.DECQ(blocks)
-	g.JNZ(LabelRef("block"))
-	g.VZEROUPPER()
-	g.RET()
 }
