@@ -149,31 +149,38 @@ func TestPackedAffine(t *testing.T) {
 func TestPackedAffineExtremes(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		for _, bits := range []int{4, 5, 6, 8} {
-			for _, tokens := range []int{1, 4} {
-				const rows, cols = 20, 64
-				for sign := range 4 {
-					m := PackAffine(nil, AffineShape{Rows: rows, Cols: cols, Bits: bits, Group: 16}, func(row int, into AffineRow) {
-						for i := range into.Codes {
-							into.Codes[i] = byte(1<<bits-1) * byte(sign&1)
-						}
-						for i := range into.Scale {
-							into.Scale[i] = 1
-						}
-					})
-					x, dst := make([]float32, tokens*cols), make([]float32, tokens*rows)
-					for i := range x {
-						x[i] = float32(254*(sign/2) - 127)
-					}
-					m.Multiply(nil, tokens, x, cols, dst, rows)
-					for i, v := range dst {
-						if want := x[0] * float32(cols*(1<<bits-1)*(sign&1)); v != want {
-							t.Fatalf("%d bits, %d tokens: dst[%d] = %v, want %v", bits, tokens, i, v, want)
-						}
+			for _, group := range []int{16, 32} {
+				for _, tokens := range []int{1, 4} {
+					for sign := range 4 {
+						checkExtremes(t, bits, group, tokens, sign)
 					}
 				}
 			}
 		}
 	})
+}
+
+func checkExtremes(t *testing.T, bits, group, tokens, sign int) {
+	t.Helper()
+	const rows, cols = 20, 64
+	m := PackAffine(nil, AffineShape{Rows: rows, Cols: cols, Bits: bits, Group: group}, func(row int, into AffineRow) {
+		for i := range into.Codes {
+			into.Codes[i] = byte(1<<bits-1) * byte(sign&1)
+		}
+		for i := range into.Scale {
+			into.Scale[i] = 1
+		}
+	})
+	x, dst := make([]float32, tokens*cols), make([]float32, tokens*rows)
+	for i := range x {
+		x[i] = float32(254*(sign/2) - 127)
+	}
+	m.Multiply(nil, tokens, x, cols, dst, rows)
+	for i, v := range dst {
+		if want := x[0] * float32(cols*(1<<bits-1)*(sign&1)); v != want {
+			t.Fatalf("%d bits in groups of %d, %d tokens: dst[%d] = %v, want %v", bits, group, tokens, i, v, want)
+		}
+	}
 }
 
 func TestPackedAffineSpecialValues(t *testing.T) {

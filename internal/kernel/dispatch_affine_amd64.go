@@ -55,7 +55,7 @@ var (
 	}
 )
 
-// affineBias is what a code of the given width counts less than it says: without VNNI those of 8 bits are taken with a sign.
+// affineBias is what a code of the given width counts less than it says in vectorAffine: without VNNI those of 8 bits are taken with a sign.
 func affineBias(bits int) int {
 	if bits == 8 && useAffineAVX2 && !useAffineAVXVNNI && !useAffineVNNI {
 		return 128
@@ -63,7 +63,8 @@ func affineBias(bits int) int {
 	return 0
 }
 
-// wordActivations reports whether tiles of codes of the given width take activations as wordsOfCodes leaves them.
+// wordActivations reports whether tiles of codes of the given width take activations as wordsOfCodes leaves them: where a sum of two products
+// of bytes may be too much for 16 bits, as in affineBias.
 func wordActivations(bits int) bool { return affineBias(bits) != 0 }
 
 // wordsOfCodes widens codes, a multiple of 16: of each four those of the even columns are first.
