@@ -10,21 +10,6 @@ import (
 // affineTokens is the rows of activations that tiles take together.
 const affineTokens = 4
 
-// tileRow returns the address of a byte of a row of those that lie ld apart.
-func (g *gen) tileRow(base, ld reg.GPVirtual) func(row, disp int) Mem {
-	ld3 := g.GP64()
-	g.LEAQ(indexed(ld, ld, 2, 0), ld3)
-	return func(row, disp int) Mem {
-		switch row {
-		case 0:
-			return at(base, disp)
-		case 3:
-			return indexed(base, ld3, 1, disp)
-		}
-		return indexed(base, ld, uint8(row), disp)
-	}
-}
-
 // tile is the product of strips of unpacked codes with a few rows of activations, added to a block of float32.
 func (a *affineGen) tile(strips int) {
 	const tokens = affineTokens
@@ -43,7 +28,7 @@ func (a *affineGen) tile(strips int) {
 	}
 	x, ldx, info, ldi, c := a.arg("x"), a.arg("ldx"), a.arg("info"), a.arg("ldi"), a.arg("c")
 	a.prepare(true)
-	xRow, infoRow := a.tileRow(x, ldx), a.tileRow(info, ldi)
+	xs, infos := a.rowsAt(x, ldx, affineTokens), a.rowsAt(info, ldi, affineTokens)
 	acc, sum := make([][]reg.VecVirtual, tokens), make([][]reg.VecVirtual, tokens)
 	for t := range tokens {
 		for i := range n {
@@ -64,7 +49,7 @@ func (a *affineGen) tile(strips int) {
 			if i > 0 {
 				a.VMOVDQA32(acc[t][0], acc[t][i])
 			} else {
-				a.VPBROADCASTD(infoRow(t, blockStart), acc[t][i])
+				a.VPBROADCASTD(infos.at(t, blockStart), acc[t][i])
 			}
 		}
 	}
@@ -77,7 +62,7 @@ func (a *affineGen) tile(strips int) {
 			}
 		}
 		for t := range tokens {
-			a.VPBROADCASTD(xRow(t, 4*quad), xv)
+			a.VPBROADCASTD(xs.at(t, 4*quad), xv)
 			for i := range n {
 				a.dot(wv[i], xv, acc[t][i])
 			}
@@ -87,7 +72,7 @@ func (a *affineGen) tile(strips int) {
 		a.VMOVUPS(at(scale, a.size()*i), wv[i])
 	}
 	for t := range tokens {
-		a.VBROADCASTSS(infoRow(t, blockScale), xv)
+		a.VBROADCASTSS(infos.at(t, blockScale), xv)
 		for i := range n {
 			a.VCVTDQ2PS(acc[t][i], acc[t][i])
 			a.VMULPS(xv, acc[t][i], acc[t][i])
@@ -111,7 +96,7 @@ func (a *affineGen) tile(strips int) {
 		a.VMOVUPS(at(min, a.size()*i), wv[i])
 	}
 	for t := range tokens {
-		a.VBROADCASTSS(infoRow(t, blockSum), xv)
+		a.VBROADCASTSS(infos.at(t, blockSum), xv)
 		for i := range n {
 			a.VFMADD231PS(xv, wv[i], sum[t][i])
 		}
@@ -142,7 +127,7 @@ func (a *affineGen) tileOfStrip() {
 		"where i is info[b] of row t, and x codes of bytes, or for 8 bits without VNNI as wordsOfCodes leaves them. Codes of blocks lie step bytes apart, their scales and mins lds bytes, rows of activations ldx bytes and those of their infos ldi bytes; min may be nil.")
 	blocks, w, step, scale, lds := a.arg("blocks"), a.arg("w"), a.arg("step"), a.arg("scale"), a.arg("lds")
 	x, ldx, info, ldi, c := a.arg("x"), a.arg("ldx"), a.arg("info"), a.arg("ldi"), a.arg("c")
-	xRow, infoRow := a.tileRow(x, ldx), a.tileRow(info, ldi)
+	xs, infos := a.rowsAt(x, ldx, affineTokens), a.rowsAt(info, ldi, affineTokens)
 	sum := func(t, h int) Mem { return at(c, 192*t+32*h) }
 	acc := make([][halves]reg.VecVirtual, affineTokens)
 	for t := range acc {
@@ -169,7 +154,7 @@ func (a *affineGen) tileOfStrip() {
 	words := a.run() == a.steps() // 16 bits hold the sums of a block
 	each(func(t, h int, v reg.VecVirtual) {
 		if !words {
-			a.VPBROADCASTD(infoRow(t, blockStart), v)
+			a.VPBROADCASTD(infos.at(t, blockStart), v)
 		}
 	})
 	switch {
@@ -178,7 +163,7 @@ func (a *affineGen) tileOfStrip() {
 			codes(quad, wv)
 			each(func(t, h int, v reg.VecVirtual) {
 				if h == 0 {
-					a.VPBROADCASTD(xRow(t, 4*quad), xv)
+					a.VPBROADCASTD(xs.at(t, 4*quad), xv)
 				}
 				a.raw("VPDPBUSDVEX", xv, wv[h], v)
 			})
@@ -193,8 +178,8 @@ func (a *affineGen) tileOfStrip() {
 			}
 			each(func(t, h int, v reg.VecVirtual) {
 				if h == 0 {
-					a.VPBROADCASTD(xRow(t, 8*quad), xv)
-					a.VPBROADCASTD(xRow(t, 8*quad+4), nextX)
+					a.VPBROADCASTD(xs.at(t, 8*quad), xv)
+					a.VPBROADCASTD(xs.at(t, 8*quad+4), nextX)
 				}
 				a.VPMADDWD(xv, wv[h], u)
 				a.VPADDD(u, v, v)
@@ -207,7 +192,7 @@ func (a *affineGen) tileOfStrip() {
 			codes(quad, wv)
 			each(func(t, h int, v reg.VecVirtual) {
 				if h == 0 {
-					a.VPBROADCASTD(xRow(t, 4*quad), xv)
+					a.VPBROADCASTD(xs.at(t, 4*quad), xv)
 				}
 				if quad == 0 {
 					a.VPMADDUBSW(xv, wv[h], v)
@@ -219,7 +204,7 @@ func (a *affineGen) tileOfStrip() {
 		}
 		each(func(t, h int, v reg.VecVirtual) {
 			if h == 0 {
-				a.VPBROADCASTD(infoRow(t, blockStart), xv)
+				a.VPBROADCASTD(infos.at(t, blockStart), xv)
 			}
 			a.VPMADDWD(ones, v, v)
 			a.VPADDD(xv, v, v)
@@ -231,8 +216,8 @@ func (a *affineGen) tileOfStrip() {
 			codes(quad+1, nextW)
 			each(func(t, h int, v reg.VecVirtual) {
 				if h == 0 {
-					a.VPBROADCASTD(xRow(t, 4*quad), xv)
-					a.VPBROADCASTD(xRow(t, 4*quad+4), nextX)
+					a.VPBROADCASTD(xs.at(t, 4*quad), xv)
+					a.VPBROADCASTD(xs.at(t, 4*quad+4), nextX)
 				}
 				a.VPMADDUBSW(xv, wv[h], u)
 				a.VPMADDUBSW(nextX, nextW[h], z)
@@ -247,7 +232,7 @@ func (a *affineGen) tileOfStrip() {
 	}
 	each(func(t, h int, v reg.VecVirtual) {
 		if h == 0 {
-			a.VBROADCASTSS(infoRow(t, blockScale), xv)
+			a.VBROADCASTSS(infos.at(t, blockScale), xv)
 		}
 		a.VCVTDQ2PS(v, v)
 		a.VMULPS(xv, v, v)
@@ -277,7 +262,7 @@ func (a *affineGen) tileOfStrip() {
 	}
 	each(func(t, h int, v reg.VecVirtual) {
 		if h == 0 {
-			a.VBROADCASTSS(infoRow(t, blockSum), xv)
+			a.VBROADCASTSS(infos.at(t, blockSum), xv)
 		}
 		a.VFMADD231PS(xv, wv[h], v)
 	})
