@@ -21,6 +21,7 @@ import material
 from compare import agreement, cosine, excess, snr
 from networks import Net
 from neuroquant import Binary, Failed
+from sessions import exact
 from table import Table
 
 DTYPES = ("qint8", "quint8", "float16", "bfloat16")
@@ -29,12 +30,10 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 def session(path):
     options = onnxruntime.SessionOptions()
-    # Without VNNI, ONNX Runtime's products of uint8 and int8 saturate in 16 bits unless it is asked to be exact.
-    options.add_session_config_entry("session.x64quantprecision", "1")
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 4
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(path), exact(options, fused=True), providers=["CPUExecutionProvider"])
 
 
 def outputs(s, feeds):

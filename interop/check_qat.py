@@ -10,6 +10,8 @@ import tempfile
 import numpy as np
 import onnxruntime as ort
 
+from sessions import exact
+
 
 def main():
     tool, data = sys.argv[1], os.path.join(sys.argv[2], "data/cifar10")
@@ -29,7 +31,7 @@ def main():
             with open(os.path.join(out, "history.json")) as f:
                 trained = round(500 * json.load(f)["epochs"][-1]["valid_accuracy"])
             file = os.path.join(out, "model.onnx")
-            session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
+            session = ort.InferenceSession(file, exact(ort.SessionOptions()), providers=["CPUExecutionProvider"])
             name = session.get_inputs()[0].name
             theirs = np.concatenate([session.run(None, {name: x[i : i + 50]})[0] for i in range(0, 500, 50)]).argmax(1)
             scores = os.path.join(out, "scores")

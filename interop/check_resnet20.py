@@ -15,6 +15,7 @@ import onnxruntime
 import material
 from compare import agreement, snr
 from neuroquant import Binary, Failed
+from sessions import exact
 from table import Table
 
 FILES = ("resnet20.pt", "resnet20.th", "resnet20_state_dict.pt")
@@ -42,11 +43,7 @@ def main(binary, shared):
                 table.at_most(name, "largest difference to the stored logits", np.abs(run(binary, path, images, work / "float") - stored).max(), 1e-3)
                 for method, flags in (("dynamic", []), ("static", ["--data", calibration])):
                     model, _ = binary.quantize(path, work / f"{name}-{method}", method, *flags)
-                    options = onnxruntime.SessionOptions()
-                    # Without VNNI, ONNX Runtime fuses products of uint8 and int8 into ones that saturate in 16 bits.
-                    if "vnni" not in pathlib.Path("/proc/cpuinfo").read_text():
-                        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-                    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+                    session = onnxruntime.InferenceSession(str(model), exact(onnxruntime.SessionOptions()), providers=["CPUExecutionProvider"])
                     theirs = np.concatenate([session.run(None, {session.get_inputs()[0].name: x})[0] for x in np.array_split(images, 5)])
                     ours = np.concatenate([run(binary, model, x, work / "ours") for x in np.array_split(images, 5)])
                     table.at_least(name, f"{method}: top-1 agreement of ONNX Runtime with us", agreement(ours, theirs), 0.995)

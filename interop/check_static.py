@@ -26,6 +26,7 @@ import material
 import networks
 from compare import agreement, snr
 from neuroquant import Binary
+from sessions import exact
 from table import Table
 
 LEAST = 20  # dB
@@ -33,10 +34,7 @@ CALIBRATORS = {"minmax": CalibrationMethod.MinMax, "entropy": CalibrationMethod.
 
 
 def session(model, optimized=True):
-    options = onnxruntime.SessionOptions()
-    # Without VNNI, ONNX Runtime fuses products of uint8 and int8 into ones that saturate in 16 bits.
-    if "vnni" not in pathlib.Path("/proc/cpuinfo").read_text():
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options = exact(onnxruntime.SessionOptions())
     if not optimized:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = options.inter_op_num_threads = 1
