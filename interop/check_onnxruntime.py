@@ -18,10 +18,10 @@ import onnxruntime
 from onnx import TensorProto, helper
 
 import material
+import sessions
 from compare import agreement, cosine, excess, snr
 from networks import Net
 from neuroquant import Binary, Failed
-from sessions import exact
 from table import Table
 
 DTYPES = ("qint8", "quint8", "float16", "bfloat16")
@@ -33,7 +33,7 @@ def session(path):
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 4
-    return onnxruntime.InferenceSession(str(path), exact(options, fused=True), providers=["CPUExecutionProvider"])
+    return sessions.session(path, options)
 
 
 def outputs(s, feeds):

@@ -8,9 +8,8 @@ import sys
 import tempfile
 
 import numpy as np
-import onnxruntime as ort
 
-from sessions import exact
+from sessions import session
 
 
 def main():
@@ -31,9 +30,9 @@ def main():
             with open(os.path.join(out, "history.json")) as f:
                 trained = round(500 * json.load(f)["epochs"][-1]["valid_accuracy"])
             file = os.path.join(out, "model.onnx")
-            session = ort.InferenceSession(file, exact(ort.SessionOptions()), providers=["CPUExecutionProvider"])
-            name = session.get_inputs()[0].name
-            theirs = np.concatenate([session.run(None, {name: x[i : i + 50]})[0] for i in range(0, 500, 50)]).argmax(1)
+            there = session(file)
+            name = there.get_inputs()[0].name
+            theirs = np.concatenate([there.run(None, {name: x[i : i + 50]})[0] for i in range(0, 500, 50)]).argmax(1)
             scores = os.path.join(out, "scores")
             subprocess.run([tool, "run", file, "--input", os.path.join(tmp, "x.npy"), "--out", scores], check=True, stdout=subprocess.DEVNULL)
             ours = np.load(glob.glob(os.path.join(scores, "*.npy"))[0]).argmax(1)

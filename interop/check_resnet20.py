@@ -10,12 +10,11 @@ import sys
 import tempfile
 
 import numpy as np
-import onnxruntime
 
 import material
 from compare import agreement, snr
 from neuroquant import Binary, Failed
-from sessions import exact
+from sessions import session
 from table import Table
 
 FILES = ("resnet20.pt", "resnet20.th", "resnet20_state_dict.pt")
@@ -43,8 +42,8 @@ def main(binary, shared):
                 table.at_most(name, "largest difference to the stored logits", np.abs(run(binary, path, images, work / "float") - stored).max(), 1e-3)
                 for method, flags in (("dynamic", []), ("static", ["--data", calibration])):
                     model, _ = binary.quantize(path, work / f"{name}-{method}", method, *flags)
-                    session = onnxruntime.InferenceSession(str(model), exact(onnxruntime.SessionOptions()), providers=["CPUExecutionProvider"])
-                    theirs = np.concatenate([session.run(None, {session.get_inputs()[0].name: x})[0] for x in np.array_split(images, 5)])
+                    there = session(model)
+                    theirs = np.concatenate([there.run(None, {there.get_inputs()[0].name: x})[0] for x in np.array_split(images, 5)])
                     ours = np.concatenate([run(binary, model, x, work / "ours") for x in np.array_split(images, 5)])
                     table.at_least(name, f"{method}: top-1 agreement of ONNX Runtime with us", agreement(ours, theirs), 0.995)
                     table.at_least(name, f"{method}: top-1 agreement of ONNX Runtime with PyTorch's float", agreement(theirs, stored), 0.985)

@@ -24,9 +24,9 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 
 import material
 import networks
+import sessions
 from compare import agreement, snr
 from neuroquant import Binary
-from sessions import exact
 from table import Table
 
 LEAST = 20  # dB
@@ -34,12 +34,12 @@ CALIBRATORS = {"minmax": CalibrationMethod.MinMax, "entropy": CalibrationMethod.
 
 
 def session(model, optimized=True):
-    options = exact(onnxruntime.SessionOptions())
+    options = onnxruntime.SessionOptions()
     if not optimized:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    return onnxruntime.InferenceSession(model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"])
+    return sessions.session(model, options)
 
 
 def run(s, feeds):
