@@ -27,8 +27,8 @@ group:
 several:
 	SUBQ        $0x40, R9
 	JL          rest
-	PREFETCHNTA 6144(BX)
-	PREFETCHNTA 6208(BX)
+	PREFETCHT1  6144(BX)
+	PREFETCHT1  6208(BX)
 	VMOVUPS     (DX), Z4
 	VCVTPH2PS   (BX), Z5
 	VFMADD231PS Z4, Z5, Z0
@@ -365,8 +365,8 @@ group:
 several:
 	SUBQ        $0x40, R9
 	JL          rest
-	PREFETCHNTA 6144(BX)
-	PREFETCHNTA 6208(BX)
+	PREFETCHT1  6144(BX)
+	PREFETCHT1  6208(BX)
 	VMOVUPS     (DX), Z4
 	VPMOVZXWD   (BX), Z5
 	VPSLLD      $0x10, Z5, Z5
@@ -716,7 +716,7 @@ group:
 several:
 	SUBQ        $0x20, R9
 	JL          rest
-	PREFETCHNTA 6144(BX)
+	PREFETCHT1  6144(BX)
 	VMOVUPS     (DX), Y4
 	VCVTPH2PS   (BX), Y5
 	VFMADD231PS Y4, Y5, Y0
@@ -785,7 +785,7 @@ group:
 several:
 	SUBQ        $0x20, R9
 	JL          rest
-	PREFETCHNTA 6144(BX)
+	PREFETCHT1  6144(BX)
 	VMOVUPS     (DX), Y4
 	VPMOVZXWD   (BX), Y5
 	VPSLLD      $0x10, Y5, Y5

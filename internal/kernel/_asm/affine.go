@@ -33,8 +33,8 @@ func (a affineISA) halves() int {
 // affineForms are the code widths and block lengths that there are kernels for.
 var affineForms = []struct{ bits, block int }{{4, 32}, {4, 16}, {5, 32}, {6, 16}, {8, 32}, {8, 16}}
 
-// prefetchAhead is how long before their use codes are asked for, in bytes. They are used once: what is asked for past the second cache comes
-// at a higher rate.
+// prefetchAhead is how long before their use codes are asked for, in bytes, from memory into the second cache: processors of Intel fetch what is
+// asked for past it (PREFETCHNTA) at half the rate.
 const prefetchAhead = 6144
 
 // A unit is unitStrips strips; a group of it begins with their scales.
@@ -193,7 +193,7 @@ func (a *affineGen) codes(v *vectorOf, step int, prefetch bool) {
 	}
 	fetch := func(disp int, dst reg.VecVirtual) {
 		if prefetch {
-			a.PREFETCHNTA(v.at(disp + ahead))
+			a.PREFETCHT1(v.at(disp + ahead))
 		}
 		a.load(v.at(disp), dst)
 	}

@@ -110,7 +110,7 @@ func dotNarrow(g *gen, wide, brain bool, rows, tokens int) {
 		lines := max(1, 2*n*unroll/64)
 		for i := range lines {
 			if rows == 1 {
-				g.PREFETCHNTA(at(b, prefetchAhead+64*i))
+				g.PREFETCHT1(at(b, prefetchAhead+64*i))
 				continue
 			}
 			there := weights
