@@ -22,7 +22,7 @@ const (
 	shortPrompt  = 8 // before the first token
 	burst        = 600 * time.Millisecond
 	patience     = 15 * time.Second // after which two rounds are enough
-	bufferBytes  = 256 << 20        // read to measure the bandwidth: far more than caches hold
+	bufferBytes  = 1 << 30          // read to measure the bandwidth: far more than caches hold, of which some have 256 MiB
 )
 
 // phases are what is measured of a model, in this order.
